@@ -1,0 +1,226 @@
+"""Make sure of a Docker engine with Compose v2 and Buildx.
+
+    python3 setup/engine.py          use the engine that is there; install or start one where that is possible
+    python3 setup/engine.py stop     stop the engine that this script started, and no other
+
+Standard library only: it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+# healthcheck.start_interval needs engine 25; `!override` in compose.test.yaml needs Compose 2.24.4.
+OLDEST_ENGINE = (25, 0)
+OLDEST_COMPOSE = (2, 24, 4)
+
+PID_FILE = Path("/run/preflight-dockerd.pid")
+LOG_FILE = Path("/var/log/preflight-dockerd.log")
+# Debian 12's own engine is 20.10 and its Compose is v1; Debian 13's run on Debian 12's libc.
+# containerd and runc stay Debian 12's, because Debian 13's runc needs a newer libc.
+NEWER_SUITE = "trixie"
+PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx")
+INSTALL_HINT = (
+    "Install Docker Desktop (macOS, Windows) or Docker Engine with the compose and buildx plug-ins "
+    "(https://docs.docker.com/engine/install/), then run the command again."
+)
+NOT_IN_GROUP = (
+    "the Docker engine runs, but this user may not use it. "
+    "Run `sudo usermod -aG docker $USER && newgrp docker`, then the command again."
+)
+
+
+def say(message: str) -> None:
+    print(f"setup: {message}", flush=True)
+
+
+def fail(message: str) -> NoReturn:
+    print(f"setup: {message}", file=sys.stderr, flush=True)
+    raise SystemExit(1)
+
+
+def answers(command: list[str], deadline: float = 20) -> str | None:
+    """The command's output, or None when it is absent, fails or takes longer than `deadline` s."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=deadline)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def engine_version() -> str | None:
+    """The version of the engine that answers, or None."""
+    output = answers(["docker", "version", "--format", "{{json .Server}}"])
+    server = json.loads(output) if output and output.strip() not in ("", "null") else None
+    return server["Version"] if server else None
+
+
+def refuses_this_user() -> bool:
+    """Whether an engine runs but its socket is closed to this user."""
+    done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20)
+    return "permission denied" in done.stderr
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+def ensure() -> None:
+    """Return when an engine, Compose v2 and Buildx answer.
+
+    Raises SystemExit with what to install when that can't be brought about here.
+    """
+    if engine_version() is None:
+        if os.environ.get("DOCKER_HOST"):
+            fail("no Docker engine answers at DOCKER_HOST. Start it there, or unset DOCKER_HOST to use this machine's.")
+        if shutil.which("docker") and refuses_this_user():
+            fail(NOT_IN_GROUP)
+        if shutil.which("dockerd") is None:
+            install()
+        start()
+    check_versions()
+
+
+def check_versions() -> None:
+    engine = engine_version()
+    if engine is None:
+        fail(f"the Docker engine does not answer. {INSTALL_HINT}")
+    if version_tuple(engine) < OLDEST_ENGINE:
+        fail(f"Docker engine {engine} is too old, 25.0 or newer is needed (health checks with start_interval). {INSTALL_HINT}")
+    compose = answers(["docker", "compose", "version", "--short"])
+    if compose is None and can_install():
+        install()
+        compose = answers(["docker", "compose", "version", "--short"])
+    if compose is None:
+        fail(f"Docker Compose v2 is missing (`docker compose version` fails). {INSTALL_HINT}")
+    if version_tuple(compose) < OLDEST_COMPOSE:
+        fail(f"Docker Compose {compose.strip()} is too old, 2.24.4 or newer is needed. {INSTALL_HINT}")
+    if answers(["docker", "buildx", "version"]) is None:
+        fail(f"Docker Buildx is missing (`docker buildx version` fails). {INSTALL_HINT}")
+
+
+def can_install() -> bool:
+    return shutil.which("apt-get") is not None and (os.geteuid() == 0 or shutil.which("sudo") is not None)
+
+
+def install() -> None:
+    """Install engine, Compose and Buildx from Debian's or Ubuntu's own packages."""
+    if not can_install():
+        fail(f"there is no Docker engine, and only Debian and Ubuntu as root or with sudo are installed by this script. {INSTALL_HINT}")
+    release = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+    )
+    family = release.get("ID", "").strip('"')
+    codename = release.get("VERSION_CODENAME", "").strip('"')
+    if family == "ubuntu":
+        wanted = ["docker.io", "docker-compose-v2", "docker-buildx"]
+    elif family == "debian" and codename != "bookworm":
+        wanted = list(PACKAGES)
+    elif family == "debian":
+        add_newer_suite()
+        wanted = [f"{package}/{NEWER_SUITE}" for package in PACKAGES]
+    else:
+        fail(f"there is no Docker engine, and this script knows Debian and Ubuntu only, not {family or 'this system'}. {INSTALL_HINT}")
+    say(f"no Docker engine here: installing {' '.join(wanted)} from this machine's package sources …")
+    run_as_root(["apt-get", "update", "-q"])
+    run_as_root(["apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted, "iptables"])
+
+
+def add_newer_suite() -> None:
+    """Add the newer Debian suite beside the configured one, at a priority that upgrades nothing."""
+    sources = Path("/etc/apt/sources.list.d/debian.sources")
+    one_line = Path("/etc/apt/sources.list")
+    if sources.exists():
+        stanzas = [s for s in sources.read_text().split("\n\n") if re.search(r"^Suites:.*\bbookworm\b", s, re.M)]
+        text = re.sub(r"^Suites:.*$", f"Suites: {NEWER_SUITE}", stanzas[0], flags=re.M) if stanzas else ""
+        target = Path(f"/etc/apt/sources.list.d/preflight-{NEWER_SUITE}.sources")
+    else:
+        lines = one_line.read_text().splitlines() if one_line.exists() else []
+        text = "\n".join(
+            re.sub(r"\bbookworm\b", NEWER_SUITE, line) for line in lines if re.match(r"deb\s.*\sbookworm\s", line)
+        )
+        target = Path(f"/etc/apt/sources.list.d/preflight-{NEWER_SUITE}.list")
+    if not text.strip():
+        fail(f"no Debian package source for bookworm is configured in /etc/apt, so the engine can't be installed. {INSTALL_HINT}")
+    write_as_root(target, text.rstrip() + "\n")
+    pin = f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n"
+    write_as_root(Path(f"/etc/apt/preferences.d/preflight-{NEWER_SUITE}"), pin)
+
+
+def start() -> None:
+    """Start the installed engine: by the init system where there is one, else by ourselves."""
+    if Path("/run/systemd/system").is_dir():
+        say("starting the Docker engine (systemctl start docker) …")
+        run_as_root(["systemctl", "start", "docker"])
+    else:
+        say(f"starting the Docker engine; its log is {LOG_FILE}")
+        # A session of its own, so that Ctrl-C in this terminal does not end it.
+        run_as_root(["sh", "-c", f"setsid nohup dockerd >{LOG_FILE} 2>&1 & echo $! >{PID_FILE}"])
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if engine_version() is not None:
+            return
+        if refuses_this_user():
+            fail(NOT_IN_GROUP)
+        if PID_FILE.exists() and not pid_runs(PID_FILE):
+            break
+        time.sleep(0.2)
+    tail = answers(as_root(["tail", "-n", "5", str(LOG_FILE)])) or "(no log)"
+    fail(f"the Docker engine was started but does not answer within 60 s. The last lines of {LOG_FILE}:\n{tail}")
+
+
+def stop() -> None:
+    """Stop the engine that start() started; any other is left alone."""
+    if not PID_FILE.exists():
+        return
+    pid = int(PID_FILE.read_text())
+    if pid_runs(PID_FILE):
+        run_as_root(["kill", f"-{signal.SIGTERM.value}", str(pid)])
+        deadline = time.monotonic() + 30
+        while pid_runs(PID_FILE) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if pid_runs(PID_FILE):
+            fail(f"the Docker engine (process {pid}) does not stop within 30 s; see {LOG_FILE}.")
+        say("the Docker engine that setup started is stopped.")
+    run_as_root(["rm", "-f", str(PID_FILE)])
+
+
+def pid_runs(pid_file: Path) -> bool:
+    """Whether the process named in `pid_file` is a running dockerd (a pid may have been reused)."""
+    try:
+        pid = int(pid_file.read_text())
+        return b"dockerd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return False
+
+
+def as_root(command: list[str]) -> list[str]:
+    return command if os.geteuid() == 0 else ["sudo", *command]
+
+
+def run_as_root(command: list[str]) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(as_root(command), env=environment, capture_output=True, text=True, timeout=600)
+    if done.returncode != 0:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
+        fail(f"`{' '.join(command[:3])} …` failed with exit code {done.returncode}:\n{tail}")
+
+
+def write_as_root(path: Path, text: str) -> None:
+    subprocess.run(as_root(["tee", str(path)]), input=text, text=True, stdout=subprocess.DEVNULL, check=True, timeout=60)
+
+
+if __name__ == "__main__":
+    try:
+        stop() if sys.argv[1:] == ["stop"] else ensure()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
