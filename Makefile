@@ -1,0 +1,37 @@
+# Each line is one that you could type yourself.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+PYTEST := $(VENV)/bin/pytest
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up:  ## build and start both Spaces on 7861 and 7862   (PULL=1 newer base images, NO_CACHE=1 factory rebuild)
+	@$(PYTHON) setup/up.py up $(if $(PULL),--pull) $(if $(NO_CACHE),--no-cache)
+
+down:  ## stop and remove all that `make up` made
+	@$(PYTHON) setup/up.py down
+
+check: ready  ## the contract for both Spaces: the minute before a push
+	$(PYTEST) tests/contract
+
+test: ready  ## everything
+	$(PYTEST)
+
+selftest: ready  ## every broken Space that the contract must catch, every sound one that it must pass
+	$(PYTEST) tests/selftest --selftest=all
+
+load: ready  ## 30 s of load on what `make up` started, with a verdict
+	$(VENV)/bin/locust -f loadtests --headless --users 10 --spawn-rate 10 --run-time 30s --html reports/load.html
+
+lock:  ## lock the harness's dependencies again
+	$(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --output-file requirements.txt
+
+ready: $(VENV)/ready
+	@$(PYTHON) setup/engine.py
+
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) setup/venv.py $(VENV)
+
+.PHONY: help up down check test selftest load lock ready
