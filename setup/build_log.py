@@ -73,7 +73,11 @@ def digest(output: str, lines: int = 8) -> BuildFailure:
     block = re.search(r"^-{4,}\n > \[?(.+?):\n(.*?)^-{4,}$", output, re.M | re.S)
     errors = re.findall(r"^(?:#\d+ )?ERROR:? (.+)$|^(failed to solve.+)$", output, re.M)
     step = block.group(1).replace("] ", "] ", 1) if block else "reading the Dockerfile"
-    said = block.group(2).splitlines() if block else [line for line in output.splitlines() if line.strip()]
+    said = (
+        block.group(2).splitlines()
+        if block
+        else [line for line in output.splitlines() if line.strip()]
+    )
     last = [re.sub(r"^\d+\.\d+ ", "", line).rstrip() for line in said if line.strip()][-lines:]
     evidence = "\n".join([*last, *(a or b for a, b in errors)]) or output[-4000:]
     if block and errors:
@@ -82,4 +86,6 @@ def digest(output: str, lines: int = 8) -> BuildFailure:
         for pattern, cause, fix in CAUSES:
             if re.search(pattern, text):
                 return BuildFailure(step.strip(), last, cause, fix)
-    return BuildFailure(step.strip(), last, "not recognised", "read the lines above, then the full log")
+    return BuildFailure(
+        step.strip(), last, "not recognised", "read the lines above, then the full log"
+    )

@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 # healthcheck.start_interval needs engine 25; `!override` in compose.test.yaml needs Compose 2.24.4.
 OLDEST_ENGINE = (25, 0)
@@ -64,6 +65,15 @@ def engine_version() -> str | None:
     return server["Version"] if server else None
 
 
+def host() -> str:
+    """The address at which published ports of the engine are reached."""
+    remote = os.environ.get("DOCKER_HOST", "")
+    if not remote or remote.startswith(("unix:", "npipe:")):
+        return "127.0.0.1"
+    name = urlsplit(remote).hostname or "127.0.0.1"
+    return "127.0.0.1" if name == "localhost" else name
+
+
 def refuses_this_user() -> bool:
     """Whether an engine runs but its socket is closed to this user."""
     done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20)
@@ -81,7 +91,9 @@ def ensure() -> None:
     """
     if engine_version() is None:
         if os.environ.get("DOCKER_HOST"):
-            fail("no Docker engine answers at DOCKER_HOST. Start it there, or unset DOCKER_HOST to use this machine's.")
+            fail(
+                "no Docker engine answers at DOCKER_HOST. Start it there, or unset DOCKER_HOST to use this machine's."
+            )
         if shutil.which("docker") and refuses_this_user():
             fail(NOT_IN_GROUP)
         if shutil.which("dockerd") is None:
@@ -95,7 +107,9 @@ def check_versions() -> None:
     if engine is None:
         fail(f"the Docker engine does not answer. {INSTALL_HINT}")
     if version_tuple(engine) < OLDEST_ENGINE:
-        fail(f"Docker engine {engine} is too old, 25.0 or newer is needed (health checks with start_interval). {INSTALL_HINT}")
+        fail(
+            f"Docker engine {engine} is too old, 25.0 or newer is needed (health checks with start_interval). {INSTALL_HINT}"
+        )
     compose = answers(["docker", "compose", "version", "--short"])
     if compose is None and can_install():
         install()
@@ -103,21 +117,29 @@ def check_versions() -> None:
     if compose is None:
         fail(f"Docker Compose v2 is missing (`docker compose version` fails). {INSTALL_HINT}")
     if version_tuple(compose) < OLDEST_COMPOSE:
-        fail(f"Docker Compose {compose.strip()} is too old, 2.24.4 or newer is needed. {INSTALL_HINT}")
+        fail(
+            f"Docker Compose {compose.strip()} is too old, 2.24.4 or newer is needed. {INSTALL_HINT}"
+        )
     if answers(["docker", "buildx", "version"]) is None:
         fail(f"Docker Buildx is missing (`docker buildx version` fails). {INSTALL_HINT}")
 
 
 def can_install() -> bool:
-    return shutil.which("apt-get") is not None and (os.geteuid() == 0 or shutil.which("sudo") is not None)
+    return shutil.which("apt-get") is not None and (
+        os.geteuid() == 0 or shutil.which("sudo") is not None
+    )
 
 
 def install() -> None:
     """Install engine, Compose and Buildx from Debian's or Ubuntu's own packages."""
     if not can_install():
-        fail(f"there is no Docker engine, and only Debian and Ubuntu as root or with sudo are installed by this script. {INSTALL_HINT}")
+        fail(
+            f"there is no Docker engine, and only Debian and Ubuntu as root or with sudo are installed by this script. {INSTALL_HINT}"
+        )
     release = dict(
-        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+        line.split("=", 1)
+        for line in Path("/etc/os-release").read_text().splitlines()
+        if "=" in line
     )
     family = release.get("ID", "").strip('"')
     codename = release.get("VERSION_CODENAME", "").strip('"')
@@ -129,8 +151,12 @@ def install() -> None:
         add_newer_suite()
         wanted = [f"{package}/{NEWER_SUITE}" for package in PACKAGES]
     else:
-        fail(f"there is no Docker engine, and this script knows Debian and Ubuntu only, not {family or 'this system'}. {INSTALL_HINT}")
-    say(f"no Docker engine here: installing {' '.join(wanted)} from this machine's package sources …")
+        fail(
+            f"there is no Docker engine, and this script knows Debian and Ubuntu only, not {family or 'this system'}. {INSTALL_HINT}"
+        )
+    say(
+        f"no Docker engine here: installing {' '.join(wanted)} from this machine's package sources …"
+    )
     run_as_root(["apt-get", "update", "-q"])
     run_as_root(["apt-get", "install", "-y", "-q", "--no-install-recommends", *wanted, "iptables"])
 
@@ -140,17 +166,29 @@ def add_newer_suite() -> None:
     sources = Path("/etc/apt/sources.list.d/debian.sources")
     one_line = Path("/etc/apt/sources.list")
     if sources.exists():
-        stanzas = [s for s in sources.read_text().split("\n\n") if re.search(r"^Suites:.*\bbookworm\b", s, re.M)]
-        text = re.sub(r"^Suites:.*$", f"Suites: {NEWER_SUITE}", stanzas[0], flags=re.M) if stanzas else ""
+        stanzas = [
+            s
+            for s in sources.read_text().split("\n\n")
+            if re.search(r"^Suites:.*\bbookworm\b", s, re.M)
+        ]
+        text = (
+            re.sub(r"^Suites:.*$", f"Suites: {NEWER_SUITE}", stanzas[0], flags=re.M)
+            if stanzas
+            else ""
+        )
         target = Path(f"/etc/apt/sources.list.d/preflight-{NEWER_SUITE}.sources")
     else:
         lines = one_line.read_text().splitlines() if one_line.exists() else []
         text = "\n".join(
-            re.sub(r"\bbookworm\b", NEWER_SUITE, line) for line in lines if re.match(r"deb\s.*\sbookworm\s", line)
+            re.sub(r"\bbookworm\b", NEWER_SUITE, line)
+            for line in lines
+            if re.match(r"deb\s.*\sbookworm\s", line)
         )
         target = Path(f"/etc/apt/sources.list.d/preflight-{NEWER_SUITE}.list")
     if not text.strip():
-        fail(f"no Debian package source for bookworm is configured in /etc/apt, so the engine can't be installed. {INSTALL_HINT}")
+        fail(
+            f"no Debian package source for bookworm is configured in /etc/apt, so the engine can't be installed. {INSTALL_HINT}"
+        )
     write_as_root(target, text.rstrip() + "\n")
     pin = f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n"
     write_as_root(Path(f"/etc/apt/preferences.d/preflight-{NEWER_SUITE}"), pin)
@@ -175,7 +213,9 @@ def start() -> None:
             break
         time.sleep(0.2)
     tail = answers(as_root(["tail", "-n", "5", str(LOG_FILE)])) or "(no log)"
-    fail(f"the Docker engine was started but does not answer within 60 s. The last lines of {LOG_FILE}:\n{tail}")
+    fail(
+        f"the Docker engine was started but does not answer within 60 s. The last lines of {LOG_FILE}:\n{tail}"
+    )
 
 
 def stop() -> None:
@@ -209,14 +249,23 @@ def as_root(command: list[str]) -> list[str]:
 
 def run_as_root(command: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(as_root(command), env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        as_root(command), env=environment, capture_output=True, text=True, timeout=600
+    )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
         fail(f"`{' '.join(command[:3])} …` failed with exit code {done.returncode}:\n{tail}")
 
 
 def write_as_root(path: Path, text: str) -> None:
-    subprocess.run(as_root(["tee", str(path)]), input=text, text=True, stdout=subprocess.DEVNULL, check=True, timeout=60)
+    subprocess.run(
+        as_root(["tee", str(path)]),
+        input=text,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        check=True,
+        timeout=60,
+    )
 
 
 if __name__ == "__main__":

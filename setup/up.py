@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import base_images
 import engine
@@ -41,10 +40,14 @@ class Failed(Exception):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=["up", "down"])
     parser.add_argument("--pull", action="store_true", help="look for newer base images")
-    parser.add_argument("--no-cache", action="store_true", help="build without the layer cache (a factory rebuild)")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="build without the layer cache (a factory rebuild)"
+    )
     options = parser.parse_args()
     os.chdir(ROOT)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -65,8 +68,8 @@ def main() -> int:
 
 def up(pull: bool, no_cache: bool) -> None:
     engine.ensure()
-    host = engine_host()
-    if host not in ("127.0.0.1", "localhost"):
+    host = engine.host()
+    if host != "127.0.0.1":
         # On a remote engine, that machine's loopback would be out of reach from here.
         os.environ.setdefault("HOST_ADDRESS", "0.0.0.0")
     limit_to_machine()
@@ -81,7 +84,10 @@ def up(pull: bool, no_cache: bool) -> None:
         build(compose, name, pull, no_cache)
     say("starting …")
     started = subprocess.run(
-        [*compose, "up", "--detach", "--no-build"], capture_output=True, text=True, timeout=HEALTHY_DEADLINE
+        [*compose, "up", "--detach", "--no-build"],
+        capture_output=True,
+        text=True,
+        timeout=HEALTHY_DEADLINE,
     )
     if started.returncode != 0:
         raise Failed(f"docker compose up failed:\n{started.stderr.strip()[-1500:]}")
@@ -94,17 +100,11 @@ def up(pull: bool, no_cache: bool) -> None:
     print("\nStop and remove: make down")
 
 
-def engine_host() -> str:
-    """The address at which published ports of the engine are reached."""
-    remote = os.environ.get("DOCKER_HOST", "")
-    if not remote or remote.startswith(("unix:", "npipe:")):
-        return "127.0.0.1"
-    return urlsplit(remote).hostname or "127.0.0.1"
-
-
 def limit_to_machine() -> None:
     """A Space has 2 CPUs and 16 GB; an engine refuses more CPUs than it has."""
-    cpus, memory = (answers(["docker", "info", "--format", "{{.NCPU}} {{.MemTotal}}"]) or "2 0").split()
+    cpus, memory = (
+        answers(["docker", "info", "--format", "{{.NCPU}} {{.MemTotal}}"]) or "2 0"
+    ).split()
     if int(cpus) < 2:
         say(f"this engine has {cpus} CPU; a Space has 2: starts will be slower than on the Hub.")
         os.environ.setdefault("SPACE_CPUS", cpus)
@@ -121,14 +121,18 @@ def spaces() -> dict[str, list[int]]:
     if done.returncode != 0:
         raise Failed(f"compose.yaml is not valid with these variables:\n{done.stderr.strip()}")
     services = json.loads(done.stdout)["services"]
-    return {name: [int(p["published"]) for p in service["ports"]] for name, service in services.items()}
+    return {
+        name: [int(p["published"]) for p in service["ports"]] for name, service in services.items()
+    }
 
 
 def check_ports(services: dict[str, list[int]], host: str) -> None:
     """Raise Failed when a port is taken, saying by whom where that can be known."""
-    if host not in ("127.0.0.1", "localhost"):
+    if host != "127.0.0.1":
         return
-    project = json.loads(answers(["docker", "compose", "-f", "compose.yaml", "config", "--format", "json"]) or "{}").get("name")
+    project = json.loads(
+        answers(["docker", "compose", "-f", "compose.yaml", "config", "--format", "json"]) or "{}"
+    ).get("name")
     for name, ports in services.items():
         for port in ports:
             with socket.socket() as probe:
@@ -149,11 +153,20 @@ def check_ports(services: dict[str, list[int]], host: str) -> None:
 def port_holder(port: int, project: str | None) -> tuple[str, bool]:
     """Who holds a port, as text, and whether it is this project's own container."""
     listing = answers(
-        ["docker", "ps", "--filter", f"publish={port}", "--format", '{{.Names}}\t{{.Label "com.docker.compose.project"}}']
+        [
+            "docker",
+            "ps",
+            "--filter",
+            f"publish={port}",
+            "--format",
+            '{{.Names}}\t{{.Label "com.docker.compose.project"}}',
+        ]
     )
     if listing and listing.strip():
         container, _, owner = listing.splitlines()[0].partition("\t")
-        return f" by the container {container}" + (f" (compose project {owner})" if owner else ""), owner == project
+        return f" by the container {container}" + (
+            f" (compose project {owner})" if owner else ""
+        ), owner == project
     listening = answers(["ss", "-Hltnp", f"sport = :{port}"]) or ""
     process = re.search(r'users:\(\("([^"]+)",pid=(\d+)', listening)
     return (f" by {process.group(1)} (process {process.group(2)})" if process else ""), False
@@ -165,7 +178,11 @@ def base_images_of(services: dict[str, list[int]]) -> list[str]:
     for name in services:
         text = (ROOT / name / "Dockerfile").read_text()
         stages = re.findall(r"^FROM\s+\S+\s+AS\s+(\S+)", text, re.M | re.I)
-        images += [image for image in re.findall(r"^FROM\s+(\S+)", text, re.M | re.I) if image not in stages]
+        images += [
+            image
+            for image in re.findall(r"^FROM\s+(\S+)", text, re.M | re.I)
+            if image not in stages
+        ]
     return sorted(set(images))
 
 
@@ -182,9 +199,13 @@ def build(compose: list[str], name: str, pull: bool, no_cache: bool) -> None:
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             last = "\n    ".join(log.read_text(errors="replace").splitlines()[-5:])
-            raise Failed(f"{name}: the build did not end within {BUILD_DEADLINE} s. Last lines:\n    {last}\nfull log: {log}") from None
+            raise Failed(
+                f"{name}: the build did not end within {BUILD_DEADLINE} s. Last lines:\n    {last}\nfull log: {log}"
+            ) from None
     if done.returncode != 0:
-        raise Failed(f"{name}: the build failed.\n{digest(log.read_text(errors='replace'))}\nfull log: {log}")
+        raise Failed(
+            f"{name}: the build failed.\n{digest(log.read_text(errors='replace'))}\nfull log: {log}"
+        )
     say(f"built {name} in {time.monotonic() - started:.0f} s")
 
 
@@ -197,7 +218,11 @@ def wait_until_healthy(compose: list[str], names: list[str]) -> None:
         for name in names:
             row = states.get(name, {"State": "absent", "Health": "", "ExitCode": 0})
             if row["State"] in ("exited", "dead") or row["Health"] == "unhealthy":
-                what = f"exited with code {row['ExitCode']}" if row["State"] != "running" else "is unhealthy"
+                what = (
+                    f"exited with code {row['ExitCode']}"
+                    if row["State"] != "running"
+                    else "is unhealthy"
+                )
                 raise Failed(start_failure(compose, name, f"{what} instead of getting healthy"))
         waiting = [name for name in names if states.get(name, {}).get("Health") != "healthy"]
         if not waiting:
@@ -205,7 +230,11 @@ def wait_until_healthy(compose: list[str], names: list[str]) -> None:
         if time.monotonic() > deadline:
             name = waiting[0]
             state = states.get(name, {}).get("Status", "absent")
-            raise Failed(start_failure(compose, name, f"is not healthy after {HEALTHY_DEADLINE} s (last seen: {state})"))
+            raise Failed(
+                start_failure(
+                    compose, name, f"is not healthy after {HEALTHY_DEADLINE} s (last seen: {state})"
+                )
+            )
         time.sleep(0.1)
 
 

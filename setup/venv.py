@@ -1,6 +1,6 @@
 """Make the virtual environment of the harness from the hashed requirements.txt.
 
-    python3 setup/venv.py .venv
+python3 setup/venv.py .venv
 """
 
 from __future__ import annotations
@@ -16,12 +16,24 @@ OLDEST_PYTHON = (3, 11)
 
 def main(folder: Path) -> None:
     if sys.version_info < OLDEST_PYTHON:
-        fail(f"Python {sys.version.split()[0]} is too old, 3.11 or newer is needed. Name another one: make test PYTHON=python3.12")
+        fail(
+            f"Python {sys.version.split()[0]} is too old, 3.11 or newer is needed. Name another one: make test PYTHON=python3.12"
+        )
     python = folder / "bin" / "python"
     if answers([str(python), "-m", "pip", "--version"]) is None:
         make(folder)
     say("installing the harness's dependencies …")
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", "requirements.txt"]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+        "-r",
+        "requirements.txt",
+    ]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=900)
     if done.returncode != 0:
         fail(f"pip could not install requirements.txt:\n{done.stderr[-1500:]}")
@@ -38,7 +50,9 @@ def make(folder: Path) -> None:
         run_as_root(["apt-get", "install", "-y", "-q", "--no-install-recommends", "python3-venv"])
         if subprocess.run(command, capture_output=True, timeout=120).returncode == 0:
             return
-    fail(f"`{' '.join(command)}` fails; install Python's venv module (Debian, Ubuntu: apt install python3-venv).")
+    fail(
+        f"`{' '.join(command)}` fails; install Python's venv module (Debian, Ubuntu: apt install python3-venv)."
+    )
 
 
 if __name__ == "__main__":

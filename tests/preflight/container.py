@@ -1,0 +1,206 @@
+"""A container of a Space, run as the Hub runs it and asked from outside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import engine
+import requests
+
+from preflight.docker import DockerError, docker
+from preflight.image import Image
+from preflight.rehearsal import HUB
+from preflight.run import Run
+
+# Reading an answer must not outlast a test.
+REQUEST_TIMEOUT = 10
+
+
+class NotServing(Exception):
+    """A container did not answer in time, or ended; the message says what was last seen, with its log."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a container ended."""
+
+    code: int
+    seconds: float
+    output: str
+
+
+class Container:
+    """A running or ended container. Requests go to its published port, from outside.
+
+    A probe from inside the container would reach a server that listens on loopback alone.
+    """
+
+    def __init__(self, name: str, container_id: str, port: int) -> None:
+        self.name = name
+        self.id = container_id
+        self.port = port
+        self.http = requests.Session()
+        # Proxy settings of this machine are not for its own containers.
+        self.http.trust_env = False
+        self._started = time.monotonic()
+
+    @property
+    def inspection(self) -> dict[str, Any]:
+        """What `docker inspect` says now."""
+        found: list[dict[str, Any]] = json.loads(docker("inspect", self.id).stdout)
+        return found[0]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Status, ExitCode, OOMKilled … of now."""
+        state: dict[str, Any] = self.inspection["State"]
+        return state
+
+    @cached_property
+    def url(self) -> str:
+        """The base URL on this machine. The engine chose the port: `forget_port` after a restart."""
+        published = docker("port", self.id, f"{self.port}/tcp", check=False).stdout.split()
+        if not published:
+            raise NotServing(self.describe("has no published port"))
+        return f"http://{engine.host()}:{published[0].rpartition(':')[2]}"
+
+    def forget_port(self) -> None:
+        """Read the published port again: a restarted container gets another one."""
+        self.__dict__.pop("url", None)
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Send one request; a redirect is shown, not followed."""
+        options.setdefault("timeout", REQUEST_TIMEOUT)
+        options.setdefault("allow_redirects", False)
+        return self.http.request(method, self.url + path, **options)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.request("GET", path, **options)
+
+    def head(self, path: str, **options: Any) -> requests.Response:
+        return self.request("HEAD", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return self.request("POST", path, **options)
+
+    def options(self, path: str, **options: Any) -> requests.Response:
+        return self.request("OPTIONS", path, **options)
+
+    def wait_until_serving(
+        self,
+        path: str = HUB.readiness_path,
+        deadline: float = HUB.start_deadline,
+        status: int | None = None,
+    ) -> float:
+        """Seconds from start to the first HTTP answer at `path` (with `status`, when given).
+
+        Raises NotServing when the deadline passes, and at once when the container has ended.
+        """
+        last_seen, checked = "nothing", 0.0
+        while True:
+            now = time.monotonic() - self._started
+            try:
+                answer = self.get(path, timeout=2)
+                if status is None or answer.status_code == status:
+                    return time.monotonic() - self._started
+                last_seen = f"status {answer.status_code}: {answer.text[:200]}"
+            except requests.RequestException as error:
+                last_seen = type(error).__name__
+            # Asking the engine costs more than asking the server.
+            if now - checked > 0.25:
+                checked = now
+                if self.state["Status"] != "running":
+                    raise NotServing(self.describe("ended instead of serving"))
+            if now > deadline:
+                raise NotServing(
+                    self.describe(
+                        f"does not answer GET {path} after {deadline:g} s (last seen: {last_seen})"
+                    )
+                )
+            time.sleep(0.02)
+
+    def wait_for_exit(self, deadline: float) -> Exit | None:
+        """How the container ended, or None when it still runs after `deadline` seconds."""
+        started = time.monotonic()
+        try:
+            docker("wait", self.id, deadline=deadline)
+        except DockerError as error:
+            if "did not end within" in str(error):
+                return None
+            raise
+        return Exit(int(self.state["ExitCode"]), time.monotonic() - started, self.logs())
+
+    def signal(self, name: str = "SIGTERM") -> None:
+        """Send a signal to PID 1."""
+        docker("kill", f"--signal={name}", self.id)
+
+    def logs(self) -> str:
+        """Both outputs from the first line, at most the last 10 000 lines."""
+        done = docker("logs", "--tail=10000", self.id, check=False)
+        return done.stdout + done.stderr
+
+    def describe(self, what: str) -> str:
+        """`what` happened to this container, with its state and last lines."""
+        state = self.state
+        lines = self.logs().splitlines()[-15:]
+        log = "\n".join(f"    {line[:500]}" for line in lines) or "    (it printed nothing)"
+        code = f", exit code {state['ExitCode']}" if state["Status"] == "exited" else ""
+        return f"{self.name} {what}\nstate: {state['Status']}{code}\nlog:\n{log}"
+
+    def save(self, folder: Path) -> None:
+        """Keep its log from the first line and its state in `folder`."""
+        for command, suffix in (("logs", "log"), ("inspect", "json")):
+            docker(
+                command, self.id, log=folder / f"{self.name}-{self.id[:12]}.{suffix}", check=False
+            )
+
+    def remove(self) -> None:
+        """Remove the container, running or not."""
+        self.http.close()
+        docker("rm", "--force", "--volumes", self.id, check=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def start(
+    run: Run,
+    image: Image,
+    name: str,
+    environment: Mapping[str, str],
+    port: int = 7860,
+    options: Sequence[str] = (),
+) -> Container:
+    """Start `image` as the Hub would: uid 1000, 2 CPUs, 16 GB, no bind mount, HEALTHCHECK ignored.
+
+    environment: the Variables and Secrets; what the Hub injects is added by the caller.
+    options: further options of `docker run`.
+    """
+    variables = [f"--env={key}={value}" for key, value in environment.items()]
+    uid = f"{HUB.uid}" if HUB.gid is None else f"{HUB.uid}:{HUB.gid}"
+    address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
+    done = docker(
+        "run", "--detach", *run.labels, "--no-healthcheck", f"--user={uid}",
+        f"--cpus={min(HUB.cpus, _engine_cpus())}", f"--memory={HUB.memory}", f"--memory-swap={HUB.memory}",
+        f"--publish={address}::{port}", *variables, *options, image.tag,
+        deadline=60,
+    )  # fmt: skip
+    return Container(name, done.stdout.split()[-1], port)
+
+
+_cpus: list[int] = []
+
+
+def _engine_cpus() -> int:
+    if not _cpus:
+        _cpus.append(int(docker("info", "--format", "{{.NCPU}}").stdout))
+    return _cpus[0]

@@ -1,0 +1,151 @@
+"""A Space's image, built as the Hub builds it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from base_images import ensure as ensure_base_images
+from build_log import digest
+
+from preflight.docker import DockerError, docker
+from preflight.rehearsal import HUB
+from preflight.run import Run
+from preflight.space import Space
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the engine."""
+
+    tag: str
+    build_log: Path
+
+    @cached_property
+    def inspection(self) -> dict[str, Any]:
+        """What `docker image inspect` says."""
+        found: list[dict[str, Any]] = json.loads(docker("image", "inspect", self.tag).stdout)
+        return found[0]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The image's configuration: User, Env, Cmd, Healthcheck …"""
+        config: dict[str, Any] = self.inspection["Config"]
+        return config
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers."""
+        return int(self.inspection["Size"])
+
+
+def build_space(run: Run, space: Space) -> Image:
+    """A Space's image, built by the first caller of the run.
+
+    Its declared Variables are build args, its declared Secrets build secrets. Raises BuildError.
+    """
+
+    def make() -> None:
+        declaration = space.declaration
+        environment = declaration.valid_environment() if declaration else {}
+        secret = {v.name for v in declaration.secrets} if declaration else set()
+        build(
+            run,
+            space.name,
+            space.folder,
+            variables={name: value for name, value in environment.items() if name not in secret},
+            secrets={name: value for name, value in environment.items() if name in secret},
+        )
+
+    run.once(f"image-{space.name}", make)
+    return _image(run, space.name)
+
+
+class BuildError(DockerError):
+    """The build failed; the message says which step, the likely cause, the fix and where the log is."""
+
+
+def build(
+    run: Run,
+    name: str,
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    target: str | None = None,
+) -> Image:
+    """Build `folder` by its root Dockerfile, for linux/amd64.
+
+    variables: passed as build args. secrets: passed as build secrets, and in no other way.
+    Source: hub-docs spaces-sdks-docker.md. Raises BuildError.
+    """
+    image = _image(run, f"{name}-{target}" if target else name)
+    log = image.build_log
+    log.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="preflight-secrets-") as scratch:
+        arguments = [f"--build-arg={key}={value}" for key, value in (variables or {}).items()]
+        for number, (key, value) in enumerate((secrets or {}).items()):
+            path = Path(scratch) / str(number)
+            path.write_text(value)
+            arguments.append(f"--secret=id={key},src={path}")
+        for official, stand_in in stand_ins(folder).items():
+            arguments.append(f"--build-context={official}=docker-image://{stand_in}")
+        if target:
+            arguments.append(f"--target={target}")
+        try:
+            docker(
+                "buildx", "build", "--progress=plain", "--load", f"--platform={HUB.platform}",
+                f"--tag={image.tag}", *run.labels, *arguments, str(folder),
+                deadline=HUB.build_deadline, log=log,
+            )  # fmt: skip
+        except DockerError as error:
+            said = log.read_text(errors="replace") if log.exists() else str(error)
+            if "did not end within" in str(error):
+                raise BuildError(
+                    f"{error}. The last lines:\n" + "\n".join(said.splitlines()[-5:])
+                ) from None
+            raise BuildError(f"the build failed\n{digest(said)}\nfull log: {log}") from None
+    return image
+
+
+def _image(run: Run, name: str) -> Image:
+    # An image name holds lower-case letters, digits and single separators only.
+    repository = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "space"
+    return Image(f"preflight/{repository}:{run.id}", run.folder / f"build-{name}.log")
+
+
+def stand_ins(folder: Path) -> dict[str, str]:
+    """Official base image → stand-in, for the FROM lines of a Dockerfile that no registry serves.
+
+    Raises BuildError when an image can neither be pulled nor stood in for.
+    """
+    path = folder / "Dockerfile"
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    stages = {name.lower() for name in re.findall(r"^\s*FROM\s.*\sAS\s+(\S+)", text, re.M | re.I)}
+    named = re.findall(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", text, re.M | re.I)
+    copied = re.findall(r"^\s*COPY\s+.*--from=(\S+)", text, re.M | re.I)
+    images = {
+        image
+        for image in [*named, *(c for c in copied if re.search(r"[:/]", c))]
+        if image.lower() not in stages and image != "scratch" and "$" not in image
+    }
+    return {image: name for image, name in ((i, _stand_in(i)) for i in sorted(images)) if name}
+
+
+_known: dict[str, str | None] = {}
+
+
+def _stand_in(image: str) -> str | None:
+    """The stand-in's name, or None when the official image is here or can be pulled."""
+    if image not in _known:
+        try:
+            _known[image] = ensure_base_images([image]).get(image)
+        except SystemExit:
+            # The build itself then says why, in the words that the user will meet elsewhere too.
+            _known[image] = None
+    return _known[image]

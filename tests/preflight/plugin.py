@@ -1,0 +1,105 @@
+"""pytest plugin: a run cleans up after itself whatever happens, and keeps what explains a failure."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator
+
+import pytest
+
+from preflight.docker import DockerError, docker
+from preflight.run import Run, remove_leftovers, run_of
+from preflight.stack import save_material
+
+_FAILED = pytest.StashKey[bool]()
+_KEPT = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("preflight")
+    group.addoption(
+        "--keep",
+        action="store_true",
+        help="leave the stack up after a failure, and say how to look at it",
+    )
+    group.addoption(
+        "--reuse",
+        action="store_true",
+        help="use the stack that --keep or an earlier --reuse left, where it is still current, and leave it up",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # CI ends a job with SIGTERM; the clean-up has to run then too.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Give each xdist worker the controller's run."""
+    node.workerinput["preflight_run"] = run_of(node.config).id  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+def failed(item: pytest.Item) -> bool:
+    """Whether a phase of this test has failed so far."""
+    return item.stash.get(_FAILED, False)
+
+
+@pytest.fixture(scope="session")
+def run(pytestconfig: pytest.Config) -> Run:
+    """This run: its id, its folder, its clean-up. Fails when no Docker engine answers."""
+    done = docker("version", "--format", "{{.Server.Version}}", check=False, deadline=20)
+    if done.returncode != 0:
+        raise DockerError(
+            "no Docker engine answers. Start it, or `make up` where there is none yet.\n"
+            + done.stderr.strip()
+        )
+    run = run_of(pytestconfig)
+    run.once("leftovers", remove_leftovers)
+    return run
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    config = session.config
+    run = run_of(config)
+    if hasattr(config, "workerinput") or not run.folder.exists():
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        bad = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if bad:
+            save_material(run)
+        keep = config.getoption("--reuse") or (config.getoption("--keep") and bad)
+        if keep:
+            config.stash[_KEPT] = run.id
+        else:
+            run.remove(keep_material=bad)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"on failure, logs and states go to {run_of(config).folder}"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    kept = config.stash.get(_KEPT, None)
+    if kept:
+        terminalreporter.write_line(
+            f"the stack is left up. Look: docker compose -p {kept} ps · logs. Remove: "
+            f"docker compose -p {kept} down --volumes --remove-orphans",
+            yellow=True,
+        )

@@ -1,0 +1,65 @@
+"""What the Hub is taken to do. A value that no source settles is a setting here, and nowhere else.
+
+Sources: hub-docs is github.com/huggingface/hub-docs. Confidence A: official text or code; B: a
+statement or code that only makes sense if true; C: measured by others; D: reported by users;
+"unknown": nothing found, the value is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The Hub as rehearsed. Durations are seconds, sizes bytes."""
+
+    # "The container runs with user ID 1000." A, hub-docs spaces-sdks-docker.md
+    uid: int = 1000
+    # Which group the container gets: unknown. None leaves it to the image.
+    gid: int | None = None
+    # Hardware `cpu-basic`: 2 vCPU, 16 GB, 50 GB of disk that is lost. A, hub-docs spaces-gpus.md
+    cpus: int = 2
+    memory: int = 16 * 1024**3
+    # A, hub-docs spaces-config-reference.md: startup_duration_timeout is 30 minutes by default.
+    # What gets near it fails far too late, so the rehearsal's own budget is shorter.
+    start_deadline: float = 60
+    # Path and status that make a Space "healthy": unknown. Any HTTP answer on app_port counts.
+    readiness_path: str = "/"
+    # From SIGTERM to SIGKILL: unknown. 10 s is Docker's own default.
+    stop_deadline: float = 10
+    # A wrong environment has to be told within this time. Ours.
+    refusal_deadline: float = 10
+    # A build that hangs. The Hub's own limit: unknown.
+    build_deadline: float = 900
+    platform: str = "linux/amd64"
+    owner: str = "acme"
+
+    def environment(self, name: str, title: str) -> dict[str, str]:
+        """The variables that the Hub injects into a Space at run time.
+
+        A, hub-docs spaces-overview.md; SYSTEM: B, gradio `utils.get_space`. PORT, HOME and
+        HF_TOKEN are not documented as injected, so they are not.
+        """
+        return {
+            "SYSTEM": "spaces",
+            "SPACE_ID": f"{self.owner}/{name}",
+            "SPACE_AUTHOR_NAME": self.owner,
+            "SPACE_REPO_NAME": name,
+            "SPACE_TITLE": title,
+            "SPACE_HOST": self.host(name),
+            "SPACE_CREATOR_USER_ID": "0123456789abcdef01234567",
+            "CPU_CORES": str(self.cpus),
+            "MEMORY": f"{self.memory // 1024**3}Gi",
+            "ACCELERATOR": "none",
+        }
+
+    def host(self, name: str) -> str:
+        """The public host name: lower case, "/" and "." become "-" (A, hub-docs spaces-embed.md); "_" too (C)."""
+        label = f"{self.owner}-{name}".lower()
+        return (
+            "".join("-" if character in "/._" else character for character in label) + ".hf.space"
+        )
+
+
+HUB = Rehearsal()

@@ -1,0 +1,120 @@
+"""One pytest run: what it names its containers, where its material goes, how all of it is removed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from preflight import docker as commands
+from preflight.docker import DockerError, docker
+
+LABEL = "dev.preflight.run"
+_KEY = pytest.StashKey["Run"]()
+
+
+class Run:
+    """Names and removes everything that a run makes. All xdist workers of a run share its id.
+
+    root: the checkout. stable: use one id per checkout, so that a later run finds the stack.
+    """
+
+    def __init__(self, root: Path, run_id: str | None = None, stable: bool = False) -> None:
+        checkout = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+        process = psutil.Process()
+        # The owner's pid and start time tell a later run whether this one still lives.
+        own = f"{checkout}-{process.pid}-{int(process.create_time())}-{secrets.token_hex(2)}"
+        self.id = run_id or (f"preflight-{checkout}-kept" if stable else f"preflight-{own}")
+        self.stable = stable
+        self.folder = root / "reports" / self.id
+
+    @property
+    def labels(self) -> list[str]:
+        """Arguments that mark a container, network or image as this run's."""
+        return ["--label", f"{LABEL}={self.id}"]
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """The JSON value that `make` returns, made by the first xdist worker that asks.
+
+        An error is remembered as well: no worker tries again what has failed.
+        """
+        path = self.folder / "once" / f"{key}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                try:
+                    outcome = {"value": make()}
+                except DockerError as error:
+                    outcome = {"error": str(error)}
+                path.write_text(json.dumps(outcome))
+            outcome = json.loads(path.read_text())
+        if "error" in outcome:
+            raise DockerError(outcome["error"])
+        return outcome["value"]
+
+    def remove(self, keep_material: bool) -> None:
+        """Remove this run's containers, networks, volumes and images, whatever state they are in."""
+        commands.end_running_commands()
+        commands.reopen()
+        _remove_everything(self.id)
+        shutil.rmtree(self.folder / "once", ignore_errors=True)
+        if not keep_material or not any(self.folder.iterdir()):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def remove_leftovers() -> None:
+    """Remove what runs left that were killed before they could clean up."""
+    listing = docker(
+        "ps", "--all", "--filter", f"label={LABEL}", "--format", f'{{{{.Label "{LABEL}"}}}}'
+    )
+    for run_id in set(listing.stdout.split()):
+        parts = run_id.split("-")
+        if len(parts) == 5 and not _lives(int(parts[2]), int(parts[3])):
+            _remove_everything(run_id)
+
+
+def _lives(pid: int, started: int) -> bool:
+    try:
+        return abs(int(psutil.Process(pid).create_time()) - started) <= 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _remove_everything(run_id: str) -> None:
+    # A container whose creation was under way when its command was killed shows up a little later.
+    for _ in range(3):
+        listed = docker(
+            "ps", "--all", "--quiet", "--filter", f"label={LABEL}={run_id}"
+        ).stdout.split()
+        if listed:
+            docker("rm", "--force", "--volumes", *listed, check=False)
+    project = f"label=com.docker.compose.project={run_id}"
+    for kind in ("network", "volume"):
+        for mark in (project, f"label={LABEL}={run_id}"):
+            listed = docker(kind, "ls", "--quiet", "--filter", mark).stdout.split()
+            if listed:
+                docker(kind, "rm", *listed, check=False)
+    images = docker(
+        "image", "ls", "--filter", f"label={LABEL}={run_id}", "--format", "{{.Repository}}:{{.Tag}}"
+    ).stdout.split()
+    if images:
+        docker("image", "rm", *images, check=False)
+
+
+def run_of(config: pytest.Config) -> Run:
+    """The run of this pytest process, made at the first call; xdist workers get the controller's."""
+    run = config.stash.get(_KEY, None)
+    if run is None:
+        worker = getattr(config, "workerinput", None)
+        stable = bool(config.getoption("--keep") or config.getoption("--reuse"))
+        run = Run(Path(config.rootpath), worker["preflight_run"] if worker else None, stable)
+        config.stash[_KEY] = run
+    return run
