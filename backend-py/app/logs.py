@@ -1,0 +1,59 @@
+"""Logs: one JSON object per line on stdout."""
+
+import json
+import logging
+import sys
+import time
+from logging.config import dictConfig
+from traceback import extract_tb
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON line; `extra={"data": {...}}` adds fields.
+
+    Of an exception the type and the frames are shown, never its message: it may quote a reader's
+    question or an upstream's answer.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": timestamp(record.created),
+            "level": record.levelname.lower(),
+            "msg": record.getMessage(),
+            **getattr(record, "data", {}),
+        }
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = record.exc_info[0].__name__
+            line["frames"] = [f"{f.filename}:{f.lineno}" for f in extract_tb(record.exc_info[2])]
+        return json.dumps(line, ensure_ascii=False)
+
+
+def timestamp(seconds: float) -> str:
+    """UTC in ISO 8601 with milliseconds."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds * 1000) % 1000:03d}Z"
+
+
+def set_up(level: str) -> None:
+    """Sends the app's and the server's records to stdout at `level` and above."""
+    dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"json": {"()": JsonFormatter}},
+            "handlers": {
+                "out": {
+                    "class": "logging.StreamHandler",
+                    "formatter": "json",
+                    "stream": sys.stdout,
+                }
+            },
+            "root": {"handlers": ["out"], "level": "WARNING"},
+            "loggers": {
+                "app": {"level": level.upper()},
+                "uvicorn": {"level": level.upper()},
+                # One line per request is enough, and ours knows the request id.
+                "uvicorn.access": {"level": "CRITICAL", "propagate": False},
+            },
+        }
+    )

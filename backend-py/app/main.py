@@ -1,0 +1,155 @@
+"""The app: `uvicorn app.main:app`, or `python -m app` as in the image."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from app import VERSION, http, logs, pages
+from app.embedded import Index
+from app.rag import Answerer
+from app.schemas import (
+    ChatRequest,
+    ChatResponse,
+    ErrorResponse,
+    SearchRequest,
+    SearchResponse,
+)
+from app.settings import Settings, effective_port, load_settings
+
+log = logging.getLogger("app")
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": text}
+    for status, text in {
+        400: "The body could not be parsed.",
+        403: "The origin may not call from a browser.",
+        413: "The body is too large.",
+        422: "The request does not fit the schema.",
+        429: "Too many requests; see Retry-After.",
+        502: "An upstream refused or answered nonsense.",
+        503: "An upstream is unavailable or the service is restarting; see Retry-After.",
+        504: "An upstream took too long.",
+    }.items()
+}
+
+EVENTS = (
+    "Server-sent events: meta {id, mode, degraded}, sources {sources}, delta {text}, "
+    "citation {start, end, sources}, and last either done {grounded, finish_reason} or "
+    "error {code, retryable}."
+)
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The whole service for `settings`; opens no connection before it is started."""
+    logs.set_up(settings.log_level)
+    drain = asyncio.Event()
+    index = Index(settings.index_path)
+    answerer = Answerer(settings, index)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        _drain_on_sigterm(drain)
+        log.info("started", extra={"data": _described(settings)})
+        for warning in settings.warnings():
+            log.warning(warning)
+        yield
+
+    api = FastAPI(
+        title="Book answers",
+        version=VERSION,
+        description="Questions about a book, answered with citations.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        # A stray OTEL variable must not stop the start.
+        telemetry={"auto_configure": False},
+        exception_handlers={
+            http.ApiError: http.on_api_error,
+            HTTPException: http.on_http_error,
+            RequestValidationError: http.on_validation_error,
+        },
+    )
+
+    # Plain Starlette routes: a probe costs half of what a FastAPI operation would.
+    async def health(_: Request) -> Response:
+        services = answerer.services()
+        down = "disconnected" in services.values()
+        return JSONResponse(
+            {"status": "degraded" if down else "ok", "version": VERSION, "services": services},
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def ready(_: Request) -> Response:
+        reason = "shutting_down" if drain.is_set() else answerer.unready()
+        body = {"ready": False, "reason": reason} if reason else {"ready": True}
+        return JSONResponse(
+            body, status_code=503 if reason else 200, headers={"Cache-Control": "no-store"}
+        )
+
+    api.add_route("/health", health)
+    api.add_route("/ready", ready)
+    for path, page in pages.routes(index):
+        api.add_route(path, page, include_in_schema=False)
+
+    @api.post("/chat", responses=ERRORS, response_model=ChatResponse)
+    async def chat(request: ChatRequest) -> Response:
+        return _json(await answerer.answer(request))
+
+    @api.post(
+        "/chat/stream",
+        responses={**ERRORS, 200: {"content": {"text/event-stream": {}}, "description": EVENTS}},
+        response_class=http.EventStream,
+    )
+    async def chat_stream(request: ChatRequest) -> Response:
+        return http.EventStream(await answerer.stream(request), drain)
+
+    @api.post("/search", responses=ERRORS, response_model=SearchResponse)
+    async def search(request: SearchRequest) -> Response:
+        return _json(await answerer.search(request.query, request.top_k))
+
+    return http.Guard(api, settings, drain)
+
+
+def _json(model: ChatResponse | SearchResponse) -> Response:
+    return Response(model.model_dump_json(), media_type="application/json")
+
+
+def _drain_on_sigterm(drain: asyncio.Event) -> None:
+    """Sets `drain` on SIGTERM, then does what the server had planned.
+
+    uvicorn runs the lifespan's shutdown only after every stream has ended, so waiting for that
+    would never end an open one.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(drain.set)
+        if callable(before):
+            before(number, frame)
+
+    try:
+        signal.signal(signal.SIGTERM, on_signal)
+    except ValueError:
+        log.debug("not the main thread: SIGTERM is not watched")
+
+
+def _described(settings: Settings) -> dict[str, object]:
+    facts: dict[str, object] = {"version": VERSION, "mode": settings.rag_mode}
+    if not settings.embedded:
+        facts["qdrant_port"] = effective_port(settings.qdrant_url)
+        facts["cohere_port"] = effective_port(settings.cohere_base_url)
+    return facts
+
+
+app = create_app(load_settings())

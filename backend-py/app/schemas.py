@@ -1,0 +1,123 @@
+"""What goes in and out over HTTP."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def _clean(text: str) -> str:
+    """Text without control characters; raises ValueError when nothing remains or not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # JSON can carry a lone surrogate, which no answer could be encoded with.
+        raise ValueError("must be valid Unicode text") from None
+    text = _CONTROL.sub("", text).strip()
+    if not text:
+        raise ValueError("must contain text")
+    return text
+
+
+Question = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_clean)]
+Selection = Annotated[str, Field(min_length=1, max_length=8000), AfterValidator(_clean)]
+TurnText = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_clean)]
+Comment = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_clean)]
+TopK = Annotated[int, Field(ge=1, le=20, strict=True)]
+AnswerId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Turn(Model):
+    role: Literal["user", "assistant"]
+    content: TurnText
+
+
+class ChatRequest(Model):
+    """A question; the client keeps the history and may send what the reader has selected."""
+
+    question: Question
+    selected_text: Selection | None = None
+    history: Annotated[list[Turn], Field(max_length=20)] = []
+    top_k: TopK = 5
+
+
+class SearchRequest(Model):
+    query: Question
+    top_k: TopK = 5
+
+
+class Source(Model):
+    """A passage of the book. A relative `url` is relative to this Space."""
+
+    id: str
+    title: str
+    url: str
+    score: float
+    snippet: str
+
+
+class Citation(Model):
+    """`answer[start:end]`, counted in Unicode characters, rests on `sources`."""
+
+    start: int
+    end: int
+    sources: list[str]
+
+
+class ChatResponse(Model):
+    """`mode`: written by a model, taken word for word from the book, or nothing fitted."""
+
+    id: str
+    answer: str
+    mode: Literal["generated", "extractive", "none"]
+    grounded: bool
+    degraded: bool
+    citations: list[Citation]
+    sources: list[Source]
+
+
+class SearchResponse(Model):
+    results: list[Source]
+
+
+class FeedbackRequest(Model):
+    """`id` of an answer this Space gave not long ago."""
+
+    id: AnswerId
+    rating: Literal[1, -1]
+    comment: Comment | None = None
+
+
+class FeedbackEntry(Model):
+    number: int
+    time: str
+    id: str
+    rating: int
+    comment: str | None
+    question: str
+    answer: str
+
+
+class FeedbackList(Model):
+    entries: list[FeedbackEntry]
+
+
+class FieldFault(Model):
+    field: str
+    message: str
+
+
+class Fault(Model):
+    code: str
+    message: str
+    fields: list[FieldFault] | None = None
+
+
+class ErrorResponse(Model):
+    error: Fault

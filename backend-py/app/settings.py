@@ -1,0 +1,218 @@
+"""The environment, checked once at start.
+
+Every variable is declared in `.env.example`; a test holds the two together.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+)
+
+# Supervisors give up on 3 and restart for ever on most others. Source: uvicorn release notes 0.50.
+EXIT_CONFIG = 3
+# Ports a Space may call. Source: hub-docs spaces-overview.md, "Networking".
+OPEN_PORTS = {80, 443, 8080}
+# Values compose files may use to try things out; on the Hub they are mistakes.
+SAMPLES = {
+    "COHERE_API_KEY": "sample-cohere-api-key",
+    "QDRANT_API_KEY": "sample-qdrant-api-key",
+    "FEEDBACK_TOKEN": "sample-feedback-token-for-laptops-only",
+}
+REQUIRED_IN_CLOUD = {
+    "COHERE_API_KEY": "a Secret: the key from dashboard.cohere.com",
+    "QDRANT_URL": "a Secret: the cluster's URL, such as https://xyz.cloud.qdrant.io:6333",
+    "QDRANT_API_KEY": "a Secret: the cluster's API key",
+}
+PACKAGED_INDEX = Path(__file__).parent.parent / "data" / "index.sqlite"
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    try:
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_valid = False
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise ValueError("must be an absolute URL, http:// or https://, with a valid port if any")
+    if any(c.isspace() for c in value) or parts.username or parts.query or parts.fragment:
+        raise ValueError("must be a plain URL without user, query, fragment or blanks")
+    return value.rstrip("/")
+
+
+def _origin_fault(entry: str) -> str | None:
+    """What is wrong with one CORS origin, or None.
+
+    A browser sends exactly scheme://host[:port], lower case, without default port: anything else
+    would never match. Source: https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin
+    """
+    if not entry:
+        return "is empty"
+    if "*" in entry:
+        return "is a wildcard: name each origin"
+    try:
+        parts = urlsplit(entry)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "is not an origin: use scheme://host[:port]"
+    if parts.scheme not in ("http", "https") or not host:
+        return "is not an origin: use scheme://host[:port]"
+    if parts.path == "/" and entry.endswith("/"):
+        return "ends with a slash: remove it"
+    plain = f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+    if entry != plain or not entry.isascii() or any(c.isspace() for c in entry):
+        return "is not a bare lower-case origin: use scheme://host[:port] and nothing more"
+    if port == {"http": 80, "https": 443}[parts.scheme]:
+        return "names the default port, which browsers leave out: remove it"
+    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1"):
+        return "uses http, which is accepted for localhost and 127.0.0.1 only: use https"
+    return None
+
+
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    entries = [entry.strip() for entry in value.split(",")]
+    faults = [f"entry {n} {fault}" for n, e in enumerate(entries, 1) if (fault := _origin_fault(e))]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return frozenset(entries)
+
+
+Url = Annotated[str, AfterValidator(_http_url)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/-]{1,255}$")]
+Token = Annotated[SecretStr, Field(min_length=32)]
+
+
+class Settings(BaseModel):
+    """One field per variable, of the same name in lower case; times are seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rag_mode: Literal["cloud", "embedded"] = "cloud"
+    cohere_api_key: SecretStr = SecretStr("")
+    qdrant_url: Url = "http://localhost:6333"
+    qdrant_api_key: SecretStr = SecretStr("")
+    collection_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,255}$")] = "book"
+    cors_origins: Annotated[frozenset[str], BeforeValidator(_origins)] = frozenset()
+
+    rag_fallback: Literal["on", "off"] = "on"
+    cohere_base_url: Url = "https://api.cohere.com"
+    chat_model: Name = "command-a-03-2025"
+    embed_model: Name = "embed-v4.0"
+    embed_dimension: Annotated[int, Field(ge=1, le=65536)] = 1536
+    rerank_model: Name | None = None
+    upstream_timeout: Annotated[float, Field(gt=0, le=300)] = 20
+    qdrant_timeout: Annotated[float, Field(gt=0, le=60)] = 5
+
+    max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000)] = 131_072
+    rate_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 20
+    global_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 20
+    trusted_proxy_hops: Annotated[int, Field(ge=0, le=10)] = 1
+
+    feedback_token: Token | None = None
+    feedback_path: Path = Path("/tmp/feedback.sqlite")
+    index_path: Path = PACKAGED_INDEX
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    system: str = ""
+
+    @property
+    def on_hub(self) -> bool:
+        """True inside a Space. Source: hub-docs spaces-overview.md, "Helper environment"."""
+        return self.system == "spaces"
+
+    @property
+    def embedded(self) -> bool:
+        return self.rag_mode == "embedded"
+
+    @property
+    def needs_index(self) -> bool:
+        return self.embedded or self.rag_fallback == "on"
+
+    def warnings(self) -> list[str]:
+        """What is legal but unlikely to work, one sentence each, no secret in it."""
+        out = []
+        if self.on_hub and not self.embedded:
+            for name, url in (
+                ("QDRANT_URL", self.qdrant_url),
+                ("COHERE_BASE_URL", self.cohere_base_url),
+            ):
+                port = effective_port(url)
+                if port not in OPEN_PORTS:
+                    out.append(
+                        f"{name}: port {port} is outside the ports a Space may call (80, 443, 8080)"
+                    )
+        return out
+
+
+def effective_port(url: str) -> int:
+    """The port a client dials for `url`, which must have passed the settings check."""
+    parts = urlsplit(url)
+    return parts.port or {"http": 80, "https": 443}[parts.scheme]
+
+
+class SettingsError(Exception):
+    """`faults`: one line per faulty variable, each starting with its name, no value in it."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from `environ`. A blank value counts as unset.
+
+    Raises SettingsError with every fault at once.
+    """
+    given = {
+        name: environ[name.upper()].strip()
+        for name in Settings.model_fields
+        if environ.get(name.upper(), "").strip()
+    }
+    faults: dict[str, str] = {}
+    settings = None
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        # The stock text of this error prints the offending value, which may be a key.
+        for detail in error.errors(include_input=False, include_url=False, include_context=False):
+            name = str(detail["loc"][0]).upper()
+            faults.setdefault(name, detail["msg"].removeprefix("Value error, "))
+    if given.get("rag_mode", "cloud") == "cloud":
+        for name, what in REQUIRED_IN_CLOUD.items():
+            if name.lower() not in given:
+                faults[name] = f"missing; set it ({what}), or RAG_MODE=embedded to do without"
+    if given.get("system") == "spaces":
+        for name, sample in SAMPLES.items():
+            if given.get(name.lower()) == sample:
+                faults[name] = "is the sample value; a Space needs one of your own"
+    if settings and settings.needs_index and not settings.index_path.is_file():
+        faults["INDEX_PATH"] = "no such file; build one with: python -m app.ingest build"
+    if faults or not settings:
+        raise SettingsError([f"{name}: {text}" for name, text in sorted(faults.items())])
+    return settings
+
+
+def load_settings() -> Settings:
+    """Settings from the process's environment, or the end of the process with code 3."""
+    try:
+        return read_settings(os.environ)
+    except SettingsError as error:
+        _refuse(error.faults)
+
+
+def _refuse(faults: list[str]) -> NoReturn:
+    sys.stderr.write("".join(f"{fault}\n" for fault in faults))
+    sys.exit(EXIT_CONFIG)

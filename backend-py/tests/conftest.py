@@ -1,0 +1,64 @@
+"""A small book, indexed once; the app reads its settings at import."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp
+
+BOOK = """# Boats
+
+A boat floats.
+
+## Why does my boat leak?
+
+A boat leaks when its hull has a hole. Close the hole with tar.
+
+## Sails
+
+Sails catch the wind. Reef the sails in a storm.
+"""
+
+
+def _built(folder: Path) -> Path:
+    from app.ingest import main
+
+    (folder / "book").mkdir()
+    (folder / "book" / "01-boats.md").write_text(BOOK)
+    index = folder / "index.sqlite"
+    assert main(["build", "--source", str(folder / "book"), "--out", str(index)]) == 0
+    return index
+
+
+_FOLDER = Path(tempfile.mkdtemp())
+INDEX = _built(_FOLDER)
+os.environ.update(RAG_MODE="embedded", INDEX_PATH=str(INDEX))
+
+
+@pytest.fixture(scope="session")
+def index_path() -> Path:
+    return INDEX
+
+
+@pytest.fixture
+def app() -> ASGIApp:
+    from app.main import create_app
+    from app.settings import read_settings
+
+    return create_app(
+        read_settings(
+            {
+                "RAG_MODE": "embedded",
+                "INDEX_PATH": str(INDEX),
+                "CORS_ORIGINS": "https://book.example",
+                "RATE_PER_MINUTE": "0",
+            }
+        )
+    )
+
+
+@pytest.fixture
+def client(app: ASGIApp) -> TestClient:
+    return TestClient(app)
