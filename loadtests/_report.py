@@ -1,0 +1,135 @@
+"""The verdict for people and for machines."""
+
+import json
+from html import escape
+from pathlib import Path
+from xml.etree import ElementTree as xml
+
+from loadtests._slo import HELD, INVALID, PERCENTILES, Row, Verdict
+
+COLUMNS = ["request", "samples", "per second", "p50", "p95", "p99", "failed", "429", "verdict"]
+
+
+def cells(row: Row) -> list[str]:
+    """One text for each of COLUMNS: what was measured / what is allowed."""
+
+    def pair(actual: str, limit: str | None) -> str:
+        return f"{actual} / {limit}" if limit is not None else actual
+
+    slo, seen = row.slo, row.figures
+    if row.state == "not run":
+        return [row.name, *["-"] * (len(COLUMNS) - 2), row.state]
+    failed = seen.failures / seen.samples if seen.samples else 0.0
+    latencies = []
+    for key in PERCENTILES:
+        actual = row.percentile(key)
+        limit = f"{getattr(slo, key):g} ms" if slo else None
+        latencies.append(pair("-" if actual is None else str(actual), limit))
+    return [
+        row.name,
+        pair(str(seen.samples), f"{slo.samples:g}" if slo else None),
+        pair(f"{row.rate:.2g}", f"{slo.rate:g}" if slo else None),
+        *latencies,
+        pair(f"{failed:.1%}", f"{slo.failures:.1%}" if slo else None),
+        str(seen.limited),
+        row.state,
+    ]
+
+
+def headline(verdict: Verdict) -> str:
+    run = verdict.run
+    people = ", ".join(f"{count} {name}" for name, count in run.people.items() if count)
+    return (
+        f"{verdict.state} (exit code {verdict.exit_code}): {people or 'nobody'}, "
+        f"{run.seconds:.0f} s{', ended early' if run.stopped else ''}; generator {run.cpu:.0%} of a core, {run.late_ms:g} ms late"
+    )
+
+
+def table(verdict: Verdict) -> str:
+    """For a terminal."""
+    rows = [COLUMNS, *map(cells, verdict.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.append(f"Load: {headline(verdict)}")
+    return "\n".join(lines + [f"  {reason}" for reason in verdict.reasons])
+
+
+def markdown(verdict: Verdict) -> str:
+    lines = [f"## Load: {headline(verdict)}", "", *(f"- {r}" for r in verdict.reasons), ""]
+    for row in [COLUMNS, ["---"] * len(COLUMNS), *map(cells, verdict.rows)]:
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def html(verdict: Verdict) -> str:
+    """A section for Locust's report."""
+    colour = {HELD: "#1a7f37", INVALID: "#9a6700"}.get(verdict.state, "#cf222e")
+    head, *body = [COLUMNS, *map(cells, verdict.rows)]
+    return (
+        '<section id="verdict" style="font: 14px sans-serif; margin: 1em; overflow-x: auto">'
+        f'<h2 style="color: {colour}">{escape(headline(verdict))}</h2>'
+        f"<ul>{''.join(f'<li>{escape(reason)}</li>' for reason in verdict.reasons)}</ul>"
+        '<table cellpadding="4" style="border-collapse: collapse; text-align: left"><tr>'
+        + "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        + "</tr>"
+        + "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in body)
+        + "</table></section>"
+    )
+
+
+def junit(verdict: Verdict) -> str:
+    """One test case for each request name, and one for the validity of the run."""
+    suite = xml.Element("testsuite", name="load", time=f"{verdict.run.seconds:.1f}")
+    valid = xml.SubElement(suite, "testcase", classname="load", name="the run is valid")
+    if verdict.state == INVALID:
+        xml.SubElement(valid, "error", message="; ".join(verdict.reasons))
+    for row in verdict.rows:
+        case = xml.SubElement(suite, "testcase", classname="load", name=row.name)
+        if row.state == "not run":
+            xml.SubElement(case, "skipped", message="nobody who makes this request took part")
+        elif row.state != HELD:
+            xml.SubElement(case, "failure", message="; ".join(row.reasons)).text = (
+                row.slo.why if row.slo else ""
+            )
+    counts = {"tests": "testcase", "failures": "*/failure", "errors": "*/error"}
+    for key, path in {**counts, "skipped": "*/skipped"}.items():
+        suite.set(key, str(len(suite.findall(path))))
+    return xml.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def data(verdict: Verdict) -> str:
+    run = verdict.run
+    return json.dumps(
+        {
+            "verdict": verdict.state,
+            "exit_code": verdict.exit_code,
+            "reasons": verdict.reasons,
+            "seconds": round(run.seconds, 1),
+            "people": run.people,
+            "generator": {"cpu": run.cpu, "late_ms": run.late_ms, "steal": run.steal},
+            "requests": [
+                {
+                    "name": row.name,
+                    "verdict": row.state,
+                    "reasons": row.reasons,
+                    "samples": row.figures.samples,
+                    "failures": row.figures.failures,
+                    "limited": row.figures.limited,
+                    "rate": round(row.rate, 2),
+                    **{key: row.percentile(key) for key in PERCENTILES},
+                }
+                for row in verdict.rows
+            ],
+        },
+        indent=1,
+    )
+
+
+def write(verdict: Verdict, report: Path) -> None:
+    """Put the verdict at the top of Locust's HTML report, and beside it as .md, .xml (JUnit) and
+    .json."""
+    page = report.read_text()
+    report.write_text(page.replace("<body>", "<body>" + html(verdict), 1))
+    report.with_suffix(".md").write_text(markdown(verdict))
+    report.with_suffix(".xml").write_text(junit(verdict))
+    report.with_suffix(".json").write_text(data(verdict) + "\n")

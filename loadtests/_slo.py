@@ -1,0 +1,255 @@
+"""The thresholds of slo.toml, and what a run makes of them. Nothing here needs Locust."""
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HELD, CROSSED, INVALID = "held", "crossed", "invalid"
+# k6 has distinct codes too; it uses 99 where we use 1. Source: grafana/k6 errext/exitcodes
+EXIT_CODES = {HELD: 0, CROSSED: 1, INVALID: 2}
+PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
+class SloError(ValueError):
+    """slo.toml cannot be used; the text names the table, the key and what to do."""
+
+
+@dataclass(frozen=True)
+class Slo:
+    """What one request name must hold."""
+
+    name: str  # "METHOD space/path"
+    by: str  # the class of people who make this request
+    p50: float  # milliseconds
+    p95: float
+    p99: float
+    failures: float  # share of samples, 0..1
+    samples: int  # fewer make the run invalid
+    rate: float  # samples per second, at least
+    limited: float  # share of answers that may be 429, 0..1
+    why: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What makes a run worth judging. Beyond these the generator, not the Space, was measured."""
+
+    cpu: float  # of one core, 0..1, that a generator process may use in four seconds out of five
+    late_ms: float  # how late a timer of the generator may be (p95): each answer is late by as much
+    steal: float  # share of this machine's CPU taken by its host, 0..1
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a run saw of one request name."""
+
+    samples: int = 0
+    failures: int = 0
+    unanswered: int = 0  # of the failures: no status came back
+    limited: int = 0  # answers 429, not among the samples
+    latencies: Mapping[int, int] = field(default_factory=dict)  # milliseconds -> samples
+    errors: tuple[str, ...] = ()  # most frequent first
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run, all generator processes together."""
+
+    seconds: float
+    people: Mapping[str, int]  # each class of people that was chosen -> how many there were
+    figures: Mapping[str, Figures]
+    cpu: float = 0.0  # as in Limits
+    late_ms: float = 0.0
+    steal: float = 0.0
+    faults: tuple[str, ...] = ()  # further reasons to call the run invalid
+    stopped: bool = False  # ended early, since nothing could change the verdict any more
+
+
+@dataclass
+class Row:
+    """One line of the verdict."""
+
+    name: str
+    slo: Slo | None
+    figures: Figures
+    rate: float
+    state: str  # HELD, CROSSED, INVALID, "not run", or "not judged" in a run that was ended early
+    reasons: list[str]
+
+    def percentile(self, key: str) -> int | None:
+        """Milliseconds; None where there are too few samples to tell: a p99 of fifty samples is
+        their maximum."""
+        return quantile(self.figures.latencies, PERCENTILES[key])
+
+
+@dataclass
+class Verdict:
+    state: str
+    reasons: list[str]  # every one names a request, or the fault that makes the run invalid
+    rows: list[Row]
+    run: Run
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.state]
+
+
+def load(path: Path) -> tuple[Limits, dict[str, Slo]]:
+    """Read slo.toml: a table `generator`, and one table for each request name.
+
+    Raises SloError when the file can't be read, or a key is missing, unknown or of a wrong type.
+    """
+    try:
+        tables = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SloError(f"{path}: {error}") from None
+    if "generator" not in tables:
+        raise SloError(f"{path}: the table [generator] is missing")
+    limits = _read(path, "generator", tables.pop("generator"), Limits)
+    if not tables:
+        raise SloError(f"{path}: no request name has a table")
+    slos = {
+        name: _read(path, name, {"name": name, "limited": 0.0, **table}, Slo)
+        for name, table in tables.items()
+    }
+    return limits, slos
+
+
+def _read(path: Path, name: str, table: dict[str, Any], kind: type[Any]) -> Any:
+    fields = kind.__annotations__
+    for key in table.keys() - fields.keys():
+        raise SloError(f"{path}: [{name}] has an unknown key {key}; known are {', '.join(fields)}")
+    for key, wanted in fields.items():
+        if key not in table:
+            raise SloError(f"{path}: [{name}] lacks {key}")
+        value = table[key]
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        if not (isinstance(value, str) if wanted is str else number):
+            what = "a text" if wanted is str else "a number, 0 or more"
+            raise SloError(f"{path}: [{name}] {key} must be {what}")
+    return kind(**table)
+
+
+def quantile(latencies: Mapping[int, int], share: float) -> int | None:
+    """The latency within which `share` of the samples lie (nearest rank); None when there are too
+    few samples for one of them to lie beyond."""
+    total = sum(latencies.values())
+    if total < round(1 / (1 - share)):
+        return None
+    rank = math.ceil(total * share)
+    for latency in sorted(latencies):
+        rank -= latencies[latency]
+        if rank <= 0:
+            return latency
+    raise AssertionError("unreachable")
+
+
+def judge(limits: Limits, slos: Mapping[str, Slo], run: Run) -> Verdict:
+    """Every request name of slo.toml whose people took part must have been seen and hold; every
+    name that was seen must be in slo.toml. An invalid run is never called crossed: whoever reads
+    "crossed" will look for the fault in the Space."""
+    rows = [_row(slo, run) for slo in slos.values()]
+    for name, seen in run.figures.items():
+        if name not in slos:
+            rate = seen.samples / run.seconds if run.seconds else 0.0
+            reason = "slo.toml does not know this name"
+            rows.append(Row(name, None, seen, rate, CROSSED, [reason]))
+    faults = [*run.faults, *_faults(limits, run)]
+    too_few = [row for row in rows if row.state == INVALID]
+    faults += [f"{row.name}: {reason}" for row in too_few for reason in row.reasons]
+    if faults:
+        return Verdict(INVALID, faults, rows, run)
+    crossed = [f"{row.name}: {r}" for row in rows if row.state == CROSSED for r in row.reasons]
+    return Verdict(CROSSED if crossed else HELD, crossed, rows, run)
+
+
+def _row(slo: Slo, run: Run) -> Row:
+    seen = run.figures.get(slo.name, Figures())
+    rate = seen.samples / run.seconds if run.seconds else 0.0
+    row = Row(slo.name, slo, seen, rate, HELD, [])
+    if slo.by not in run.people:
+        row.state = "not run"
+        return row
+    if run.stopped and seen.samples < slo.samples:
+        row.state = "not judged"
+        return row
+    for key in PERCENTILES:
+        actual, limit = row.percentile(key), getattr(slo, key)
+        if actual is not None and actual > limit:
+            row.reasons.append(f"{key} {actual} ms > {limit:g} ms")
+    failed = seen.failures / seen.samples if seen.samples else 0.0
+    if failed > slo.failures:
+        errors = f" ({'; '.join(seen.errors[:3])})" if seen.errors else ""
+        row.reasons.append(f"{failed:.1%} failed > {slo.failures:.1%}{errors}")
+    if seen.limited > slo.limited * (seen.limited + seen.samples):
+        row.reasons.append(
+            f"{seen.limited} answers 429, more than {slo.limited:.0%}: the Space limits people who "
+            "keep to the limit, or does not tell them apart by X-Forwarded-For"
+        )
+    if not seen.samples:
+        row.reasons.append("no request was made")
+    elif rate < slo.rate:
+        row.reasons.append(f"{rate:.2g} requests a second < {slo.rate:g}")
+    if row.reasons:
+        row.state = CROSSED
+    if 0 < seen.samples < slo.samples:
+        row.state = INVALID
+        row.reasons.insert(0, f"only {seen.samples} samples, {slo.samples} are needed; run longer")
+    return row
+
+
+def _faults(limits: Limits, run: Run) -> Iterable[str]:
+    for kind, count in run.people.items():
+        if not count:
+            yield f"there was no {kind}; use more people (-u)"
+    if not any(seen.samples for seen in run.figures.values()):
+        yield "no request was made"
+    for space in silent_spaces(run.figures):
+        yield f"{space}: no request was answered; is it up, and is its URL right?"
+    if run.cpu > limits.cpu:
+        yield (
+            f"the generator was CPU-bound ({run.cpu:.0%} of a core > {limits.cpu:.0%}); "
+            "use --processes or more workers"
+        )
+    if run.late_ms > limits.late_ms:
+        yield (
+            f"the generator was late ({run.late_ms:g} ms > {limits.late_ms:g} ms): it or its "
+            "machine was starved, and every latency includes this"
+        )
+    if run.steal > limits.steal:
+        yield f"the host took {run.steal:.0%} of this machine's CPU (> {limits.steal:.0%})"
+
+
+def silent_spaces(figures: Mapping[str, Figures], at_least: int = 1) -> list[str]:
+    """The Spaces of which no request got any answer, among those with `at_least` samples."""
+    asked: dict[str, int] = {}
+    answered: dict[str, int] = {}
+    for name, seen in figures.items():
+        space = name.partition(" ")[2].partition("/")[0]
+        total = seen.samples + seen.limited
+        asked[space] = asked.get(space, 0) + total
+        answered[space] = answered.get(space, 0) + total - seen.unanswered
+    return [space for space, total in asked.items() if total >= at_least and not answered[space]]
+
+
+def hopeless(slos: Mapping[str, Slo], run: Run, planned: float) -> bool:
+    """Whether a run of `planned` seconds will cross a threshold whatever still happens, even if the
+    rest came twice as fast as so far and was perfect. True from the fifth second on at most."""
+    if run.seconds < 5 or planned <= run.seconds:
+        return False
+    growth = 1 + 2 * (planned - run.seconds) / run.seconds
+    for name, slo in slos.items():
+        seen = run.figures.get(name, Figures())
+        if seen.samples < slo.samples:
+            continue
+        if seen.failures > slo.failures * seen.samples * growth:
+            return True
+        for key, share in PERCENTILES.items():
+            limit = getattr(slo, key)
+            slow = sum(count for ms, count in seen.latencies.items() if ms > limit)
+            if quantile(seen.latencies, share) and slow > (1 - share) * seen.samples * growth:
+                return True
+    return False

@@ -1,0 +1,328 @@
+"""The gate: judges the run by slo.toml and sets the exit code: 0 held, 1 crossed, 2 invalid.
+
+Locust by itself exits 1 after a single failed request and 0 when no request was made at all
+(Source: locust/main.py, shutdown()).
+"""
+
+import atexit
+import os
+import re
+import sys
+import time
+from argparse import ArgumentTypeError
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import flask
+import gevent
+import psutil
+from locust import events, log, runners
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.stats import StatsError
+from locust.web import WebUI
+
+from loadtests import _report, _slo
+from loadtests._people import LIMITED
+
+RUNNING = (runners.STATE_SPAWNING, runners.STATE_RUNNING)
+
+
+def add_options(parser: LocustArgumentParser) -> None:
+    """Locust's --host is one for all; two Spaces need two. A worker gets these from its master."""
+
+    def add(option: str, default: str, help: str, **more: Any) -> None:
+        variable = "LOCUST" + option.upper().replace("-", "_")[1:]
+        parser.add_argument(option, default=default, env_var=variable, help=help, **more)
+
+    add("--backend-py", "http://127.0.0.1:7861", "URL of backend-py", type=url)
+    add("--backend-node", "http://127.0.0.1:7862", "URL of backend-node", type=url)
+    add("--origin", "http://localhost:3000", "Origin of the page that calls them", type=url)
+    slo = str(Path(__file__).with_name("slo.toml"))
+    add("--slo", slo, "Thresholds that the run must hold", include_in_web_ui=False)
+
+
+def url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ArgumentTypeError(f"must be a URL like http://127.0.0.1:7861, not {text!r}")
+    return text
+
+
+def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
+    if isinstance(environment.runner, runners.WorkerRunner):
+        report_to_master(environment)
+        return
+    try:
+        gate = Gate(environment)
+    except _slo.SloError as error:
+        # Locust catches what a listener raises, except this.
+        print(f"Load: invalid (exit code 2): {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    if web_ui:
+        show_verdict(gate, web_ui)
+
+
+events.init_command_line_parser.add_listener(add_options)
+events.init.add_listener(install)
+
+
+class Witness:
+    """What one generator process can say about itself. Locust samples its CPU every ten seconds
+    and only warns (Source: locust/runners.py), which a short run never sees."""
+
+    def __init__(self) -> None:
+        self.cpu: list[float] = []  # share of a core, a sample per second
+        self.steal: list[float] = []  # share of this machine's CPU, a sample per second
+        self.late: Counter[int] = Counter()  # milliseconds -> timers
+        self.unanswered: Counter[str] = Counter()
+
+    def watch(self, environment: Environment) -> None:
+        """Record from now on, whenever people are about."""
+        process = psutil.Process()
+
+        def look() -> None:
+            second = 0.0
+            while True:
+                due = time.perf_counter() + 0.02
+                gevent.sleep(0.02)
+                now = time.perf_counter()
+                if environment.runner is None or environment.runner.state not in RUNNING:
+                    second = 0.0
+                    continue
+                self.late[int((now - due) * 1000)] += 1
+                if now - second >= 1:
+                    cpu, steal = process.cpu_percent(), psutil.cpu_times_percent().steal
+                    if second:  # the first call has nothing to compare with
+                        self.cpu.append(cpu / 100)
+                        self.steal.append(steal / 100)
+                    second = now
+
+        def count(request_type: str, name: str, response: Any, **_: Any) -> None:
+            if getattr(response, "status_code", 0) == 0:
+                self.unanswered[f"{request_type} {name}"] += 1
+
+        environment.events.request.add_listener(count)
+        gevent.spawn(look)
+
+    def take(self) -> dict[str, Any]:
+        """What was recorded since the last call, as plain values for the wire."""
+        report = {key: type(value)(value) for key, value in vars(self).items()}
+        for value in vars(self).values():
+            value.clear()
+        return report
+
+    def add(self, report: dict[str, Any]) -> None:
+        self.cpu += report["cpu"]
+        self.steal += report["steal"]
+        self.late.update(report["late"])
+        self.unanswered.update(report["unanswered"])
+
+
+def report_to_master(environment: Environment) -> None:
+    """Send what this worker can say about itself along with its figures."""
+    witness = Witness()
+    witness.watch(environment)
+
+    def add_report(data: dict[str, Any], **_: Any) -> None:
+        data["witness"] = witness.take()
+        # Locust sends one more report after it has stopped everybody. Without it the merged
+        # figures lack what this worker saw last.
+        data["final"] = environment.runner and environment.runner.state not in RUNNING
+
+    def leave_exit_code(**_: Any) -> None:
+        environment.process_exit_code = 0  # the master judges
+
+    environment.events.report_to_master.add_listener(add_report)
+    environment.events.quitting.add_listener(leave_exit_code)
+
+
+class Gate:
+    """Judges the figures of a single process or of a master."""
+
+    installed: "Gate | None" = None
+
+    def __init__(self, environment: Environment) -> None:
+        assert environment.parsed_options and environment.runner
+        self.environment, self.runner = environment, environment.runner
+        self.options = environment.parsed_options
+        self.limits, self.slos = _slo.load(Path(self.options.slo))
+        for slo in self.slos.values():
+            if slo.by not in (environment.available_user_classes or {}):
+                raise _slo.SloError(f"{self.options.slo}: [{slo.name}] by: no class {slo.by}")
+        self.verdict: _slo.Verdict | None = None
+        self.begin()
+        self.started = 0.0
+        if isinstance(self.runner, runners.MasterRunner):
+            environment.events.worker_report.add_listener(self.hear)
+        else:
+            self.witnesses[""].watch(environment)
+        for event, listener in {
+            "test_start": self.begin,
+            "test_stopping": self.end,
+            "quitting": self.conclude,
+            "quit": self.tell,
+        }.items():
+            getattr(environment.events, event).add_listener(listener)
+        gevent.spawn(self.patrol)
+        Gate.installed = self
+
+    def begin(self, **_: Any) -> None:
+        self.started, self.ended = time.time(), 0.0
+        self.witnesses = {"": getattr(self, "witnesses", {}).get("", Witness())}
+        self.witnesses[""].take()
+        self.people = {kind.__name__: 0 for kind in self.environment.user_classes}
+        self.workers: set[str] = set(getattr(self.runner, "clients", ()))
+        self.finished: set[str] = set()
+        self.stopped = False
+
+    def end(self, **_: Any) -> None:
+        self.count_people()
+        self.ended = time.time()
+
+    def hear(self, client_id: str, data: dict[str, Any]) -> None:
+        self.workers.add(client_id)
+        self.witnesses.setdefault(client_id, Witness()).add(data["witness"])
+        (self.finished.add if data["final"] else self.finished.discard)(client_id)
+
+    def count_people(self) -> None:
+        runner = self.runner
+        if isinstance(runner, runners.MasterRunner):
+            present = runner.reported_user_classes_count
+        else:
+            present = runner.user_classes_count
+        for kind, count in present.items():
+            self.people[kind] = max(count, self.people.get(kind, 0))
+
+    def patrol(self) -> None:
+        """End a run early that can't give another verdict any more."""
+        while True:
+            gevent.sleep(1)
+            if self.runner.state not in RUNNING or self.stopped:
+                continue
+            self.count_people()
+            run = self.run()
+            if (
+                _slo.silent_spaces(run.figures, at_least=5)
+                or self.lost_workers()
+                or _slo.hopeless(self.slos, run, self.options.run_time or 0)
+            ):
+                self.stopped = True
+                gevent.spawn(self.runner.quit if self.options.headless else self.runner.stop)
+
+    def lost_workers(self) -> list[str]:
+        if not isinstance(self.runner, runners.MasterRunner):
+            return []
+        clients = self.runner.clients
+        present = {
+            id for id in clients if not self.ended and clients[id].state != runners.STATE_MISSING
+        }
+        return sorted(self.workers - self.finished - present)
+
+    def figures(self) -> dict[str, _slo.Figures]:
+        stats = self.environment.stats
+        errors: dict[str, Counter[str]] = defaultdict(Counter)
+        for error in stats.errors.values():
+            text = StatsError.parse_error(error.error)
+            text = re.sub(r"""^CatchResponseError\(['"](.*)['"]\)$""", r"\1", text)
+            errors[f"{error.method} {error.name}".removesuffix(LIMITED)][text] += error.occurrences
+        entries = {f"{method} {name}": entry for (name, method), entry in stats.entries.items()}
+        unanswered: Counter[str] = sum((w.unanswered for w in self.witnesses.values()), Counter())
+        figures = {}
+        for name in {entry.removesuffix(LIMITED) for entry in entries}:
+            entry, limited = entries.get(name), entries.get(name + LIMITED)
+            figures[name] = _slo.Figures(
+                samples=entry.num_requests if entry else 0,
+                # A 429 that is not right, say without Retry-After, counts as a failure too.
+                failures=sum(e.num_failures for e in (entry, limited) if e),
+                unanswered=unanswered[name],
+                limited=limited.num_requests if limited else 0,
+                latencies=dict(entry.response_times) if entry else {},
+                errors=tuple(f"{count} of: {text}" for text, count in errors[name].most_common()),
+            )
+        return figures
+
+    def run(self) -> _slo.Run:
+        late: Counter[int] = sum((w.late for w in self.witnesses.values()), Counter())
+        return _slo.Run(
+            seconds=max(0.0, (self.ended or time.time()) - self.environment.stats.start_time),
+            people=self.people,
+            figures=self.figures(),
+            cpu=max(_most(w.cpu) for w in self.witnesses.values()),
+            late_ms=_slo.quantile(late, 0.95) or 0,
+            steal=max(_most(w.steal) for w in self.witnesses.values()),
+            faults=tuple(self.faults()),
+            stopped=self.stopped,
+        )
+
+    def faults(self) -> list[str]:
+        faults = [f"worker {id} was lost" for id in self.lost_workers()]
+        planned, seconds = self.options.run_time, (self.ended or time.time()) - self.started
+        if not self.started:
+            faults.append("the run never began")
+        elif self.ended and planned and not self.stopped and seconds < planned - 2:
+            faults.append(f"the run ended after {seconds:.0f} s of {planned} s")
+        for error in self.runner.exceptions.values():
+            faults.append(f"a task raised {error['count']} times: {error['msg']}")
+        if log.unhandled_greenlet_exception:
+            faults.append("the load test itself failed; its traceback is in the log")
+        return faults
+
+    def judge(self) -> _slo.Verdict:
+        return _slo.judge(self.limits, self.slos, self.run())
+
+    def conclude(self, **_: Any) -> None:
+        if not self.started and not self.options.headless:
+            return  # the web UI was opened and closed
+        self.verdict = self.judge()
+        self.environment.process_exit_code = self.verdict.exit_code
+        if self.options.html_file:
+            _report.write(self.verdict, Path(self.options.html_file))
+
+    def tell(self, **_: Any) -> None:
+        """After Locust's own tables, so that the verdict is what one sees last."""
+        if self.verdict:
+            print("\n" + _report.table(self.verdict), flush=True)
+
+
+def _most(samples: list[float]) -> float:
+    """What four seconds out of five stay within."""
+    return sorted(samples)[len(samples) * 4 // 5] if samples else 0.0
+
+
+@atexit.register
+def never_began() -> None:
+    """Locust exits 1, which here means "crossed", also when it gives up before the run: workers
+    that don't come, an option that it can't use. Registered before Locust registers the end of its
+    own child processes, and so called after it."""
+    gate = Gate.installed
+    if gate and gate.options.headless and not gate.verdict:
+        print("Load: invalid (exit code 2): the run never began", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(2)
+
+
+def show_verdict(gate: Gate, web_ui: WebUI) -> None:
+    """A tab "Verdict" in the web UI, and the same as JSON at /verdict.
+    Source: locust examples/extend_web_ui.py"""
+    keys = {column: column.replace(" ", "_") for column in _report.COLUMNS}
+    structure = [{"key": key, "title": column} for column, key in keys.items()]
+    web_ui.template_args["extended_tabs"] = [{"title": "Verdict", "key": "verdict"}]
+    web_ui.template_args["extended_tables"] = [{"key": "verdict", "structure": structure}]
+    assert web_ui.app
+
+    @web_ui.app.after_request
+    def add_verdict(response: flask.Response) -> flask.Response:
+        if flask.request.path.endswith("/stats/requests") and response.is_json:
+            verdict = gate.judge()
+            rows = [[_report.headline(verdict)], *map(_report.cells, verdict.rows)]
+            table = [dict(zip(keys.values(), row, strict=False)) for row in rows]
+            extended = [{"key": "verdict", "data": table}]
+            response.set_data(flask.json.dumps({**response.get_json(), "extended_stats": extended}))
+        return response
+
+    @web_ui.app.get("/verdict")
+    def verdict() -> flask.Response:
+        return flask.Response(_report.data(gate.judge()), mimetype="application/json")

@@ -1,0 +1,127 @@
+"""What the gate makes of planted faults: real runs of Locust against a stub of both Spaces."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import LoadRun
+
+Load = Callable[..., LoadRun]
+Stub = Callable[..., list[str]]
+SloFile = Callable[..., Path]
+
+SHORT = ["--users", "6", "--spawn-rate", "6", "--run-time", "4s"]
+
+
+def test_a_sound_target_is_held_and_every_report_says_so(
+    load_run: Load, stub: Stub, slo: SloFile
+) -> None:
+    run = load_run(*SHORT, *stub(), "--slo", slo())
+    assert run.exit_code == 0, run.output
+    assert run.verdict["verdict"] == "held"
+    assert all(row["samples"] for row in run.verdict["requests"])
+    assert run.output.strip().splitlines()[-1].startswith("Load: held (exit code 0)")
+    assert '<section id="verdict"' in run.report.read_text()
+    assert run.report.with_suffix(".md").read_text().startswith("## Load: held")
+    assert '<testsuite name="load"' in run.report.with_suffix(".xml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (["--slow", "0.2"], "POST backend-py/chat: p50 2"),
+        (["--fail", "0.02"], "of: answered 500 instead of 200"),
+        (["--rename", "/chat"], "POST backend-py/chat: 100.0% failed > 1.0%"),
+        (["--limit", "0.5"], "answers 429, more than 0%"),
+    ],
+    ids=["slow", "failing", "renamed", "limited"],
+)
+def test_a_planted_fault_crosses_and_is_named(
+    load_run: Load, stub: Stub, slo: SloFile, fault: list[str], reason: str
+) -> None:
+    run = load_run(*SHORT, "--users", "20", *stub(*fault), "--slo", slo())
+    assert run.exit_code == 1, run.output
+    assert reason in run.reasons
+
+
+def test_a_dead_target_is_invalid_and_ends_the_run_at_once(load_run: Load, slo: SloFile) -> None:
+    with socket.socket() as taken:  # bound, not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        run = load_run(
+            "-u",
+            "6",
+            "-r",
+            "6",
+            "-t",
+            "60s",
+            "--backend-py",
+            dead,
+            "--backend-node",
+            dead,
+            "--slo",
+            slo(),
+        )
+    assert run.exit_code == 2, run.output
+    assert "backend-py: no request was answered" in run.reasons
+    assert run.verdict["seconds"] < 20
+
+
+def test_a_request_name_that_slo_does_not_know_crosses(
+    load_run: Load, stub: Stub, slo: SloFile
+) -> None:
+    path = slo()
+    path.write_text(path.read_text().replace('["GET backend-py/"]', '["GET backend-py/old"]'))
+    run = load_run(*SHORT, *stub(), "--slo", path)
+    assert run.exit_code == 1, run.output
+    assert "GET backend-py/: slo.toml does not know this name" in run.reasons
+    assert "GET backend-py/old: no request was made" in run.reasons
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"generator": {"cpu": 0}}, "the generator was CPU-bound"),
+        ({"samples": 9999}, "samples, 9999 are needed; run longer"),
+    ],
+)
+def test_a_run_that_cannot_tell_is_invalid(
+    load_run: Load, stub: Stub, slo: SloFile, values: dict[str, float], reason: str
+) -> None:
+    run = load_run(*SHORT, *stub("--slow", "0.2"), "--slo", slo(**values))
+    assert run.exit_code == 2, run.output
+    assert reason in run.reasons
+
+
+def test_nobody_of_a_chosen_class_makes_a_run_invalid(
+    load_run: Load, stub: Stub, slo: SloFile
+) -> None:
+    run = load_run("-u", "2", "-t", "2s", *stub(), "--slo", slo())
+    assert run.exit_code == 2, run.output
+    assert "there was no Reader; use more people (-u)" in run.reasons
+
+
+def test_one_space_alone_is_judged_alone(load_run: Load, stub: Stub, slo: SloFile) -> None:
+    run = load_run(*SHORT, *stub(), "--slo", slo(), "Visitor", "BackendNodeMonitor")
+    assert run.exit_code == 0, run.output
+    states = {row["name"]: row["verdict"] for row in run.verdict["requests"]}
+    assert states["POST backend-py/chat"] == "not run"
+    assert states["GET backend-node/health"] == "held"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--backend-py", "127.0.0.1:7861"], "must be a URL like http://127.0.0.1:7861"),
+        (["--slo", "/nowhere/slo.toml"], "/nowhere/slo.toml"),
+    ],
+)
+def test_a_faulty_option_is_refused_by_name(
+    load_run: Load, arguments: list[str], complaint: str
+) -> None:
+    run = load_run("-t", "2s", *arguments)
+    assert run.exit_code == 2
+    assert complaint in run.output
+    assert "Traceback" not in run.output
