@@ -1,0 +1,139 @@
+"""pytest plugin: which Spaces the contract is for, and the fixture `space` that hands them out.
+
+A test that asks for `space` runs once for each; its id is the Space's name. Without an option the
+targets are the Spaces of `compose.yaml`, judged as they stand in the working folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from preflight.push import GitError, Repository
+from preflight.space import Space, SpaceError, space_of_folder, spaces_of_compose
+
+SPACES = pytest.StashKey[list[Space]]()
+EXPORTS = pytest.StashKey[Path]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("preflight", "Preflight for Hugging Face Spaces: targets")
+    group.addoption(
+        "--space",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="the contract for this Space folder instead; repeatable, also outside this repository",
+    )
+    group.addoption(
+        "--ref",
+        metavar="REF",
+        help="judge and build what is committed at REF instead of the working folder",
+    )
+    group.addoption(
+        "--live",
+        action="append",
+        default=[],
+        metavar="NAME=URL",
+        help="black-box checks against a running Space; repeatable",
+    )
+    group.addoption(
+        "--online",
+        action="store_true",
+        help="also ask the Hub's own endpoint whether it accepts the front matter",
+    )
+    group.addoption(
+        "--owner",
+        metavar="OWNER",
+        help="the account that will own the Spaces; default: that of the git remote on the Hub",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        config.stash[SPACES] = _targets(config)
+    except (SpaceError, GitError) as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    exports = config.stash.get(EXPORTS, None)
+    if exports is not None:
+        shutil.rmtree(exports, ignore_errors=True)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "space" in metafunc.fixturenames:
+        spaces = metafunc.config.stash[SPACES]
+        ids = [space.name for space in spaces]
+        metafunc.parametrize("space", spaces, ids=ids, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def space(request: pytest.FixtureRequest) -> Space:
+    """One Space under test."""
+    target = request.param
+    assert isinstance(target, Space)
+    return target
+
+
+@pytest.fixture(scope="session")
+def spaces(request: pytest.FixtureRequest) -> list[Space]:
+    """All Spaces under test."""
+    return request.config.stash[SPACES]
+
+
+def _targets(config: pytest.Config) -> list[Space]:
+    folders: list[str] = config.getoption("--space")
+    compose = config.rootpath / "compose.yaml"
+    if folders:
+        # Relative to where the command was typed, as for any other path option.
+        spaces = [space_of_folder(config.invocation_params.dir / one) for one in folders]
+    else:
+        spaces = spaces_of_compose(compose) if compose.is_file() else []
+    ref = config.getoption("--ref")
+    if ref:
+        exports = config.stash[EXPORTS] = Path(tempfile.mkdtemp(prefix="preflight-ref-"))
+        spaces = [_committed(space, ref, exports / str(n)) for n, space in enumerate(spaces)]
+    live = [_live(one, spaces) for one in config.getoption("--live")]
+    if live and ref:
+        raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
+    return _named_apart(live or spaces)
+
+
+def _committed(space: Space, ref: str, export: Path) -> Space:
+    folder = space.working_folder
+    assert folder is not None
+    repository = Repository.of_folder(folder, ref)
+    if repository is None:
+        raise SpaceError(f"--ref {ref}: {folder} is in no git repository")
+    repository.export(export)
+    return replace(space, source=export, ref=ref)
+
+
+def _live(option: str, spaces: list[Space]) -> Space:
+    name, _, url = option.partition("=")
+    if not name or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise SpaceError(f"--live {option}: write NAME=URL, for example web=https://a-b.hf.space")
+    known = next((space for space in spaces if space.name == name), Space(name, source=None))
+    return replace(known, url=url.rstrip("/"))
+
+
+def _named_apart(spaces: list[Space]) -> list[Space]:
+    """Two folders may have one name; their parents' names tell them apart."""
+    counts = Counter(space.name for space in spaces)
+    named: list[Space] = []
+    for space in spaces:
+        name = space.name
+        if counts[name] > 1 and space.working_folder is not None:
+            name = f"{space.working_folder.parent.name}/{name}"
+        if any(one.name == name for one in named):
+            raise SpaceError(f"two targets are called {name}; name each folder once")
+        named.append(replace(space, name=name))
+    return named
