@@ -2,11 +2,13 @@
 it leaves out names that begin with an underscore (Source: locust/util/directory.py)."""
 
 import random
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Network
 from typing import Any, ClassVar
 
 from locust import FastHttpUser, constant_throughput, task
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.env import Environment
 from locust.exception import RescheduleTask
 
@@ -54,28 +56,68 @@ class Person(FastHttpUser):
     ) -> Any:
         """Send one request, counted as `METHOD space/path`, and return the JSON of the answer.
 
-        A status other than `expect`, or an AssertionError of `check`, is a failure. A 429 is
-        counted under a name of its own: it is quick and would flatter the percentiles. Both end
-        the visit (RescheduleTask), since the next step needs this one.
+        A status other than `expect`, or an AssertionError of `check`, is a failure and ends the
+        visit (RescheduleTask), since the next step needs this one. So does a 429.
         """
-        name = self.space + path
-        headers = {"X-Forwarded-For": self.address, "Origin": self.origin}
         done = False
-        with self.rest(method, path, name=name, headers=headers, json=json) as answer:
-            if answer.status_code == 429:
-                answer.request_meta["name"] = name + LIMITED
-                assert "Retry-After" in (answer.headers or {}), "429 without Retry-After"
-                answer.success()
-            elif answer.status_code == expect:
+        with self.rest(
+            method, path, name=self.space + path, headers=self.headers(), json=json
+        ) as answer:
+            if has_status(answer, expect):
                 if check:
                     check(answer.js)
                 answer.success()
                 done = True
-            elif answer.status_code:
-                answer.failure(f"answered {answer.status_code} instead of {expect}")
         if not done:
             raise RescheduleTask
         return answer.js
+
+    def stream(self, path: str, json: Any, *, until: str | None = None) -> None:
+        """Read an event stream to its end, counted as `POST space/path`, or close the connection at
+        the first event `until`, counted as `POST space/path (left)`. The latency is to there."""
+        name = self.space + path + (" (left)" if until else "")
+        # Compressed, events could only be read at the end.
+        headers = self.headers() | {"Accept-Encoding": "identity"}
+        begin = time.perf_counter()
+        with self.client.request(
+            "POST", path, name=name, headers=headers, json=json, stream=True, catch_response=True
+        ) as answer:
+            if not has_status(answer, 200):
+                return
+            events = []
+            try:
+                while frame := answer._response.readline(b"\n\n"):
+                    if frame.startswith(b"event: "):
+                        events.append(frame.split(b"\n")[0][7:].decode())
+                    if until in events:
+                        break
+            except FAILURE_EXCEPTIONS as error:
+                answer.failure(f"the stream broke off: {error!r}")
+            else:
+                if events[-1:] == [until or "done"]:
+                    answer.success()
+                else:
+                    answer.failure(f"the stream ended with {events[-1:]}")
+            answer.request_meta["response_time"] = (time.perf_counter() - begin) * 1000
+            answer.release()  # closes the connection unless the stream is at its end
+
+    def headers(self) -> dict[str, str]:
+        return {"X-Forwarded-For": self.address, "Origin": self.origin}
+
+
+def has_status(answer: Any, expected: int) -> bool:
+    """Whether the answer has the status; else it is counted as what it is. A 429 is counted under a
+    name of its own: it is quick and would flatter the percentiles."""
+    status = answer.status_code
+    if status == 429:
+        answer.request_meta["name"] += LIMITED
+        if "Retry-After" in (answer.headers or {}):
+            answer.success()
+        else:
+            answer.failure("429 without Retry-After")
+    elif status and status != expected:
+        answer.failure(f"answered {status} instead of {expected}")
+    return bool(status == expected)
 
 
 class Monitor(Person):

@@ -12,7 +12,7 @@ QUESTIONS = Path(__file__).with_name("questions.txt").read_text().splitlines()
 
 
 class Reader(Person):
-    """Opens the page, asks, asks again."""
+    """Opens the page, asks, asks again, reads an answer as it comes, leaves during the next."""
 
     space = "backend-py"
     # Seconds, not the minutes that a real reader takes: one reader here stands for about a hundred,
@@ -35,7 +35,9 @@ class Reader(Person):
             ],
         )
         self.think()
-        self.ask(random.choice(QUESTIONS))
+        self.stream("/chat/stream", {"question": random.choice(QUESTIONS)})
+        self.think()
+        self.stream("/chat/stream", {"question": random.choice(QUESTIONS)}, until="delta")
 
     def ask(self, question: str, **more: Any) -> Any:
         return self.call("POST", "/chat", json={"question": question, **more}, check=has_answer)
