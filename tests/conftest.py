@@ -11,6 +11,7 @@ from preflight import stack
 from preflight.container import Container, start
 from preflight.image import Image, build_space
 from preflight.plugin import failed
+from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space, spaces_of_compose
 
@@ -32,6 +33,18 @@ def own_spaces() -> dict[str, Space]:
 def image_of(run: Run) -> ImageOf:
     """Builds a Space's image as the Hub would, once per run."""
     return lambda space: build_space(run, space)
+
+
+@pytest.fixture(scope="session")
+def start_as_on_the_hub(run: Run, image_of: ImageOf) -> StartSpace:
+    """Starts any Space with a valid environment and what the Hub injects; the caller removes it."""
+
+    def begin(space: Space, options: Sequence[str] = ()) -> Container:
+        declared = space.declaration.valid_environment() if space.declaration else {}
+        environment = {**HUB.environment(space.name, space.name), **declared}
+        return start(run, image_of(space), space.name, environment, space.app_port, options)
+
+    return begin
 
 
 @pytest.fixture(scope="session")

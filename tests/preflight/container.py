@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -136,6 +137,12 @@ class Container:
             raise
         return Exit(int(self.state["ExitCode"]), time.monotonic() - started, self.logs())
 
+    def start_again(self) -> None:
+        """Start the ended container anew; its disk is as it was, its published port is another."""
+        docker("start", self.id)
+        self.forget_port()
+        self._started = time.monotonic()
+
     def signal(self, name: str = "SIGTERM") -> None:
         """Send a signal to PID 1."""
         docker("kill", f"--signal={name}", self.id)
@@ -185,16 +192,45 @@ def start(
     environment: the Variables and Secrets; what the Hub injects is added by the caller.
     options: further options of `docker run`.
     """
-    variables = [f"--env={key}={value}" for key, value in environment.items()]
-    uid = f"{HUB.uid}" if HUB.gid is None else f"{HUB.uid}:{HUB.gid}"
     address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
     done = docker(
-        "run", "--detach", *run.labels, "--no-healthcheck", f"--user={uid}",
-        f"--cpus={min(HUB.cpus, _engine_cpus())}", f"--memory={HUB.memory}", f"--memory-swap={HUB.memory}",
-        f"--publish={address}::{port}", *variables, *options, image.tag,
-        deadline=60,
+        "run", "--detach", *_as_on_the_hub(run), f"--publish={address}::{port}",
+        *_variables(environment), *options, image.tag,
     )  # fmt: skip
     return Container(name, done.stdout.split()[-1], port)
+
+
+def run_to_end(
+    run: Run, image: Image, environment: Mapping[str, str], deadline: float
+) -> Exit | None:
+    """Run `image` as `start` does until it ends by itself; None when it still runs after `deadline` s."""
+    name = f"{run.id}-{secrets.token_hex(4)}"
+    began = time.monotonic()
+    try:
+        done = docker(
+            "run", f"--name={name}", *_as_on_the_hub(run), *_variables(environment), image.tag,
+            deadline=deadline, check=False,
+        )  # fmt: skip
+    except DockerError:
+        return None
+    finally:
+        docker("rm", "--force", "--volumes", name, check=False)
+    if done.returncode == 125 and "docker: Error" in done.stderr:
+        raise DockerError(f"the engine could not start {image.tag}:\n{done.stderr.strip()}")
+    return Exit(done.returncode, time.monotonic() - began, done.stdout + done.stderr)
+
+
+def _as_on_the_hub(run: Run) -> list[str]:
+    uid = f"{HUB.uid}" if HUB.gid is None else f"{HUB.uid}:{HUB.gid}"
+    memory = f"{HUB.memory}"
+    return [
+        *run.labels, "--no-healthcheck", f"--user={uid}", f"--cpus={min(HUB.cpus, _engine_cpus())}",
+        f"--memory={memory}", f"--memory-swap={memory}",
+    ]  # fmt: skip
+
+
+def _variables(environment: Mapping[str, str]) -> list[str]:
+    return [f"--env={name}={value}" for name, value in environment.items()]
 
 
 _cpus: list[int] = []

@@ -93,8 +93,9 @@ def build(
             path = Path(scratch) / str(number)
             path.write_text(value)
             arguments.append(f"--secret=id={key},src={path}")
-        for official, stand_in in stand_ins(folder).items():
-            arguments.append(f"--build-context={official}=docker-image://{stand_in}")
+        for official in base_images(folder):
+            if replacement := stand_in(official):
+                arguments.append(f"--build-context={official}=docker-image://{replacement}")
         if target:
             arguments.append(f"--target={target}")
         try:
@@ -119,28 +120,26 @@ def _image(run: Run, name: str) -> Image:
     return Image(f"preflight/{repository}:{run.id}", run.folder / f"build-{name}.log")
 
 
-def stand_ins(folder: Path) -> dict[str, str]:
-    """Official base image → stand-in, for the FROM lines of a Dockerfile that no registry serves.
-
-    Raises BuildError when an image can neither be pulled nor stood in for.
-    """
+def base_images(folder: Path) -> list[str]:
+    """The images that a folder's Dockerfile takes from a registry."""
     path = folder / "Dockerfile"
     text = path.read_text(errors="replace") if path.is_file() else ""
     stages = {name.lower() for name in re.findall(r"^\s*FROM\s.*\sAS\s+(\S+)", text, re.M | re.I)}
     named = re.findall(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", text, re.M | re.I)
     copied = re.findall(r"^\s*COPY\s+.*--from=(\S+)", text, re.M | re.I)
-    images = {
-        image
-        for image in [*named, *(c for c in copied if re.search(r"[:/]", c))]
-        if image.lower() not in stages and image != "scratch" and "$" not in image
-    }
-    return {image: name for image, name in ((i, _stand_in(i)) for i in sorted(images)) if name}
+    return sorted(
+        {
+            image
+            for image in [*named, *(one for one in copied if re.search(r"[:/]", one))]
+            if image.lower() not in stages and image != "scratch" and "$" not in image
+        }
+    )
 
 
 _known: dict[str, str | None] = {}
 
 
-def _stand_in(image: str) -> str | None:
+def stand_in(image: str) -> str | None:
     """The stand-in's name, or None when the official image is here or can be pulled."""
     if image not in _known:
         try:

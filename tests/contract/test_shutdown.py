@@ -1,0 +1,128 @@
+"""Shutdown and restart: a Space ends when told to, loses no answer, and starts again from its image."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from preflight.container import Container
+from preflight.docker import docker
+from preflight.findings import violated, warn
+from preflight.rehearsal import HUB
+from preflight.space import Space
+
+Begin = Callable[[], Container]
+
+
+@pytest.fixture
+def begin(space: Space, start_as_on_the_hub: Callable[[Space], Container]) -> Iterator[Begin]:
+    """Starts the Space, serving, as often as it is called; removes all of it."""
+    started: list[Container] = []
+
+    def one() -> Container:
+        container = start_as_on_the_hub(space)
+        started.append(container)
+        container.wait_until_serving()
+        return container
+
+    yield one
+    for container in started:
+        container.remove()
+
+
+def promised(space: Space) -> bool:
+    """Whether the Space follows the conventions; nothing is known of the Hub's own grace period."""
+    return space.declaration is not None
+
+
+def test_ends_when_told_to(space: Space, begin: Begin) -> None:
+    """On SIGTERM the Space ends by itself with exit code 0 before it is killed.
+
+    On the Hub: every restart and update cuts off what visitors are doing; data that is written on exit is lost.
+
+    Fix: Use the exec form of CMD so that the server itself is PID 1, and handle SIGTERM.
+    """
+    container = begin()
+    container.signal("SIGTERM")
+    end = container.wait_for_exit(HUB.stop_deadline)
+    if end is None:
+        actual = f"still running after {HUB.stop_deadline:g} s"
+    elif end.code == 0:
+        return
+    else:
+        actual = f"exit code {end.code} after {end.seconds:.1f} s"
+    if not promised(space):
+        return warn(f"SIGTERM: {actual}")
+    violated(expected=f"exit code 0 within {HUB.stop_deadline:g} s of SIGTERM", actual=actual)
+
+
+def test_finishes_requests_in_flight(space: Space, begin: Begin) -> None:
+    """A request that is under way at SIGTERM still gets its answer.
+
+    On the Hub: "502 Bad Gateway" or "Failed to fetch" for some visitors at every update.
+
+    Fix: Stop accepting, finish what was begun, then end; most servers do once they receive SIGTERM.
+    """
+    container = begin()
+    url = urlsplit(container.url)
+    with socket.create_connection(
+        (url.hostname, url.port), timeout=HUB.stop_deadline
+    ) as connection:
+        head = f"POST / HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n"
+        # The body is complete only after the signal, so the server has begun and can't have ended the request.
+        connection.sendall(head.encode() + b'{"a"')
+        container.get("/")
+        container.signal("SIGTERM")
+        try:
+            connection.sendall(b": 1}")
+            answer = connection.recv(64)
+        except OSError as error:
+            answer = type(error).__name__.encode()
+    if answer.startswith(b"HTTP/1."):
+        return
+    actual = answer.decode(errors="replace") or "the connection was closed without an answer"
+    if not promised(space):
+        return warn(f"a request in flight at SIGTERM is lost: {actual}")
+    violated(expected="an HTTP answer to the request that was under way", actual=actual)
+
+
+def test_starts_again_after_a_kill(space: Space, begin: Begin) -> None:
+    """After SIGKILL the same container serves again: nothing on its disk is in the way.
+
+    On the Hub: "Runtime error" after the Space ran out of memory once, though nothing was changed.
+
+    Fix: Do not rely on pid files, locks or half-written files of an earlier process.
+    """
+    container = begin()
+    container.signal("SIGKILL")
+    container.wait_for_exit(HUB.stop_deadline)
+    container.start_again()
+    container.wait_until_serving()
+    written = [
+        line.split()[1]
+        for line in docker("diff", container.id).stdout.splitlines()
+        if line.startswith("A ") and not re.search(r"/__pycache__|\.pyc$|^A /tmp$", line)
+    ]
+    if written:
+        shown = ", ".join(written[:5]) + (" …" if len(written) > 5 else "")
+        warn(f"a restart on the Hub loses what is on the disk; this Space wrote {shown}")
+
+
+def test_two_replicas_serve_at_once(space: Space, begin: Begin) -> None:
+    """A new replica starts while the old one still serves, as at every update.
+
+    On the Hub: the update never gets ready and the old version goes on serving (stage RUNNING_APP_STARTING).
+
+    Fix: Let a start need no exclusive lock, port or file that the running replica holds.
+    """
+    old, new = begin(), begin()
+    for name, container in (("old", old), ("new", new)):
+        if container.state["Status"] != "running":
+            violated(
+                expected="both replicas running",
+                actual=container.describe(f"({name} replica) ended"),
+            )
+    assert old.get("/").status_code == new.get("/").status_code

@@ -1,0 +1,108 @@
+"""The environments that a Space must refuse and accept, and how it took each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from preflight.container import NotServing, run_to_end, start
+from preflight.environment import Case, EnvironmentDeclaration, Variable
+from preflight.image import Image
+from preflight.rehearsal import HUB
+from preflight.run import Run
+from preflight.space import Space
+
+# Starting a container is bound by the engine and the disk as much as by the CPU.
+PARALLEL = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the Space did: its exit code and output, or None and what it did instead of ending."""
+
+    case: Case
+    code: int | None
+    seconds: float
+    output: str
+
+    @property
+    def title(self) -> str:
+        names = ", ".join(self.case.names_expected)
+        return f"{names} {self.case.id}" if names else self.case.id
+
+
+def cases(declaration: EnvironmentDeclaration) -> Iterator[Case]:
+    """Each fault of a required variable alone; those of optional ones together, a start for each kind.
+
+    A Space has to name all faults at once, so one start judges many optional variables.
+    """
+    optional = [v for v in declaration.variables if v.required is False]
+    valid = declaration.valid_environment()
+    missing = declaration.everything_missing()
+    if missing.refused:
+        yield missing
+    for variable in declaration.variables:
+        if variable not in optional:
+            yield from declaration.faulty_cases(variable)
+    yield Case("valid", valid)
+    blank = {**valid, **{v.name: "" for v in optional}}
+    yield Case("every optional variable empty", blank)
+    yield Case(
+        "every optional variable blank", {name: value or "   " for name, value in blank.items()}
+    )
+    yield from _together(optional, declaration, refused=True)
+    yield from _together(optional, declaration, refused=False)
+
+
+def _together(
+    optional: list[Variable], declaration: EnvironmentDeclaration, refused: bool
+) -> Iterator[Case]:
+    """The n-th case of each optional variable in one environment, for each n."""
+    rows = [
+        [
+            (variable, case)
+            for case in declaration.faulty_cases(variable)
+            if case.refused == refused and case.id not in ("valid", "unset", "empty", "blank")
+        ]
+        for variable in optional
+    ]
+    for column in range(max(map(len, rows), default=0)):
+        environment = declaration.valid_environment()
+        chosen = [row[column] for row in rows if column < len(row)]
+        for variable, case in chosen:
+            environment |= {
+                name: value
+                for name, value in case.environment.items()
+                if name in (variable.name, "SYSTEM") or name not in environment
+            }
+        kinds = ", ".join(dict.fromkeys(case.id for _, case in chosen))
+        names = tuple(variable.name for variable, _ in chosen) if refused else ()
+        yield Case(f"all at once: {kinds}", environment, names)
+
+
+def try_all(
+    run: Run, space: Space, image: Image, declaration: EnvironmentDeclaration
+) -> list[Outcome]:
+    """Start the Space in every environment of the matrix, several at a time."""
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(lambda case: _try(run, space, image, case), cases(declaration)))
+
+
+def _try(run: Run, space: Space, image: Image, case: Case) -> Outcome:
+    hub = HUB.environment(space.name, space.name)
+    if "sample-here" in case.id:
+        # A sample value is for this machine: only the Hub's own variables make it a fault.
+        hub = {}
+    environment = {**hub, **case.environment}
+    if case.refused:
+        end = run_to_end(run, image, environment, HUB.refusal_deadline)
+        if end is None:
+            return Outcome(case, None, HUB.refusal_deadline, "it went on running")
+        return Outcome(case, end.code, end.seconds, end.output)
+    with start(run, image, space.name, environment, space.app_port) as container:
+        try:
+            return Outcome(case, None, container.wait_until_serving(), "it serves")
+        except NotServing as error:
+            code = container.state["ExitCode"]
+            return Outcome(case, code, HUB.start_deadline, str(error))
