@@ -8,6 +8,7 @@ from collections.abc import Generator
 import pytest
 
 from preflight.docker import DockerError, docker
+from preflight.rehearsal import HUB
 from preflight.run import Run, remove_leftovers, run_of
 from preflight.stack import save_material
 
@@ -27,11 +28,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="use the stack that --keep or an earlier --reuse left, where it is still current, and leave it up",
     )
+    group.addoption(
+        "--hub",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="take the Hub to be different in one setting of preflight/rehearsal.py, for example start_deadline=600; repeatable",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # CI ends a job with SIGTERM; the clean-up has to run then too.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for assignment in config.getoption("--hub"):
+        try:
+            HUB.override(assignment)
+        except ValueError as error:
+            raise pytest.UsageError(f"--hub {assignment}: {error}") from None
 
 
 @pytest.hookimpl(optionalhook=True)

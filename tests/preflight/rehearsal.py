@@ -7,12 +7,16 @@ statement or code that only makes sense if true; C: measured by others; D: repor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rehearsal:
-    """The Hub as rehearsed. Durations are seconds, sizes bytes."""
+    """The Hub as rehearsed. Durations are seconds, sizes bytes.
+
+    Read a field when it is needed, never as a default argument: `--hub NAME=VALUE` sets it for a run.
+    """
 
     # "The container runs with user ID 1000." A, hub-docs spaces-sdks-docker.md
     uid: int = 1000
@@ -24,6 +28,8 @@ class Rehearsal:
     # A, hub-docs spaces-config-reference.md: startup_duration_timeout is 30 minutes by default.
     # What gets near it fails far too late, so the rehearsal's own budget is shorter.
     start_deadline: float = 60
+    # A server that ends this soon after its first answer has not started. Ours.
+    settle: float = 1
     # Path and status that make a Space "healthy": unknown. Any HTTP answer on app_port counts.
     readiness_path: str = "/"
     # From SIGTERM to SIGKILL: unknown. 10 s is Docker's own default.
@@ -32,6 +38,16 @@ class Rehearsal:
     refusal_deadline: float = 10
     # A build that hangs. The Hub's own limit: unknown.
     build_deadline: float = 900
+    # "any requests going to other ports will be blocked". A, hub-docs spaces-overview.md
+    outbound_ports: tuple[int, ...] = (80, 443, 8080)
+    # Image sizes that the Hub takes: unknown. Builds were seen to fail by memory while exporting
+    # big images (D, Cinnamon/kotaemon issue 725). Ours: all layers, one layer, bytes of files
+    # that a later layer replaces or deletes.
+    image_budget: int = 2 * 1024**3
+    layer_budget: int = 1024**3
+    waste_budget: int = 50 * 1024**2
+    # 99 of 100 answers of an idle `/health` come within this time. Ours.
+    health_latency: float = 0.050
     platform: str = "linux/amd64"
     owner: str = "acme"
 
@@ -60,6 +76,27 @@ class Rehearsal:
         return (
             "".join("-" if character in "/._" else character for character in label) + ".hf.space"
         )
+
+    def override(self, assignment: str) -> None:
+        """Set one field from `NAME=VALUE`; several values are separated by commas.
+
+        Raises ValueError when there is no such field or its value is of another kind.
+        """
+        name, _, text = assignment.partition("=")
+        kinds = {field.name: str(field.type) for field in fields(self)}
+        readers: dict[str, Callable[[str], object]] = {
+            "int": int,
+            "int | None": lambda text: int(text) if text else None,
+            "float": float,
+            "str": str,
+            "tuple[int, ...]": lambda text: tuple(int(part) for part in text.split(",")),
+        }
+        if name not in kinds:
+            raise ValueError(f"{name!r} is no setting of the rehearsal; known: {', '.join(kinds)}")
+        try:
+            setattr(self, name, readers[kinds[name]](text))
+        except ValueError:
+            raise ValueError(f"{name}: {text!r} is no {kinds[name]}") from None
 
 
 HUB = Rehearsal()
