@@ -1,0 +1,74 @@
+"""`locust -f loadtests` as somebody opens it: targets in the form, the verdict in a tab."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from .conftest import ROOT, locust
+
+
+@pytest.fixture
+def web_ui(slo: Callable[..., Path]) -> Iterator[str]:
+    """The URL of Locust's web UI, ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--web-host", "127.0.0.1", "--web-port", port, "--slo", slo()]
+    process = subprocess.Popen(
+        locust(*options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if "Starting web interface" in line:
+            break
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: answers(url), 10)
+    yield url
+    process.kill()
+    process.communicate()
+
+
+def test_a_run_from_the_form_shows_its_verdict(web_ui: str, stub: Callable[..., list[str]]) -> None:
+    _, py, _, node = stub()
+    page = requests.get(web_ui, timeout=5).text
+    for option in ("backend_py", "backend_node", "origin"):
+        assert f'"{option}"' in page
+    form = {"user_count": 6, "spawn_rate": 6, "run_time": "4s"}
+    form |= {"backend_py": py, "backend_node": node}
+    assert requests.post(f"{web_ui}/swarm", data=form, timeout=5).json()["success"]
+
+    wait_until(lambda: verdict(web_ui)["seconds"] > 1, 10)
+    assert {table["key"] for table in stats(web_ui)["extended_stats"]} == {"verdict"}
+    wait_until(lambda: stats(web_ui)["state"] == "stopped", 20)
+    assert verdict(web_ui)["verdict"] == "held", verdict(web_ui)["reasons"]
+    headline, *rows = stats(web_ui)["extended_stats"][0]["data"]
+    assert headline["request"].startswith("held (exit code 0)")
+    assert {row["verdict"] for row in rows} == {"held"}
+
+
+def stats(web_ui: str) -> Any:
+    return requests.get(f"{web_ui}/stats/requests", timeout=5).json()
+
+
+def verdict(web_ui: str) -> Any:
+    return requests.get(f"{web_ui}/verdict", timeout=5).json()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
