@@ -16,6 +16,7 @@ import requests
 
 from preflight.docker import DockerError, docker
 from preflight.image import Image
+from preflight.observer import Observer
 from preflight.rehearsal import HUB
 from preflight.run import Run
 
@@ -36,44 +37,16 @@ class Exit:
     output: str
 
 
-class Container:
-    """A running or ended container. Requests go to its published port, from outside.
+class Answering:
+    """Something that answers HTTP at `url`."""
 
-    A probe from inside the container would reach a server that listens on loopback alone.
-    """
+    url: str
 
-    def __init__(self, name: str, container_id: str, port: int) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.id = container_id
-        self.port = port
         self.http = requests.Session()
         # Proxy settings of this machine are not for its own containers.
         self.http.trust_env = False
-        self._started = time.monotonic()
-
-    @property
-    def inspection(self) -> dict[str, Any]:
-        """What `docker inspect` says now."""
-        found: list[dict[str, Any]] = json.loads(docker("inspect", self.id).stdout)
-        return found[0]
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """Status, ExitCode, OOMKilled … of now."""
-        state: dict[str, Any] = self.inspection["State"]
-        return state
-
-    @cached_property
-    def url(self) -> str:
-        """The base URL on this machine. The engine chose the port: `forget_port` after a restart."""
-        published = docker("port", self.id, f"{self.port}/tcp", check=False).stdout.split()
-        if not published:
-            raise NotServing(self.describe("has no published port"))
-        return f"http://{engine.host()}:{published[0].rpartition(':')[2]}"
-
-    def forget_port(self) -> None:
-        """Read the published port again: a restarted container gets another one."""
-        self.__dict__.pop("url", None)
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         """Send one request; a redirect is shown, not followed."""
@@ -93,16 +66,60 @@ class Container:
     def options(self, path: str, **options: Any) -> requests.Response:
         return self.request("OPTIONS", path, **options)
 
+
+class Container(Answering):
+    """A running or ended container. Requests go to its published port, from outside.
+
+    A probe from inside the container would reach a server that listens on loopback alone.
+    observer: the container that owns its network, when there is one.
+    """
+
+    def __init__(
+        self, name: str, container_id: str, port: int, observer: Observer | None = None
+    ) -> None:
+        super().__init__(name)
+        self.id = container_id
+        self.port = port
+        self.observer = observer
+        self._started = time.monotonic()
+
+    @property
+    def inspection(self) -> dict[str, Any]:
+        """What `docker inspect` says now."""
+        found: list[dict[str, Any]] = json.loads(docker("inspect", self.id).stdout)
+        return found[0]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Status, ExitCode, OOMKilled … of now."""
+        state: dict[str, Any] = self.inspection["State"]
+        return state
+
+    @cached_property
+    def url(self) -> str:  # type: ignore[override]
+        """The base URL on this machine. The engine chose the port: `forget_port` after a restart."""
+        owner = self.observer.id if self.observer else self.id
+        published = docker("port", owner, f"{self.port}/tcp", check=False).stdout.split()
+        if not published:
+            raise NotServing(self.describe("has no published port"))
+        return f"http://{engine.host()}:{published[0].rpartition(':')[2]}"
+
+    def forget_port(self) -> None:
+        """Read the published port again: a restarted container gets another one."""
+        self.__dict__.pop("url", None)
+
     def wait_until_serving(
         self,
-        path: str = HUB.readiness_path,
-        deadline: float = HUB.start_deadline,
+        path: str | None = None,
+        deadline: float | None = None,
         status: int | None = None,
     ) -> float:
         """Seconds from start to the first HTTP answer at `path` (with `status`, when given).
 
         Raises NotServing when the deadline passes, and at once when the container has ended.
         """
+        path = HUB.readiness_path if path is None else path
+        deadline = HUB.start_deadline if deadline is None else deadline
         last_seen, checked = "nothing", 0.0
         while True:
             now = time.monotonic() - self._started
@@ -171,6 +188,8 @@ class Container:
         """Remove the container, running or not."""
         self.http.close()
         docker("rm", "--force", "--volumes", self.id, check=False)
+        if self.observer:
+            self.observer.remove()
 
     def __enter__(self) -> Self:
         return self
@@ -186,18 +205,21 @@ def start(
     environment: Mapping[str, str],
     port: int = 7860,
     options: Sequence[str] = (),
+    observer: Observer | None = None,
 ) -> Container:
     """Start `image` as the Hub would: uid 1000, 2 CPUs, 16 GB, no bind mount, HEALTHCHECK ignored.
 
     environment: the Variables and Secrets; what the Hub injects is added by the caller.
     options: further options of `docker run`.
+    observer: owns the network and the published port; removed together with the container.
     """
     address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
+    network = f"--network=container:{observer.id}" if observer else f"--publish={address}::{port}"
     done = docker(
-        "run", "--detach", *_as_on_the_hub(run), f"--publish={address}::{port}",
+        "run", "--detach", *_as_on_the_hub(run), network,
         *_variables(environment), *options, image.tag,
     )  # fmt: skip
-    return Container(name, done.stdout.split()[-1], port)
+    return Container(name, done.stdout.split()[-1], port, observer)
 
 
 def run_to_end(
@@ -226,6 +248,8 @@ def _as_on_the_hub(run: Run) -> list[str]:
     return [
         *run.labels, "--no-healthcheck", f"--user={uid}", f"--cpus={min(HUB.cpus, _engine_cpus())}",
         f"--memory={memory}", f"--memory-swap={memory}",
+        # A container that floods its log must not fill this machine's disk.
+        "--log-driver=json-file", "--log-opt=max-size=10m",
     ]  # fmt: skip
 
 
