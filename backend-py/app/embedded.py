@@ -201,8 +201,8 @@ class Index:
     def _terms(self, question: str) -> list[tuple[str, ...]]:
         """For each word that carries meaning, the words that may stand for it in the book."""
         terms: dict[str, tuple[str, ...]] = {}
-        for word in _words(question):
-            if word in _STOP_WORDS or len(word) < 2 or word in terms:
+        for word in content_words(question):
+            if word in terms:
                 continue
             alternatives = [word, *self._synonyms.get(word, ())]
             if not any(self._rows(a) for a in alternatives) and (near := self._repair(word)):
@@ -230,6 +230,11 @@ class Index:
         alike = [w for w in self._known if w[0] == word[0] and abs(len(w) - len(word)) < 3]
         close = difflib.get_close_matches(word, alike, n=1, cutoff=0.8)
         return close[0] if close else None
+
+
+def content_words(text: str) -> list[str]:
+    """The words of `text` that carry meaning."""
+    return [word for word in _words(text) if len(word) > 1 and word not in _STOP_WORDS]
 
 
 def _words(text: str) -> list[str]:

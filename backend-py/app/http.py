@@ -7,7 +7,7 @@ import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -310,7 +310,10 @@ def event(name: str, data: dict[str, Any]) -> bytes:
 
 
 class EventStream(Response):
-    """Server-sent events from a generator of frames, which it owns and always closes.
+    """Server-sent events from a generator of frames, which it owns.
+
+    At the end, whatever the end is, it closes the generator and calls `release`: a generator that
+    was never started would not run its own clean-up.
 
     A ping keeps proxies from closing a silent stream; draining ends it with an error event, for
     the server itself waits for open streams. A slow reader holds back the generator, so nothing
@@ -319,10 +322,16 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: AsyncGenerator[bytes, None], drain: asyncio.Event) -> None:
+    def __init__(
+        self,
+        frames: AsyncGenerator[bytes, None],
+        release: Callable[[], Awaitable[None]],
+        drain: asyncio.Event,
+    ) -> None:
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._frames = frames
+        self._release = release
         self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -360,6 +369,7 @@ class EventStream(Response):
             if frame:
                 await asyncio.wait((frame,))
             await self._frames.aclose()
+            await self._release()
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -1,55 +1,197 @@
-"""`python -m app.ingest`: a folder of documents to an index, or to a Qdrant collection."""
+"""`python -m app.ingest`: a folder of documents to an index file, and that to Qdrant."""
 
 import argparse
+import asyncio
 import sys
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from app.cohere import EMBED_BATCH, Cohere
 from app.documents import read_document, read_folder, to_chunks
-from app.embedded import Chunk, Page, write_index
-from app.settings import PACKAGED_INDEX
+from app.embedded import Chunk, Index, Page, write_index
+from app.qdrant import Collection, Qdrant
+from app.settings import PACKAGED_INDEX, Settings, load_settings
+from app.upstream import UpstreamError
 
 BUILT_IN = Path(__file__).parent.parent / "book"
+MOST_WAITS = 10
+LONGEST_WAIT = 60.0
+DELETE_BATCH = 1000
+Item = TypeVar("Item")
+
+
+class Failed(Exception):
+    """Ends the command with code 1 and this one line."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m app.ingest", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="write the index file from a folder")
-    build.add_argument("--source", type=Path, default=BUILT_IN, help="Markdown, MDX or HTML")
+    build.add_argument(
+        "--source", type=Path, default=BUILT_IN, help="folder of .md, .mdx and .html files"
+    )
     build.add_argument(
         "--base-url",
         default="/book/",
         help="where the pages are served; a path means: by this Space itself (default /book/)",
     )
     build.add_argument("--out", type=Path, default=PACKAGED_INDEX)
+    push = commands.add_parser("push", help="bring the collection to the state of the index file")
+    push.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, change nothing"
+    )
+    commands.add_parser("check", help="whether the collection fits the model and the index file")
     given = parser.parse_args(arguments)
-    return _build(given.source, given.base_url, given.out)
+    try:
+        if given.command == "build":
+            _build(given.source, given.base_url, given.out)
+        elif given.command == "push":
+            asyncio.run(_push(_cloud_settings(), dry_run=given.dry_run))
+        else:
+            asyncio.run(_check(_cloud_settings()))
+    except (Failed, UpstreamError) as failure:
+        message = failure.message if isinstance(failure, UpstreamError) else failure
+        sys.stderr.write(f"{message}\n")
+        return 1
+    return 0
 
 
-def _build(source: Path, base_url: str, out: Path) -> int:
+def _build(source: Path, base_url: str, out: Path) -> None:
     if not source.is_dir():
-        sys.stderr.write(f"--source: {source} is not a folder\n")
-        return 2
+        raise Failed(f"--source: {source} is not a folder")
     base_url = base_url.rstrip("/") + "/"
     chunks: list[Chunk] = []
     pages: list[Page] = []
-    documents = 0
-    for path, inside in read_folder(source):
+    files = list(read_folder(source))
+    for path, inside in _progress("reading", files):
         document = read_document(path, inside, base_url)
-        documents += 1
         chunks += to_chunks(document, base_url)
         if base_url.startswith("/"):
             pages.append(Page(document.path, document.title, document.html))
     if not chunks:
-        sys.stderr.write(f"--source: {source} holds no text in .md, .mdx or .html files\n")
-        return 1
+        raise Failed(f"--source: {source} holds no text in .md, .mdx or .html files")
     synonyms = source / "synonyms.toml"
     groups = tomllib.loads(synonyms.read_text())["groups"] if synonyms.is_file() else []
     write_index(out, chunks, pages, groups)
     sections = len({chunk.url for chunk in chunks})
-    print(f"{documents} documents, {sections} sections, {len(chunks)} chunks -> {out}")
-    return 0
+    print(f"{len(files)} documents, {sections} sections, {len(chunks)} chunks -> {out}")
+
+
+async def _push(settings: Settings, *, dry_run: bool) -> None:
+    chunks = {chunk.id: chunk for chunk in Index(settings.index_path).chunks()}
+    async with Cohere(settings) as cohere, Qdrant(settings) as qdrant:
+        collection = await qdrant.collection()
+        present = {point async for point in qdrant.ids()} if collection else set()
+        missing = [chunk for chunk in chunks.values() if chunk.id not in present]
+        stale = sorted(present - chunks.keys())
+        print(f"{len(chunks)} chunks: {len(missing)} to embed, {len(stale)} stale to delete")
+        if dry_run:
+            return
+        if collection:
+            await _index_keywords(qdrant)
+        batches = [missing[i : i + EMBED_BATCH] for i in range(0, len(missing), EMBED_BATCH)]
+        for batch in _progress("pushing", batches):
+            vectors = await _embed(cohere, batch)
+            if collection is None:
+                await qdrant.create(len(vectors[0]))
+                await _index_keywords(qdrant)
+                collection = Collection({"": len(vectors[0])}, 0)
+            name = collection.named(len(vectors[0]))
+            if name is None:
+                raise Failed(_mismatch(settings, collection, len(vectors[0])))
+            await qdrant.upsert(
+                [_point(c, {name: v} if name else v) for c, v in zip(batch, vectors, strict=True)]
+            )
+        for start in range(0, len(stale), DELETE_BATCH):
+            await qdrant.delete(stale[start : start + DELETE_BATCH])
+        print(f"{settings.collection_name}: {len(chunks)} chunks, nothing stale")
+
+
+async def _index_keywords(qdrant: Qdrant) -> None:
+    # Qdrant Cloud refuses to filter or delete by a field without an index ("strict mode").
+    for name in ("doc", "hash"):
+        await qdrant.create_keyword_index(name)
+
+
+async def _embed(cohere: Cohere, batch: list[Chunk]) -> list[list[float]]:
+    """Vectors of a batch, waiting as long as the rate limit says, which a trial key meets often."""
+    texts = [f"{_title(chunk)}\n{chunk.text}" for chunk in batch]
+    for _ in range(MOST_WAITS):
+        try:
+            return await cohere.embed(texts, documents=True)
+        except UpstreamError as error:
+            if error.code != "upstream_rate_limited":
+                raise
+            await asyncio.sleep(min(error.retry_after or 1, LONGEST_WAIT))
+    raise Failed("Cohere's rate limit did not clear; run the same command again to go on.")
+
+
+async def _check(settings: Settings) -> None:
+    chunks = Index(settings.index_path).chunks()
+    async with Cohere(settings) as cohere, Qdrant(settings) as qdrant:
+        collection = await qdrant.collection()
+        if collection is None:
+            raise Failed(f"{settings.collection_name}: no such collection; run push first")
+        print(f"{settings.collection_name}: {collection.points} points")
+        (vector,) = await cohere.embed([_title(chunks[0])], documents=False)
+        if collection.named(len(vector)) is None:
+            raise Failed(_mismatch(settings, collection, len(vector)))
+        present = {point async for point in qdrant.ids()}
+        missing = sum(chunk.id not in present for chunk in chunks)
+        stale = len(present - {chunk.id for chunk in chunks})
+        found = await qdrant.search(vector, 3)
+        for point in found:
+            print(f"  {point.score:.3f} {point.title} {point.url}")
+        if missing or stale or not found:
+            raise Failed(f"{missing} chunks missing, {stale} stale; run push")
+        print(f"vectors of {len(vector)} fit {settings.embed_model}; nothing missing or stale")
+
+
+def _cloud_settings() -> Settings:
+    settings = load_settings()
+    if settings.embedded:
+        raise Failed("RAG_MODE: this command needs cloud, with the keys it asks for")
+    return settings
+
+
+def _mismatch(settings: Settings, collection: Collection, size: int) -> str:
+    sizes = ", ".join(str(length) for length in collection.vectors.values())
+    return (
+        f"EMBED_MODEL: {settings.embed_model} makes vectors of {size}, the collection "
+        f"{settings.collection_name} holds {sizes}; choose its model or another COLLECTION_NAME"
+    )
+
+
+def _title(chunk: Chunk) -> str:
+    different = chunk.heading and chunk.heading != chunk.title
+    return f"{chunk.title} > {chunk.heading}" if different else chunk.title
+
+
+def _point(chunk: Chunk, vector: list[float] | dict[str, list[float]]) -> dict[str, object]:
+    payload = {
+        "text": chunk.text,
+        "title": _title(chunk),
+        "heading": chunk.heading,
+        "url": chunk.url,
+        "doc": chunk.doc,
+        "hash": chunk.hash,
+    }
+    return {"id": chunk.id, "vector": vector, "payload": payload}
+
+
+def _progress(what: str, items: Sequence[Item]) -> Iterator[Item]:
+    """The items, with a bar on stderr where that is a terminal."""
+    shown = sys.stderr.isatty()
+    for number, item in enumerate(items, 1):
+        yield item
+        if shown:
+            bar = "#" * (30 * number // len(items))
+            sys.stderr.write(f"\r{what} [{bar:<30}] {number}/{len(items)}")
+    if shown and items:
+        sys.stderr.write("\n")
 
 
 if __name__ == "__main__":

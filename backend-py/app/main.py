@@ -5,11 +5,14 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hmac import compare_digest
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Query
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,11 +20,14 @@ from starlette.types import ASGIApp
 
 from app import VERSION, http, logs, pages
 from app.embedded import Index
+from app.feedback import Feedback
 from app.rag import Answerer
 from app.schemas import (
     ChatRequest,
     ChatResponse,
     ErrorResponse,
+    FeedbackList,
+    FeedbackRequest,
     SearchRequest,
     SearchResponse,
 )
@@ -43,6 +49,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
+NOT_FOUND = {"model": ErrorResponse, "description": "No recent answer has this id."}
+UNAUTHORIZED = {"model": ErrorResponse, "description": "The bearer token is not the owner's."}
+OWNER = HTTPBearer(auto_error=False)
 EVENTS = (
     "Server-sent events: meta {id, mode, degraded}, sources {sources}, delta {text}, "
     "citation {start, end, sources}, and last either done {grounded, finish_reason} or "
@@ -54,8 +63,9 @@ def create_app(settings: Settings) -> ASGIApp:
     """The whole service for `settings`; opens no connection before it is started."""
     logs.set_up(settings.log_level)
     drain = asyncio.Event()
-    index = Index(settings.index_path)
+    index = Index(settings.index_path) if settings.index_path.is_file() else None
     answerer = Answerer(settings, index)
+    feedback = Feedback(settings.feedback_path)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -63,13 +73,15 @@ def create_app(settings: Settings) -> ASGIApp:
         log.info("started", extra={"data": _described(settings)})
         for warning in settings.warnings():
             log.warning(warning)
-        yield
+        async with answerer.run():
+            yield
 
     api = FastAPI(
         title="Book answers",
         version=VERSION,
         description="Questions about a book, answered with citations.",
         lifespan=lifespan,
+        responses=ERRORS,
         redirect_slashes=False,
         # A stray OTEL variable must not stop the start.
         telemetry={"auto_configure": False},
@@ -101,26 +113,49 @@ def create_app(settings: Settings) -> ASGIApp:
     for path, page in pages.routes(index):
         api.add_route(path, page, include_in_schema=False)
 
-    @api.post("/chat", responses=ERRORS, response_model=ChatResponse)
+    @api.post("/chat", response_model=ChatResponse)
     async def chat(request: ChatRequest) -> Response:
         return _json(await answerer.answer(request))
 
     @api.post(
         "/chat/stream",
-        responses={**ERRORS, 200: {"content": {"text/event-stream": {}}, "description": EVENTS}},
+        responses={200: {"content": {"text/event-stream": {}}, "description": EVENTS}},
         response_class=http.EventStream,
     )
     async def chat_stream(request: ChatRequest) -> Response:
-        return http.EventStream(await answerer.stream(request), drain)
+        stream = await answerer.stream(request)
+        return http.EventStream(stream.frames, stream.aclose, drain)
 
-    @api.post("/search", responses=ERRORS, response_model=SearchResponse)
+    @api.post("/search", response_model=SearchResponse)
     async def search(request: SearchRequest) -> Response:
         return _json(await answerer.search(request.query, request.top_k))
+
+    @api.post("/feedback", responses={404: NOT_FOUND}, status_code=204)
+    async def rate(request: FeedbackRequest) -> Response:
+        known = answerer.issued(request.id)
+        if known is None:
+            raise http.ApiError(404, "unknown_answer", "No recent answer has this id.")
+        feedback.add(request.id, request.rating, request.comment, *known)
+        return Response(status_code=204)
+
+    @api.get("/feedback", responses={401: UNAUTHORIZED}, response_model=FeedbackList)
+    async def ratings(
+        token: Annotated[HTTPAuthorizationCredentials | None, Depends(OWNER)],
+        after: Annotated[int, Query(ge=0, le=2**53)] = 0,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> Response:
+        expected = settings.feedback_token
+        given = token.credentials if token else ""
+        if not expected or not compare_digest(given.encode(), expected.get_secret_value().encode()):
+            raise HTTPException(
+                401, "Send the FEEDBACK_TOKEN as a bearer token.", {"WWW-Authenticate": "Bearer"}
+            )
+        return _json(FeedbackList(entries=feedback.entries(after, limit)))
 
     return http.Guard(api, settings, drain)
 
 
-def _json(model: ChatResponse | SearchResponse) -> Response:
+def _json(model: BaseModel) -> Response:
     return Response(model.model_dump_json(), media_type="application/json")
 
 

@@ -19,7 +19,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _FOLDER = Path(__file__).parent / "html"
 
 
-def routes(index: Index) -> Iterator[tuple[str, Endpoint]]:
+def routes(index: Index | None) -> Iterator[tuple[str, Endpoint]]:
     """Paths and their endpoints; all answer GET and HEAD."""
     layout = Template((_FOLDER / "layout.html").read_text())
     try_it = (_FOLDER / "try.html").read_text()
@@ -38,6 +38,10 @@ def routes(index: Index) -> Iterator[tuple[str, Endpoint]]:
     async def home(request: Request) -> Response:
         return home_page if "text/html" in request.headers.get("accept", "") else home_json
 
+    yield "/", home
+    if index is None:
+        return
+
     async def book(_: Request) -> Response:
         return page("The book", _contents(index))
 
@@ -47,7 +51,6 @@ def routes(index: Index) -> Iterator[tuple[str, Endpoint]]:
             return error_response(404, "not_found", "No such chapter; see /book.")
         return page(found.title, f'<article class="book">{found.html}</article>')
 
-    yield "/", home
     yield "/book", book
     yield "/book/{chapter}", chapter
 

@@ -112,7 +112,7 @@ class Settings(BaseModel):
     cohere_base_url: Url = "https://api.cohere.com"
     chat_model: Name = "command-a-03-2025"
     embed_model: Name = "embed-v4.0"
-    embed_dimension: Annotated[int, Field(ge=1, le=65536)] = 1536
+    embed_dimension: Annotated[int, Field(ge=1, le=65536)] | None = None
     rerank_model: Name | None = None
     upstream_timeout: Annotated[float, Field(gt=0, le=300)] = 20
     qdrant_timeout: Annotated[float, Field(gt=0, le=60)] = 5

@@ -1,0 +1,141 @@
+"""Qdrant over REST. Source: api.qdrant.tech.
+
+The SDK is left out: numpy and grpc, which it imports, weigh five times as much as this service.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from app.settings import Settings
+from app.upstream import Upstream, UpstreamError
+
+TEXT_KEYS = ("text", "content", "chunk", "page_content")
+TITLE_KEYS = ("title", "heading", "chapter")
+URL_KEYS = ("url", "source", "path")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The vectors of a collection: name (empty when unnamed) and length of each, and points."""
+
+    vectors: dict[str, int]
+    points: int
+
+    def named(self, size: int) -> str | None:
+        """The name of a vector of `size`, or None."""
+        return next((name for name, length in self.vectors.items() if length == size), None)
+
+
+@dataclass(frozen=True)
+class Point:
+    id: str
+    title: str
+    url: str
+    text: str
+    score: float
+
+
+class Qdrant(Upstream):
+    """One collection; every method raises UpstreamError."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            "Qdrant",
+            settings.qdrant_url,
+            {"api-key": settings.qdrant_api_key.get_secret_value()},
+            seconds=settings.qdrant_timeout,
+            connect=2,
+        )
+        self._path = f"/collections/{settings.collection_name}"
+        self._collection: Collection | None = None
+
+    async def collection(self) -> Collection | None:
+        """What the collection is like, asked now; None where there is none."""
+        try:
+            answer = await self.json("GET", self._path)
+        except UpstreamError as error:
+            if error.code == "upstream_not_found":
+                return None
+            raise
+        try:
+            vectors = answer["result"]["config"]["params"]["vectors"]
+            if "size" in vectors:
+                vectors = {"": vectors}
+            self._collection = Collection(
+                {name: int(v["size"]) for name, v in vectors.items()},
+                int(answer["result"].get("points_count") or 0),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self.failure(502, "upstream_bad_response") from None
+        return self._collection
+
+    async def search(self, vector: list[float], limit: int) -> list[Point]:
+        """The nearest passages, best first; points without text are left out.
+
+        No filter is used: Qdrant Cloud refuses filters on fields without an index.
+        """
+        collection = self._collection or await self.collection()
+        name = collection.named(len(vector)) if collection else None
+        if name is None:
+            raise self.failure(502, "vector_size_mismatch" if collection else "upstream_not_found")
+        body: dict[str, object] = {"query": vector, "limit": limit, "with_payload": True}
+        if name:
+            body["using"] = name
+        try:
+            answer = await self.json("POST", f"{self._path}/points/query", body)
+        except UpstreamError:
+            # The collection may have been made anew, with other vectors.
+            self._collection = None
+            raise
+        try:
+            return [p for given in answer["result"]["points"] if (p := _point(given))]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self.failure(502, "upstream_bad_response") from None
+
+    async def create(self, size: int) -> None:
+        await self.json("PUT", self._path, {"vectors": {"size": size, "distance": "Cosine"}})
+
+    async def create_keyword_index(self, field: str) -> None:
+        body = {"field_name": field, "field_schema": "keyword"}
+        await self.json("PUT", f"{self._path}/index?wait=true", body)
+
+    async def ids(self) -> AsyncIterator[str]:
+        """The id of every point that carries a `hash`, as those of `ingest push` do."""
+        offset: object = None
+        while True:
+            body = {"limit": 1000, "offset": offset, "with_payload": ["hash"], "with_vector": False}
+            answer = await self.json("POST", f"{self._path}/points/scroll", body)
+            try:
+                for point in answer["result"]["points"]:
+                    if (point.get("payload") or {}).get("hash"):
+                        yield str(point["id"])
+                offset = answer["result"].get("next_page_offset")
+            except (KeyError, TypeError, AttributeError):
+                raise self.failure(502, "upstream_bad_response") from None
+            if offset is None:
+                return
+
+    async def upsert(self, points: list[dict[str, object]]) -> None:
+        await self.json("PUT", f"{self._path}/points?wait=true", {"points": points})
+
+    async def delete(self, ids: list[str]) -> None:
+        await self.json("POST", f"{self._path}/points/delete?wait=true", {"points": ids})
+
+
+def _point(given: dict[str, Any]) -> Point | None:
+    payload = given.get("payload") or {}
+    nested = payload.get("metadata")
+    # LangChain's vector stores put everything but the text one level down.
+    fields = {**nested, **payload} if isinstance(nested, dict) else payload
+    text = _first(fields, TEXT_KEYS)
+    if not text:
+        return None
+    url = _first(fields, URL_KEYS)
+    title = _first(fields, TITLE_KEYS) or url
+    return Point(str(given["id"]), title, url, text, round(float(given["score"]), 4))
+
+
+def _first(fields: dict[str, Any], keys: tuple[str, ...]) -> str:
+    found = (fields[key] for key in keys if isinstance(fields.get(key), str))
+    return next((text.strip() for text in found if text.strip()), "")
