@@ -1,0 +1,79 @@
+/**
+ * A Better Auth server for a Hugging Face Docker Space.
+ *
+ * Start: check the environment, listen, then load the library, open the database and bring its schema up to
+ * date. `/health` answers from the first moment; `/ready` and `/api/auth/*` as soon as the database does.
+ * Stop: on SIGTERM no new connection, requests in flight finish, the database is closed.
+ */
+import type { AddressInfo } from "node:net";
+import pino from "pino";
+import { createHttpServer } from "./http-server.ts";
+import { readSettings, type Settings, SettingsError } from "./settings.ts";
+
+/** EX_CONFIG of sysexits(3): restarting will not help. */
+const EXIT_CONFIGURATION = 78;
+/** Docker and the Hub send SIGKILL after 10 s. */
+const STOP_DEADLINE_MS = 9_000;
+
+const settings = settingsOrExit();
+const log = pino(
+  {
+    level: settings.logLevel,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+  },
+  // Asynchronous: lines that arrive during a write go out together, so a log line costs little per request.
+  pino.destination({ sync: false }),
+);
+
+process.on("uncaughtException", (error) => {
+  log.fatal({ err: error }, "uncaught exception");
+  log.flush(() => process.exit(1));
+});
+process.on("unhandledRejection", (reason) => log.error({ err: reason }, "unhandled rejection"));
+
+const listening = Promise.withResolvers<void>();
+// Loading the library keeps the process busy for a while, so it waits until connections are taken.
+const service = listening.promise.then(() => import("./auth.ts")).then((auth) => auth.openAuth(settings, log));
+service.catch((error) => {
+  log.fatal({ err: error }, "cannot start");
+  log.flush(() => process.exit(1));
+});
+
+const server = createHttpServer(settings, log, service);
+server.on("error", (error: NodeJS.ErrnoException) => {
+  process.stderr.write(`PORT: cannot listen on port ${settings.port} (${error.code})\n`);
+  process.exit(EXIT_CONFIGURATION);
+});
+server.listen(settings.port, settings.host, () => {
+  log.info(
+    { port: (server.address() as AddressInfo).port, url: settings.baseURL, corsOrigins: settings.corsOrigins },
+    "listening",
+  );
+  listening.resolve();
+});
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void stop(signal));
+
+async function stop(signal: string): Promise<void> {
+  log.info({ signal }, "stopping");
+  setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
+  await new Promise((done) => {
+    server.close(done);
+    server.closeIdleConnections();
+  });
+  await (await service).close();
+  log.info("stopped");
+  log.flush(() => process.exit(0));
+}
+
+function settingsOrExit(): Settings {
+  try {
+    return readSettings(process.env, process.argv.slice(2));
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(EXIT_CONFIGURATION);
+  }
+}

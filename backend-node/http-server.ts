@@ -1,0 +1,393 @@
+/**
+ * HTTP in front of Better Auth: routes, limits, CORS, one error shape, one log line per request.
+ *
+ * The library's own Node adapter builds the URL from `Host` and `X-Forwarded-Proto` and ignores a rejected
+ * handler, so one malformed request ends the process. Here the URL comes from the settings, and every
+ * request is answered, whatever fails.
+ */
+import { createHmac, randomUUID } from "node:crypto";
+import http from "node:http";
+import net from "node:net";
+import type { Duplex } from "node:stream";
+import type { Logger } from "pino";
+import type { AuthService } from "./auth.ts";
+import { homePage } from "./page.ts";
+import type { Settings } from "./settings.ts";
+
+const VERSION = "1.0";
+const BODY_LIMIT = 64 * 1024;
+/** For the whole request, body included; then 408. */
+const REQUEST_DEADLINE_MS = 10_000;
+const HEADER_LIMIT = 16 * 1024;
+const AUTH_PREFIX = "/api/auth/";
+
+/** An answer that is not the one asked for; the client sees `{code, message, requestId}`. */
+class HttpError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly headers: http.OutgoingHttpHeaders;
+  constructor(status: number, code: string, message: string, headers: http.OutgoingHttpHeaders = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.headers = headers;
+  }
+}
+
+interface Answer {
+  status: number;
+  headers: http.OutgoingHttpHeaders;
+  body?: string | Buffer;
+}
+
+/** A server that is not listening yet. `service` may still be opening; what needs it waits or answers 503. */
+export function createHttpServer(settings: Settings, log: Logger, service: Promise<AuthService>): http.Server {
+  let opened: AuthService | undefined;
+  service.then(
+    (value) => {
+      opened = value;
+    },
+    () => {},
+  );
+  const addressKey = settings.secret;
+  const corsOrigins = new Set(settings.corsOrigins);
+  const trustedOrigins = new Set(settings.trustedOrigins);
+
+  const server = http.createServer(
+    {
+      maxHeaderSize: HEADER_LIMIT,
+      headersTimeout: REQUEST_DEADLINE_MS,
+      requestTimeout: REQUEST_DEADLINE_MS,
+      connectionsCheckingInterval: 1_000,
+      // Longer than a proxy keeps its idle connections, or it meets one that is just being closed.
+      keepAliveTimeout: 65_000,
+      // Answered below in the server's own shape.
+      requireHostHeader: false,
+    },
+    (request, response) => void serve(request, response),
+  );
+  server.on("checkExpectation", (request, response) => void serve(request, response, expectationFailed));
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => rejectConnection(error.code ?? "", socket));
+  server.on("connect", (_request, socket) => rejectConnection("CONNECT", socket));
+  return server;
+
+  async function serve(
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+    choose: (request: http.IncomingMessage) => Promise<Answer> | Answer = route,
+  ): Promise<void> {
+    const started = performance.now();
+    const requestId = randomUUID();
+    const target = request.url ?? "/";
+    const question = target.indexOf("?");
+    // A mail's link carries its token in the path.
+    const path = (question < 0 ? target : target.slice(0, question)).replace(/(\/reset-password\/).*/, "$1:token");
+    response.once("close", () => {
+      // 499: the client left before its answer. Source: nginx.
+      const status = response.writableFinished ? response.statusCode : 499;
+      const ms = Math.round((performance.now() - started) * 10) / 10;
+      log.info({ requestId, method: request.method, path, status, ms, client: hashedAddress(request) }, "request");
+    });
+    let answer: Answer;
+    try {
+      answer = await choose(request);
+      if (answer.status >= 400) answer = inErrorShape(answer, requestId);
+    } catch (error) {
+      if (!(error instanceof HttpError)) log.error({ err: error, requestId }, "request failed");
+      answer = errorAnswer(
+        error instanceof HttpError ? error : new HttpError(500, "INTERNAL_SERVER_ERROR", "something went wrong here"),
+        requestId,
+      );
+    }
+    const origin = request.headers.origin;
+    const headers: http.OutgoingHttpHeaders = {
+      "x-content-type-options": "nosniff",
+      "referrer-policy": "no-referrer",
+      "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+      "cache-control": "no-store",
+      ...answer.headers,
+      "x-request-id": requestId,
+      vary: answer.headers.vary ? `Origin, ${answer.headers.vary}` : "Origin",
+    };
+    if (origin !== undefined && corsOrigins.has(origin)) {
+      headers["access-control-allow-origin"] = origin;
+      headers["access-control-allow-credentials"] = "true";
+      headers["access-control-expose-headers"] = "set-auth-token, retry-after, x-request-id";
+    }
+    const body = answer.body ?? "";
+    if (answer.status !== 204) headers["content-length"] = Buffer.byteLength(body);
+    if (response.headersSent || response.destroyed) return;
+    response.writeHead(answer.status, headers);
+    response.end(request.method === "HEAD" ? undefined : body);
+    // Discards what was not read of the body, so that the client gets to read the answer.
+    request.resume();
+  }
+
+  async function route(request: http.IncomingMessage): Promise<Answer> {
+    const { method, headers, url: target = "/" } = request;
+    if (target === "/health" && (method === "GET" || method === "HEAD")) return health();
+    if (headers.host === undefined && request.httpVersion === "1.1")
+      throw new HttpError(400, "BAD_REQUEST", "the Host header is missing");
+    const url = parseTarget(target, settings.baseURL);
+    const isAuth = url.pathname.startsWith(AUTH_PREFIX);
+    const allowed = isAuth ? ["GET", "HEAD", "POST"] : ["GET", "HEAD"];
+    if (method === "OPTIONS") return options(headers, allowed);
+    if (!allowed.includes(method ?? ""))
+      throw new HttpError(405, "METHOD_NOT_ALLOWED", `allowed here: ${allowed.join(", ")}`, {
+        allow: [...allowed, "OPTIONS"].join(", "),
+      });
+    if (isAuth) return auth(request, url);
+    switch (url.pathname) {
+      case "/":
+        return home(headers.accept);
+      case "/health":
+        return health();
+      case "/ready":
+        return ready();
+      default:
+        throw new HttpError(404, "NOT_FOUND", "no such path");
+    }
+  }
+
+  /** A preflight request, or a plain OPTIONS. Fetch standard, "CORS protocol". */
+  function options(headers: http.IncomingHttpHeaders, allowed: string[]): Answer {
+    const allow = [...allowed, "OPTIONS"].join(", ");
+    if (headers.origin === undefined) return { status: 204, headers: { allow } };
+    if (!corsOrigins.has(headers.origin))
+      throw new HttpError(403, "INVALID_ORIGIN", "this origin is not in CORS_ORIGINS");
+    return {
+      status: 204,
+      headers: {
+        allow,
+        "access-control-allow-methods": allowed.join(", "),
+        "access-control-allow-headers": "authorization, content-type",
+        "access-control-max-age": "600",
+        vary: "Access-Control-Request-Method, Access-Control-Request-Headers",
+      },
+    };
+  }
+
+  async function auth(request: http.IncomingMessage, url: URL): Promise<Answer> {
+    const { origin } = request.headers;
+    // On GET too: the Hub's edge echoes any origin, so what a browser may read is decided here alone.
+    if (origin !== undefined && !trustedOrigins.has(origin))
+      throw new HttpError(403, "INVALID_ORIGIN", "this origin is not in CORS_ORIGINS");
+    const body = await readBody(request);
+    const answering = opened ?? (await withDeadline(service, 5_000));
+    if (!answering) throw unavailable();
+    let response: Response;
+    try {
+      response = await answering.handle(libraryRequest(request, url, body));
+    } catch (error) {
+      if (!(await answering.ping())) throw unavailable();
+      throw error;
+    }
+    if (response.status >= 500 && !(await answering.ping())) throw unavailable();
+    return libraryAnswer(response);
+  }
+
+  function health(): Answer {
+    const connected = opened?.connected() ?? false;
+    const database = opened?.database.kind === "sqlite" ? "embedded" : connected ? "connected" : "disconnected";
+    return json(200, { status: connected ? "ok" : "degraded", version: VERSION, services: { database } });
+  }
+
+  async function ready(): Promise<Answer> {
+    if (!opened || !(await opened.ping())) throw unavailable();
+    return json(200, { status: "ready", database: opened.database.kind, durable: opened.database.durable });
+  }
+
+  function home(accept = ""): Answer {
+    if (accept.includes("text/html")) {
+      const page = homePage();
+      return {
+        status: 200,
+        headers: { "content-type": "text/html; charset=utf-8", "content-security-policy": page.policy, vary: "Accept" },
+        body: page.html,
+      };
+    }
+    const answer = json(200, {
+      name: "backend-node",
+      version: VERSION,
+      auth: `${settings.baseURL}/api/auth`,
+      health: "/health",
+      ready: "/ready",
+    });
+    answer.headers.vary = "Accept";
+    return answer;
+  }
+
+  /** Tells clients apart in the log without keeping addresses. */
+  function hashedAddress(request: http.IncomingMessage): string {
+    return createHmac("sha256", addressKey).update(clientAddress(request)).digest("hex").slice(0, 12);
+  }
+
+  /** Answers what never became a request: malformed, too large or too slow. */
+  function rejectConnection(code: string, socket: Duplex): void {
+    const [status, text] =
+      code === "HPE_HEADER_OVERFLOW"
+        ? [431, "Request Header Fields Too Large"]
+        : code === "ERR_HTTP_REQUEST_TIMEOUT"
+          ? [408, "Request Timeout"]
+          : code === "CONNECT"
+            ? [405, "Method Not Allowed"]
+            : [400, "Bad Request"];
+    if (code === "ECONNRESET" || !socket.writable) return void socket.destroy();
+    const requestId = randomUUID();
+    const body = JSON.stringify({ code: text.toUpperCase().replaceAll(" ", "_"), message: text, requestId });
+    log.info({ requestId, status, reason: code }, "request");
+    socket.end(
+      `HTTP/1.1 ${status} ${text}\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n` +
+        `x-request-id: ${requestId}\r\nconnection: close\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      () => socket.destroy(),
+    );
+  }
+}
+
+/**
+ * The address of the client, as far as it can be trusted.
+ *
+ * The Hub's edge appends the real address to X-Forwarded-For and keeps what the caller sent, so the last entry
+ * counts, and only when the connection itself comes from a proxy's private address.
+ */
+export function clientAddress(request: http.IncomingMessage): string {
+  const peer = (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+  const forwarded = request.headers["x-forwarded-for"];
+  if (forwarded === undefined || !isPrivate(peer)) return peer;
+  const last = (Array.isArray(forwarded) ? forwarded.join(",") : forwarded).split(",").at(-1)?.trim() ?? "";
+  return net.isIP(last) ? last : peer;
+}
+
+const privateNetworks = new net.BlockList();
+for (const [network, prefix] of [
+  ["10.0.0.0", 8],
+  ["172.16.0.0", 12],
+  ["192.168.0.0", 16],
+  ["127.0.0.0", 8],
+  ["100.64.0.0", 10],
+  ["169.254.0.0", 16],
+] as const)
+  privateNetworks.addSubnet(network, prefix);
+privateNetworks.addSubnet("fc00::", 7, "ipv6");
+privateNetworks.addAddress("::1", "ipv6");
+
+function isPrivate(address: string): boolean {
+  return privateNetworks.check(address, net.isIPv6(address) ? "ipv6" : "ipv4");
+}
+
+/** Origin-form or absolute-form (RFC 9112 section 3.2) on the server's own origin; `Host` plays no part. */
+function parseTarget(target: string, base: string): URL {
+  const path = /^https?:\/\/[^/?#]*/i.test(target) ? target.replace(/^https?:\/\/[^/?#]*/i, "") || "/" : target;
+  const whole = base + (path.startsWith("/") ? path : `/${path}`);
+  if (!URL.canParse(whole)) throw new HttpError(400, "BAD_REQUEST", "the request target is not a path");
+  return new URL(whole);
+}
+
+async function readBody(request: http.IncomingMessage): Promise<Buffer> {
+  const tooLarge = () =>
+    new HttpError(413, "PAYLOAD_TOO_LARGE", `the body is larger than ${BODY_LIMIT} bytes`, { connection: "close" });
+  if (Number(request.headers["content-length"] ?? 0) > BODY_LIMIT) throw tooLarge();
+  const chunks: Buffer[] = [];
+  let size = 0;
+  return new Promise((resolve, reject) => {
+    request.on("data", (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > BODY_LIMIT) {
+        chunks.length = 0;
+        reject(tooLarge());
+      } else chunks.push(chunk);
+    });
+    request.on("end", () => resolve(Buffer.concat(chunks)));
+    request.on("error", () => reject(new HttpError(400, "BAD_REQUEST", "the body did not arrive")));
+    request.on("close", () => reject(new HttpError(400, "BAD_REQUEST", "the body did not arrive")));
+  });
+}
+
+/** What the library reads. Forwarding headers of any kind stay out: the URL and the address are decided here. */
+const PASSED_HEADERS = [
+  "accept",
+  "accept-language",
+  "authorization",
+  "content-type",
+  "cookie",
+  "origin",
+  "referer",
+  "sec-fetch-dest",
+  "sec-fetch-mode",
+  "sec-fetch-site",
+  "user-agent",
+];
+
+function libraryRequest(request: http.IncomingMessage, url: URL, body: Buffer): Request {
+  const headers = new Headers();
+  for (const name of PASSED_HEADERS) {
+    const value = request.headers[name];
+    if (typeof value === "string") headers.set(name, value);
+  }
+  headers.set("x-auth-client-address", clientAddress(request));
+  const method = request.method === "HEAD" ? "GET" : (request.method ?? "GET");
+  // An empty body counts as none, or the library asks for its content type: sign-out has neither.
+  if (method === "GET" || body.length === 0) {
+    headers.delete("content-type");
+    return new Request(url, { method, headers });
+  }
+  return new Request(url, { method, headers, body: new Uint8Array(body) });
+}
+
+async function libraryAnswer(response: Response): Promise<Answer> {
+  const headers: http.OutgoingHttpHeaders = {};
+  for (const [name, value] of response.headers)
+    if (name !== "set-cookie" && !name.startsWith("access-control-") && name !== "content-length")
+      headers[name] = value;
+  const cookies = response.headers.getSetCookie();
+  if (cookies.length > 0) headers["set-cookie"] = cookies;
+  return { status: response.status, headers, body: Buffer.from(await response.arrayBuffer()) };
+}
+
+/** The library's `code` and `message`, where it gave any; of a 5xx nothing is passed on. */
+function inErrorShape(answer: Answer, requestId: string): Answer {
+  let code = (http.STATUS_CODES[answer.status] ?? "Error").toUpperCase().replaceAll(" ", "_");
+  let message = http.STATUS_CODES[answer.status] ?? "Error";
+  if (answer.status < 500) {
+    try {
+      const given = JSON.parse(String(answer.body));
+      if (typeof given.code === "string") code = given.code;
+      if (typeof given.message === "string") message = given.message;
+    } catch {
+      // The library answers 404 with an empty body.
+    }
+  }
+  return errorAnswer(new HttpError(answer.status, code, message, answer.headers), requestId);
+}
+
+function errorAnswer(error: HttpError, requestId: string): Answer {
+  const answer = json(error.status, { code: error.code, message: error.message, requestId });
+  return { ...answer, headers: { ...error.headers, ...answer.headers } };
+}
+
+function expectationFailed(): never {
+  throw new HttpError(417, "EXPECTATION_FAILED", "only 100-continue can be expected");
+}
+
+function unavailable(): HttpError {
+  return new HttpError(503, "DATABASE_UNAVAILABLE", "the database does not answer; try again", { "retry-after": "2" });
+}
+
+function json(status: number, value: unknown): Answer {
+  return { status, headers: { "content-type": "application/json; charset=utf-8" }, body: JSON.stringify(value) };
+}
+
+/** The value, or undefined when it is not there within `ms` or never will be. */
+async function withDeadline<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, ms, undefined);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(timer);
+  }
+}

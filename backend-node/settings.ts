@@ -1,0 +1,160 @@
+/**
+ * The environment, checked once at start.
+ *
+ * `.env.example` declares every variable read here, with its meaning. A variable that is set but blank
+ * counts as unset, because Compose passes `NAME=` for what it does not know.
+ */
+import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
+import path from "node:path";
+
+export interface Settings {
+  port: number;
+  /** `0.0.0.0` in a container, loopback under `--dev`. */
+  host: string;
+  development: boolean;
+  logLevel: string;
+  secret: string;
+  /** Public origin of this server, or of the front end that rewrites `/api/auth/*` to it. */
+  baseURL: string;
+  corsOrigins: string[];
+  /** Every origin that may call `/api/auth/*`: `corsOrigins` and the server's own. */
+  trustedOrigins: string[];
+  database: { kind: "sqlite"; file: string } | { kind: "postgres"; url: string };
+}
+
+/** What `compose.yaml` uses so that a laptop needs no `.env`; public, so worthless as a secret on the Hub. */
+const SAMPLE_SECRET = "sample-secret-for-this-machine-only-0123456789";
+/** Better Auth's own fallback. Source: better-auth 1.7 `utils/constants.ts`. */
+const LIBRARY_DEFAULT_SECRET = "better-auth-secret-12345678901234567890";
+
+/** Every fault of the environment, one line per variable, beginning with its name; values are never part of it. */
+export class SettingsError extends Error {
+  readonly faults: string[];
+  constructor(faults: string[]) {
+    super(faults.join("\n"));
+    this.faults = faults;
+  }
+}
+
+/**
+ * Reads and checks the environment.
+ *
+ * @param args command-line arguments; `--dev` lifts the demand for `NODE_ENV=production` and binds to loopback.
+ * @throws SettingsError with all faults at once.
+ */
+export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Settings {
+  const faults: string[] = [];
+  const fault = (name: string, text: string) => void faults.push(`${name}: ${text}`);
+  const read = (name: string) => env[name]?.trim() || undefined;
+  const choose = <T extends string>(name: string, choices: readonly T[], fallback: T): T => {
+    const value = read(name) ?? fallback;
+    if ((choices as readonly string[]).includes(value)) return value as T;
+    fault(name, `must be one of ${choices.join(", ")}`);
+    return fallback;
+  };
+
+  const development = args.includes("--dev");
+  // Better Auth starts with a public default secret, without limits, when NODE_ENV is not production, and
+  // with its origin check off when TEST is set. Source: better-auth 1.7 `create-context.ts`, `env-impl.ts`.
+  if (read("NODE_ENV") !== "production" && !development)
+    fault("NODE_ENV", "must be production; to develop, start with --dev");
+  if (read("TEST")) fault("TEST", "must not be set: it switches security checks off; unset it");
+
+  const onTheHub = read("SYSTEM") === "spaces";
+  const secret = env.BETTER_AUTH_SECRET ?? "";
+  const makeSecret = "make one with `openssl rand -base64 32`";
+  if (!secret.trim()) fault("BETTER_AUTH_SECRET", `missing; ${makeSecret}`);
+  else if (secret.length < 32) fault("BETTER_AUTH_SECRET", `shorter than 32 characters; ${makeSecret}`);
+  else if (new Set(secret).size < 10) fault("BETTER_AUTH_SECRET", `fewer than 10 different characters; ${makeSecret}`);
+  else if (secret === LIBRARY_DEFAULT_SECRET || (onTheHub && secret === SAMPLE_SECRET))
+    fault("BETTER_AUTH_SECRET", `a published sample value; ${makeSecret}`);
+
+  const portText = read("PORT") ?? "7860";
+  const port = Number(portText);
+  if (!/^\d+$/.test(portText) || port > 65535) fault("PORT", "must be a number from 0 to 65535");
+
+  const spaceHost = read("SPACE_HOST");
+  const baseURL = read("BETTER_AUTH_URL") ?? (spaceHost ? `https://${spaceHost}` : `http://localhost:${port}`);
+  if (!isExactOrigin(baseURL))
+    fault(
+      "BETTER_AUTH_URL",
+      "must be an origin: https://host[:port], no path, no trailing slash (http only for localhost)",
+    );
+
+  const corsOrigins = (read("CORS_ORIGINS") ?? "").split(",").map((entry) => entry.trim());
+  if (corsOrigins.length === 1 && corsOrigins[0] === "") corsOrigins.pop();
+  const wrong = corsOrigins.flatMap((entry, index) => (isExactOrigin(entry) ? [] : [`entry ${index + 1}`]));
+  if (wrong.length > 0)
+    fault(
+      "CORS_ORIGINS",
+      `${wrong.join(", ")} must be an exact origin: https://host[:port], no path, no trailing slash, no wildcard (http only for localhost)`,
+    );
+
+  const database = readDatabase(read("DATABASE_URL"), (text) => fault("DATABASE_URL", text));
+
+  const settings: Settings = {
+    port,
+    host: development ? "127.0.0.1" : "0.0.0.0",
+    development,
+    logLevel: choose("LOG_LEVEL", ["debug", "info", "warn", "error"], "info"),
+    secret,
+    baseURL,
+    corsOrigins,
+    trustedOrigins: [...new Set([baseURL, ...loopbackTwin(baseURL), ...corsOrigins])],
+    database,
+  };
+  if (faults.length > 0) throw new SettingsError(faults);
+  return settings;
+}
+
+/** Exactly what a browser sends as `Origin`; plain http only where no network is crossed. */
+function isExactOrigin(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const url = new URL(text);
+  const local = url.hostname === "localhost" || url.hostname === "127.0.0.1";
+  // URL keeps "*" in a host, so a wildcard equals its own origin.
+  return (
+    url.origin === text && !text.includes("*") && (url.protocol === "https:" || (url.protocol === "http:" && local))
+  );
+}
+
+/** A laptop's server is reached as localhost and as 127.0.0.1; a browser calls these two origins. */
+function loopbackTwin(origin: string): string[] {
+  if (origin.startsWith("http://localhost")) return [origin.replace("localhost", "127.0.0.1")];
+  if (origin.startsWith("http://127.0.0.1")) return [origin.replace("127.0.0.1", "localhost")];
+  return [];
+}
+
+function readDatabase(url: string | undefined, fault: (text: string) => void): Settings["database"] {
+  const nothing: Settings["database"] = { kind: "sqlite", file: "" };
+  if (!url) {
+    fault("missing; set postgres://user:password@host/name, or sqlite:/home/node/auth.db for the embedded database");
+    return nothing;
+  }
+  if (url.startsWith("sqlite:")) {
+    const file = url.slice("sqlite:".length);
+    if (!path.isAbsolute(file) || file.endsWith("/")) {
+      fault("sqlite: needs the absolute path of a file, for example sqlite:/home/node/auth.db");
+      return nothing;
+    }
+    const folder = path.dirname(file);
+    try {
+      makeFolder(folder);
+      accessSync(folder, constants.W_OK);
+    } catch {
+      fault(`the folder ${folder} cannot be written by uid ${process.getuid?.()}; choose one that can, or mount one`);
+    }
+    return { kind: "sqlite", file };
+  }
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (!parsed || !/^postgres(ql)?:$/.test(parsed.protocol) || !parsed.hostname || parsed.pathname.length < 2)
+    fault("must be postgres://user:password@host[:port]/name or sqlite:/absolute/path.db");
+  return { kind: "postgres", url };
+}
+
+/** One level at a time: `mkdirSync(…, { recursive: true })` never returns where a file system answers ENOENT, as /proc does. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(path.dirname(folder));
+  mkdirSync(folder);
+}

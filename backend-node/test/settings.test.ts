@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import test from "node:test";
+import { readSettings, SettingsError } from "../settings.ts";
+
+const folder = mkdtempSync(path.join(tmpdir(), "settings-"));
+const SOUND = {
+  NODE_ENV: "production",
+  BETTER_AUTH_SECRET: "k3Jd8sLw0qPz7Xv2Bn5Mt9Rf4Hg6Yc1A",
+  DATABASE_URL: `sqlite:${folder}/auth.db`,
+};
+
+/** The names of the variables that are refused. */
+function refused(change: NodeJS.ProcessEnv): string[] {
+  try {
+    readSettings({ ...SOUND, ...change });
+  } catch (error) {
+    assert(error instanceof SettingsError);
+    for (const value of Object.values(change).filter((value) => value?.trim()))
+      assert(!error.message.includes(String(value)), "must not print a value");
+    return error.faults.map((line) => line.split(":")[0] ?? "");
+  }
+  return [];
+}
+
+test("must accept a sound environment", () => {
+  assert.deepEqual(refused({}), []);
+});
+
+test("must name every faulty variable at once", () => {
+  assert.deepEqual(
+    refused({ BETTER_AUTH_SECRET: undefined, DATABASE_URL: " ", CORS_ORIGINS: "*", TEST: "true-value" }),
+    ["TEST", "BETTER_AUTH_SECRET", "CORS_ORIGINS", "DATABASE_URL"],
+  );
+});
+
+for (const [what, secret] of [
+  ["short", "k3Jd8sLw"],
+  ["monotonous", "a".repeat(40)],
+  ["the library's default", "better-auth-secret-12345678901234567890"],
+] as const)
+  test(`must refuse a secret that is ${what}`, () => {
+    assert.deepEqual(refused({ BETTER_AUTH_SECRET: secret }), ["BETTER_AUTH_SECRET"]);
+  });
+
+test("must refuse the sample secret of compose.yaml on the Hub, and only there", () => {
+  const sample = { BETTER_AUTH_SECRET: "sample-secret-for-this-machine-only-0123456789" };
+  assert.deepEqual(refused(sample), []);
+  assert.deepEqual(refused({ ...sample, SYSTEM: "spaces" }), ["BETTER_AUTH_SECRET"]);
+});
+
+for (const origin of [
+  "*",
+  "a.example",
+  "https://a.example/",
+  "https://a.example/path",
+  "https://*.vercel.app",
+  "https://A.example",
+  "http://a.example",
+  "https://a.example:443",
+  "null",
+  "ftp://localhost",
+])
+  test(`must refuse ${origin} as an origin`, () => {
+    assert.deepEqual(refused({ CORS_ORIGINS: `https://front.example,${origin}` }), ["CORS_ORIGINS"]);
+    assert.throws(() => readSettings({ ...SOUND, CORS_ORIGINS: `https://front.example,${origin}` }), /entry 2 /);
+  });
+
+test("must accept exact origins, with blanks around commas", () => {
+  const { corsOrigins } = readSettings({ ...SOUND, CORS_ORIGINS: "https://a.example , http://localhost:3000" });
+  assert.deepEqual(corsOrigins, ["https://a.example", "http://localhost:3000"]);
+});
+
+test("must take the public origin from the Hub when none is set", () => {
+  assert.equal(readSettings({ ...SOUND, SPACE_HOST: "acme-auth.hf.space" }).baseURL, "https://acme-auth.hf.space");
+  assert.deepEqual(refused({ BETTER_AUTH_URL: "http://acme.example" }), ["BETTER_AUTH_URL"]);
+});
+
+for (const url of ["sqlite:auth.db", "sqlite:/proc/none/auth.db", "mysql://a/b", "postgres://host", "nonsense"])
+  test(`must refuse ${url} as a database`, () => {
+    assert.deepEqual(refused({ DATABASE_URL: url }), ["DATABASE_URL"]);
+  });
+
+test("must refuse to run without NODE_ENV=production unless told to develop", () => {
+  assert.deepEqual(refused({ NODE_ENV: undefined }), ["NODE_ENV"]);
+  assert.equal(readSettings({ ...SOUND, NODE_ENV: undefined }, ["--dev"]).host, "127.0.0.1");
+});
