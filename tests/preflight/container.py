@@ -177,12 +177,12 @@ class Container(Answering):
         code = f", exit code {state['ExitCode']}" if state["Status"] == "exited" else ""
         return f"{self.name} {what}\nstate: {state['Status']}{code}\nlog:\n{log}"
 
-    def save(self, folder: Path) -> None:
-        """Keep its log from the first line and its state in `folder`."""
-        for command, suffix in (("logs", "log"), ("inspect", "json")):
-            docker(
-                command, self.id, log=folder / f"{self.name}-{self.id[:12]}.{suffix}", check=False
-            )
+    def save(self, folder: Path) -> Path:
+        """Keep its log from the first line and its state in `folder`; gives the log's path."""
+        kept = folder / f"{self.name}-{self.id[:12]}"
+        docker("inspect", self.id, log=kept.with_suffix(".json"), check=False)
+        docker("logs", self.id, log=kept.with_suffix(".log"), check=False)
+        return kept.with_suffix(".log")
 
     def remove(self) -> None:
         """Remove the container, running or not."""

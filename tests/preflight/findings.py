@@ -21,13 +21,19 @@ import pytest
 
 
 class Violation(AssertionError):
-    """A rule does not hold. Carries what was expected, what was found, and a particular fix."""
+    """A rule does not hold. Carries what was expected, what was found, and a particular fix.
 
-    def __init__(self, expected: str, actual: str, fix: str | None = None) -> None:
+    `symptom`: what the Hub shows in this very case, where the rule's own symptom is one of several.
+    """
+
+    def __init__(
+        self, expected: str, actual: str, fix: str | None = None, symptom: str | None = None
+    ) -> None:
         super().__init__(f"expected {expected}; found {actual}")
         self.expected = expected
         self.actual = actual
         self.fix = fix
+        self.symptom = symptom
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,26 @@ class Problem:
     fix: str | None = None
 
 
-def violated(*, expected: str, actual: str, fix: str | None = None) -> NoReturn:
+def violated(
+    *, expected: str, actual: str, fix: str | None = None, symptom: str | None = None
+) -> NoReturn:
     """End the check: its rule does not hold.
 
     Raises:
         Violation: always.
     """
-    raise Violation(expected, actual, fix)
+    raise Violation(expected, actual, fix, symptom)
+
+
+def violated_if(promised: bool, *, expected: str, actual: str, fix: str | None = None) -> None:
+    """A violation where the Space promises the rule; else a warning, as the Hub would not mind.
+
+    Raises:
+        Violation: when promised.
+    """
+    if promised:
+        violated(expected=expected, actual=actual, fix=fix)
+    warn(f"expected {expected}; found {actual}")
 
 
 def require_none(problems: Iterable[Problem]) -> None:

@@ -51,19 +51,25 @@ def build_space(run: Run, space: Space) -> Image:
     Its declared Variables are build args, its declared Secrets build secrets. Raises BuildError.
     """
 
-    def make() -> None:
+    def make() -> str | None:
         declaration = space.declaration
         environment = declaration.valid_environment() if declaration else {}
         secret = {v.name for v in declaration.secrets} if declaration else set()
-        build(
-            run,
-            space.name,
-            space.folder,
-            variables={name: value for name, value in environment.items() if name not in secret},
-            secrets={name: value for name, value in environment.items() if name in secret},
-        )
+        try:
+            build(
+                run,
+                space.name,
+                space.folder,
+                variables={n: value for n, value in environment.items() if n not in secret},
+                secrets={n: value for n, value in environment.items() if n in secret},
+            )
+        except BuildError as error:
+            return str(error)
+        return None
 
-    run.once(f"image-{space.name}", make)
+    failure = run.once(f"image-{space.name}", make)
+    if failure:
+        raise BuildError(failure)
     return _image(run, space.name)
 
 

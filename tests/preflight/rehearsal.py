@@ -32,6 +32,8 @@ class Rehearsal:
     settle: float = 1
     # Path and status that make a Space "healthy": unknown. Any HTTP answer on app_port counts.
     readiness_path: str = "/"
+    # How long a sleeping Space may take to wake; 13 to 17 s were seen for a small one (C). Ours.
+    wake_deadline: float = 180
     # From SIGTERM to SIGKILL: unknown. 10 s is Docker's own default.
     stop_deadline: float = 10
     # A wrong environment has to be told within this time. Ours.

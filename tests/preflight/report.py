@@ -86,6 +86,7 @@ def pytest_runtest_makereport(
     if isinstance(violation, Violation):
         record |= {"expected": violation.expected, "actual": violation.actual, "outcome": "failed"}
         record["fix"] = violation.fix or rule.fix
+        record["symptom"] = violation.symptom or rule.symptom
         # The finding says all there is to say; a stack trace would bury it.
         report.longrepr = finding(record)
     report.user_properties.append(("preflight", json.dumps(record)))

@@ -66,6 +66,11 @@ class Space:
         return EnvironmentDeclaration.of_file(path) if path.is_file() else None
 
     @property
+    def follows_conventions(self) -> bool:
+        """Whether it has a `.env.example`, and so promises more than the Hub asks for."""
+        return self.source is not None and (self.source / ".env.example").is_file()
+
+    @property
     def app_port(self) -> int:
         """The port that the Hub asks: `app_port`, or its default when that cannot be read."""
         if self.source is None:

@@ -1,0 +1,68 @@
+"""What the checks ask: the Space's image, and the Space itself, running as on the Hub.
+
+Where the image does not build or the Space does not start, one check fails with the reason
+(`image.builds`, `start.serves`) and every other one that needs it is skipped by that name.
+"""
+
+from __future__ import annotations
+
+import pytest
+from preflight.container import Answering, Container
+from preflight.environment import EnvironmentDeclarationError
+from preflight.image import BuildError, Image, build_space
+from preflight.space import Space
+from preflight.subject import Live, Start, start_once
+
+_live: dict[str, Live] = {}
+
+
+@pytest.fixture
+def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
+    """The Space's image, or why it does not build."""
+    if space.url is not None:
+        pytest.skip(f"needs the Docker engine: {space.name} is known by its URL alone")
+    if not (space.folder / "Dockerfile").is_file():
+        pytest.skip("there is no Dockerfile: see push.dockerfile_is_at_the_root")
+    try:
+        _ = space.declaration
+    except EnvironmentDeclarationError:
+        pytest.skip("the declaration cannot be read: see declaration.can_be_read")
+    try:
+        return build_space(request.getfixturevalue("run"), space)
+    except BuildError as error:
+        return error
+
+
+@pytest.fixture
+def image(built: Image | BuildError) -> Image:
+    """The Space's image, built as the Hub builds it."""
+    if isinstance(built, BuildError):
+        pytest.skip("not checked: the image does not build, see image.builds")
+    return built
+
+
+@pytest.fixture
+def started(space: Space, image: Image, request: pytest.FixtureRequest) -> Start:
+    """How the Space's one start for all checks went."""
+    return start_once(request.getfixturevalue("run"), space, image)
+
+
+@pytest.fixture
+def container(started: Start) -> Container:
+    """The Space, running in this machine's engine. Do not stop it: other checks use it too."""
+    if started.container is None:
+        pytest.skip("not checked: the Space does not start, see start.serves")
+    return started.container
+
+
+@pytest.fixture
+def subject(space: Space, request: pytest.FixtureRequest) -> Answering:
+    """The Space, running here or, with `--live`, at its URL: `.get(path)`, `.post(path, json=…)` …"""
+    if space.url is None:
+        container: Container = request.getfixturevalue("container")
+        return container
+    if space.name not in _live:
+        live = Live(space.name, space.url)
+        live.wait_until_serving()
+        _live[space.name] = live
+    return _live[space.name]

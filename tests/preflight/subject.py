@@ -1,0 +1,166 @@
+"""A Space started as the Hub would start it, once for a whole run, or known by its URL alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from preflight import diagnosis
+from preflight.container import Answering, Container, NotServing, start
+from preflight.diagnosis import Diagnosis
+from preflight.docker import DockerError
+from preflight.frontmatter import FrontMatterError
+from preflight.image import Image
+from preflight.observer import Observer
+from preflight.rehearsal import HUB
+from preflight.run import Run
+from preflight.space import Space
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a start went: the container with its seconds to the first answer, or why it does not serve.
+
+    log: the full log, kept, when it does not serve. alarms: lines of a clean start's log that tell
+    of a warning or an error. log_bytes: how much it had printed by then.
+    """
+
+    container: Container | None
+    seconds: float
+    failure: Diagnosis | None = None
+    log: str = ""
+    alarms: Sequence[str] = ()
+    log_bytes: int = 0
+
+
+def environment_of(space: Space) -> dict[str, str]:
+    """What the Hub injects, and a value for every variable that the Space needs.
+
+    Raises EnvironmentDeclarationError when its declaration can't be read.
+    """
+    declared = space.declaration.valid_environment() if space.declaration else {}
+    try:
+        title = str(space.front_matter.get("title", space.name))
+    except FrontMatterError:
+        title = space.name
+    return {**HUB.environment(space.name, title), **declared}
+
+
+def start_observed(
+    run: Run,
+    space: Space,
+    image: Image,
+    environment: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+    silent: bool = False,
+) -> Start:
+    """Start a Space with its network watched, and wait until it serves or its fate is clear.
+
+    environment: instead of `environment_of(space)`. options: further options of `docker run`.
+    silent: a dependency at loopback port 9 accepts connections and never answers.
+    The caller removes the container. Raises DockerError when the engine fails.
+    """
+    began = time.monotonic()
+    observer = Observer.start(run, space.app_port, silent)
+    given = environment_of(space) if environment is None else environment
+    try:
+        container = start(run, image, space.name, given, space.app_port, options, observer)
+    except DockerError as error:
+        observer.remove()
+        # Exit codes of `docker run`: 126 the command can't be run, 127 it is not found.
+        if "exit code 126" in str(error) or "exit code 127" in str(error):
+            return Start(None, time.monotonic() - began, diagnosis.not_started(str(error)))
+        raise
+    seconds, failure = _wait(container)
+    log = container.logs()
+    if failure:
+        kept = container.save(run.folder)
+        return Start(container, seconds, failure, log=str(kept))
+    return Start(container, seconds, alarms=diagnosis.alarming_lines(log)[:10], log_bytes=len(log))
+
+
+def start_once(run: Run, space: Space, image: Image) -> Start:
+    """`start_observed`, by the first xdist worker that asks; the run removes it at its end."""
+
+    def make() -> dict[str, Any]:
+        begun = start_observed(run, space, image)
+        served = begun.container if begun.failure is None else None
+        if begun.container and begun.failure:
+            begun.container.remove()
+        return {
+            "container": served and served.id,
+            "observer": served and served.observer and served.observer.id,
+            "seconds": begun.seconds,
+            "failure": begun.failure and asdict(begun.failure),
+            "log": begun.log,
+            "alarms": begun.alarms,
+            "log_bytes": begun.log_bytes,
+        }
+
+    known = run.once(f"subject-{space.name}", make)
+    container = None
+    if known["container"]:
+        observer = Observer(known["observer"])
+        container = Container(space.name, known["container"], space.app_port, observer)
+    failure = Diagnosis(**known["failure"]) if known["failure"] else None
+    return Start(
+        container, known["seconds"], failure, known["log"], known["alarms"], known["log_bytes"]
+    )
+
+
+class Live(Answering):
+    """A Space that runs on the Hub, or anywhere: asked by its URL alone."""
+
+    def __init__(self, name: str, url: str) -> None:
+        super().__init__(name)
+        self.url = url
+        token = os.environ.get("HF_TOKEN")
+        if token and (urlsplit(url).hostname or "").endswith(".hf.space") and url[:6] == "https:":
+            # The edge reads this header and removes it; `Authorization` would reach the app.
+            # Source: hf-mcp-server pull request 249.
+            self.http.headers["X-HF-Authorization"] = f"Bearer {token}"
+
+    def wait_until_serving(self) -> float:
+        """Seconds until it answered with a status below 500: a sleeping Space is woken by a request.
+
+        Raises NotServing after the rehearsal's `wake_deadline`.
+        """
+        began, last_seen = time.monotonic(), "nothing"
+        while True:
+            try:
+                answer = self.get(HUB.readiness_path, timeout=30)
+                if answer.status_code < 500:
+                    return time.monotonic() - began
+                last_seen = f"status {answer.status_code}: {answer.text[:200]}"
+            except requests.RequestException as error:
+                last_seen = type(error).__name__
+            if time.monotonic() - began > HUB.wake_deadline:
+                raise NotServing(
+                    f"{self.url} does not answer after {HUB.wake_deadline:g} s (last seen: {last_seen})"
+                )
+            # A visitor who waits; more often would be a load test.
+            time.sleep(2)
+
+
+def _wait(container: Container) -> tuple[float, Diagnosis | None]:
+    """Seconds to the first answer, and what is wrong when there is none or the server then ended."""
+    patience = 2.0
+    while True:
+        deadline = min(patience, HUB.start_deadline)
+        try:
+            seconds = container.wait_until_serving(deadline=deadline)
+            break
+        except NotServing:
+            ended = container.state["Status"] != "running"
+            if ended or deadline == HUB.start_deadline or diagnosis.loopback_only(container):
+                return deadline, diagnosis.classify(container)
+            patience *= 2
+    if container.wait_for_exit(HUB.settle) is not None:
+        return seconds, diagnosis.classify(container)
+    return seconds, None
