@@ -24,9 +24,11 @@ StartSpace = Callable[..., Container]
 
 
 @pytest.fixture(scope="session")
-def own_spaces() -> dict[str, Space]:
-    """The Spaces of compose.yaml, by the name of their service."""
-    return {space.name: space for space in spaces_of_compose(ROOT / "compose.yaml")}
+def own_spaces(spaces: list[Space], pytestconfig: pytest.Config) -> dict[str, Space]:
+    """The Spaces of compose.yaml, by the name of their service; with `--ref`, as they are committed."""
+    if not pytestconfig.getoption("--ref"):
+        spaces = spaces_of_compose(ROOT / "compose.yaml")
+    return {space.name: space for space in spaces}
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -314,6 +315,12 @@ def port_problems(file: Dockerfile, app_port: int) -> Iterator[Problem]:
         )
 
 
+def names_set(file: Dockerfile) -> set[str]:
+    """Names of every ENV and ARG, in any stage."""
+    commands = [one for stage in file.stages for one in stage.commands]
+    return {name for name, _, _ in _environment_of(commands, arguments=True)}
+
+
 HADOLINT_OFF = {
     "DL3006": "an untagged base is a check of its own",
     "DL3007": "`latest` is a check of its own",
@@ -332,9 +339,17 @@ def hadolint(folder: Path, *, timeout_s: float = 30) -> tuple[list[Problem], lis
         OSError, subprocess.SubprocessError: when hadolint cannot run or does not end in time.
     """
     off = [f"--ignore={rule}" for rule in HADOLINT_OFF]
-    command = ["hadolint", "--no-color", "--format=json", "--no-fail", *off, "Dockerfile"]
+    # Hadolint 2.15 stops at this flag of Docker 25 and would judge nothing.
+    text = (folder / "Dockerfile").read_text(encoding="utf-8", errors="replace")
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, timeout=timeout_s, check=True, text=True
+        # Beside this Python: the virtual environment need not be activated.
+        [str(Path(sys.executable).parent / "hadolint"), "--no-color", "--format=json", "--no-fail", *off, "-"],
+        input=re.sub(r"--start-interval=\S+", "", text),
+        cwd=folder,
+        capture_output=True,
+        timeout=timeout_s,
+        check=True,
+        text=True,
     )
     problems, warnings = [], []
     for one in json.loads(done.stdout):

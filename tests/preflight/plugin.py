@@ -45,6 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
             HUB.override(assignment)
         except ValueError as error:
             raise pytest.UsageError(f"--hub {assignment}: {error}") from None
+    named = any(config.getoption(option) for option in ("--space", "--ref", "--live"))
+    if named and config.args_source is not pytest.Config.ArgsSource.ARGS:
+        # The other tests are about the two Spaces in the working folder.
+        config.args = [str(config.rootpath / "tests" / "contract")]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -72,12 +72,21 @@ class Run:
 
 def remove_leftovers() -> None:
     """Remove what runs left that were killed before they could clean up."""
-    listing = docker(
-        "ps", "--all", "--filter", f"label={LABEL}", "--format", f'{{{{.Label "{LABEL}"}}}}'
-    )
-    for run_id in set(listing.stdout.split()):
+    own = f'{{{{.Label "{LABEL}"}}}}'
+    project = '{{.Label "com.docker.compose.project"}}'
+    listed = [
+        *docker("ps", "--all", "--filter", f"label={LABEL}", "--format", own).stdout.split(),
+        *docker("network", "ls", "--format", project).stdout.split(),
+        *docker("image", "ls", "--filter", f"label={LABEL}", "--format", "{{.Tag}}").stdout.split(),
+    ]
+    for run_id in set(listed):
         parts = run_id.split("-")
-        if len(parts) == 5 and not _lives(int(parts[2]), int(parts[3])):
+        # An id that ends in "kept" has no owner: a later --reuse takes it over.
+        if (
+            run_id.startswith("preflight-")
+            and len(parts) == 5
+            and not _lives(int(parts[2]), int(parts[3]))
+        ):
             _remove_everything(run_id)
 
 

@@ -6,7 +6,9 @@ targets are the Spaces of `compose.yaml`, judged as they stand in the working fo
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -53,6 +55,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="OWNER",
         help="the account that will own the Spaces; default: that of the git remote on the Hub",
     )
+    group.addoption(
+        "--selftest",
+        choices=("sample", "all"),
+        default="sample",
+        help="how many broken Spaces the contract has to catch in tests/selftest",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    # pytest looks for its settings and conftests before it knows this option: the DIR of
+    # `--space DIR` would be taken for a folder of tests. `--space=DIR` cannot be.
+    arguments = list(early_config.invocation_params.args)
+    joined: list[str] = []
+    while arguments:
+        argument = str(arguments.pop(0))
+        joined.append(f"--space={arguments.pop(0)}" if argument == "--space" and arguments else argument)
+    if joined != [str(one) for one in early_config.invocation_params.args]:
+        early_config.pluginmanager.getplugin("capturemanager").stop_global_capturing()
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *joined])
 
 
 def pytest_configure(config: pytest.Config) -> None:
