@@ -164,14 +164,16 @@ class EnvironmentDeclaration:
         faults: list[Fault] = []
         variables: list[Variable] = []
         for item in items:
-            if decorated:
-                faults += item.faults
             if item.name is None:
+                # Prose may speak of decorators; a line of nothing else has lost its variable.
                 faults += [
                     Fault(one.line, f"{one} stands above no variable; put the variable below it")
                     for one in item.decorators
-                    if decorated and one.name in _KNOWN
+                    if not item.faults
                 ]
+                continue
+            faults += item.faults
+            if not item.name:
                 continue
             earlier = next((one for one in variables if one.name == item.name), None)
             if earlier is not None:
@@ -199,9 +201,9 @@ class EnvironmentDeclaration:
 
         Holds every variable that is required (given `overrides`, such as RAG_MODE="cloud") and
         every optional one that has an `@example`; of a plain list, whatever has a value. A value
-        is the `@example`, else the default, else made from type and options. A sensitive string is
-        random, the same for the same seed, so that its appearance in an image, a log or an answer
-        is a leak and nothing else.
+        is the `@example`, else the default, else made from type and options: text is random then,
+        the same for the same seed, so that a Secret seen in an image, a log or an answer is a leak
+        and nothing else.
         """
         environment = dict(overrides)
         # A variable that a condition names comes first: it decides what else is required.
@@ -346,7 +348,8 @@ class _Decorator:
 
 @dataclass(frozen=True)
 class _Item:
-    """A binding with the comment lines above it; a name of None is a block above nothing."""
+    """A binding with the comment lines above it. A name of None is a block above nothing, an empty
+    one a line that is no binding."""
 
     name: str | None
     value: str
@@ -381,7 +384,7 @@ def _items(text: str) -> Iterator[_Item]:
         if blank_lines and (words or decorators):
             yield finish(None, "", line)
         if binding.error:
-            faults.append(Fault(line, _malformed(content)))
+            yield _Item("", "", line, "", (), (Fault(line, _malformed(content)),))
         elif binding.key is None:
             comment = content.rstrip().lstrip("#")
             if _DIVIDER.match(comment):
@@ -702,9 +705,6 @@ def _valid_value(variable: Variable, seed: int) -> str:
     declared = variable.type
     # Of the name too: two Secrets never share a value, and none depends on its neighbours.
     chance = random.Random(f"{seed} {variable.name}")
-    secret_text = variable.sensitive and declared.name == "string"
-    if secret_text and not declared.option("matches"):
-        return _text_of(declared, chance)
     given = variable.example or variable.default
     if given is not None:
         return given

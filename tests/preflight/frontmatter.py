@@ -239,7 +239,7 @@ def type_problems(front: FrontMatter) -> Iterator[Problem]:
         if key is None or value is None or KINDS[key.kind](value):
             continue
         yield Problem(
-            f"{front.at(name)}: `{name}` is a {key.kind}",
+            f"{front.at(name)}: `{name}` must be of type {key.kind}",
             f"{front.at(name)}: `{name}` is {_described(value)}",
             _type_fix(name, key, value),
         )
@@ -446,8 +446,9 @@ def _why_not_recognised(text: str) -> Problem:
     expected = "a block of YAML between two `---` lines at the top of README.md"
     if not text.strip():
         return Problem(expected, "README.md is absent or empty")
-    lines = re.split(r"\r\n|\r|\n", text[:LARGEST_FRONT_MATTER])
-    first = next(number for number, line in enumerate(lines) if line.strip())
+    start = len(text) - len(text.lstrip())
+    lines = re.split(r"\r\n|\r|\n", text[: start + LARGEST_FRONT_MATTER])
+    first = len(re.split(r"\r\n|\r|\n", text[:start])) - 1
     opening = lines[first].rstrip()
     if opening == "---":
         if any(line.startswith("---") for line in lines[first + 1 :]):

@@ -13,11 +13,12 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO
 
+from preflight.context import context_files, glob_pattern
 from preflight.dockerfile import Dockerfile
 from preflight.findings import Problem
 
@@ -278,19 +279,19 @@ def _lfs_patterns(attributes: Path) -> list[re.Pattern[str]]:
         return []
     lines = attributes.read_text(encoding="utf-8", errors="replace").splitlines()
     globs = [line.split()[0] for line in lines if "filter=lfs" in line.split()]
-    return [_pattern(one if "/" in one.rstrip("/") else f"**/{one}") for one in globs]
+    return [glob_pattern(one if "/" in one.rstrip("/") else f"**/{one}") for one in globs]
 
 
 def build_source_problems(
     dockerfile: Dockerfile, folder: Path, repository: Repository | None
 ) -> Iterator[Problem]:
     """Files that the build takes from the context and that the push does not send."""
-    context = sorted(_context(folder))
+    context = sorted(context_files(folder))
     status = repository.status if repository is not None else {}
     for source in dockerfile.sources:
         pattern = source.pattern.removeprefix("./").strip("/") or "."
         whole = pattern == "."
-        glob = _pattern(pattern)
+        glob = glob_pattern(pattern)
         taken = [one for one in context if whole or glob.match(one)]
         where = f"Dockerfile:{source.line}: {source.pattern}"
         if not taken and not whole:
@@ -315,12 +316,14 @@ def build_source_problems(
 
 def ignored_in_build(dockerfile: Dockerfile, folder: Path, repository: Repository) -> list[str]:
     """Git-ignored files that a wider COPY takes: in the image here, absent on the Hub."""
-    patterns = [_pattern(one.pattern.removeprefix("./").strip("/")) for one in dockerfile.sources]
+    patterns = [
+        glob_pattern(one.pattern.removeprefix("./").strip("/")) for one in dockerfile.sources
+    ]
     whole = any(one.pattern.strip("/") in (".", "./", "") for one in dockerfile.sources)
     status = repository.status
     return [
         one
-        for one in sorted(_context(folder))
+        for one in sorted(context_files(folder))
         if _code(status, one) == "!!" and (whole or any(p.match(one) for p in patterns))
     ]
 
@@ -437,67 +440,6 @@ def _git(
 
 def _words_of(stderr: bytes) -> str:
     return stderr.decode("utf-8", "replace").strip() or "it failed and said nothing"
-
-
-# --- the build context --------------------------------------------------------------------------
-
-
-@dataclass
-class _Ignore:
-    """`.dockerignore`: patterns from the context's root, the last match decides."""
-
-    rules: list[tuple[bool, re.Pattern[str]]] = field(default_factory=list)
-
-    @classmethod
-    def of_folder(cls, folder: Path) -> _Ignore:
-        # BuildKit prefers `Dockerfile.dockerignore` over `.dockerignore`.
-        for name in ("Dockerfile.dockerignore", ".dockerignore"):
-            if (folder / name).is_file():
-                lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
-                rules = [line.strip() for line in lines]
-                return cls([_ignore_rule(rule) for rule in rules if rule and rule[0] != "#"])
-        return cls()
-
-    def excludes(self, path: str) -> bool:
-        excluded = False
-        for keeps, pattern in self.rules:
-            if pattern.match(path):
-                excluded = not keeps
-        return excluded
-
-
-def _ignore_rule(rule: str) -> tuple[bool, re.Pattern[str]]:
-    return rule.startswith("!"), _pattern(rule.removeprefix("!").strip().strip("/") or ".")
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    """A pattern as Docker matches it: from the root, `*` within a name, `**` across; a folder's
-    pattern matches all that is in it."""
-    parts = []
-    for part in re.split(r"(\*\*/?|\*|\?|\[[^\]]+\])", glob.removeprefix("./")):
-        if part.startswith("**"):
-            parts.append("(?:.*/)?" if part.endswith("/") else ".*")
-        elif part == "*":
-            parts.append("[^/]*")
-        elif part == "?":
-            parts.append("[^/]")
-        elif part.startswith("[") and part.endswith("]"):
-            parts.append(part.replace("[!", "[^"))
-        else:
-            parts.append(re.escape(part))
-    return re.compile("".join(parts) + r"(?:/.*)?$")
-
-
-def _context(folder: Path) -> Iterator[str]:
-    """Paths of the files that `docker build` would send."""
-    ignore = _Ignore.of_folder(folder)
-    for top, folders, files in os.walk(folder):
-        relative = Path(top).relative_to(folder)
-        folders[:] = [one for one in folders if relative != Path() or one != ".git"]
-        for name in [*files, *(one for one in folders if (Path(top) / one).is_symlink())]:
-            path = (relative / name).as_posix()
-            if path != ".git" and not ignore.excludes(path):
-                yield path
 
 
 def _code(status: dict[str, str], path: str) -> str:

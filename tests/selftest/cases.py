@@ -1,0 +1,429 @@
+"""Broken Spaces: the sound one of `spaces/sound` with one change each, and the check that must fail.
+
+A case says what is changed and which check has to see it: that one and no other. `edit` replaces
+text, `files` writes files (None deletes one); both are committed. `earlier` is committed first and
+deleted again, so that it is in the history alone. `uncommitted` is written after the commit. `git`
+are git commands run at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Edits = dict[str, list[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One broken Space. `needs` is what it takes to see the fault: the folder, or its container."""
+
+    id: str
+    fails: str
+    edit: Edits = field(default_factory=dict)
+    files: dict[str, str | bytes | None] = field(default_factory=dict)
+    earlier: dict[str, str | bytes] = field(default_factory=dict)
+    uncommitted: dict[str, str | bytes] = field(default_factory=dict)
+    git: tuple[tuple[str, ...], ...] = ()
+    base: str = "sound"
+    needs: str = "folder"
+    sample: bool = False
+    """Run always; the others with --selftest=all."""
+
+
+def readme(old: str, new: str) -> Edits:
+    return {"README.md": [(old, new)]}
+
+
+def dockerfile(old: str, new: str) -> Edits:
+    return {"Dockerfile": [(old, new)]}
+
+
+def declared(old: str, new: str) -> Edits:
+    return {".env.example": [(old, new)]}
+
+
+CMD = 'CMD ["python", "app.py"]'
+# Put together here, so that nobody who scans this repository takes it for a key.
+TOKEN = "hf_" + "QwErTyUiOpAsDfGhJkLzXcVbNm12345678"
+# The head of a PNG: a file of a kind that has a NUL near its beginning.
+IMAGE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(range(256))
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {{size}}\n"
+
+METADATA = (
+    Broken(
+        "no-front-matter",
+        "metadata.front_matter_is_recognised",
+        files={"README.md": "# Signer\n\nSIGNING_KEY and SIGNER_NAME are required.\n"},
+        sample=True,
+    ),
+    Broken(
+        "front-matter-below-text",
+        "metadata.front_matter_is_recognised",
+        readme("---\ntitle", "Hello.\n\n---\ntitle"),
+    ),
+    Broken(
+        "front-matter-not-closed",
+        "metadata.front_matter_is_recognised",
+        readme("license: mit\n---", "license: mit\n"),
+    ),
+    Broken(
+        "front-matter-closed-with-text",
+        "metadata.front_matter_is_recognised",
+        readme("license: mit\n---", "license: mit\n--- end"),
+    ),
+    Broken(
+        "front-matter-with-tab",
+        "metadata.front_matter_is_recognised",
+        readme("license: mit", "tags:\n\t- signing\nlicense: mit"),
+    ),
+    Broken(
+        "front-matter-with-colon",
+        "metadata.front_matter_is_recognised",
+        readme("title: Signer", "title: Signer: the best"),
+    ),
+    Broken(
+        "byte-order-mark",
+        "metadata.block_is_at_the_first_byte",
+        readme("---\ntitle", "\ufeff---\ntitle"),
+    ),
+    Broken(
+        "key-twice",
+        "metadata.keys_stand_once",
+        readme("license: mit", "license: mit\ntitle: Signer"),
+        sample=True,
+    ),
+    Broken("no-sdk", "metadata.sdk_is_docker", readme("sdk: docker\n", ""), sample=True),
+    Broken("sdk-gradio", "metadata.sdk_is_docker", readme("sdk: docker", "sdk: gradio")),
+    Broken(
+        "pinned-as-text",
+        "metadata.values_have_their_type",
+        readme("license: mit", "license: mit\npinned: yes"),
+    ),
+    Broken(
+        "port-in-quotes",
+        "metadata.values_have_their_type",
+        readme("app_port: 7860", 'app_port: "7860"'),
+    ),
+    Broken(
+        "tags-as-text",
+        "metadata.values_have_their_type",
+        readme("license: mit", "license: mit\ntags: signing"),
+    ),
+    Broken(
+        "port-80",
+        "metadata.app_port_is_unprivileged",
+        {
+            "README.md": [("app_port: 7860", "app_port: 80")],
+            "Dockerfile": [("EXPOSE 7860", "EXPOSE 80"), ("127.0.0.1:7860", "127.0.0.1:80")],
+            "app.py": [("PORT = 7860", "PORT = 80")],
+        },
+        sample=True,
+    ),
+    Broken(
+        "colour-orange",
+        "metadata.colours_are_known",
+        readme("colorFrom: indigo", "colorFrom: orange"),
+    ),
+    Broken(
+        "colour-hex",
+        "metadata.colours_are_known",
+        readme("colorTo: gray", 'colorTo: "#808080"'),
+    ),
+    Broken("emoji-word", "metadata.emoji_is_one", readme("emoji: 🖋️", "emoji: pen")),
+    Broken(
+        "description-61",
+        "metadata.short_description_is_short",
+        readme("Signs short texts with a key that stays secret", "x" * 61),
+    ),
+    Broken("license-unknown", "metadata.license_is_known", readme("license: mit", "license: MIT")),
+    Broken(
+        "hardware-unknown",
+        "metadata.suggested_hardware_exists",
+        readme("license: mit", "license: mit\nsuggested_hardware: h100"),
+    ),
+    Broken(
+        "header-big",
+        "metadata.header_is_known",
+        readme("license: mit", "license: mit\nheader: big"),
+    ),
+    Broken(
+        "custom-header-other",
+        "metadata.custom_headers_are_allowed",
+        readme("license: mit", "license: mit\ncustom_headers:\n  x-frame-options: DENY"),
+    ),
+    Broken(
+        "custom-header-upper-case",
+        "metadata.custom_headers_are_allowed",
+        readme(
+            "license: mit",
+            "license: mit\ncustom_headers:\n  Cross-Origin-Opener-Policy: same-origin",
+        ),
+    ),
+    Broken(
+        "startup-soon",
+        "metadata.startup_duration_is_one",
+        readme("license: mit", "license: mit\nstartup_duration_timeout: soon"),
+    ),
+    Broken(
+        "base-path-relative",
+        "metadata.base_path_is_absolute",
+        readme("license: mit", "license: mit\nbase_path: docs"),
+    ),
+    Broken(
+        "scope-unknown",
+        "metadata.oauth_scopes_exist",
+        readme("license: mit", "license: mit\nhf_oauth: true\nhf_oauth_scopes: [write-all]"),
+    ),
+    Broken(
+        "oauth-too-long",
+        "metadata.oauth_expiration_is_allowed",
+        readme("license: mit", "license: mit\nhf_oauth: true\nhf_oauth_expiration_minutes: 50000"),
+    ),
+)
+
+PUSH = (
+    Broken(
+        "large-file-in-history",
+        "push.files_are_small_enough",
+        earlier={"corpus.txt": "one line of a corpus\n" * (11 * 1024 * 1024 // 21)},
+        sample=True,
+    ),
+    Broken("raw-image", "push.binaries_are_in_lfs", files={"logo.png": IMAGE}, sample=True),
+    Broken("raw-image-in-history", "push.binaries_are_in_lfs", earlier={"logo.png": IMAGE}),
+    Broken(
+        "too-much-in-lfs",
+        "push.repository_fits",
+        earlier={"model.bin": POINTER.format(size=2 * 1024**3)},
+    ),
+    Broken(
+        "dotenv-in-history",
+        "push.dotenv_is_not_committed",
+        earlier={".env": "SIGNING_KEY=not-so-secret-now\n"},
+        sample=True,
+    ),
+    Broken(
+        "token-in-code",
+        "push.no_key_is_committed",
+        {"app.py": [("PORT = 7860", f'PORT = 7860\nTOKEN = "{TOKEN}"')]},
+    ),
+    Broken(
+        "token-in-history",
+        "push.no_key_is_committed",
+        earlier={"notes.txt": f"for later: {TOKEN}\n"},
+    ),
+    Broken(
+        "lfs-pointer",
+        "push.lfs_content_is_there",
+        files={
+            "model.bin": POINTER.format(size=1000),
+            ".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n",
+        },
+    ),
+    Broken(
+        "dockerfile-elsewhere",
+        "push.dockerfile_is_at_the_root",
+        files={"Dockerfile": None, "docker/Dockerfile": "FROM scratch\n"},
+        sample=True,
+    ),
+    Broken(
+        "source-missing",
+        "push.build_files_are_committed",
+        dockerfile(
+            "COPY --chown=1000:1000 app.py .", "COPY --chown=1000:1000 app.py missing.py ./"
+        ),
+    ),
+    Broken(
+        "source-ignored-by-git",
+        "push.build_files_are_committed",
+        {
+            "Dockerfile": [("app.py .\n", "app.py .\nCOPY dist dist\n")],
+            ".dockerignore": [("!app.py", "!app.py\n!dist")],
+        },
+        files={".gitignore": "dist/\n"},
+        uncommitted={"dist/page.html": "<p>built here alone</p>\n"},
+        sample=True,
+    ),
+    Broken(
+        "source-untracked",
+        "push.build_files_are_committed",
+        {
+            "Dockerfile": [("app.py .", "app.py words.txt ./")],
+            ".dockerignore": [("!app.py", "!app.py\n!words.txt")],
+        },
+        uncommitted={"words.txt": "forgotten\n"},
+    ),
+    Broken(
+        "source-left-out-by-dockerignore",
+        "push.build_files_are_committed",
+        dockerfile("app.py .", "app.py README.md ./"),
+    ),
+    Broken(
+        "variable-and-secret",
+        "push.names_do_not_collide",
+        declared("# Origins", "# The same again, as a Variable.\nSIGNING_KEY=\n\n# Origins"),
+    ),
+    Broken(
+        "subdomain-64",
+        "push.name_fits_the_hub",
+        git=(("remote", "add", "hub", f"https://huggingface.co/spaces/acme/{'s' * 59}"),),
+    ),
+    Broken(
+        "name-with-two-hyphens",
+        "push.name_fits_the_hub",
+        git=(("remote", "add", "hub", "https://huggingface.co/spaces/acme/my--space"),),
+    ),
+)
+
+DECLARATION = (
+    Broken(
+        "decorator-unknown",
+        "declaration.can_be_read",
+        declared("# @required @example=Preflight", "# @requird @example=Preflight"),
+        sample=True,
+    ),
+    Broken("line-malformed", "declaration.can_be_read", declared("SIGNER_NAME=", "SIGNER_NAME:")),
+    Broken(
+        "condition-on-nothing",
+        "declaration.can_be_read",
+        declared("# @required @example", "# @required=forEq($MODE, full) @example"),
+    ),
+    Broken(
+        "secret-with-value",
+        "declaration.secrets_have_no_value",
+        declared("SIGNING_KEY=", "SIGNING_KEY=a-key-that-everybody-who-clones-can-read-1234"),
+        sample=True,
+    ),
+    Broken(
+        "variable-without-words",
+        "declaration.every_variable_is_described",
+        declared("# Name that stands beside each signature.\n", ""),
+    ),
+    Broken(
+        "code-reads-more",
+        "declaration.code_reads_what_is_declared",
+        {"app.py": [("PORT = 7860", 'PORT = 7860\nTHEME = os.environ.get("SIGNER_THEME", "")')]},
+        sample=True,
+    ),
+    Broken(
+        "declared-for-nothing",
+        "declaration.what_is_declared_is_read",
+        declared("# Origins", "# Colours of the page.\n# @optional\nSIGNER_THEME=\n\n# Origins"),
+    ),
+    Broken(
+        "readme-forgot-one",
+        "declaration.readme_names_what_is_required",
+        readme("`SIGNER_NAME`  | Variable", "`SIGNER`       | Variable"),
+    ),
+    Broken(
+        "requires-what-the-hub-sets",
+        "declaration.hub_variables_are_not_entered",
+        {
+            ".env.example": [("# Origins", "# Host.\n# @required\nSPACE_HOST=\n\n# Origins")],
+            "app.py": [("PORT = 7860", 'PORT = 7860\nHOST = os.environ.get("SPACE_HOST", "")')],
+            "README.md": [("# Signer", "# Signer\n\nServes `SPACE_HOST`.")],
+        },
+    ),
+)
+
+DOCKERFILE = (
+    Broken(
+        "instruction-unknown",
+        "dockerfile.can_be_read",
+        dockerfile("EXPOSE 7860", "EXPOSES 7860"),
+        sample=True,
+    ),
+    Broken("instruction-bare", "dockerfile.can_be_read", dockerfile("EXPOSE 7860", "EXPOSE")),
+    Broken("dockerfile-empty", "dockerfile.can_be_read", files={"Dockerfile": "# later\n"}),
+    Broken(
+        "command-in-shell-form",
+        "dockerfile.app_gets_the_stop_signal",
+        dockerfile(CMD, "CMD python app.py"),
+        sample=True,
+    ),
+    Broken(
+        "reloader",
+        "dockerfile.runs_no_development_server",
+        dockerfile(CMD, 'CMD ["uvicorn", "app:app", "--host", "0.0.0.0", "--reload"]'),
+    ),
+    Broken(
+        "package-manager-first",
+        "dockerfile.runs_no_development_server",
+        dockerfile(CMD, 'CMD ["npm", "start"]'),
+    ),
+    Broken(
+        "flask-run",
+        "dockerfile.runs_no_development_server",
+        dockerfile(CMD, 'CMD ["flask", "--app", "app", "run", "--host=0.0.0.0"]'),
+    ),
+    Broken(
+        "development-mode",
+        "dockerfile.runs_no_development_server",
+        dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 FLASK_DEBUG=1"),
+    ),
+    Broken(
+        "base-latest",
+        "dockerfile.base_image_has_a_version",
+        dockerfile("python:3.11-slim-bookworm", "python:latest"),
+    ),
+    Broken(
+        "base-untagged",
+        "dockerfile.base_image_has_a_version",
+        dockerfile("python:3.11-slim-bookworm", "python"),
+    ),
+    Broken(
+        "chown-layer",
+        "dockerfile.owners_are_set_where_files_arrive",
+        dockerfile("USER 1000", "RUN chown -R 1000:1000 /app\n\nUSER 1000"),
+    ),
+    Broken(
+        "uid-taken",
+        "dockerfile.uid_1000_is_free",
+        {
+            "Dockerfile": [
+                ("python:3.11-slim-bookworm", "node:24-bookworm-slim"),
+                (CMD, 'CMD ["node", "app.js"]'),
+                ("ENV PYTHONUNBUFFERED=1", "ENV NODE_ENV=production"),
+            ]
+        },
+        sample=True,
+    ),
+    Broken(
+        "secret-as-argument",
+        "dockerfile.no_secret_is_an_argument",
+        dockerfile("ENV PYTHON", "ARG SIGNING_KEY\nENV PYTHON"),
+        sample=True,
+    ),
+    Broken(
+        "secret-in-env",
+        "dockerfile.no_secret_is_an_argument",
+        dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 SIGNING_KEY=changed-later"),
+    ),
+    Broken(
+        "default-in-image",
+        "dockerfile.no_required_variable_has_a_default",
+        dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 SIGNER_NAME=nobody"),
+    ),
+    Broken(
+        "health-by-curl",
+        "dockerfile.health_command_is_in_the_image",
+        dockerfile(
+            '["python", "-c", "from urllib.request import urlopen; '
+            "urlopen('http://127.0.0.1:7860/health', timeout=2)\"]",
+            '["curl", "--fail", "http://127.0.0.1:7860/health"]',
+        ),
+    ),
+    Broken("expose-other", "dockerfile.ports_agree", dockerfile("EXPOSE 7860", "EXPOSE 8000")),
+    Broken(
+        "health-port-other",
+        "dockerfile.ports_agree",
+        dockerfile("127.0.0.1:7860", "127.0.0.1:8000"),
+    ),
+    Broken(
+        "add-for-copy",
+        "dockerfile.hadolint_finds_no_error",
+        dockerfile("COPY --chown", "ADD --chown"),
+    ),
+)
+
+BROKEN = METADATA + PUSH + DECLARATION + DOCKERFILE
+SOUND = ("sound", "promises_nothing")
