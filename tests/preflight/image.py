@@ -69,12 +69,16 @@ def build_space(run: Run, space: Space) -> Image:
 
     failure = run.once(f"image-{space.name}", make)
     if failure:
-        raise BuildError(failure)
+        raise BuildError(failure, _image(run, space.name).build_log)
     return _image(run, space.name)
 
 
 class BuildError(DockerError):
     """The build failed; the message says which step, the likely cause, the fix and where the log is."""
+
+    def __init__(self, message: str, log: Path) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 def build(
@@ -113,10 +117,9 @@ def build(
         except DockerError as error:
             said = log.read_text(errors="replace") if log.exists() else str(error)
             if "did not end within" in str(error):
-                raise BuildError(
-                    f"{error}. The last lines:\n" + "\n".join(said.splitlines()[-5:])
-                ) from None
-            raise BuildError(f"the build failed\n{digest(said)}\nfull log: {log}") from None
+                last = "\n".join(said.splitlines()[-5:])
+                raise BuildError(f"{error}. The last lines:\n{last}", log) from None
+            raise BuildError(f"the build failed\n{digest(said)}\nfull log: {log}", log) from None
     return image
 
 
