@@ -40,6 +40,7 @@ class Limits:
     cpu: float  # of one core, 0..1, that a generator process may use in four seconds out of five
     late_ms: float  # how late a timer of the generator may be (p95): each answer is late by as much
     steal: float  # share of this machine's CPU taken by its host, 0..1
+    busy: float  # share of this machine's CPU in use before or after the load, 0..1
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Run:
     cpu: float = 0.0  # as in Limits
     late_ms: float = 0.0
     steal: float = 0.0
+    busy: float = 0.0
     faults: tuple[str, ...] = ()  # further reasons to call the run invalid
     stopped: bool = False  # ended early, since nothing could change the verdict any more
 
@@ -221,6 +223,11 @@ def _faults(limits: Limits, run: Run) -> Iterable[str]:
         )
     if run.steal > limits.steal:
         yield f"the host took {run.steal:.0%} of this machine's CPU (> {limits.steal:.0%})"
+    if run.busy > limits.busy:
+        yield (
+            f"this machine does other work: {run.busy:.0%} of its CPU was in use before or after "
+            f"the load (> {limits.busy:.0%})"
+        )
 
 
 def silent_spaces(figures: Mapping[str, Figures], at_least: int = 1) -> list[str]:

@@ -41,7 +41,7 @@ def test_a_sound_target_is_held_and_every_report_says_so(
 def test_a_planted_fault_crosses_and_is_named(
     load_run: Load, stub: Stub, slo: SloFile, fault: list[str], reason: str
 ) -> None:
-    run = load_run(*SHORT, "--users", "20", *stub(*fault), "--slo", slo())
+    run = load_run(*SHORT, "--users", "40", *stub(*fault), "--slo", slo())
     assert run.exit_code == 1, run.output
     assert reason in run.reasons
 

@@ -10,7 +10,7 @@ from loadtests._report import junit, markdown, table
 from loadtests._slo import Figures, Limits, Run, Slo, SloError, hopeless, judge, load, quantile
 
 CHAT = "POST backend-py/chat"
-LIMITS = Limits(cpu=0.9, late_ms=30, steal=0.1)
+LIMITS = Limits(cpu=0.9, late_ms=30, steal=0.1, busy=0.3)
 SLOS = {CHAT: Slo(CHAT, "Reader", 50, 100, 200, 0.01, 20, 1, 0, "why not")}
 GOOD = Figures(samples=200, latencies={10: 190, 90: 8, 150: 2})
 RUN = Run(seconds=10, people={"Reader": 4}, figures={CHAT: GOOD})
@@ -66,6 +66,7 @@ def test_a_name_whose_people_were_not_chosen_is_left_out() -> None:
         (replace(RUN, cpu=0.95), "CPU-bound"),
         (replace(RUN, late_ms=45), "late (45 ms > 30 ms)"),
         (replace(RUN, steal=0.2), "the host took 20%"),
+        (replace(RUN, busy=0.5), "other work: 50% of its CPU"),
         (replace(RUN, faults=("worker a was lost",)), "worker a was lost"),
         (with_chat(samples=19, latencies={10: 19}), "only 19 samples, 20 are needed"),
         (with_chat(failures=200, unanswered=200), "no request was answered"),
@@ -99,12 +100,12 @@ def test_a_run_ends_early_only_when_nothing_can_change_its_verdict() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[generator]\ncpu = 1\nlate_ms = 1", "[generator] lacks steal"),
+        ("[generator]\ncpu = 1\nlate_ms = 1\nbusy = 1", "[generator] lacks steal"),
         ('["GET a/"]\nby = "Reader"', "the table [generator] is missing"),
-        ("[generator]\ncpu = 1\nlate_ms = 1\nsteal = 1", "no request name has a table"),
+        ("[generator]\ncpu = 1\nlate_ms = 1\nsteal = 1\nbusy = 1", "no request name has a table"),
         ("[generator]\ncpu = 1\nlate = 1", "[generator] has an unknown key late; known are cpu,"),
-        ('[generator]\ncpu = "1"\nlate_ms = 1\nsteal = 1', "cpu must be a number, 0 or more"),
-        ("[generator]\ncpu = -1\nlate_ms = 1\nsteal = 1", "cpu must be a number, 0 or more"),
+        ('[generator]\ncpu = "1"\nlate_ms = 1\nsteal = 1\nbusy = 1', "cpu must be a number, 0 or more"),
+        ("[generator]\ncpu = -1\nlate_ms = 1\nsteal = 1\nbusy = 1", "cpu must be a number, 0 or more"),
         ("cpu = 1 2", "line 1"),
     ],
 )
