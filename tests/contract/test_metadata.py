@@ -46,7 +46,8 @@ def test_block_is_at_the_first_byte(space: Space) -> None:
 def test_keys_stand_once(front: FrontMatter) -> None:
     """Each key of the front matter stands once.
 
-    On the Hub: your push was rejected during YAML metadata verification: duplicated mapping key
+    On the Hub: Sorry, your push was rejected during YAML metadata verification; the Hub's
+    message for a doubled key is not documented
 
     Fix: Delete all but one.
     """
@@ -68,7 +69,8 @@ def test_values_have_their_type(front: FrontMatter) -> None:
     """Every key has a value of the type that the Hub's reference gives; keys that a Docker Space
     does not use (`dockerfile`, `python_version`) are named as warnings.
 
-    On the Hub: your push was rejected during YAML metadata verification: "pinned" must be a boolean
+    On the Hub: Sorry, your push was rejected during YAML metadata verification, naming the
+    key
 
     Fix: Quote what has to be a string, unquote numbers and booleans, write lists as lists.
     """
@@ -100,7 +102,8 @@ def test_colours_are_known(front: FrontMatter) -> None:
 def test_emoji_is_one(front: FrontMatter) -> None:
     """`emoji` is an emoji, not a word or a `:name:`.
 
-    On the Hub: Configuration error: Missing configuration in README (ensure a real emoji character)
+    On the Hub: Configuration error: Missing configuration in README (users report a word in place of
+    the emoji as its cause)
 
     Fix: Paste one emoji character.
     """
@@ -123,7 +126,8 @@ def test_short_description_is_short(front: FrontMatter) -> None:
 def test_license_is_known(front: FrontMatter) -> None:
     """`license` is one of the identifiers that the Hub lists.
 
-    On the Hub: your push was rejected during YAML metadata verification: "license" must be one of […]
+    On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
+    `license`; the old build keeps serving
 
     Fix: Use the identifier from the Hub's list of licenses (`mit`, `apache-2.0`), or `other` with a
     LICENSE file.
@@ -134,8 +138,8 @@ def test_license_is_known(front: FrontMatter) -> None:
 def test_suggested_hardware_exists(front: FrontMatter) -> None:
     """`suggested_hardware` is a hardware flavor of the Hub.
 
-    On the Hub: your push was rejected during YAML metadata verification: "suggested_hardware" must
-    be a valid hardware flavor
+    On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
+    `suggested_hardware`
 
     Fix: Use a flavor of the Hub's list, `cpu-basic` for one; the key never assigns hardware.
     """
@@ -145,8 +149,8 @@ def test_suggested_hardware_exists(front: FrontMatter) -> None:
 def test_header_is_known(front: FrontMatter) -> None:
     """`header` is `mini` or `default`, and `suggested_storage` small, medium or large.
 
-    On the Hub: your push was rejected during YAML metadata verification: "header" must be one of
-    [mini, default]
+    On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
+    the key
 
     Fix: Use one of the values, or delete the key.
     """
@@ -156,8 +160,8 @@ def test_header_is_known(front: FrontMatter) -> None:
 def test_custom_headers_are_allowed(front: FrontMatter) -> None:
     """`custom_headers` sets only the three cross-origin headers, in lower case, to known values.
 
-    On the Hub: your push was rejected during YAML metadata verification: "custom_headers" is not
-    allowed; or the header is missing and SharedArrayBuffer stays undefined
+    On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
+    `custom_headers`; or the header is missing and SharedArrayBuffer stays undefined
 
     Fix: Send any other header from the app itself.
     """
@@ -187,8 +191,8 @@ def test_base_path_is_absolute(front: FrontMatter) -> None:
 def test_oauth_scopes_exist(front: FrontMatter) -> None:
     """`hf_oauth_scopes` lists scopes that the Hub grants.
 
-    On the Hub: your push was rejected during YAML metadata verification: "hf_oauth_scopes[0]" must
-    be one of […]
+    On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
+    `hf_oauth_scopes`; or the visitor's sign-in is refused
 
     Fix: Use the scopes of the Hub's page on OAuth; `openid` and `profile` are always granted.
     """
@@ -198,8 +202,8 @@ def test_oauth_scopes_exist(front: FrontMatter) -> None:
 def test_oauth_expiration_is_allowed(front: FrontMatter) -> None:
     """`hf_oauth_expiration_minutes` is at most 43200, which is 30 days.
 
-    On the Hub: your push was rejected during YAML metadata verification:
-    "hf_oauth_expiration_minutes" must be less than or equal to 43200
+    On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
+    `hf_oauth_expiration_minutes`
 
     Fix: Lower it; without the key a token lives 480 minutes.
     """

@@ -20,8 +20,8 @@ _READS = re.compile(
             (
                 r"""\benviron(?:\.(?:get|pop|setdefault)\(|\[)\s*["']NAME["']""",  # Python
                 r"""\bgetenv\(\s*["']NAME["']""",  # Python, C, PHP, Java
-                r"""\bprocess\.env\.NAME\b""",  # Node.js
-                r"""\b(?:process|Bun)\.env(?:\.|\[["'])NAME\b""",
+                # Node.js, Bun; a variable that is deleted is not read.
+                r"""(?<!delete )\b(?:process|Bun)\.env(?:\.|\[["'])NAME\b""",
                 r"""\bDeno\.env\.get\(\s*["']NAME["']""",
                 r"""\bos\.(?:Getenv|LookupEnv)\(\s*"NAME\"""",  # Go
                 r"""\benv::var(?:_os)?\(\s*"NAME\"""",  # Rust

@@ -160,7 +160,7 @@ class EnvironmentDeclaration:
     def of_text(cls, text: str, *, source: str = ".env.example") -> EnvironmentDeclaration:
         """Read a declaration from its text. Raises like `of_file`."""
         items = list(_items(text))
-        decorated = any(one.name in _MEANT for item in items for one in item.decorators)
+        decorated = any(_is_meant(name) for name in re.findall(r"(?m)^#\s*@(\w+)", text))
         faults: list[Fault] = []
         variables: list[Variable] = []
         for item in items:
@@ -485,6 +485,11 @@ def _decorators(comment: str, line: int) -> Iterator[_Decorator | Fault]:
                 line, f"{rest!r} follows @{name}; quote a value with spaces, or begin with #"
             )
             return
+
+
+def _is_meant(name: str) -> bool:
+    """Whether a comment that starts with `@name` is a decorator, or one misspelt."""
+    return bool(difflib.get_close_matches(name, _MEANT, n=1, cutoff=0.8))
 
 
 def _listed(names: set[str]) -> str:

@@ -165,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Access-Control-Allow-Credentials", "true")
             if self.command == "OPTIONS":
                 self.send_header("Access-Control-Allow-Methods", "GET, HEAD, POST")
-                self.send_header("Access-Control-Allow-Headers", "Content-Type")
+                self.send_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
                 self.send_header("Access-Control-Max-Age", "600")
         self.end_headers()
         if self.command != "HEAD" and status != 204:
