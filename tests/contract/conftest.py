@@ -10,6 +10,7 @@ import pytest
 from preflight.container import Answering, Container
 from preflight.environment import EnvironmentDeclarationError
 from preflight.image import BuildError, Image, build_space
+from preflight.layers import Contents, contents_of
 from preflight.space import Space
 from preflight.subject import Live, Start, start_once
 
@@ -39,6 +40,27 @@ def image(built: Image | BuildError) -> Image:
     if isinstance(built, BuildError):
         pytest.skip("not checked: the image does not build, see image.builds")
     return built
+
+
+@pytest.fixture
+def secrets(space: Space) -> dict[str, str]:
+    """The values of Secrets that the build was given and that stand in no file of the Space."""
+    declaration = space.declaration
+    if declaration is None:
+        return {}
+    given = declaration.valid_environment()
+    made_up = [one for one in declaration.secrets if len(given.get(one.name, "")) >= 16]
+    return {
+        one.name: given[one.name]
+        for one in made_up
+        if given[one.name] not in (one.example, one.default, one.sample)
+    }
+
+
+@pytest.fixture
+def contents(image: Image, secrets: dict[str, str], request: pytest.FixtureRequest) -> Contents:
+    """The image's layers, read once for all checks."""
+    return contents_of(request.getfixturevalue("run"), image, secrets)
 
 
 @pytest.fixture

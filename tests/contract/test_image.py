@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from build_log import digest
 from preflight.findings import material, not_promised, violated, violated_if, warn
 from preflight.image import BuildError, Image
-from preflight.layers import Contents, contents_of
+from preflight.layers import Contents, home_of
 from preflight.rehearsal import HUB
-from preflight.run import Run
 from preflight.space import Space
-
-
-@pytest.fixture
-def secrets(space: Space) -> dict[str, str]:
-    """The values of Secrets that the build was given and that stand nowhere else."""
-    declaration = space.declaration
-    if declaration is None:
-        return {}
-    given = declaration.valid_environment()
-    made_up = [one for one in declaration.secrets if len(given.get(one.name, "")) >= 16]
-    return {
-        one.name: given[one.name]
-        for one in made_up
-        if given[one.name] not in (one.example, one.default, one.sample)
-    }
-
-
-@pytest.fixture
-def contents(run: Run, image: Image, secrets: dict[str, str]) -> Contents:
-    """The image's layers, read once for all checks."""
-    return contents_of(run, image, secrets)
 
 
 def test_builds(built: Image | BuildError) -> None:
@@ -82,13 +59,12 @@ def test_home_and_tmp_are_writable(image: Image, contents: Contents) -> None:
     """
     own = next((user for user in contents.users if user[1] == HUB.uid), None)
     gid = own[2] if own else 0
-    env = dict(line.partition("=")[::2] for line in image.config.get("Env") or [])
-    home = env.get("HOME") or (own[3] if own else "/")
+    home = home_of(image, contents)
     if home == "/" and contents.users:
         warn(
             f"uid {HUB.uid} has no home folder: HOME is /, and libraries that keep a cache there fail"
         )
-    for path in {home.rstrip("/"), "/tmp"} - {""}:
+    for path in {home, "/tmp"} - {"/"}:
         entry = contents.entries.get(path)
         if entry and not entry.writable_by(HUB.uid, gid):
             violated(

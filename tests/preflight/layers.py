@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from preflight.docker import DockerError
 from preflight.image import Image
+from preflight.rehearsal import HUB
 from preflight.run import Run
 
 # Reading 2 GiB takes a small machine about 20 s.
@@ -66,6 +67,13 @@ class Contents:
             if len(parts) >= 6 and parts[2].isdigit() and parts[3].isdigit():
                 found.append((parts[0], int(parts[2]), int(parts[3]), parts[5]))
         return found
+
+
+def home_of(image: Image, contents: Contents) -> str:
+    """The home folder of the user that the Hub runs as; / when there is none."""
+    environment = dict(line.partition("=")[::2] for line in image.config.get("Env") or [])
+    of_user = (home for _, uid, _, home in contents.users if uid == HUB.uid)
+    return (environment.get("HOME") or next(of_user, "")).rstrip("/") or "/"
 
 
 def contents_of(run: Run, image: Image, secrets: Mapping[str, str]) -> Contents:
