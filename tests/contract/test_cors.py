@@ -9,10 +9,7 @@ from preflight.container import Container
 from preflight.findings import Problem, not_promised, require_none
 from preflight.space import Space
 
-PREFLIGHT = {
-    "Access-Control-Request-Method": "POST",
-    "Access-Control-Request-Headers": "authorization,content-type",
-}
+REQUEST_HEADERS = "authorization,content-type"
 
 
 def allowed_origin(space: Space) -> str:
@@ -55,6 +52,18 @@ def routes(subject: Container) -> Iterator[tuple[str, str]]:
                 yield "POST", path
 
 
+def preflight(subject: Container, origin: str) -> tuple[str, str, requests.Response]:
+    """Ask for a documented POST, or else for GET /; the method, the path and the answer."""
+    asked = list(routes(subject))
+    method, path = next((one for one in asked if one[0] == "POST"), asked[0])
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": REQUEST_HEADERS,
+    }
+    return method, path, subject.options(path, headers=headers)
+
+
 def ask(
     subject: Container, method: str, path: str, origin: str | None, **headers: str
 ) -> requests.Response:
@@ -74,8 +83,7 @@ def test_answers_a_preflight_request_of_a_listed_origin(space: Space, subject: C
     Fix: Answer OPTIONS with 200 or 204, Access-Control-Allow-Origin of exactly that origin, and the methods and headers that the front end sends.
     """
     origin = allowed_origin(space)
-    path = next((path for method, path in routes(subject) if method == "POST"), "/")
-    answer = subject.options(path, headers={"Origin": origin, **PREFLIGHT})
+    method, path, answer = preflight(subject, origin)
     got = {name.lower(): value.lower() for name, value in answer.headers.items()}
     expectations = {
         "status": (answer.status_code in (200, 204), f"{answer.status_code}"),
@@ -86,7 +94,7 @@ def test_answers_a_preflight_request_of_a_listed_origin(space: Space, subject: C
         **{
             f"{word} in {header}": (word in got.get(header, ""), got.get(header, "absent"))
             for header, word in (
-                ("access-control-allow-methods", "post"),
+                ("access-control-allow-methods", method.lower()),
                 ("access-control-allow-headers", "content-type"),
                 ("access-control-allow-headers", "authorization"),
             )
@@ -107,10 +115,9 @@ def test_refuses_a_preflight_request_of_any_other_origin(space: Space, subject: 
     Fix: Compare the whole Origin with each listed one, character by character; no prefix, suffix or pattern.
     """
     allowed = allowed_origin(space)
-    path = next((path for method, path in routes(subject) if method == "POST"), "/")
     found: list[Problem] = []
     for kind, origin in other_origins(allowed).items():
-        answer = subject.options(path, headers={"Origin": origin, **PREFLIGHT})
+        _, path, answer = preflight(subject, origin)
         found += _granted(f"OPTIONS {path}", kind, origin, answer)
     require_none(found)
 
@@ -164,9 +171,12 @@ def test_shares_no_credentials_with_every_origin(space: Space, subject: Containe
     Fix: Do not combine `*` or an echoed Origin with credentials (for example allow_origins=["*"] with allow_credentials=True).
     """
     found = []
-    for method, path in [("OPTIONS", "/"), *routes(subject)]:
-        headers = PREFLIGHT if method == "OPTIONS" else {"Cookie": "session=1"}
-        answer = ask(subject, method, path, "https://attacker.example", **headers)
+    attacker = "https://attacker.example"
+    _, path, answer = preflight(subject, attacker)
+    answers = [("OPTIONS", path, answer)]
+    for method, path in routes(subject):
+        answers.append((method, path, ask(subject, method, path, attacker, Cookie="session=1")))
+    for method, path, answer in answers:
         credentials = answer.headers.get("Access-Control-Allow-Credentials")
         if credentials:
             found.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import time
@@ -183,7 +182,8 @@ def test_serves_as_fast_while_the_other_is_loaded(
                     idle.append(p95(quiet))
                     with load(busy):
                         under_load.append(p95(quiet))
-            before, during = statistics.median(idle), statistics.median(under_load)
+            # The least of several windows: whatever else this machine did can only have added.
+            before, during = min(idle), min(under_load)
             if during > before * 1.2 + NOISE_SECONDS:
                 violated(
                     expected=f"p95 of {measured.name} at most {before * 1.2 * 1000:.1f} ms with load on {loaded.name}",

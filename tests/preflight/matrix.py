@@ -32,7 +32,16 @@ class Outcome:
         return f"{names} {self.case.id}" if names else self.case.id
 
 
-def cases(declaration: EnvironmentDeclaration) -> Iterator[Case]:
+def cases(declaration: EnvironmentDeclaration) -> list[Case]:
+    """The matrix; an environment that several variables ask for stands in it once."""
+    once: dict[tuple[bool, str, frozenset[tuple[str, str]]], Case] = {}
+    for case in _cases(declaration):
+        here = case.id if case.id == "sample-here" else ""
+        once.setdefault((case.refused, here, frozenset(case.environment.items())), case)
+    return list(once.values())
+
+
+def _cases(declaration: EnvironmentDeclaration) -> Iterator[Case]:
     """Each fault of a required variable alone; those of optional ones together, a start for each kind.
 
     A Space has to name all faults at once, so one start judges many optional variables.

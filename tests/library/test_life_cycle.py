@@ -1,0 +1,141 @@
+"""A run of the suite must leave nothing behind and disturb no other, however it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from preflight.docker import docker
+from preflight.run import LABEL
+
+ROOT = Path(__file__).resolve().parents[2]
+# Starts the whole stack, and asks little of it.
+USES_THE_STACK = "tests/contract/test_isolation.py::test_shares_no_network_and_no_volume"
+
+
+class Pytest:
+    """Another run of the suite, in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                "no:cacheprovider",
+                "--override-ini=addopts=",
+                *arguments,
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        self.output = ""
+        while not (found := re.search(r"preflight-[\w-]+", self.output)):
+            line = self.process.stdout.readline()
+            assert line, f"the run ended before it named its folder:\n{self.output}"
+            self.output += line
+        self.id = found.group()
+
+    def wait(self) -> int:
+        rest, _ = self.process.communicate(timeout=120)
+        self.output += rest
+        return self.process.returncode
+
+    def wait_for_container(self, deadline: float = 60) -> None:
+        """Return when the first container of the run exists."""
+        end = time.monotonic() + deadline
+        while not self.left("ps", "--all"):
+            assert self.process.poll() is None, f"the run ended without a container:\n{self.output}"
+            assert time.monotonic() < end, f"no container of {self.id} after {deadline:g} s"
+            time.sleep(0.05)
+
+    def left(self, *listing: str) -> list[str]:
+        marks = [LABEL, "com.docker.compose.project"]
+        return [
+            name
+            for mark in marks
+            for name in docker(
+                *listing, "--quiet", "--filter", f"label={mark}={self.id}"
+            ).stdout.split()
+        ]
+
+    def everything_left(self) -> dict[str, list[str]]:
+        kinds = {
+            "containers": ("ps", "--all"),
+            "networks": ("network", "ls"),
+            "volumes": ("volume", "ls"),
+            "images": ("image", "ls"),
+        }
+        return {kind: found for kind, listing in kinds.items() if (found := self.left(*listing))}
+
+
+@pytest.fixture
+def suite() -> Iterator[type[Pytest]]:
+    """Starts runs of the suite; ends those that a failed test left running."""
+    started: list[Pytest] = []
+
+    class Tracked(Pytest):
+        def __init__(self, *arguments: str) -> None:
+            super().__init__(*arguments)
+            started.append(self)
+
+    yield Tracked
+    for one in started:
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGINT)
+            one.wait()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_must_leave_nothing(suite: type[Pytest], name: str) -> None:
+    """Ctrl-C, and the end of a CI job, must remove containers, networks, volumes and images."""
+    run = suite(USES_THE_STACK)
+    run.wait_for_container()
+    run.process.send_signal(signal.Signals[name])
+    assert run.wait() == pytest.ExitCode.INTERRUPTED, run.output
+    assert run.everything_left() == {}
+
+
+def test_a_killed_run_must_be_cleaned_up_by_the_next(suite: type[Pytest]) -> None:
+    """What a run left that was killed must be gone after the next one."""
+    killed = suite(USES_THE_STACK)
+    killed.wait_for_container()
+    killed.process.kill()
+    killed.wait()
+    assert killed.everything_left(), "the killed run left nothing, so nothing is shown"
+    following = suite(USES_THE_STACK)
+    assert following.wait() == pytest.ExitCode.OK, following.output
+    assert killed.everything_left() == {}
+
+
+def test_two_runs_at_once_must_not_disturb_each_other(suite: type[Pytest]) -> None:
+    """Two runs of one checkout must both pass, each with a stack of its own."""
+    first, second = suite(USES_THE_STACK), suite(USES_THE_STACK)
+    assert first.id != second.id
+    assert first.wait() == pytest.ExitCode.OK, first.output
+    assert second.wait() == pytest.ExitCode.OK, second.output
+
+
+def test_a_kept_stack_must_serve_the_next_run(suite: type[Pytest]) -> None:
+    """`--reuse` must leave the stack up, and the next `--reuse` must use the same containers."""
+    first = suite(USES_THE_STACK, "--reuse")
+    assert first.wait() == pytest.ExitCode.OK, first.output
+    try:
+        containers = sorted(first.left("ps"))
+        assert containers, "--reuse left no container running"
+        second = suite(USES_THE_STACK, "--reuse")
+        assert second.wait() == pytest.ExitCode.OK, second.output
+        assert sorted(second.left("ps")) == containers
+    finally:
+        docker("compose", "--project-name", first.id, "down", "--volumes", "--timeout", "0")
