@@ -9,6 +9,8 @@ above one (a blank line or a divider such as `# ---` detaches them). What follow
 `@sensitive` makes a Secret, everything else is a Variable; nothing is required unless it says so.
 Source: varlock's @env-spec reference and its pages on item decorators and data types.
 `@sample=VALUE` is ours: a value for this machine that the Space has to refuse on the Hub.
+`@dependency=VALUE` is ours: the variable names a service that the Space dials; VALUE is of the
+form that it takes and points to 127.0.0.1:9, where nothing answers.
 
     python -m preflight.environment DIR     prints what to enter in the Space's settings
 """
@@ -89,6 +91,7 @@ class Variable:
     type: Type
     example: str | None
     sample: str | None
+    dependency: str | None
     default: str | None
     line: int
 
@@ -230,6 +233,16 @@ class EnvironmentDeclaration:
             value = _valid_value(variable, seed)
         return self.valid_environment(seed, **holding, **{variable.name: value})
 
+    def environment_without_dependencies(self) -> dict[str, str] | None:
+        """A valid environment in which every dependency is out of reach; None when none is declared."""
+        dialling = [variable for variable in self.variables if variable.dependency is not None]
+        overrides: dict[str, str] = {}
+        for variable in dialling:
+            if isinstance(variable.required, Condition):
+                overrides[variable.required.variable] = variable.required.value
+            overrides[variable.name] = variable.dependency or ""
+        return self.valid_environment(**overrides) if dialling else None
+
     def everything_missing(self) -> Case:
         """Nothing set at all: every unconditionally required variable has to be named at once."""
         names = tuple(v.name for v in self.variables if self.is_required(v, {}))
@@ -304,7 +317,7 @@ def _needed(variable: Variable) -> str:
 
 # --- decorators ---------------------------------------------------------------------------------
 
-_MEANT = {"required", "optional", "sensitive", "public", "type", "example", "sample"}
+_MEANT = {"required", "optional", "sensitive", "public", "type", "example", "sample", "dependency"}
 # Of the convention, without a meaning for a Space.
 _WITHOUT_MEANING = {
     *("docs", "docsUrl", "icon", "tag", "deprecated", "internal", "dynamic", "static"),
@@ -517,12 +530,17 @@ def _variable(item: _Item, faults: list[Fault]) -> Variable:
         type=_type(given.get("type"), faults),
         example=_plain(given.get("example"), faults),
         sample=_plain(given.get("sample"), faults),
+        dependency=_plain(given.get("dependency"), faults),
         default=item.value or None,
         line=item.line,
     )
-    for label, value in (("@example", variable.example), ("value", variable.default)):
+    for label, value in (
+        ("@example", variable.example),
+        ("@dependency", variable.dependency),
+        ("value", variable.default),
+    ):
         if value is not None and (why := next(_type_faults(variable.type, value), None)):
-            at = given["example"].line if label == "@example" else item.line
+            at = given[label[1:]].line if label[0] == "@" else item.line
             shown = "" if variable.sensitive else f" {value!r}"
             faults.append(Fault(at, f"{item.name}: its {label}{shown} is not valid: {why}"))
     return variable
