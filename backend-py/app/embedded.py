@@ -5,7 +5,6 @@ import math
 import re
 import sqlite3
 import unicodedata
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +16,13 @@ REFUSE = 0.40
 CERTAIN = 0.60
 WINDOW_CHARS = 480
 MAX_TERMS = 32
-CANDIDATES = 40
+CANDIDATES = 60
+LONGEST_PHRASE = 4
+# How much a found synonym or a repaired word counts beside the word itself.
+SYNONYM = 0.75
+REPAIRED = 0.9
+HEADING_BONUS = 1.3
+BM25_SHARE = 0.1
 
 _SCHEMA = """
 CREATE TABLE chunk(
@@ -31,6 +36,13 @@ CREATE TABLE word(word TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE synonym(word TEXT PRIMARY KEY, others TEXT) WITHOUT ROWID;
 """
 
+# FTS5 has no function that stems a word, but its vocabulary shows what it made of one.
+_STEMMER = """
+CREATE VIRTUAL TABLE temp.stemmer USING fts5(
+  word, tokenize='porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE temp.stem USING fts5vocab(temp, stemmer, row);
+"""
+
 _STOP_TEXT = """
     a about after all also am an and any are as at be because been before being both but by can
     cannot could did do does doing don down during each either few for from further get gets give
@@ -40,7 +52,9 @@ _STOP_TEXT = """
     some something such tell than that the their theirs them then there these they thing things
     this those through to too under until up upon us use used using very want was way we were what
     when where whether which while who whom whose why will with within without won would yes yet
-    you your yours
+    you your yours again already always anybody anyone anything anyway else ever every everybody
+    everyone everything fine immediately instead never nobody normal nothing ok okay one
+    somebody someone somehow sometimes still stuff suddenly theirs today weird wrong
 """
 _STOP_WORDS = frozenset(_STOP_TEXT.split())
 
@@ -79,6 +93,12 @@ class Hit:
     window: str
 
 
+@dataclass(frozen=True)
+class _Term:
+    words: dict[str, float]
+    weight: float
+
+
 def write_index(
     path: Path,
     chunks: Iterable[Chunk],
@@ -111,7 +131,7 @@ def write_index(
         )
         others: dict[str, set[str]] = {}
         for group in synonyms:
-            members = {word.casefold() for word in group}
+            members = {" ".join(_words(word)) for word in group}
             for word in members:
                 others.setdefault(word, set()).update(members - {word})
         db.executemany(
@@ -131,12 +151,14 @@ class Index:
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         self._db.deserialize(path.read_bytes())
         self._size: int = self._db.execute("SELECT count(*) FROM chunk").fetchone()[0]
-        self._known = {word for (word,) in self._db.execute("SELECT word FROM word")}
-        self._synonyms = {
-            word: others.split("\n")
-            for word, others in self._db.execute("SELECT word, others FROM synonym")
-        }
+        self._known: set[str] = {word for (word,) in self._db.execute("SELECT word FROM word")}
+        self._db.executescript(_STEMMER)
         self._rows = lru_cache(maxsize=512)(self._read_rows)
+        self._stem = lru_cache(maxsize=4096)(self._stem_words)
+        self._repair = lru_cache(maxsize=512)(self._find_repair)
+        self._synonyms: dict[str, list[str]] = {}
+        for word, others in self._db.execute("SELECT word, others FROM synonym").fetchall():
+            self._synonyms.setdefault(self._stem(word), []).extend(others.split("\n"))
 
     def pages(self) -> list[tuple[str, str]]:
         """Slug and title of each page, in order."""
@@ -162,31 +184,32 @@ class Index:
     def search(self, question: str, top_k: int) -> list[Hit]:
         """The best sections for `question`, best first, one passage each; may be empty."""
         terms = self._terms(question)
-        variants = {v for alternatives in terms for v in alternatives}
-        if not variants:
+        if not terms:
             return []
-        match = " OR ".join(f'"{v}"' for v in sorted(variants))
+        match = " OR ".join(sorted({f'"{word}"' for term in terms for word in term.words}))
         ranked = self._db.execute(
-            "SELECT rowid, bm25(fts, 2.0, 5.0, 1.0) FROM fts WHERE fts MATCH ?"
-            " ORDER BY rank LIMIT ?",
+            "SELECT id, url, bm25(fts, 1.0, 4.0, 1.0) FROM fts JOIN chunk ON id = fts.rowid"
+            " WHERE fts MATCH ? ORDER BY 3 LIMIT ?",
             (match, CANDIDATES),
-        ).fetchall()
-        weights = [self._idf(alternatives) for alternatives in terms]
-        total = sum(weights)
+        )
+        total = sum(term.weight for term in terms)
         found: dict[str, tuple[float, float, int]] = {}
-        for rowid, bm25 in ranked:
-            covered = sum(
-                weight
-                for weight, alternatives in zip(weights, terms, strict=True)
-                if any(rowid in self._rows(v) for v in alternatives)
-            )
-            coverage = covered / total
-            url = self._db.execute("SELECT url FROM chunk WHERE id=?", (rowid,)).fetchone()[0]
-            entry = (-bm25 * (0.5 + coverage), coverage, rowid)
-            if url not in found or found[url] < entry:
-                found[url] = entry
-        best = sorted(found.values(), key=lambda e: (-e[0], e[2]))[:top_k]
-        return [self._hit(rowid, match, coverage) for _, coverage, rowid in best]
+        for rowid, url, bm25 in ranked:
+            covered = score = 0.0
+            for term in terms:
+                best = best_place = 0.0
+                for word, trust in term.words.items():
+                    if rowid in self._rows(word, heading=False):
+                        place = HEADING_BONUS if rowid in self._rows(word, heading=True) else 1.0
+                        best = max(best, trust)
+                        best_place = max(best_place, trust * place)
+                covered += best * term.weight
+                score += best_place * term.weight
+            score += BM25_SHARE * -bm25
+            if url not in found or found[url][0] < score:
+                found[url] = (score, covered / total, rowid)
+        best_first = sorted(found.values(), key=lambda entry: (-entry[0], entry[2]))[:top_k]
+        return [self._hit(rowid, match, coverage) for _, coverage, rowid in best_first]
 
     def _hit(self, rowid: int, match: str, coverage: float) -> Hit:
         uid, url, title, heading, text, marked = self._db.execute(
@@ -198,36 +221,68 @@ class Index:
         name = f"{title} > {heading}" if heading and heading != title else title
         return Hit(uid, url, name, text, round(coverage, 3), _window(marked))
 
-    def _terms(self, question: str) -> list[tuple[str, ...]]:
-        """For each word that carries meaning, the words that may stand for it in the book."""
-        terms: dict[str, tuple[str, ...]] = {}
-        for word in content_words(question):
-            if word in terms:
+    def _terms(self, question: str) -> list[_Term]:
+        """The question's words that carry meaning, each with what may stand for it in the book."""
+        words = _words(question)
+        stems = [self._stem(word) for word in words]
+        terms: dict[str, _Term] = {}
+        position = 0
+        while position < len(words) and len(terms) < MAX_TERMS:
+            length = self._phrase_at(stems, position)
+            phrase = " ".join(words[position : position + length])
+            position += length
+            if length == 1 and (len(phrase) < 2 or phrase in _STOP_WORDS):
                 continue
-            alternatives = [word, *self._synonyms.get(word, ())]
-            if not any(self._rows(a) for a in alternatives) and (near := self._repair(word)):
-                alternatives = [near, *self._synonyms.get(near, ())]
-            terms[word] = tuple(alternatives)
-            if len(terms) == MAX_TERMS:
-                break
+            if phrase.isdigit() and not self._frequency(phrase):
+                # A number that the book lacks says nothing about the topic.
+                continue
+            alternatives = {phrase: 1.0}
+            unknown = length == 1 and not self._frequency(phrase)
+            if unknown and (near := self._repair(phrase)):
+                phrase, alternatives = near, {near: REPAIRED}
+            for other in self._synonyms.get(self._stem(phrase), ()):
+                alternatives.setdefault(other, SYNONYM)
+            terms.setdefault(phrase, _Term(alternatives, self._weight(alternatives)))
         return list(terms.values())
 
-    def _read_rows(self, word: str) -> frozenset[int]:
-        rows = self._db.execute("SELECT rowid FROM fts WHERE fts MATCH ?", (f'"{word}"',))
-        return frozenset(array("L", (row for (row,) in rows)))
+    def _phrase_at(self, stems: list[str], position: int) -> int:
+        """How many words from `position` on make up a known phrase; 1 when they do not."""
+        for length in range(LONGEST_PHRASE, 1, -1):
+            if " ".join(stems[position : position + length]) in self._synonyms:
+                return min(length, len(stems) - position)
+        return 1
 
-    def _idf(self, alternatives: tuple[str, ...]) -> float:
-        frequency = max(len(self._rows(a)) for a in alternatives)
+    def _stem_words(self, text: str) -> str:
+        """`text` with each word as the index stores it."""
+        out = []
+        for word in _words(text):
+            self._db.execute("DELETE FROM temp.stemmer")
+            self._db.execute("INSERT INTO temp.stemmer VALUES(?)", (word,))
+            row = self._db.execute("SELECT term FROM temp.stem").fetchone()
+            out.append(row[0] if row else word)
+        return " ".join(out)
+
+    def _read_rows(self, words: str, *, heading: bool) -> frozenset[int]:
+        where = f'{{title heading}}: "{words}"' if heading else f'"{words}"'
+        rows = self._db.execute("SELECT rowid FROM fts WHERE fts MATCH ?", (where,))
+        return frozenset(row for (row,) in rows)
+
+    def _frequency(self, words: str) -> int:
+        return len(self._rows(words, heading=False))
+
+    def _weight(self, alternatives: dict[str, float]) -> float:
+        """How rare the word is, in the way of BM25; one that the book lacks counts as rare."""
+        own = next(iter(alternatives))
+        frequency = self._frequency(own) or max(map(self._frequency, alternatives))
         return math.log(1 + (self._size - frequency + 0.5) / (frequency + 0.5))
 
-    def _repair(self, word: str) -> str | None:
+    def _find_repair(self, word: str) -> str | None:
         """The word of the book that `word` is probably a misspelling of."""
         if len(word) < 4 or not word.isalpha():
             return None
-        for near in _one_edit_away(word):
-            if near in self._known:
-                return near
-        alike = [w for w in self._known if w[0] == word[0] and abs(len(w) - len(word)) < 3]
+        if nearest := self._known.intersection(_one_edit_away(word)):
+            return max(sorted(nearest), key=self._frequency)
+        alike = [w for w in self._known if w[:2] == word[:2] and abs(len(w) - len(word)) < 3]
         close = difflib.get_close_matches(word, alike, n=1, cutoff=0.8)
         return close[0] if close else None
 
@@ -257,26 +312,28 @@ def _one_edit_away(word: str) -> Iterable[str]:
                 yield a + letter + b[1:]
 
 
-_SENTENCE = re.compile(r"```.*?```|[^\n]+?(?:[.!?](?=\s)|\n|$)", re.DOTALL)
+_SENTENCE = re.compile(r"```.*?```\s*|[^\n]+?(?:[.!?](?=\s)|$|(?=\n))\s*|\s+", re.DOTALL)
 _MARKED = re.compile("\x02(.*?)\x03", re.DOTALL)
 
 
 def _window(marked: str) -> str:
     """The run of sentences, at most WINDOW_CHARS long, with the most different marked words."""
-    spans = [(m.start(), m.end()) for m in _SENTENCE.finditer(marked)]
+    sentences = [m[0] for m in _SENTENCE.finditer(marked)]
+    plain = [s.replace("\x02", "").replace("\x03", "") for s in sentences]
+    found = [[word.casefold()[:6] for word in _MARKED.findall(s)] for s in sentences]
     best, best_score = "", -1.0
-    for first in range(len(spans)):
-        start, window = spans[first][0], ""
-        for last in range(first, len(spans)):
-            longer = marked[start : spans[last][1]]
-            if len(_MARKED.sub(r"\1", longer).strip()) > WINDOW_CHARS and window:
-                break
-            window = longer
-        found = [m[1].casefold()[:6] for m in _MARKED.finditer(window)]
-        score = len(set(found)) + 0.1 * len(found) - 0.2 * (first > 0)
+    for first in range(len(sentences)):
+        last, length, words = first, 0, list[str]()
+        while last < len(sentences) and (
+            last == first or length + len(plain[last]) <= WINDOW_CHARS
+        ):
+            length += len(plain[last])
+            words += found[last]
+            last += 1
+        score = len(set(words)) + 0.1 * len(words) - 0.2 * (first > 0)
         if score > best_score:
-            best, best_score = window, score
-    plain = _MARKED.sub(r"\1", best).strip()
-    if len(plain) <= WINDOW_CHARS:
-        return plain
-    return plain[: plain.rfind(" ", 1, WINDOW_CHARS)].rstrip()
+            best, best_score = "".join(plain[first:last]).strip(), score
+    if len(best) <= WINDOW_CHARS:
+        return best
+    cut = best.rfind(" ", 1, WINDOW_CHARS)
+    return best[: cut if cut > 0 else WINDOW_CHARS].rstrip()

@@ -16,6 +16,7 @@ from app.settings import PACKAGED_INDEX, Settings, load_settings
 from app.upstream import UpstreamError
 
 BUILT_IN = Path(__file__).parent.parent / "book"
+SYNONYMS = BUILT_IN.with_name("synonyms.toml")
 MOST_WAITS = 10
 LONGEST_WAIT = 60.0
 DELETE_BATCH = 1000
@@ -38,6 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         default="/book/",
         help="where the pages are served; a path means: by this Space itself (default /book/)",
     )
+    build.add_argument(
+        "--synonyms",
+        type=Path,
+        default=SYNONYMS,
+        help="TOML: groups of words that mean the same",
+    )
     build.add_argument("--out", type=Path, default=PACKAGED_INDEX)
     push = commands.add_parser("push", help="bring the collection to the state of the index file")
     push.add_argument(
@@ -47,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.command == "build":
-            _build(given.source, given.base_url, given.out)
+            _build(given.source, given.base_url, given.synonyms, given.out)
         elif given.command == "push":
             asyncio.run(_push(_cloud_settings(), dry_run=given.dry_run))
         else:
@@ -59,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _build(source: Path, base_url: str, out: Path) -> None:
+def _build(source: Path, base_url: str, synonyms: Path, out: Path) -> None:
     if not source.is_dir():
         raise Failed(f"--source: {source} is not a folder")
     base_url = base_url.rstrip("/") + "/"
@@ -73,7 +80,6 @@ def _build(source: Path, base_url: str, out: Path) -> None:
             pages.append(Page(document.path, document.title, document.html))
     if not chunks:
         raise Failed(f"--source: {source} holds no text in .md, .mdx or .html files")
-    synonyms = source / "synonyms.toml"
     groups = tomllib.loads(synonyms.read_text())["groups"] if synonyms.is_file() else []
     write_index(out, chunks, pages, groups)
     sections = len({chunk.url for chunk in chunks})

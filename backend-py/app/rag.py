@@ -102,11 +102,14 @@ class Answerer:
 
     async def answer(self, request: ChatRequest) -> ChatResponse:
         """The whole answer; raises ApiError when an upstream fails and nothing may stand in."""
-        if not self._cloud:
-            return self._issue(request, self._quote(request, degraded=False))
         key = _key(request)
         if key and (known := self._known(key)):
             return self._issue(request, known)
+        if not self._cloud:
+            answer = self._quote(request, degraded=False)
+            if key:
+                self._remember(key, answer)
+            return self._issue(request, answer)
         try:
             # Whoever asks the same at the same time waits for the same call.
             task = self._under_way.get(key) if key else None
