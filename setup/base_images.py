@@ -10,6 +10,7 @@ later; compose.offline.yaml points the builds at it. Standard library only.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,17 @@ RECIPES = {
          'ENTRYPOINT ["docker-entrypoint.sh"]', "STOPSIGNAL SIGINT"],
     ),
 }  # fmt: skip
+
+
+def named_in(dockerfile: str) -> list[str]:
+    """The images that a Dockerfile's FROM and COPY --from name; its own stages and ARGs left out."""
+    stages = {
+        name.lower() for name in re.findall(r"^\s*FROM\s.*\sAS\s+(\S+)", dockerfile, re.M | re.I)
+    }
+    named = re.findall(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", dockerfile, re.M | re.I)
+    # A stage may also be copied from by its number.
+    named += re.findall(r"^\s*COPY\s.*--from=(\S*[:/]\S*)", dockerfile, re.M | re.I)
+    return sorted({i for i in named if i.lower() not in stages and i != "scratch" and "$" not in i})
 
 
 def ensure(images: list[str], offline: bool = False, pull: bool = False) -> dict[str, str]:

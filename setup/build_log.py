@@ -13,7 +13,7 @@ CAUSES = [
     (r"no space left on device",
      "the disk is full",
      "free some space, e.g. `docker system prune` removes unused images and build cache"),
-    (r"unknown instruction|dockerfile parse error|Dockerfile parse error",
+    (r"unknown instruction|dockerfile parse error",
      "the Dockerfile has a syntax error",
      "correct the line named above"),
     (r"failed to read dockerfile|Cannot locate Dockerfile",
@@ -29,7 +29,7 @@ CAUSES = [
      "the image or a binary in it is for another platform",
      "the Hub runs linux/amd64: build for that platform"),
     (r"Temporary failure in name resolution|EAI_AGAIN|Could not resolve host|Network is unreachable"
-     r"|network is unreachable|ENETUNREACH|ETIMEDOUT|Temporary failure resolving",
+     r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving",
      "the build has no network, or the host name does not exist",
      "check the network of this machine and proxy settings of the engine"),
     (r"failed to resolve source metadata|pull access denied|manifest unknown|no such host",
@@ -70,9 +70,9 @@ class BuildFailure:
 def digest(output: str, lines: int = 8) -> BuildFailure:
     """Read BuildKit's plain progress output; `lines` is how many last lines to keep."""
     # BuildKit repeats the failing step between two rules: "------\n > [build 3/5] RUN …:\n0.52 …\n------".
-    block = re.search(r"^-{4,}\n > \[?(.+?):\n(.*?)^-{4,}$", output, re.M | re.S)
+    block = re.search(r"^-{4,}\n > (.+?):\n(.*?)^-{4,}$", output, re.M | re.S)
     errors = re.findall(r"^(?:#\d+ )?ERROR:? (.+)$|^(failed to solve.+)$", output, re.M)
-    step = block.group(1).replace("] ", "] ", 1) if block else "reading the Dockerfile"
+    step = block.group(1) if block else "reading the Dockerfile"
     said = (
         block.group(2).splitlines()
         if block
@@ -84,7 +84,7 @@ def digest(output: str, lines: int = 8) -> BuildFailure:
         last.append((errors[-1][0] or errors[-1][1])[:400])
     for text in (evidence, output):
         for pattern, cause, fix in CAUSES:
-            if re.search(pattern, text):
+            if re.search(pattern, text, re.I):
                 return BuildFailure(step.strip(), last, cause, fix)
     return BuildFailure(
         step.strip(), last, "not recognised", "read the lines above, then the full log"

@@ -76,7 +76,10 @@ def host() -> str:
 
 def refuses_this_user() -> bool:
     """Whether an engine runs but its socket is closed to this user."""
-    done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20)
+    try:
+        done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
     return "permission denied" in done.stderr
 
 
@@ -89,23 +92,24 @@ def ensure() -> None:
 
     Raises SystemExit with what to install when that can't be brought about here.
     """
-    if engine_version() is None:
+    version = engine_version()
+    if version is None:
         if os.environ.get("DOCKER_HOST"):
             fail(
-                "no Docker engine answers at DOCKER_HOST. Start it there, or unset DOCKER_HOST to use this machine's."
+                f"no Docker engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}. "
+                "Start it there, or unset DOCKER_HOST to use this machine's."
             )
-        if shutil.which("docker") and refuses_this_user():
+        if refuses_this_user():
             fail(NOT_IN_GROUP)
+        if sys.platform != "linux" and shutil.which("docker"):
+            fail("the Docker engine does not answer. Start Docker Desktop, then run it again.")
         if shutil.which("dockerd") is None:
             install()
-        start()
-    check_versions()
+        version = start()
+    check_versions(version)
 
 
-def check_versions() -> None:
-    engine = engine_version()
-    if engine is None:
-        fail(f"the Docker engine does not answer. {INSTALL_HINT}")
+def check_versions(engine: str) -> None:
     if version_tuple(engine) < OLDEST_ENGINE:
         fail(
             f"Docker engine {engine} is too old, 25.0 or newer is needed (health checks with start_interval). {INSTALL_HINT}"
@@ -194,8 +198,8 @@ def add_newer_suite() -> None:
     write_as_root(Path(f"/etc/apt/preferences.d/preflight-{NEWER_SUITE}"), pin)
 
 
-def start() -> None:
-    """Start the installed engine: by the init system where there is one, else by ourselves."""
+def start() -> str:
+    """Start the installed engine, by the init system where there is one, and return its version."""
     if Path("/run/systemd/system").is_dir():
         say("starting the Docker engine (systemctl start docker) …")
         run_as_root(["systemctl", "start", "docker"])
@@ -205,8 +209,9 @@ def start() -> None:
         run_as_root(["sh", "-c", f"setsid nohup dockerd >{LOG_FILE} 2>&1 & echo $! >{PID_FILE}"])
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if engine_version() is not None:
-            return
+        version = engine_version()
+        if version is not None:
+            return version
         if refuses_this_user():
             fail(NOT_IN_GROUP)
         if PID_FILE.exists() and not pid_runs(PID_FILE):

@@ -24,8 +24,19 @@ def main(folder: Path) -> None:
         make(folder)
     say("installing the harness's dependencies …")
     # Locked and hashed first; then the harness itself, from this folder.
-    for what in (["--require-hashes", "-r", "requirements.txt"], ["--no-deps", "--no-build-isolation", "--editable", "."]):
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what]
+    for what in (
+        ["--require-hashes", "-r", "requirements.txt"],
+        ["--no-deps", "--no-build-isolation", "--editable", "."],
+    ):
+        command = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *what,
+        ]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=900)
         if done.returncode != 0:
             fail(f"`pip install {' '.join(what)}` failed:\n{done.stderr[-1500:]}")
