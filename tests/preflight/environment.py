@@ -241,7 +241,7 @@ class EnvironmentDeclaration:
             if isinstance(variable.required, Condition):
                 overrides[variable.required.variable] = variable.required.value
             overrides[variable.name] = variable.dependency or ""
-        return self.valid_environment(**overrides) if dialling else None
+        return self.valid_environment(0, **overrides) if dialling else None
 
     def everything_missing(self) -> Case:
         """Nothing set at all: every unconditionally required variable has to be named at once."""

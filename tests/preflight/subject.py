@@ -39,12 +39,13 @@ class Start:
     log_bytes: int = 0
 
 
-def environment_of(space: Space) -> dict[str, str]:
-    """What the Hub injects, and a value for every variable that the Space needs.
+def environment_of(space: Space, declared: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the Hub injects, and `declared`: by default a value for every variable that is needed.
 
     Raises EnvironmentDeclarationError when its declaration can't be read.
     """
-    declared = space.declaration.valid_environment() if space.declaration else {}
+    if declared is None:
+        declared = space.declaration.valid_environment() if space.declaration else {}
     try:
         title = str(space.front_matter.get("title", space.name))
     except FrontMatterError:
