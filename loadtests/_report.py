@@ -51,11 +51,16 @@ def table(verdict: Verdict) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines.append(f"Load: {headline(verdict)}")
-    return "\n".join(lines + [f"  {reason}" for reason in verdict.reasons])
+    return "\n".join(lines + [f"  {line}" for line in verdict.reasons + verdict.notes])
 
 
 def markdown(verdict: Verdict) -> str:
-    lines = [f"## Load: {headline(verdict)}", "", *(f"- {r}" for r in verdict.reasons), ""]
+    lines = [
+        f"## Load: {headline(verdict)}",
+        "",
+        *(f"- {line}" for line in verdict.reasons + verdict.notes),
+        "",
+    ]
     for row in [COLUMNS, ["---"] * len(COLUMNS), *map(cells, verdict.rows)]:
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
     return "\n".join(lines) + "\n"
@@ -64,11 +69,12 @@ def markdown(verdict: Verdict) -> str:
 def html(verdict: Verdict) -> str:
     """A section for Locust's report."""
     colour = {HELD: "#1a7f37", INVALID: "#9a6700"}.get(verdict.state, "#cf222e")
+    notes = "".join(f"<li>{escape(line)}</li>" for line in verdict.reasons + verdict.notes)
     head, *body = [COLUMNS, *map(cells, verdict.rows)]
     return (
         '<section id="verdict" style="font: 14px sans-serif; margin: 1em; overflow-x: auto">'
         f'<h2 style="color: {colour}">{escape(headline(verdict))}</h2>'
-        f"<ul>{''.join(f'<li>{escape(reason)}</li>' for reason in verdict.reasons)}</ul>"
+        f"<ul>{notes}</ul>"
         '<table cellpadding="4" style="border-collapse: collapse; text-align: left"><tr>'
         + "".join(f"<th>{escape(cell)}</th>" for cell in head)
         + "</tr>"
@@ -104,6 +110,7 @@ def data(verdict: Verdict) -> str:
             "verdict": verdict.state,
             "exit_code": verdict.exit_code,
             "reasons": verdict.reasons,
+            "notes": verdict.notes,
             "seconds": round(run.seconds, 1),
             "people": run.people,
             "generator": {"cpu": run.cpu, "late_ms": run.late_ms, "steal": run.steal},

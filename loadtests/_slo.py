@@ -2,8 +2,8 @@
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """How much a Space may grow in an hour, watched by --watch."""
+
+    memory: float  # MB
+    files: float  # open files and connections
+
+
+@dataclass(frozen=True)
 class Figures:
     """What a run saw of one request name."""
 
@@ -56,18 +64,35 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Generator:
+    """What one generator process said about itself; histograms, a sample each."""
+
+    cpu: Mapping[int, int] = field(default_factory=dict)  # percent of a core -> seconds
+    late: Mapping[int, int] = field(default_factory=dict)  # milliseconds -> timers
+
+
+@dataclass(frozen=True)
 class Run:
-    """A whole run, all generator processes together."""
+    """A whole run, or a part of it; all generator processes together."""
 
     seconds: float
     people: Mapping[str, int]  # each class of people that was chosen -> how many there were
     figures: Mapping[str, Figures]
-    cpu: float = 0.0  # as in Limits
-    late_ms: float = 0.0
-    steal: float = 0.0
+    generators: Mapping[str, Generator] = field(default_factory=dict)
+    steal: float = 0.0  # these two as in Limits
     busy: float = 0.0
+    growth: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # Space -> per hour
     faults: tuple[str, ...] = ()  # further reasons to call the run invalid
     stopped: bool = False  # ended early, since nothing could change the verdict any more
+
+    @property
+    def cpu(self) -> float:
+        """What the busiest process used in four seconds out of five, of one core."""
+        return max((nearest_rank(g.cpu, 0.8) for g in self.generators.values()), default=0) / 100
+
+    @property
+    def late_ms(self) -> int:
+        return max((nearest_rank(g.late, 0.95) for g in self.generators.values()), default=0)
 
 
 @dataclass
@@ -93,14 +118,24 @@ class Verdict:
     reasons: list[str]  # every one names a request, or the fault that makes the run invalid
     rows: list[Row]
     run: Run
+    notes: list[str] = field(default_factory=list)  # found out besides, say the capacity
 
     @property
     def exit_code(self) -> int:
         return EXIT_CODES[self.state]
 
 
-def load(path: Path) -> tuple[Limits, dict[str, Slo]]:
-    """Read slo.toml: a table `generator`, and one table for each request name.
+@dataclass(frozen=True)
+class Thresholds:
+    """slo.toml."""
+
+    limits: Limits
+    growth: Growth
+    slos: Mapping[str, Slo]
+
+
+def load(path: Path) -> Thresholds:
+    """Read slo.toml: tables `generator` and `growth`, and one for each request name.
 
     Raises SloError when the file can't be read, or a key is missing, unknown or of a wrong type.
     """
@@ -108,16 +143,18 @@ def load(path: Path) -> tuple[Limits, dict[str, Slo]]:
         tables = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SloError(f"{path}: {error}") from None
-    if "generator" not in tables:
-        raise SloError(f"{path}: the table [generator] is missing")
+    for table in ("generator", "growth"):
+        if table not in tables:
+            raise SloError(f"{path}: the table [{table}] is missing")
     limits = _read(path, "generator", tables.pop("generator"), Limits)
+    growth = _read(path, "growth", tables.pop("growth"), Growth)
     if not tables:
         raise SloError(f"{path}: no request name has a table")
     slos = {
         name: _read(path, name, {"name": name, "limited": 0.0, **table}, Slo)
         for name, table in tables.items()
     }
-    return limits, slos
+    return Thresholds(limits, growth, slos)
 
 
 def _read(path: Path, name: str, table: dict[str, Any], kind: type[Any]) -> Any:
@@ -136,36 +173,94 @@ def _read(path: Path, name: str, table: dict[str, Any], kind: type[Any]) -> Any:
 
 
 def quantile(latencies: Mapping[int, int], share: float) -> int | None:
-    """The latency within which `share` of the samples lie (nearest rank); None when there are too
-    few samples for one of them to lie beyond."""
-    total = sum(latencies.values())
-    if total < round(1 / (1 - share)):
+    """The latency within which `share` of the samples lie; None when there are too few samples for
+    one of them to lie beyond."""
+    if sum(latencies.values()) < round(1 / (1 - share)):
         return None
-    rank = math.ceil(total * share)
-    for latency in sorted(latencies):
-        rank -= latencies[latency]
+    return nearest_rank(latencies, share)
+
+
+def nearest_rank(histogram: Mapping[int, int], share: float) -> int:
+    rank = math.ceil(sum(histogram.values()) * share)
+    for value in sorted(histogram):
+        rank -= histogram[value]
         if rank <= 0:
-            return latency
-    raise AssertionError("unreachable")
+            return value
+    return 0
 
 
-def judge(limits: Limits, slos: Mapping[str, Slo], run: Run) -> Verdict:
+def since(now: Run, then: Run) -> Run:
+    """The part of a run between two looks at it."""
+
+    def less(new: Mapping[Any, int], old: Mapping[Any, int]) -> dict[Any, int]:
+        return {key: n - old.get(key, 0) for key, n in new.items() if n > old.get(key, 0)}
+
+    figures = {}
+    for name, new in now.figures.items():
+        old = then.figures.get(name, Figures())
+        figures[name] = replace(
+            new,
+            samples=new.samples - old.samples,
+            failures=new.failures - old.failures,
+            unanswered=new.unanswered - old.unanswered,
+            limited=new.limited - old.limited,
+            latencies=less(new.latencies, old.latencies),
+        )
+    generators = {}
+    for process, g in now.generators.items():
+        before = then.generators.get(process, Generator())
+        generators[process] = Generator(less(g.cpu, before.cpu), less(g.late, before.late))
+    seconds = now.seconds - then.seconds
+    return replace(now, seconds=seconds, figures=figures, generators=generators)
+
+
+def judge(thresholds: Thresholds, run: Run) -> Verdict:
     """Every request name of slo.toml whose people took part must have been seen and hold; every
     name that was seen must be in slo.toml. An invalid run is never called crossed: whoever reads
     "crossed" will look for the fault in the Space."""
+    slos = thresholds.slos
     rows = [_row(slo, run) for slo in slos.values()]
     for name, seen in run.figures.items():
         if name not in slos:
             rate = seen.samples / run.seconds if run.seconds else 0.0
             reason = "slo.toml does not know this name"
             rows.append(Row(name, None, seen, rate, CROSSED, [reason]))
-    faults = [*run.faults, *_faults(limits, run)]
+    faults = [*run.faults, *_faults(thresholds.limits, run)]
     too_few = [row for row in rows if row.state == INVALID]
     faults += [f"{row.name}: {reason}" for row in too_few for reason in row.reasons]
     if faults:
         return Verdict(INVALID, faults, rows, run)
     crossed = [f"{row.name}: {r}" for row in rows if row.state == CROSSED for r in row.reasons]
+    for space, growth in run.growth.items():
+        for key, unit in (("memory", "MB"), ("files", "open files")):
+            actual, limit = growth.get(key, 0.0), getattr(thresholds.growth, key)
+            if actual > limit:
+                crossed.append(f"{space}: grows by {actual:.0f} {unit} an hour > {limit:g}")
     return Verdict(CROSSED if crossed else HELD, crossed, rows, run)
+
+
+def capacities(thresholds: Thresholds, steps: Sequence[Run]) -> dict[str, tuple[str, bool]]:
+    """For each Space, the rate at which its thresholds last held over steps of rising load, in
+    words, and whether its limit was found."""
+    found: dict[str, tuple[str, bool]] = {}
+    for space in sorted({space_of(name) for step in steps for name in step.figures}):
+        held = "less than the first step"
+        slos = [slo for slo in thresholds.slos.values() if space_of(slo.name) == space]
+        for step in steps:
+            people = sum(step.people.values())
+            rows = [_row(replace(slo, rate=0, samples=0), step) for slo in slos]
+            reasons = list(_starved(thresholds.limits, step))
+            reasons += [f"{row.name}: {reason}" for row in rows for reason in row.reasons]
+            if reasons:
+                found[space] = f"{held}; with {people} people {reasons[0]}", True
+                break
+            held = f"{sum(row.rate for row in rows):.0f} requests a second, {people} people"
+            found[space] = f"{held}, and more", False
+    return found
+
+
+def space_of(name: str) -> str:
+    return name.partition(" ")[2].partition("/")[0]
 
 
 def _row(slo: Slo, run: Run) -> Row:
@@ -211,6 +306,10 @@ def _faults(limits: Limits, run: Run) -> Iterable[str]:
         yield "no request was made"
     for space in silent_spaces(run.figures):
         yield f"{space}: no request was answered; is it up, and is its URL right?"
+    yield from _starved(limits, run)
+
+
+def _starved(limits: Limits, run: Run) -> Iterable[str]:
     if run.cpu > limits.cpu:
         yield (
             f"the generator was CPU-bound ({run.cpu:.0%} of a core > {limits.cpu:.0%}); "
@@ -235,7 +334,7 @@ def silent_spaces(figures: Mapping[str, Figures], at_least: int = 1) -> list[str
     asked: dict[str, int] = {}
     answered: dict[str, int] = {}
     for name, seen in figures.items():
-        space = name.partition(" ")[2].partition("/")[0]
+        space = space_of(name)
         total = seen.samples + seen.limited
         asked[space] = asked.get(space, 0) + total
         answered[space] = answered.get(space, 0) + total - seen.unanswered

@@ -11,6 +11,7 @@ import sys
 import time
 from argparse import ArgumentTypeError
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,8 +25,9 @@ from locust.env import Environment
 from locust.stats import StatsError
 from locust.web import WebUI
 
-from loadtests import _report, _slo
+from loadtests import _report, _slo, _watch
 from loadtests._people import LIMITED
+from loadtests.shapes import SETTLE, SHAPES, planned
 
 RUNNING = (runners.STATE_SPAWNING, runners.STATE_RUNNING)
 
@@ -40,6 +42,10 @@ def add_options(parser: LocustArgumentParser) -> None:
     add("--backend-py", "http://127.0.0.1:7861", "URL of backend-py", type=url)
     add("--backend-node", "http://127.0.0.1:7862", "URL of backend-node", type=url)
     add("--origin", "http://localhost:3000", "Origin of the page that calls them", type=url)
+    choices = "; ".join(f"{shape}: {what}" for shape, (what, _) in SHAPES.items())
+    add("--shape", "steady", f"How many people when. {choices}", choices=list(SHAPES))
+    watch = "CPU, memory and open files to sample: NAME=container:ID or NAME=pid:N, comma-separated"
+    add("--watch", "", watch, include_in_web_ui=False)
     slo = str(Path(__file__).with_name("slo.toml"))
     add("--slo", slo, "Thresholds that the run must hold", include_in_web_ui=False)
 
@@ -57,7 +63,7 @@ def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
         return
     try:
         gate = Gate(environment)
-    except _slo.SloError as error:
+    except (_slo.SloError, _watch.WatchError) as error:
         # Locust catches what a listener raises, except this.
         print(f"Load: invalid (exit code 2): {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -74,7 +80,7 @@ class Witness:
     and only warns (Source: locust/runners.py), which a short run never sees."""
 
     def __init__(self) -> None:
-        self.cpu: list[float] = []  # share of a core, a sample per second
+        self.cpu: Counter[int] = Counter()  # percent of a core -> seconds
         self.steal: list[float] = []  # share of this machine's CPU, a sample per second
         self.late: Counter[int] = Counter()  # milliseconds -> timers
         self.unanswered: Counter[str] = Counter()
@@ -96,7 +102,7 @@ class Witness:
                 if now - second >= 1:
                     cpu, steal = process.cpu_percent(), psutil.cpu_times_percent().steal
                     if second:  # the first call has nothing to compare with
-                        self.cpu.append(cpu / 100)
+                        self.cpu[round(cpu)] += 1
                         self.steal.append(steal / 100)
                     second = now
 
@@ -115,8 +121,8 @@ class Witness:
         return report
 
     def add(self, report: dict[str, Any]) -> None:
-        self.cpu += report["cpu"]
         self.steal += report["steal"]
+        self.cpu.update(report["cpu"])
         self.late.update(report["late"])
         self.unanswered.update(report["unanswered"])
 
@@ -148,10 +154,11 @@ class Gate:
         assert environment.parsed_options and environment.runner
         self.environment, self.runner = environment, environment.runner
         self.options = environment.parsed_options
-        self.limits, self.slos = _slo.load(Path(self.options.slo))
-        for slo in self.slos.values():
+        self.thresholds = _slo.load(Path(self.options.slo))
+        for slo in self.thresholds.slos.values():
             if slo.by not in (environment.available_user_classes or {}):
                 raise _slo.SloError(f"{self.options.slo}: [{slo.name}] by: no class {slo.by}")
+        self.watched = _watch.parse(self.options.watch)
         self.verdict: _slo.Verdict | None = None
         self.begin()
         self.started = 0.0
@@ -178,9 +185,16 @@ class Gate:
         self.workers: set[str] = set(getattr(self.runner, "clients", ()))
         self.finished: set[str] = set()
         self.stopped = False
+        # Parts of the run in which the number of people stayed the same, and the one that is open.
+        self.parts: list[_slo.Run] = []
+        self.part: _slo.Run | None = None
+        self.target, self.changed = 0, 0.0
+        for watched in self.watched:
+            watched.clear()
 
     def end(self, **_: Any) -> None:
         self.count_people()
+        self.close_part()
         self.ended = time.time()
 
     def hear(self, client_id: str, data: dict[str, Any]) -> None:
@@ -198,20 +212,39 @@ class Gate:
             self.people[kind] = max(count, self.people.get(kind, 0))
 
     def patrol(self) -> None:
-        """End a run early that can't give another verdict any more."""
+        """Once a second: look at the Spaces, mark the parts of the run, and end a run that can't
+        give another verdict any more."""
         while True:
             gevent.sleep(1)
             if self.runner.state not in RUNNING or self.stopped:
                 continue
             self.count_people()
-            run = self.run()
-            if (
-                _slo.silent_spaces(run.figures, at_least=5)
-                or self.lost_workers()
-                or _slo.hopeless(self.slos, run, self.options.run_time or 0)
-            ):
+            for watched in self.watched:
+                watched.sample(time.time() - self.started)
+            if self.runner.target_user_count != self.target:
+                self.close_part()
+                self.target, self.changed = self.runner.target_user_count, time.time()
+            elif not self.part and time.time() - self.changed >= SETTLE:
+                self.part = self.run()
+            if self.is_decided():
                 self.stopped = True
                 gevent.spawn(self.runner.quit if self.options.headless else self.runner.stop)
+
+    def close_part(self) -> None:
+        if self.part:
+            self.parts.append(_slo.since(self.run(), self.part))
+        self.part = None
+
+    def is_decided(self) -> bool:
+        run = self.run()
+        if _slo.silent_spaces(run.figures, at_least=5) or self.lost_workers():
+            return True
+        if self.options.shape == "step":
+            found = _slo.capacities(self.thresholds, self.parts).values()
+            return bool(found) and all(done for _, done in found)
+        # The rest of a spike is not like its beginning.
+        seconds = 0 if self.options.shape == "spike" else planned(self.options)
+        return _slo.hopeless(self.thresholds.slos, run, seconds)
 
     def lost_workers(self) -> list[str]:
         if not isinstance(self.runner, runners.MasterRunner):
@@ -246,26 +279,28 @@ class Gate:
         return figures
 
     def run(self) -> _slo.Run:
-        late: Counter[int] = sum((w.late for w in self.witnesses.values()), Counter())
+        witnesses = self.witnesses.items()
         return _slo.Run(
             seconds=max(0.0, (self.ended or time.time()) - self.environment.stats.start_time),
-            people=self.people,
+            people=dict(self.people),
             figures=self.figures(),
-            cpu=max(_most(w.cpu) for w in self.witnesses.values()),
-            late_ms=_slo.quantile(late, 0.95) or 0,
-            steal=max(_most(w.steal) for w in self.witnesses.values()),
+            generators={
+                id: _slo.Generator(cpu=dict(w.cpu), late=dict(w.late)) for id, w in witnesses
+            },
+            steal=max((sum(w.steal) / len(w.steal) for _, w in witnesses if w.steal), default=0),
             busy=self.busy,
+            growth={w.name: w.growth() for w in self.watched if self.options.shape == "soak"},
             faults=tuple(self.faults()),
             stopped=self.stopped,
         )
 
     def faults(self) -> list[str]:
         faults = [f"worker {id} was lost" for id in self.lost_workers()]
-        planned, seconds = self.options.run_time, (self.ended or time.time()) - self.started
+        wanted, seconds = planned(self.options), (self.ended or time.time()) - self.started
         if not self.started:
             faults.append("the run never began")
-        elif self.ended and planned and not self.stopped and seconds < planned - 2:
-            faults.append(f"the run ended after {seconds:.0f} s of {planned} s")
+        elif self.ended and wanted and not self.stopped and seconds < wanted - 2:
+            faults.append(f"the run ended after {seconds:.0f} s of {wanted} s")
         for error in self.runner.exceptions.values():
             faults.append(f"a task raised {error['count']} times: {error['msg']}")
         if log.unhandled_greenlet_exception:
@@ -273,7 +308,16 @@ class Gate:
         return faults
 
     def judge(self) -> _slo.Verdict:
-        return _slo.judge(self.limits, self.slos, self.run())
+        """A step run is judged by its first step, a spike by what follows it; any other as one."""
+        run = self.run()
+        if not self.parts or self.options.shape not in ("step", "spike"):
+            return _slo.judge(self.thresholds, run)
+        part = self.parts[0 if self.options.shape == "step" else -1]
+        verdict = _slo.judge(self.thresholds, replace(part, faults=run.faults, busy=self.busy))
+        if self.options.shape == "step":
+            for space, (words, _) in _slo.capacities(self.thresholds, self.parts).items():
+                verdict.notes.append(f"{space} holds: {words}")
+        return verdict
 
     def conclude(self, **_: Any) -> None:
         if not self.started and not self.options.headless:
@@ -290,11 +334,6 @@ class Gate:
         """After Locust's own tables, so that the verdict is what one sees last."""
         if self.verdict:
             print("\n" + _report.table(self.verdict), flush=True)
-
-
-def _most(samples: list[float]) -> float:
-    """What four seconds out of five stay within."""
-    return sorted(samples)[len(samples) * 4 // 5] if samples else 0.0
 
 
 def busy() -> float:

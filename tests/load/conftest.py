@@ -58,7 +58,8 @@ def load_run(tmp_path: Path) -> Callable[..., LoadRun]:
 
 @pytest.fixture
 def stub() -> Iterator[Callable[..., list[str]]]:
-    """Starts a stub of both Spaces with faults; gives the options that send the load there."""
+    """Starts a stub of both Spaces with faults; gives the options that send the load there and
+    watch it."""
     servers: list[subprocess.Popen[str]] = []
 
     def start(*faults: str) -> list[str]:
@@ -67,7 +68,8 @@ def stub() -> Iterator[Callable[..., list[str]]]:
         servers.append(server)
         assert server.stdout
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        return ["--backend-py", url, "--backend-node", url]
+        watch = f"backend-py=pid:{server.pid}"
+        return ["--backend-py", url, "--backend-node", url, "--watch", watch]
 
     yield start
     for server in servers:
@@ -88,7 +90,7 @@ def slo(tmp_path: Path) -> Callable[..., Path]:
         tables["generator"] |= quiet | (generator or {})
         lines = []
         for name, table in tables.items():
-            table |= {} if name == "generator" else short | values
+            table |= {} if name in ("generator", "growth") else short | values
             lines += [f'["{name}"]', *(f"{key} = {json.dumps(v)}" for key, v in table.items())]
         path = tmp_path / "slo.toml"
         path.write_text("\n".join(lines))

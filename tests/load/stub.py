@@ -8,6 +8,7 @@ prints its port and serves until it is killed.
 import argparse
 import itertools
 import json
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -82,6 +83,14 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
+def leak() -> None:
+    kept = []
+    while faults.leak:
+        kept.append(b"x" * int(faults.leak * 100_000))  # written to, so resident
+        time.sleep(0.1)
+
+
+threading.Thread(target=leak, daemon=True).start()
 server = Server(("127.0.0.1", 0), Space)
 print(server.server_port, flush=True)
 server.serve_forever()

@@ -46,6 +46,16 @@ def test_a_planted_fault_crosses_and_is_named(
     assert reason in run.reasons
 
 
+@pytest.mark.parametrize(("fault", "exit_code"), [(["--leak", "1"], 1), ([], 0)])
+def test_a_leak_crosses_a_soak_run(
+    load_run: Load, stub: Stub, slo: SloFile, fault: list[str], exit_code: int
+) -> None:
+    people = ["--users", "4", "--spawn-rate", "4", "--shape", "soak", "--run-time", "18s"]
+    run = load_run(*people, *stub(*fault), "--slo", slo())
+    assert run.exit_code == exit_code, run.output
+    assert ("backend-py: grows by" in run.reasons) is bool(fault)
+
+
 def test_a_dead_target_is_invalid_and_ends_the_run_at_once(load_run: Load, slo: SloFile) -> None:
     with socket.socket() as taken:  # bound, not listening: connections are refused
         taken.bind(("127.0.0.1", 0))

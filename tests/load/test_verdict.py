@@ -7,13 +7,33 @@ from xml.etree import ElementTree as xml
 import pytest
 
 from loadtests._report import junit, markdown, table
-from loadtests._slo import Figures, Limits, Run, Slo, SloError, hopeless, judge, load, quantile
+from loadtests._slo import (
+    Figures,
+    Generator,
+    Growth,
+    Limits,
+    Run,
+    Slo,
+    SloError,
+    Thresholds,
+    capacities,
+    hopeless,
+    judge,
+    load,
+    quantile,
+    since,
+)
 
 CHAT = "POST backend-py/chat"
+SLO = Slo(CHAT, "Reader", 50, 100, 200, 0.01, 20, 1, 0, "why not")
 LIMITS = Limits(cpu=0.9, late_ms=30, steal=0.1, busy=0.3)
-SLOS = {CHAT: Slo(CHAT, "Reader", 50, 100, 200, 0.01, 20, 1, 0, "why not")}
+THRESHOLDS = Thresholds(LIMITS, Growth(memory=20, files=20), {CHAT: SLO})
 GOOD = Figures(samples=200, latencies={10: 190, 90: 8, 150: 2})
 RUN = Run(seconds=10, people={"Reader": 4}, figures={CHAT: GOOD})
+
+
+def and_also(slo: Slo) -> Thresholds:
+    return replace(THRESHOLDS, slos={CHAT: SLO, slo.name: slo})
 
 
 def with_chat(**changes: object) -> Run:
@@ -21,7 +41,7 @@ def with_chat(**changes: object) -> Run:
 
 
 def test_a_run_within_its_thresholds_is_held() -> None:
-    verdict = judge(LIMITS, SLOS, RUN)
+    verdict = judge(THRESHOLDS, RUN)
     assert (verdict.state, verdict.exit_code, verdict.reasons) == ("held", 0, [])
 
 
@@ -34,26 +54,27 @@ def test_a_run_within_its_thresholds_is_held() -> None:
         (with_chat(failures=4, errors=("4 of: answered 500",)), "2.0% failed > 1.0% (4 of: answ"),
         (with_chat(limited=1), "1 answers 429"),
         (replace(RUN, seconds=300), "0.67 requests a second < 1"),
+        (replace(RUN, growth={"backend-py": {"memory": 21}}), "backend-py: grows by 21 MB an hour"),
         (replace(RUN, figures={**RUN.figures, "GET backend-py/new": GOOD}), "does not know"),
     ],
 )
 def test_a_crossed_threshold_is_told(run: Run, reason: str) -> None:
-    verdict = judge(LIMITS, SLOS, run)
+    verdict = judge(THRESHOLDS, run)
     assert verdict.exit_code == 1
     assert len(verdict.reasons) == 1
     assert reason in verdict.reasons[0]
 
 
 def test_a_name_that_saw_no_request_crosses() -> None:
-    other = replace(SLOS[CHAT], name="GET backend-py/old")
-    verdict = judge(LIMITS, {**SLOS, other.name: other}, RUN)
+    other = replace(SLO, name="GET backend-py/old")
+    verdict = judge(and_also(other), RUN)
     assert verdict.exit_code == 1
     assert verdict.reasons == ["GET backend-py/old: no request was made"]
 
 
 def test_a_name_whose_people_were_not_chosen_is_left_out() -> None:
-    other = replace(SLOS[CHAT], name="GET backend-node/", by="Visitor")
-    verdict = judge(LIMITS, {**SLOS, other.name: other}, RUN)
+    other = replace(SLO, name="GET backend-node/", by="Visitor")
+    verdict = judge(and_also(other), RUN)
     assert verdict.exit_code == 0
     assert [row.state for row in verdict.rows] == ["held", "not run"]
 
@@ -63,8 +84,11 @@ def test_a_name_whose_people_were_not_chosen_is_left_out() -> None:
     [
         (replace(RUN, figures={}), "no request was made"),
         (replace(RUN, people={"Reader": 4, "Visitor": 0}), "there was no Visitor"),
-        (replace(RUN, cpu=0.95), "CPU-bound"),
-        (replace(RUN, late_ms=45), "late (45 ms > 30 ms)"),
+        (replace(RUN, generators={"": Generator(cpu={95: 9})}), "CPU-bound"),
+        (
+            replace(RUN, generators={"a": Generator(), "b": Generator(late={45: 9})}),
+            "late (45 ms > 30 ms)",
+        ),
         (replace(RUN, steal=0.2), "the host took 20%"),
         (replace(RUN, busy=0.5), "other work: 50% of its CPU"),
         (replace(RUN, faults=("worker a was lost",)), "worker a was lost"),
@@ -75,7 +99,7 @@ def test_a_name_whose_people_were_not_chosen_is_left_out() -> None:
 def test_an_invalid_run_is_never_called_slow(run: Run, reason: str) -> None:
     slow = {name: replace(f, latencies={900: f.samples}) for name, f in run.figures.items()}
     for figures in (run.figures, slow):
-        verdict = judge(LIMITS, SLOS, replace(run, figures=figures))
+        verdict = judge(THRESHOLDS, replace(run, figures=figures))
         assert verdict.exit_code == 2
         assert reason in "\n".join(verdict.reasons)
 
@@ -90,7 +114,7 @@ def test_a_run_ends_early_only_when_nothing_can_change_its_verdict() -> None:
     def after(seconds: float, failures: int) -> bool:
         seen = Figures(samples=100, failures=failures, latencies={10: 100})
         run = Run(seconds=seconds, people={"Reader": 4}, figures={CHAT: seen})
-        return hopeless(SLOS, run, planned=30)
+        return hopeless(THRESHOLDS.slos, run, planned=30)
 
     # At twice the rate, 100 requests in 10 s become 500: five may fail.
     assert [after(10, failures) for failures in (5, 6)] == [False, True]
@@ -100,12 +124,24 @@ def test_a_run_ends_early_only_when_nothing_can_change_its_verdict() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[generator]\ncpu = 1\nlate_ms = 1\nbusy = 1", "[generator] lacks steal"),
+        ("[generator]\ncpu = 1\nlate_ms = 1\nbusy = 1\n[growth]", "[generator] lacks steal"),
         ('["GET a/"]\nby = "Reader"', "the table [generator] is missing"),
-        ("[generator]\ncpu = 1\nlate_ms = 1\nsteal = 1\nbusy = 1", "no request name has a table"),
-        ("[generator]\ncpu = 1\nlate = 1", "[generator] has an unknown key late; known are cpu,"),
-        ('[generator]\ncpu = "1"\nlate_ms = 1\nsteal = 1\nbusy = 1', "cpu must be a number, 0 or more"),
-        ("[generator]\ncpu = -1\nlate_ms = 1\nsteal = 1\nbusy = 1", "cpu must be a number, 0 or more"),
+        (
+            "[generator]\ncpu = 1\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]\nmemory = 1\nfiles = 1",
+            "no request name has a table",
+        ),
+        (
+            "[generator]\ncpu = 1\nlate = 1\n[growth]",
+            "[generator] has an unknown key late; known are cpu,",
+        ),
+        (
+            '[generator]\ncpu = "1"\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]',
+            "cpu must be a number, 0 or more",
+        ),
+        (
+            "[generator]\ncpu = -1\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]",
+            "cpu must be a number, 0 or more",
+        ),
         ("cpu = 1 2", "line 1"),
     ],
 )
@@ -119,7 +155,7 @@ def test_a_faulty_slo_file_is_refused_by_key(tmp_path: Path, text: str, complain
 
 
 def test_every_report_names_the_crossed_request_and_the_reason() -> None:
-    verdict = judge(LIMITS, SLOS, with_chat(latencies={60: 200}))
+    verdict = judge(THRESHOLDS, with_chat(latencies={60: 200}))
     for report in (table(verdict), markdown(verdict)):
         assert f"{CHAT}: p50 60 ms > 50 ms" in report
     suite = xml.fromstring(junit(verdict))
@@ -130,5 +166,26 @@ def test_every_report_names_the_crossed_request_and_the_reason() -> None:
 
 
 def test_junit_calls_an_invalid_run_an_error() -> None:
-    suite = xml.fromstring(junit(judge(LIMITS, SLOS, replace(RUN, cpu=1))))
+    suite = xml.fromstring(junit(judge(THRESHOLDS, replace(RUN, busy=1))))
     assert (suite.attrib["errors"], suite.attrib["failures"]) == ("1", "0")
+
+
+def test_a_step_run_tells_the_rate_that_a_space_still_holds() -> None:
+    def step(people: int, latency: int) -> Run:
+        seen = Figures(samples=people * 100, latencies={latency: people * 100})
+        return Run(seconds=10, people={"Reader": people}, figures={CHAT: seen})
+
+    rising = [step(10, 5), step(15, 20), step(22, 300), step(33, 5)]
+    words = "150 requests a second, 15 people; with 22 people POST backend-py/chat: p50 300 ms > 50"
+    assert capacities(THRESHOLDS, rising)["backend-py"] == (f"{words} ms", True)
+    assert capacities(THRESHOLDS, rising[:2])["backend-py"][1] is False
+
+
+def test_a_part_of_a_run_holds_what_came_since() -> None:
+    then = replace(RUN, generators={"": Generator(late={1: 5})})
+    more = replace(GOOD, samples=300, failures=3, latencies={10: 190, 90: 108, 150: 2})
+    now = replace(RUN, seconds=15, figures={CHAT: more}, generators={"": Generator(late={1: 7})})
+    part = since(now, then)
+    assert part.seconds == 5
+    assert part.figures[CHAT] == Figures(samples=100, failures=3, latencies={90: 100})
+    assert part.generators[""].late == {1: 2}

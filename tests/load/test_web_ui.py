@@ -35,7 +35,7 @@ def web_ui(slo: Callable[..., Path]) -> Iterator[str]:
 
 
 def test_a_run_from_the_form_shows_its_verdict(web_ui: str, stub: Callable[..., list[str]]) -> None:
-    _, py, _, node = stub()
+    _, py, _, node, *_ = stub()
     page = requests.get(web_ui, timeout=5).text
     for option in ("backend_py", "backend_node", "origin"):
         assert f'"{option}"' in page
