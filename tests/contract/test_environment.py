@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 from preflight.findings import Problem, not_promised, require_none
 from preflight.image import Image
-from preflight.matrix import Outcome, try_all
+from preflight.matrix import Outcome, cases, try_cases
 from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space
@@ -23,7 +23,7 @@ def tried(run: Run, image_of: Callable[[Space], Image]) -> Callable[[Space], lis
         if declaration is None or not declaration.decorated:
             not_promised("no `.env.example` declares what the Space reads from its environment")
         if space.name not in known:
-            known[space.name] = try_all(run, space, image_of(space), declaration)
+            known[space.name] = try_cases(run, space, image_of(space), cases(declaration))
         return known[space.name]
 
     return outcomes

@@ -145,6 +145,11 @@ def base_images(folder: Path) -> list[str]:
     )
 
 
+def stand_ins_in_use() -> list[str]:
+    """The official images that this process has built with stand-ins for."""
+    return sorted(image for image, name in _known.items() if name)
+
+
 _known: dict[str, str | None] = {}
 
 

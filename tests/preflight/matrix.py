@@ -90,12 +90,10 @@ def _together(
         yield Case(f"all at once: {kinds}", environment, names)
 
 
-def try_all(
-    run: Run, space: Space, image: Image, declaration: EnvironmentDeclaration
-) -> list[Outcome]:
-    """Start the Space in every environment of the matrix, several at a time."""
+def try_cases(run: Run, space: Space, image: Image, chosen: list[Case]) -> list[Outcome]:
+    """Start the Space in each environment, several at a time."""
     with ThreadPoolExecutor(PARALLEL) as pool:
-        return list(pool.map(lambda case: _try(run, space, image, case), cases(declaration)))
+        return list(pool.map(lambda case: _try(run, space, image, case), chosen))
 
 
 def _try(run: Run, space: Space, image: Image, case: Case) -> Outcome:

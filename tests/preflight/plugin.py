@@ -8,6 +8,7 @@ from collections.abc import Generator
 import pytest
 
 from preflight.docker import DockerError, docker
+from preflight.image import stand_ins_in_use
 from preflight.rehearsal import HUB
 from preflight.run import Run, remove_leftovers, run_of
 from preflight.stack import save_material
@@ -113,6 +114,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    if stand_ins := stand_ins_in_use():
+        terminalreporter.write_line(
+            f"NO IMAGE REGISTRY ANSWERED: stand-ins took the place of {', '.join(stand_ins)}. "
+            "Sizes and base layers differ from the Hub's.",
+            yellow=True,
+        )
     kept = config.stash.get(_KEPT, None)
     if kept:
         terminalreporter.write_line(
