@@ -1,7 +1,7 @@
-"""Broken Spaces: the sound one of `spaces/sound` with one change each, and the check that must fail.
+"""Broken Spaces: a sound one of `spaces/` with one change each, and the check that must see it.
 
-A case says what is changed and which check has to see it: that one and no other. `edit` replaces
-text, `files` writes files (None deletes one); both are committed. `earlier` is committed first and
+That check has to fail, or with `warns` to pass with a warning, and no other. `edit` replaces text,
+`files` writes files (None deletes one); both are committed. `earlier` is committed first and
 deleted again, so that it is in the history alone. `uncommitted` is written after the commit. `git`
 are git commands run at the end.
 """
@@ -15,16 +15,19 @@ Edits = dict[str, list[tuple[str, str]]]
 
 @dataclass(frozen=True)
 class Broken:
-    """One broken Space. `needs` is what it takes to see the fault: the folder, or its container."""
+    """One broken Space. `needs` is what it takes to see the fault: its folder, or its container."""
 
     id: str
-    fails: str
+    check: str
+    warns: bool = False
     edit: Edits = field(default_factory=dict)
     files: dict[str, str | bytes | None] = field(default_factory=dict)
     earlier: dict[str, str | bytes] = field(default_factory=dict)
     uncommitted: dict[str, str | bytes] = field(default_factory=dict)
     git: tuple[tuple[str, ...], ...] = ()
     base: str = "sound"
+    folder: str | None = None
+    """The folder's name; None for the id."""
     needs: str = "folder"
     sample: bool = False
     """Run always; the others with --selftest=all."""
@@ -59,60 +62,60 @@ METADATA = (
     Broken(
         "front-matter-below-text",
         "metadata.front_matter_is_recognised",
-        readme("---\ntitle", "Hello.\n\n---\ntitle"),
+        edit=readme("---\ntitle", "Hello.\n\n---\ntitle"),
     ),
     Broken(
         "front-matter-not-closed",
         "metadata.front_matter_is_recognised",
-        readme("license: mit\n---", "license: mit\n"),
+        edit=readme("license: mit\n---", "license: mit\n"),
     ),
     Broken(
         "front-matter-closed-with-text",
         "metadata.front_matter_is_recognised",
-        readme("license: mit\n---", "license: mit\n--- end"),
+        edit=readme("license: mit\n---", "license: mit\n--- end"),
     ),
     Broken(
         "front-matter-with-tab",
         "metadata.front_matter_is_recognised",
-        readme("license: mit", "tags:\n\t- signing\nlicense: mit"),
+        edit=readme("license: mit", "tags:\n\t- signing\nlicense: mit"),
     ),
     Broken(
         "front-matter-with-colon",
         "metadata.front_matter_is_recognised",
-        readme("title: Signer", "title: Signer: the best"),
+        edit=readme("title: Signer", "title: Signer: the best"),
     ),
     Broken(
         "byte-order-mark",
         "metadata.block_is_at_the_first_byte",
-        readme("---\ntitle", "\ufeff---\ntitle"),
+        edit=readme("---\ntitle", "\ufeff---\ntitle"),
     ),
     Broken(
         "key-twice",
         "metadata.keys_stand_once",
-        readme("license: mit", "license: mit\ntitle: Signer"),
+        edit=readme("license: mit", "license: mit\ntitle: Signer"),
         sample=True,
     ),
-    Broken("no-sdk", "metadata.sdk_is_docker", readme("sdk: docker\n", ""), sample=True),
-    Broken("sdk-gradio", "metadata.sdk_is_docker", readme("sdk: docker", "sdk: gradio")),
+    Broken("no-sdk", "metadata.sdk_is_docker", edit=readme("sdk: docker\n", ""), sample=True),
+    Broken("sdk-gradio", "metadata.sdk_is_docker", edit=readme("sdk: docker", "sdk: gradio")),
     Broken(
         "pinned-as-text",
         "metadata.values_have_their_type",
-        readme("license: mit", "license: mit\npinned: yes"),
+        edit=readme("license: mit", "license: mit\npinned: yes"),
     ),
     Broken(
         "port-in-quotes",
         "metadata.values_have_their_type",
-        readme("app_port: 7860", 'app_port: "7860"'),
+        edit=readme("app_port: 7860", 'app_port: "7860"'),
     ),
     Broken(
         "tags-as-text",
         "metadata.values_have_their_type",
-        readme("license: mit", "license: mit\ntags: signing"),
+        edit=readme("license: mit", "license: mit\ntags: signing"),
     ),
     Broken(
         "port-80",
         "metadata.app_port_is_unprivileged",
-        {
+        edit={
             "README.md": [("app_port: 7860", "app_port: 80")],
             "Dockerfile": [("EXPOSE 7860", "EXPOSE 80"), ("127.0.0.1:7860", "127.0.0.1:80")],
             "app.py": [("PORT = 7860", "PORT = 80")],
@@ -122,39 +125,41 @@ METADATA = (
     Broken(
         "colour-orange",
         "metadata.colours_are_known",
-        readme("colorFrom: indigo", "colorFrom: orange"),
+        edit=readme("colorFrom: indigo", "colorFrom: orange"),
     ),
     Broken(
         "colour-hex",
         "metadata.colours_are_known",
-        readme("colorTo: gray", 'colorTo: "#808080"'),
+        edit=readme("colorTo: gray", 'colorTo: "#808080"'),
     ),
-    Broken("emoji-word", "metadata.emoji_is_one", readme("emoji: 🖋️", "emoji: pen")),
+    Broken("emoji-word", "metadata.emoji_is_one", edit=readme("emoji: 🖋️", "emoji: pen")),
     Broken(
         "description-61",
         "metadata.short_description_is_short",
-        readme("Signs short texts with a key that stays secret", "x" * 61),
+        edit=readme("Signs short texts with a key that stays secret", "x" * 61),
     ),
-    Broken("license-unknown", "metadata.license_is_known", readme("license: mit", "license: MIT")),
+    Broken(
+        "license-unknown", "metadata.license_is_known", edit=readme("license: mit", "license: MIT")
+    ),
     Broken(
         "hardware-unknown",
         "metadata.suggested_hardware_exists",
-        readme("license: mit", "license: mit\nsuggested_hardware: h100"),
+        edit=readme("license: mit", "license: mit\nsuggested_hardware: h100"),
     ),
     Broken(
         "header-big",
         "metadata.header_is_known",
-        readme("license: mit", "license: mit\nheader: big"),
+        edit=readme("license: mit", "license: mit\nheader: big"),
     ),
     Broken(
         "custom-header-other",
         "metadata.custom_headers_are_allowed",
-        readme("license: mit", "license: mit\ncustom_headers:\n  x-frame-options: DENY"),
+        edit=readme("license: mit", "license: mit\ncustom_headers:\n  x-frame-options: DENY"),
     ),
     Broken(
         "custom-header-upper-case",
         "metadata.custom_headers_are_allowed",
-        readme(
+        edit=readme(
             "license: mit",
             "license: mit\ncustom_headers:\n  Cross-Origin-Opener-Policy: same-origin",
         ),
@@ -162,22 +167,24 @@ METADATA = (
     Broken(
         "startup-soon",
         "metadata.startup_duration_is_one",
-        readme("license: mit", "license: mit\nstartup_duration_timeout: soon"),
+        edit=readme("license: mit", "license: mit\nstartup_duration_timeout: soon"),
     ),
     Broken(
         "base-path-relative",
         "metadata.base_path_is_absolute",
-        readme("license: mit", "license: mit\nbase_path: docs"),
+        edit=readme("license: mit", "license: mit\nbase_path: docs"),
     ),
     Broken(
         "scope-unknown",
         "metadata.oauth_scopes_exist",
-        readme("license: mit", "license: mit\nhf_oauth: true\nhf_oauth_scopes: [write-all]"),
+        edit=readme("license: mit", "license: mit\nhf_oauth: true\nhf_oauth_scopes: [write-all]"),
     ),
     Broken(
         "oauth-too-long",
         "metadata.oauth_expiration_is_allowed",
-        readme("license: mit", "license: mit\nhf_oauth: true\nhf_oauth_expiration_minutes: 50000"),
+        edit=readme(
+            "license: mit", "license: mit\nhf_oauth: true\nhf_oauth_expiration_minutes: 50000"
+        ),
     ),
 )
 
@@ -204,7 +211,7 @@ PUSH = (
     Broken(
         "token-in-code",
         "push.no_key_is_committed",
-        {"app.py": [("PORT = 7860", f'PORT = 7860\nTOKEN = "{TOKEN}"')]},
+        edit={"app.py": [("PORT = 7860", f'PORT = 7860\nTOKEN = "{TOKEN}"')]},
     ),
     Broken(
         "token-in-history",
@@ -228,14 +235,14 @@ PUSH = (
     Broken(
         "source-missing",
         "push.build_files_are_committed",
-        dockerfile(
+        edit=dockerfile(
             "COPY --chown=1000:1000 app.py .", "COPY --chown=1000:1000 app.py missing.py ./"
         ),
     ),
     Broken(
         "source-ignored-by-git",
         "push.build_files_are_committed",
-        {
+        edit={
             "Dockerfile": [("app.py .\n", "app.py .\nCOPY dist dist\n")],
             ".dockerignore": [("!app.py", "!app.py\n!dist")],
         },
@@ -246,7 +253,7 @@ PUSH = (
     Broken(
         "source-untracked",
         "push.build_files_are_committed",
-        {
+        edit={
             "Dockerfile": [("app.py .", "app.py words.txt ./")],
             ".dockerignore": [("!app.py", "!app.py\n!words.txt")],
         },
@@ -255,12 +262,12 @@ PUSH = (
     Broken(
         "source-left-out-by-dockerignore",
         "push.build_files_are_committed",
-        dockerfile("app.py .", "app.py README.md ./"),
+        edit=dockerfile("app.py .", "app.py README.md ./"),
     ),
     Broken(
         "variable-and-secret",
         "push.names_do_not_collide",
-        declared("# Origins", "# The same again, as a Variable.\nSIGNING_KEY=\n\n# Origins"),
+        edit=declared("# Origins", "# The same again, as a Variable.\nSIGNING_KEY=\n\n# Origins"),
     ),
     Broken(
         "subdomain-64",
@@ -278,46 +285,52 @@ DECLARATION = (
     Broken(
         "decorator-unknown",
         "declaration.can_be_read",
-        declared("# @required @example=Preflight", "# @requird @example=Preflight"),
+        edit=declared("# @required @example=Preflight", "# @requird @example=Preflight"),
         sample=True,
     ),
-    Broken("line-malformed", "declaration.can_be_read", declared("SIGNER_NAME=", "SIGNER_NAME:")),
+    Broken(
+        "line-malformed", "declaration.can_be_read", edit=declared("SIGNER_NAME=", "SIGNER_NAME:")
+    ),
     Broken(
         "condition-on-nothing",
         "declaration.can_be_read",
-        declared("# @required @example", "# @required=forEq($MODE, full) @example"),
+        edit=declared("# @required @example", "# @required=forEq($MODE, full) @example"),
     ),
     Broken(
         "secret-with-value",
         "declaration.secrets_have_no_value",
-        declared("SIGNING_KEY=", "SIGNING_KEY=a-key-that-everybody-who-clones-can-read-1234"),
+        edit=declared("SIGNING_KEY=", "SIGNING_KEY=a-key-that-everybody-who-clones-can-read-1234"),
         sample=True,
     ),
     Broken(
         "variable-without-words",
         "declaration.every_variable_is_described",
-        declared("# Name that stands beside each signature.\n", ""),
+        edit=declared("# Name that stands beside each signature.\n", ""),
     ),
     Broken(
         "code-reads-more",
         "declaration.code_reads_what_is_declared",
-        {"app.py": [("PORT = 7860", 'PORT = 7860\nTHEME = os.environ.get("SIGNER_THEME", "")')]},
+        edit={
+            "app.py": [("PORT = 7860", 'PORT = 7860\nTHEME = os.environ.get("SIGNER_THEME", "")')]
+        },
         sample=True,
     ),
     Broken(
         "declared-for-nothing",
         "declaration.what_is_declared_is_read",
-        declared("# Origins", "# Colours of the page.\n# @optional\nSIGNER_THEME=\n\n# Origins"),
+        edit=declared(
+            "# Origins", "# Colours of the page.\n# @optional\nSIGNER_THEME=\n\n# Origins"
+        ),
     ),
     Broken(
         "readme-forgot-one",
         "declaration.readme_names_what_is_required",
-        readme("`SIGNER_NAME`  | Variable", "`SIGNER`       | Variable"),
+        edit=readme("`SIGNER_NAME`  | Variable", "`SIGNER`       | Variable"),
     ),
     Broken(
         "requires-what-the-hub-sets",
         "declaration.hub_variables_are_not_entered",
-        {
+        edit={
             ".env.example": [("# Origins", "# Host.\n# @required\nSPACE_HOST=\n\n# Origins")],
             "app.py": [("PORT = 7860", 'PORT = 7860\nHOST = os.environ.get("SPACE_HOST", "")')],
             "README.md": [("# Signer", "# Signer\n\nServes `SPACE_HOST`.")],
@@ -329,56 +342,56 @@ DOCKERFILE = (
     Broken(
         "instruction-unknown",
         "dockerfile.can_be_read",
-        dockerfile("EXPOSE 7860", "EXPOSES 7860"),
+        edit=dockerfile("EXPOSE 7860", "EXPOSES 7860"),
         sample=True,
     ),
-    Broken("instruction-bare", "dockerfile.can_be_read", dockerfile("EXPOSE 7860", "EXPOSE")),
+    Broken("instruction-bare", "dockerfile.can_be_read", edit=dockerfile("EXPOSE 7860", "EXPOSE")),
     Broken("dockerfile-empty", "dockerfile.can_be_read", files={"Dockerfile": "# later\n"}),
     Broken(
         "command-in-shell-form",
         "dockerfile.app_gets_the_stop_signal",
-        dockerfile(CMD, "CMD python app.py"),
+        edit=dockerfile(CMD, "CMD python app.py"),
         sample=True,
     ),
     Broken(
         "reloader",
         "dockerfile.runs_no_development_server",
-        dockerfile(CMD, 'CMD ["uvicorn", "app:app", "--host", "0.0.0.0", "--reload"]'),
+        edit=dockerfile(CMD, 'CMD ["uvicorn", "app:app", "--host", "0.0.0.0", "--reload"]'),
     ),
     Broken(
         "package-manager-first",
         "dockerfile.runs_no_development_server",
-        dockerfile(CMD, 'CMD ["npm", "start"]'),
+        edit=dockerfile(CMD, 'CMD ["npm", "start"]'),
     ),
     Broken(
         "flask-run",
         "dockerfile.runs_no_development_server",
-        dockerfile(CMD, 'CMD ["flask", "--app", "app", "run", "--host=0.0.0.0"]'),
+        edit=dockerfile(CMD, 'CMD ["flask", "--app", "app", "run", "--host=0.0.0.0"]'),
     ),
     Broken(
         "development-mode",
         "dockerfile.runs_no_development_server",
-        dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 FLASK_DEBUG=1"),
+        edit=dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 FLASK_DEBUG=1"),
     ),
     Broken(
         "base-latest",
         "dockerfile.base_image_has_a_version",
-        dockerfile("python:3.11-slim-bookworm", "python:latest"),
+        edit=dockerfile("python:3.11-slim-bookworm", "python:latest"),
     ),
     Broken(
         "base-untagged",
         "dockerfile.base_image_has_a_version",
-        dockerfile("python:3.11-slim-bookworm", "python"),
+        edit=dockerfile("python:3.11-slim-bookworm", "python"),
     ),
     Broken(
         "chown-layer",
         "dockerfile.owners_are_set_where_files_arrive",
-        dockerfile("USER 1000", "RUN chown -R 1000:1000 /app\n\nUSER 1000"),
+        edit=dockerfile("USER 1000", "RUN chown -R 1000:1000 /app\n\nUSER 1000"),
     ),
     Broken(
         "uid-taken",
         "dockerfile.uid_1000_is_free",
-        {
+        edit={
             "Dockerfile": [
                 ("python:3.11-slim-bookworm", "node:24-bookworm-slim"),
                 (CMD, 'CMD ["node", "app.js"]'),
@@ -390,40 +403,332 @@ DOCKERFILE = (
     Broken(
         "secret-as-argument",
         "dockerfile.no_secret_is_an_argument",
-        dockerfile("ENV PYTHON", "ARG SIGNING_KEY\nENV PYTHON"),
+        edit=dockerfile("ENV PYTHON", "ARG SIGNING_KEY\nENV PYTHON"),
         sample=True,
     ),
     Broken(
         "secret-in-env",
         "dockerfile.no_secret_is_an_argument",
-        dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 SIGNING_KEY=changed-later"),
+        edit=dockerfile(
+            "ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 SIGNING_KEY=changed-later"
+        ),
     ),
     Broken(
         "default-in-image",
         "dockerfile.no_required_variable_has_a_default",
-        dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 SIGNER_NAME=nobody"),
+        edit=dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 SIGNER_NAME=nobody"),
     ),
     Broken(
         "health-by-curl",
         "dockerfile.health_command_is_in_the_image",
-        dockerfile(
+        edit=dockerfile(
             '["python", "-c", "from urllib.request import urlopen; '
             "urlopen('http://127.0.0.1:7860/health', timeout=2)\"]",
             '["curl", "--fail", "http://127.0.0.1:7860/health"]',
         ),
     ),
-    Broken("expose-other", "dockerfile.ports_agree", dockerfile("EXPOSE 7860", "EXPOSE 8000")),
+    Broken("expose-other", "dockerfile.ports_agree", edit=dockerfile("EXPOSE 7860", "EXPOSE 8000")),
     Broken(
         "health-port-other",
         "dockerfile.ports_agree",
-        dockerfile("127.0.0.1:7860", "127.0.0.1:8000"),
+        edit=dockerfile("127.0.0.1:7860", "127.0.0.1:8000"),
     ),
     Broken(
         "add-for-copy",
         "dockerfile.hadolint_finds_no_error",
-        dockerfile("COPY --chown", "ADD --chown"),
+        edit=dockerfile("COPY --chown", "ADD --chown"),
     ),
 )
 
-BROKEN = METADATA + PUSH + DECLARATION + DOCKERFILE
+WARNED = (
+    Broken(
+        "key-of-no-use",
+        "metadata.values_have_their_type",
+        warns=True,
+        edit=readme("license: mit", "license: mit\ndockerfile: docker/Dockerfile"),
+    ),
+    Broken(
+        "two-emoji",
+        "metadata.emoji_is_one",
+        warns=True,
+        edit=readme("emoji: 🖋️", "emoji: 🖋️🔏"),
+    ),
+    Broken(
+        "blank-line-first",
+        "metadata.front_matter_is_recognised",
+        warns=True,
+        edit=readme("---\ntitle", "\n---\ntitle"),
+    ),
+    Broken(
+        "nearly-full",
+        "push.repository_fits",
+        warns=True,
+        earlier={"model.bin": POINTER.format(size=900 * 1024**2)},
+    ),
+    Broken(
+        "change-not-committed",
+        "push.build_files_are_committed",
+        warns=True,
+        uncommitted={"notes.txt": "for tomorrow\n"},
+        sample=True,
+    ),
+    Broken(
+        "declares-what-the-hub-sets",
+        "declaration.hub_variables_are_not_entered",
+        warns=True,
+        edit=declared("# Origins", "# `spaces` on the Hub.\n# @optional\nSYSTEM=\n\n# Origins"),
+    ),
+    Broken(
+        "folder-name",
+        "push.name_fits_the_hub",
+        warns=True,
+        folder="my  space",
+    ),
+)
+
+START = (
+    Broken(
+        "build-fails",
+        "image.builds",
+        edit=dockerfile("WORKDIR /app", "RUN test -e /no/such/file\nWORKDIR /app"),
+        needs="container",
+    ),
+    Broken(
+        "no-user",
+        "image.user_is_uid_1000",
+        edit=dockerfile("USER 1000\n", ""),
+        needs="container",
+    ),
+    Broken(
+        "no-home",
+        "image.home_and_tmp_are_writable",
+        edit=dockerfile("--create-home user", "--no-create-home user"),
+        needs="container",
+    ),
+    Broken(
+        "secret-in-layer",
+        "image.keeps_no_secret",
+        edit=dockerfile(
+            "COPY --chown",
+            "RUN --mount=type=secret,id=SIGNING_KEY cat /run/secrets/SIGNING_KEY > /app/key\n"
+            "COPY --chown",
+        ),
+        needs="container",
+    ),
+    Broken(
+        "deleted-later",
+        "image.wastes_no_space",
+        edit=dockerfile(
+            "COPY --chown",
+            "RUN head -c 60000000 /dev/urandom > /tmp/cache\nRUN rm /tmp/cache\nCOPY --chown",
+        ),
+        needs="container",
+    ),
+    Broken(
+        "loopback-only",
+        "start.serves",
+        edit={"app.py": [('"0.0.0.0", PORT', '"127.0.0.1", PORT')]},
+        needs="container",
+    ),
+    Broken(
+        "other-port",
+        "start.serves",
+        edit={"app.py": [("PORT = 7860", "PORT = 8000")]},
+        needs="container",
+    ),
+    Broken(
+        "crashes",
+        "start.serves",
+        edit={"app.py": [("    settings = Settings()\n", '    raise SystemExit("no model")\n')]},
+        needs="container",
+    ),
+    Broken(
+        "front-page-fails",
+        "start.front_page_answers",
+        edit={
+            "app.py": [
+                ('"text/html" in self.headers.get("Accept", "")', 'self.command == "GET"'),
+                ("self.answer(200, PAGE,", "self.answer(500, PAGE,"),
+            ]
+        },
+        needs="container",
+    ),
+    Broken(
+        "no-head",
+        "start.front_page_answers_head",
+        edit={"app.py": [("    do_HEAD = do_GET\n", "")]},
+        needs="container",
+    ),
+    Broken(
+        "warns-at-start",
+        "start.starts_without_alarms",
+        warns=True,
+        edit={"app.py": [('    log("info", "listening"', '    log("warning", "old settings"')]},
+        needs="container",
+    ),
+    Broken(
+        "writes-into-app",
+        "start.writes_only_home_and_tmp",
+        edit={
+            "Dockerfile": [("WORKDIR /app", "WORKDIR /app\nRUN install -d -o 1000 /app/state")],
+            "app.py": [
+                (
+                    "    Handler.settings",
+                    '    open("/app/state/pid", "w").close()\n    Handler.settings',
+                )
+            ],
+        },
+        needs="container",
+    ),
+    Broken(
+        "dials-a-database",
+        "start.dials_allowed_ports_only",
+        edit={
+            "app.py": [
+                ("import signal\n", "import signal\nimport socket\n"),
+                (
+                    "    Handler.settings",
+                    "    database = socket.socket()\n    database.setblocking(False)\n"
+                    '    database.connect_ex(("192.0.2.1", 5432))\n    Handler.settings',
+                ),
+            ]
+        },
+        needs="container",
+    ),
+)
+
+ENVIRONMENT = (
+    Broken(
+        "starts-without",
+        "environment.refuses_a_wrong_environment",
+        edit={"app.py": [("if not self.signer:", "if self.signer == '?':")]},
+        needs="container",
+    ),
+    Broken(
+        "takes-the-sample",
+        "environment.refuses_a_wrong_environment",
+        edit={"app.py": [("elif on_the_hub and", "elif not on_the_hub and False and")]},
+        needs="container",
+    ),
+    Broken(
+        "names-the-first-only",
+        "environment.names_every_faulty_variable_at_once",
+        edit={"app.py": [('"\\n".join(settings.faults)', "settings.faults[0]")]},
+        needs="container",
+    ),
+    Broken(
+        "prints-the-value",
+        "environment.prints_no_value",
+        edit={"app.py": [('"SIGNING_KEY: shorter', 'f"SIGNING_KEY: {self.key} is shorter')]},
+        needs="container",
+    ),
+    Broken(
+        "refuses-the-shortest",
+        "environment.accepts_a_right_environment",
+        edit={"app.py": [("elif len(self.key) < 32:", "elif len(self.key) < 33:")]},
+        needs="container",
+    ),
+)
+
+ORIGIN = "        return origin if origin in self.settings.origins else None\n"
+LOOSE = (
+    '        if self.command {} "OPTIONS" and str(origin).startswith(*self.settings.origins):\n'
+    "            return origin\n"
+)
+CORS = (
+    Broken(
+        "preflight-by-prefix",
+        "cors.refuses_a_preflight_request_of_any_other_origin",
+        edit={"app.py": [(ORIGIN, LOOSE.format("==") + ORIGIN)]},
+        needs="container",
+    ),
+    Broken(
+        "origin-by-prefix",
+        "cors.lets_no_other_origin_read_any_answer",
+        edit={"app.py": [(ORIGIN, LOOSE.format("!=") + ORIGIN)]},
+        needs="container",
+    ),
+    Broken(
+        "no-cors-on-errors",
+        "cors.lets_a_listed_origin_read_every_status",
+        edit={
+            "app.py": [
+                ("if origin := self.origin():", "if (origin := self.origin()) and status < 400:")
+            ]
+        },
+        needs="container",
+    ),
+    Broken(
+        "preflight-without-headers",
+        "cors.answers_a_preflight_request_of_a_listed_origin",
+        edit={"app.py": [('"Authorization, Content-Type"', '"Accept"')]},
+        needs="container",
+    ),
+    Broken(
+        "credentials-for-all",
+        "cors.shares_no_credentials_with_every_origin",
+        base="promises_nothing",
+        edit=dockerfile("index.html .", "server.py ."),
+        files={
+            "server.py": """\
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+class Echo(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.send_header("Access-Control-Allow-Origin", self.headers.get("Origin", "*"))
+        self.send_header("Access-Control-Allow-Credentials", "true")
+        self.end_headers()
+
+    do_HEAD = do_POST = do_OPTIONS = do_DELETE = do_GET
+
+
+HTTPServer(("0.0.0.0", 7860), Echo).serve_forever()
+"""
+        },
+        needs="container",
+    ),
+    Broken(
+        "no-vary",
+        "cors.varies_by_origin",
+        edit={"app.py": [('        self.send_header("Vary", "Origin")\n', "")]},
+        needs="container",
+    ),
+)
+
+SHUTDOWN = (
+    Broken(
+        "deaf-to-sigterm",
+        "shutdown.ends_when_told_to",
+        edit={"app.py": [("    signal.signal(signal.SIGTERM, stop)\n", "")]},
+        needs="container",
+    ),
+    Broken(
+        "drops-requests",
+        "shutdown.finishes_requests_in_flight",
+        edit={
+            "app.py": [
+                ("        threading.Thread(target=server.shutdown).start()", "        os._exit(0)")
+            ]
+        },
+        needs="container",
+    ),
+    Broken(
+        "trips-over-its-pid-file",
+        "shutdown.starts_again_after_a_kill",
+        edit={
+            "app.py": [
+                ("    Handler.settings", '    open("/tmp/pid", "x").close()\n    Handler.settings')
+            ]
+        },
+        needs="container",
+    ),
+)
+
+BROKEN = (
+    *(METADATA + PUSH + DECLARATION + DOCKERFILE + WARNED),
+    *(START + ENVIRONMENT + CORS + SHUTDOWN),
+)
 SOUND = ("sound", "promises_nothing")

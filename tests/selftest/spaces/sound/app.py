@@ -75,6 +75,12 @@ class Handler(BaseHTTPRequestHandler):
         self.route = self.path.partition("?")[0]
         self.request_id = uuid.uuid4().hex
         try:
+            length = self.headers.get("Content-Length", "0")
+            if not length.isdigit() or int(length) > LARGEST_BODY:
+                self.answer(413, {"error": "body too large"})
+                return
+            # Read also where nobody wants it: a client that still sends would miss the answer.
+            self.body = self.rfile.read(int(length))
             if self.route not in ROUTES:
                 self.answer(404, {"error": "not found"})
             else:
@@ -85,15 +91,16 @@ class Handler(BaseHTTPRequestHandler):
             log("error", "request failed", id=self.request_id, kind=type(error).__name__)
             if not self.status:
                 self.answer(500, {"error": "internal", "request_id": self.request_id})
-        log(
-            "info",
-            "request",
-            id=self.request_id,
-            method=self.command,
-            path=self.route,
-            status=self.status,
-            ms=round((time.perf_counter() - self.begun) * 1000, 1),
-        )
+        finally:
+            log(
+                "info",
+                "request",
+                id=self.request_id,
+                method=self.command,
+                path=self.route,
+                status=self.status,
+                ms=round((time.perf_counter() - self.begun) * 1000, 1),
+            )
 
     def read_only(self) -> None:
         if not self.allowed_only(("GET",)):
@@ -113,13 +120,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Origin") and not self.origin():
             self.answer(403, {"error": "origin not allowed"})
             return
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdigit() or int(length) > LARGEST_BODY:
-            self.close_connection = True
-            self.answer(413, {"error": "body too large"})
-            return
         try:
-            text = json.loads(self.rfile.read(int(length)))["text"]
+            text = json.loads(self.body)["text"]
             signature = hmac.new(self.settings.key.encode(), text.encode(), hashlib.sha256)
         except (ValueError, KeyError, TypeError, AttributeError):
             self.answer(422, {"error": "send JSON with a text"})
