@@ -202,13 +202,13 @@ class Gate:
         self.witnesses.setdefault(client_id, Witness()).add(data["witness"])
         (self.finished.add if data["final"] else self.finished.discard)(client_id)
 
+    def present(self) -> dict[str, int]:
+        if isinstance(self.runner, runners.MasterRunner):
+            return dict(self.runner.reported_user_classes_count)
+        return self.runner.user_classes_count
+
     def count_people(self) -> None:
-        runner = self.runner
-        if isinstance(runner, runners.MasterRunner):
-            present = runner.reported_user_classes_count
-        else:
-            present = runner.user_classes_count
-        for kind, count in present.items():
+        for kind, count in self.present().items():
             self.people[kind] = max(count, self.people.get(kind, 0))
 
     def patrol(self) -> None:
@@ -218,14 +218,14 @@ class Gate:
             gevent.sleep(1)
             if self.runner.state not in RUNNING or self.stopped:
                 continue
-            self.count_people()
             for watched in self.watched:
                 watched.sample(time.time() - self.started)
             if self.runner.target_user_count != self.target:
                 self.close_part()
                 self.target, self.changed = self.runner.target_user_count, time.time()
             elif not self.part and time.time() - self.changed >= SETTLE:
-                self.part = self.run()
+                self.part = replace(self.run(), people=self.present())
+            self.count_people()
             if self.is_decided():
                 self.stopped = True
                 gevent.spawn(self.runner.quit if self.options.headless else self.runner.stop)
