@@ -6,6 +6,8 @@ Where the image does not build or the Space does not start, one check fails with
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import pytest
 from preflight.container import Answering, Container
 from preflight.environment import EnvironmentDeclarationError
@@ -15,6 +17,8 @@ from preflight.space import Space
 from preflight.subject import Live, Start, start_once
 
 _live: dict[str, Live] = {}
+_reading: dict[str, Future[Contents]] = {}
+_reader = ThreadPoolExecutor(1)
 
 
 @pytest.fixture
@@ -35,16 +39,30 @@ def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
 
 
 @pytest.fixture
-def image(built: Image | BuildError) -> Image:
+def image(built: Image | BuildError, space: Space, request: pytest.FixtureRequest) -> Image:
     """The Space's image, built as the Hub builds it."""
     if isinstance(built, BuildError):
         pytest.skip("not checked: the image does not build, see image.builds")
+    if space.name not in _reading:
+        # Takes a few seconds, mostly the engine's: begun as soon as there is an image.
+        run = request.getfixturevalue("run")
+        _reading[space.name] = _reader.submit(contents_of, run, built, _secrets(space))
     return built
+
+
+@pytest.fixture
+def contents(space: Space, image: Image) -> Contents:
+    """The image's layers, read once for all checks."""
+    return _reading[space.name].result()
 
 
 @pytest.fixture
 def secrets(space: Space) -> dict[str, str]:
     """The values of Secrets that the build was given and that stand in no file of the Space."""
+    return _secrets(space)
+
+
+def _secrets(space: Space) -> dict[str, str]:
     declaration = space.declaration
     if declaration is None:
         return {}
@@ -55,12 +73,6 @@ def secrets(space: Space) -> dict[str, str]:
         for one in made_up
         if given[one.name] not in (one.example, one.default, one.sample)
     }
-
-
-@pytest.fixture
-def contents(image: Image, secrets: dict[str, str], request: pytest.FixtureRequest) -> Contents:
-    """The image's layers, read once for all checks."""
-    return contents_of(request.getfixturevalue("run"), image, secrets)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`/health`: says that the process lives, at once, whatever its dependencies do, and gives nothing away."""
+"""Health: `/health` tells at once that the process lives, whatever its dependencies do; so does HEALTHCHECK."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 import requests
-from preflight.container import Answering, Container
+from preflight.container import Answering, Container, run_to_end
+from preflight.docker import Completed, DockerError, docker
+from preflight.dockerfile import Dockerfile, health_command_problems, port_problems
 from preflight.findings import Problem, not_promised, require_none, violated
 from preflight.image import Image
+from preflight.observer import Observer
 from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space
 from preflight.subject import environment_of, start_observed
 
-REQUESTS = 100
 # Longer than a scheduler's hiccup, shorter than any time-out of a client library.
 AT_ONCE = 1.0
 
@@ -75,7 +77,8 @@ def shape_problems(body: Any) -> Iterator[Problem]:
             yield Problem(f"each service one of {', '.join(states)}", f"{name}: {state!r}")
 
 
-@pytest.mark.usefixtures("liveness")
+# `contents`: the image has been read, which would otherwise go on in the background.
+@pytest.mark.usefixtures("liveness", "contents")
 def test_answers_fast(container: Container) -> None:
     """99 of 100 answers of an idle /health come within 50 ms.
 
@@ -83,16 +86,17 @@ def test_answers_fast(container: Container) -> None:
 
     Fix: Answer from memory; ask dependencies in the background. --hub health_latency=SECONDS
     """
-    # Another process on this machine only ever makes it slower: the best of three counts.
-    p99 = min(
-        sorted(seconds(container) for _ in range(REQUESTS))[int(REQUESTS * 0.99) - 1]
-        for _ in range(3)
+    best = float("inf")
+    # What else runs on this machine only ever makes it slower, so one good round out of ten counts.
+    for _ in range(10):
+        took = sorted(seconds(container) for _ in range(100))
+        best = min(best, took[98])
+        if best <= HUB.health_latency:
+            return
+    violated(
+        expected=f"p99 of /health at most {HUB.health_latency * 1000:g} ms",
+        actual=f"{best * 1000:.0f} ms in the best of ten rounds",
     )
-    if p99 > HUB.health_latency:
-        violated(
-            expected=f"p99 of /health at most {HUB.health_latency * 1000:g} ms",
-            actual=f"{p99 * 1000:.0f} ms",
-        )
 
 
 def seconds(subject: Answering) -> float:
@@ -173,6 +177,81 @@ def test_waits_for_no_dependency(
                 expected=f"/health within {AT_ONCE:g} s while dependencies are silent",
                 actual=f"{slowest:.1f} s",
             )
+
+
+@pytest.fixture
+def health_command(space: Space, image: Image) -> list[str]:
+    """The image's HEALTHCHECK as a command, for the checks of what it tells."""
+    health = image.config.get("Healthcheck") or {}
+    form, *words = health.get("Test") or ["NONE"]
+    if form == "NONE":
+        not_promised("the Dockerfile has no HEALTHCHECK")
+    dockerfile = Dockerfile.of_folder(space.folder)
+    if any(port_problems(dockerfile, space.app_port)) or any(health_command_problems(dockerfile)):
+        pytest.skip("not checked: see dockerfile.ports_agree, health_command_is_in_the_image")
+    shell = image.config.get("Shell") or ["/bin/sh", "-c"]
+    return words if form == "CMD" else [*shell, *words]
+
+
+def test_health_command_passes_while_it_serves(
+    image: Image, container: Container, health_command: list[str]
+) -> None:
+    """The image's HEALTHCHECK command exists and succeeds in the Space that serves.
+
+    On the Hub: nothing, it ignores HEALTHCHECK; elsewhere the container is "unhealthy" for ever
+
+    Fix: Ask `app_port` on 127.0.0.1 with the image's own runtime, and have the program in the image.
+    """
+    try:
+        done = docker(
+            "exec", container.id, *health_command, deadline=health_timeout(image), check=False
+        )
+    except DockerError:
+        violated(
+            expected="an end within its time-out", actual=f"{health_timeout(image):g} s passed"
+        )
+    if done.returncode in (126, 127):
+        violated(expected="a HEALTHCHECK command that can be run", actual=last_line(done))
+    if done.returncode != 0:
+        violated(
+            expected="exit code 0 of HEALTHCHECK while the Space serves",
+            actual=f"exit code {done.returncode}: {last_line(done)}",
+        )
+
+
+def test_health_command_fails_with_the_app(
+    run: Run, space: Space, image: Image, container: Container, health_command: list[str]
+) -> None:
+    """The image's HEALTHCHECK command fails when the app answers 500.
+
+    On the Hub: nothing, it ignores HEALTHCHECK; elsewhere a broken container counts as healthy
+
+    Fix: Let it exit with 1 on any other status than 200: no `|| true`, no `|| exit 0`, no mere port test.
+    """
+    failing = Observer.start(run, space.app_port, failing=True)
+    try:
+        end = run_to_end(
+            run,
+            image,
+            environment_of(space),
+            health_timeout(image),
+            [f"--network=container:{failing.id}", f"--entrypoint={health_command[0]}"],
+            health_command[1:],
+        )
+    finally:
+        failing.remove()
+    if end is not None and end.code == 0:
+        violated(expected="an exit code other than 0 of HEALTHCHECK on 500", actual="exit code 0")
+
+
+def health_timeout(image: Image) -> float:
+    """Seconds that the engine gives HEALTHCHECK; 30 by default. Source: Dockerfile reference."""
+    return float((image.config["Healthcheck"].get("Timeout") or 30e9) / 1e9)
+
+
+def last_line(done: Completed) -> str:
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return lines[-1][:300] if lines else "it printed nothing"
 
 
 @contextmanager

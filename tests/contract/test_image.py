@@ -42,6 +42,8 @@ def test_user_is_uid_1000(space: Space, image: Image, contents: Contents) -> Non
     user = str(image.config.get("User") or "").partition(":")[0]
     uids = {name: uid for name, uid, _, _ in contents.users}
     uid = int(user) if user.isdigit() else uids.get(user, 0)
+    if not user and not space.follows_conventions:
+        not_promised(f"the Dockerfile has no USER; it runs as uid {HUB.uid} on the Hub as here")
     if uid != HUB.uid:
         violated_if(
             space.follows_conventions,
@@ -60,10 +62,8 @@ def test_home_and_tmp_are_writable(image: Image, contents: Contents) -> None:
     own = next((user for user in contents.users if user[1] == HUB.uid), None)
     gid = own[2] if own else 0
     home = home_of(image, contents)
-    if home == "/" and contents.users:
-        warn(
-            f"uid {HUB.uid} has no home folder: HOME is /, and libraries that keep a cache there fail"
-        )
+    if home == "/" and image.config.get("User") and contents.users:
+        warn(f"uid {HUB.uid} has no home folder: HOME is /, and libraries that cache there fail")
     for path in {home, "/tmp"} - {"/"}:
         entry = contents.entries.get(path)
         if entry and not entry.writable_by(HUB.uid, gid):

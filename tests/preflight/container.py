@@ -223,15 +223,23 @@ def start(
 
 
 def run_to_end(
-    run: Run, image: Image, environment: Mapping[str, str], deadline: float
+    run: Run,
+    image: Image,
+    environment: Mapping[str, str],
+    deadline: float,
+    options: Sequence[str] = (),
+    command: Sequence[str] = (),
 ) -> Exit | None:
-    """Run `image` as `start` does until it ends by itself; None when it still runs after `deadline` s."""
+    """Run `image` as `start` does until it ends by itself; None when it still runs after `deadline` s.
+
+    options: further options of `docker run`. command: in the place of the image's CMD.
+    """
     name = f"{run.id}-{secrets.token_hex(4)}"
     began = time.monotonic()
     try:
         done = docker(
-            "run", f"--name={name}", *_as_on_the_hub(run), *_variables(environment), image.tag,
-            deadline=deadline, check=False,
+            "run", f"--name={name}", *_as_on_the_hub(run), *_variables(environment), *options,
+            image.tag, *command, deadline=deadline, check=False,
         )  # fmt: skip
     except DockerError:
         return None

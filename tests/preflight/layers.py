@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import tarfile
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any
@@ -92,11 +93,11 @@ def contents_of(run: Run, image: Image, secrets: Mapping[str, str]) -> Contents:
 def read_image(tag: str, secrets: Mapping[str, str]) -> Contents:
     """Read an image from the engine. Raises DockerError when the engine does not hand it over whole."""
     process = subprocess.Popen(
-        ["timeout", str(DEADLINE), "docker", "image", "save", tag],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        ["docker", "image", "save", tag], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout and process.stderr
+    overdue = threading.Timer(DEADLINE, process.kill)
+    overdue.start()
     try:
         blobs, documents = _read(process.stdout, secrets)
     except (tarfile.TarError, EOFError) as error:
@@ -104,6 +105,7 @@ def read_image(tag: str, secrets: Mapping[str, str]) -> Contents:
         said = process.stderr.read().decode(errors="replace").strip()
         raise DockerError(f"`docker image save {tag}` broke off: {said or error}") from None
     finally:
+        overdue.cancel()
         process.stdout.close()
         process.stderr.close()
         process.wait()

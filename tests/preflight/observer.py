@@ -59,14 +59,16 @@ class Observer:
         self.id = container_id
 
     @classmethod
-    def start(cls, run: Run, port: int, silent: bool = False) -> Observer:
+    def start(cls, run: Run, port: int, silent: bool = False, failing: bool = False) -> Observer:
         """Start watching, with `port` published on this machine.
 
         silent: also accept connections on loopback port 9 and never answer them.
+        failing: also answer every HTTP request to `port` with 500, in the place of a Space.
         Raises DockerError when the observer does not get ready within 20 s.
         """
         address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
-        arguments = [str(SILENT_PORT)] if silent else []
+        arguments = ["silent", str(SILENT_PORT)] if silent else []
+        arguments += ["failing", str(port)] if failing else []
         done = docker(
             "run", "--detach", *run.labels, "--no-healthcheck", "--user=0", "--memory=64m",
             f"--publish={address}::{port}", "--entrypoint=python", stand_in(IMAGE) or IMAGE,
@@ -128,14 +130,28 @@ def listeners(tables: str) -> list[Listener]:
 # and for each new (address, port) that is dialled. The kernel hands over only those packets, so
 # that a Space under load is not slowed down.
 WATCH = r"""
-import ctypes, json, socket, struct, sys, threading
+import ctypes, http.server, json, socket, struct, sys, threading
 
-if len(sys.argv) > 1:
-    sink = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-    held = []
-    threading.Thread(
-        target=lambda: [held.append(sink.accept()) for _ in iter(int, 1)], daemon=True
-    ).start()
+class Failing(http.server.BaseHTTPRequestHandler):
+    def handle_one_request(self):
+        self.raw_requestline = self.rfile.readline(65537)
+        self.close_connection = True
+        if self.raw_requestline and self.parse_request():
+            self.send_response(500)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+def hold(sink, held):
+    while True:
+        held.append(sink.accept())
+
+for kind, port in zip(sys.argv[1::2], map(int, sys.argv[2::2])):
+    if kind == "silent":
+        work, given = hold, (socket.create_server(("127.0.0.1", port)), [])
+    else:
+        server = http.server.ThreadingHTTPServer(("", port), Failing)
+        work, given = server.serve_forever, ()
+    threading.Thread(target=work, args=given, daemon=True).start()
 
 # Classic BPF, as in linux/filter.h: (operation, jump if true, jump if false, constant).
 LOAD, LOAD_BYTE, LOAD_HALF, AND = 0x20, 0x30, 0x28, 0x54
