@@ -731,4 +731,7 @@ BROKEN = (
     *(METADATA + PUSH + DECLARATION + DOCKERFILE + WARNED),
     *(START + ENVIRONMENT + CORS + SHUTDOWN),
 )
-SOUND = ("sound", "promises_nothing")
+SOUND = (
+    *("sound", "fastapi", "flask_gunicorn", "express", "static_files", "static_binary"),
+    "promises_nothing",
+)

@@ -173,11 +173,12 @@ def test_sound_folder_passes_without_a_finding(name: str, records: Records) -> N
 
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_space_passes(name: str, records_running: Records) -> None:
-    """A sound Space must be built and run with no failure; one that promises all, with no warning."""
+    """A sound Space must be built and run with no failure; one that promises more than the Hub asks
+    for, with no warning."""
     if name not in records_running:
         pytest.skip("builds and runs sound Spaces: only with --selftest=all")
     assert failed(records_running[name]) == {}
-    if name != "promises_nothing":
+    if (HERE / "spaces" / name / ".env.example").is_file():
         assert warned(records_running[name]) == {}
 
 

@@ -1,0 +1,366 @@
+"""Spaces whose fault shows only when they are built and run: like `cases`, one change each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from selftest.cases import CMD, Broken, Edits, dockerfile
+
+
+@dataclass(frozen=True)
+class Running(Broken):
+    """One broken Space, built and run. `hub` are settings of the rehearsal, as in `--hub`."""
+
+    needs: str = "container"
+    hub: tuple[str, ...] = ()
+
+
+def app(*replacements: tuple[str, str]) -> Edits:
+    return {"app.py": list(replacements)}
+
+
+LISTEN = 'server = Server(("0.0.0.0", PORT), Handler)'
+SERVE = "    server.serve_forever(poll_interval=0.05)"
+READ_ONLY = '        if self.route == "/" and "text/html"'
+HEALTH = 'self.answer(200, {"status": "ok", "version": "1.0", "services": {}})'
+READY = 'self.answer(200, {"status": "ready"})'
+USER = "RUN useradd --uid 1000 --create-home user"
+PROBE = 'CMD ["python", "-c", "from urllib.request import urlopen; urlopen(\'http://127.0.0.1:7860/health\', timeout=2)"]'
+# A dependency that the app looks for at DIRECTORY_URL; `down` tells whether it is out of reach.
+DIRECTORY = """
+# Directory of signers.
+# @optional @type=url @dependency=http://127.0.0.1:9
+DIRECTORY_URL=
+"""
+DOWN = '''
+def down() -> bool:
+    """Whether the directory of signers is out of reach."""
+    if not os.environ.get("DIRECTORY_URL", "").strip():
+        return False
+    try:
+        with socket.create_connection(("127.0.0.1", 9), timeout=3) as connection:
+            connection.settimeout(3)
+            connection.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            return not connection.recv(1)
+    except OSError:
+        return True
+
+
+class Settings:'''
+
+
+def with_directory(*replacements: tuple[str, str]) -> Edits:
+    return {
+        ".env.example": [("\n# Origins", f"{DIRECTORY}\n# Origins")],
+        "README.md": [("| `CORS", "| `DIRECTORY_URL` | Variable | no | Directory |\n| `CORS")],
+        "app.py": [
+            ("import signal", "import signal\nimport socket"),
+            ("\nclass Settings:", DOWN),
+            *replacements,
+        ],
+    }
+
+
+START = (
+    Running(
+        "loopback-alone",
+        "start.serves",
+        app((LISTEN, LISTEN.replace("0.0.0.0", "127.0.0.1"))),
+        sample=True,
+    ),
+    Running(
+        "another-port",
+        "start.serves",
+        app((LISTEN, LISTEN.replace("PORT", "8000"))),
+        hub=("start_deadline=4",),
+    ),
+    Running("comes-to-its-end", "start.serves", app((SERVE, "")), sample=True),
+    Running(
+        "crashes-at-each-start",
+        "start.serves",
+        app((LISTEN, f"import no_such_module\n    {LISTEN}")),
+    ),
+    Running(
+        "crashes-after-its-first-answer",
+        "start.serves",
+        app((SERVE, f"    threading.Timer(0.7, os._exit, [1]).start()\n{SERVE}")),
+    ),
+    Running(
+        "warms-up-before-it-listens",
+        "start.serves",
+        app((LISTEN, f"time.sleep(60)\n    {LISTEN}")),
+        hub=("start_deadline=4",),
+    ),
+    Running(
+        "accepts-and-never-answers",
+        "start.serves",
+        app((SERVE, "    time.sleep(60)")),
+        hub=("start_deadline=4",),
+    ),
+    Running(
+        "worker-crashes-over-and-over",
+        "start.serves",
+        {
+            "Dockerfile": [
+                (
+                    CMD,
+                    'CMD ["python", "-c", "import subprocess, time\\nwhile True: '
+                    "print('worker exited with code', subprocess.call(['false'])); "
+                    'time.sleep(0.2)"]',
+                )
+            ]
+        },
+        hub=("start_deadline=4",),
+    ),
+    Running(
+        "writes-where-root-owns",
+        "start.serves",
+        app((LISTEN, f'open("/app/state", "w").close()\n    {LISTEN}')),
+        sample=True,
+    ),
+    Running(
+        "command-misspelt",
+        "start.serves",
+        dockerfile(CMD, 'CMD ["pyhton", "app.py"]'),
+    ),
+    Running(
+        "script-with-crlf",
+        "start.serves",
+        {
+            "Dockerfile": [
+                ("app.py .\n", "app.py run.sh ./\n"),
+                (CMD, 'CMD ["/app/run.sh"]'),
+            ],
+            ".dockerignore": [("!app.py", "!app.py\n!run.sh")],
+        },
+        files={"run.sh": "#!/bin/sh\r\nexec python app.py\r\n"},
+        git=(("update-index", "--chmod=+x", "run.sh"),),
+    ),
+    Running(
+        "out-of-memory",
+        "start.serves",
+        app((LISTEN, f"held = [bytearray(1 << 20) for _ in range(400)]\n    {LISTEN}")),
+        hub=("memory=100000000",),
+    ),
+    Running(
+        "front-page-fails",
+        "start.front_page_answers",
+        app(
+            (READ_ONLY, f'        if self.route == "/":\n            raise ValueError\n{READ_ONLY}')
+        ),
+    ),
+    Running(
+        "base-path-does-not-exist",
+        "start.front_page_answers",
+        {"README.md": [("license: mit", "license: mit\nbase_path: /docs")]},
+    ),
+    Running(
+        "head-not-allowed",
+        "start.front_page_answers_head",
+        app(
+            (
+                "    do_HEAD = do_GET\n",
+                "    def do_HEAD(self) -> None:\n        self.handle_with(lambda: self.allowed_only(()))\n",
+            )
+        ),
+        sample=True,
+    ),
+    Running(
+        "writes-beside-its-code",
+        "start.writes_only_home_and_tmp",
+        {
+            "Dockerfile": [("WORKDIR /app", "RUN install -d -o user -g user /app\nWORKDIR /app")],
+            "app.py": [(LISTEN, f'open("/app/state", "w").close()\n    {LISTEN}')],
+        },
+        sample=True,
+    ),
+    Running(
+        "dials-a-database",
+        "start.dials_allowed_ports_only",
+        # The container's gateway: this machine, where nothing has to listen.
+        app(
+            (
+                LISTEN,
+                'words = open("/proc/net/route").read().split("\\n")[1].split()\n'
+                '    gateway = ".".join(str(one) for one in bytes.fromhex(words[2])[::-1])\n'
+                "    socket.socket().connect_ex((gateway, 5432))\n"
+                f"    {LISTEN}",
+            ),
+            ("import signal", "import signal\nimport socket"),
+        ),
+        sample=True,
+    ),
+)
+
+IMAGE = (
+    Running("step-fails", "image.builds", dockerfile(USER, f"{USER}\nRUN false"), sample=True),
+    Running(
+        "step-hangs",
+        "image.builds",
+        dockerfile(USER, f"{USER}\nRUN sleep 120"),
+        hub=("build_deadline=8",),
+    ),
+    Running(
+        "uid-taken-by-an-earlier-step",
+        "image.builds",
+        dockerfile(USER, f"{USER} && useradd --uid 1000 again"),
+    ),
+    Running("runs-as-root", "image.user_is_uid_1000", dockerfile("USER 1000\n", "")),
+    Running(
+        "runs-as-another-user",
+        "image.user_is_uid_1000",
+        {
+            "Dockerfile": [
+                (USER, f"{USER} && useradd --uid 1001 other"),
+                ("USER 1000\n", "USER other\n"),
+            ]
+        },
+    ),
+    Running(
+        "home-is-root's",
+        "image.home_and_tmp_are_writable",
+        dockerfile(USER, f"{USER} && chown root:root /home/user"),
+    ),
+    Running(
+        "tmp-is-closed",
+        "image.home_and_tmp_are_writable",
+        dockerfile(USER, f"{USER} && chmod 755 /tmp"),
+    ),
+    Running(
+        "secret-in-a-layer",
+        "image.keeps_no_secret",
+        dockerfile(
+            USER,
+            f"{USER}\nRUN --mount=type=secret,id=SIGNING_KEY cp /run/secrets/SIGNING_KEY /srv/key",
+        ),
+        sample=True,
+    ),
+    Running(
+        "secret-deleted-by-a-later-step",
+        "image.keeps_no_secret",
+        dockerfile(
+            USER,
+            f"{USER}\nRUN --mount=type=secret,id=SIGNING_KEY cp /run/secrets/SIGNING_KEY /srv/key\n"
+            "RUN rm /srv/key",
+        ),
+    ),
+    Running(
+        "secret-in-the-environment",
+        "image.keeps_no_secret",
+        dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 KEPT={SIGNING_KEY}"),
+    ),
+    Running(
+        "secret-in-a-label",
+        "image.keeps_no_secret",
+        dockerfile("USER 1000", "LABEL kept={SIGNING_KEY}\nUSER 1000"),
+    ),
+    Running(
+        "layer-too-large",
+        "image.size_is_within_budget",
+        dockerfile(USER, f"{USER} && head -c 3000000 /dev/urandom >/srv/model"),
+        # Less than its base image alone.
+        hub=("image_budget=1000000",),
+    ),
+    Running(
+        "deletes-in-a-later-step",
+        "image.wastes_no_space",
+        dockerfile(USER, f"{USER} && head -c 3000000 /dev/urandom >/srv/cache\nRUN rm /srv/cache"),
+        hub=("waste_budget=2000000",),
+        sample=True,
+    ),
+)
+
+HEALTH_CASES = (
+    Running(
+        "health-in-words",
+        "health.has_its_shape",
+        app(
+            (HEALTH, HEALTH.replace('{"status": "ok", "version": "1.0", "services": {}}', '"fine"'))
+        ),
+    ),
+    Running(
+        "health-without-services",
+        "health.has_its_shape",
+        app((HEALTH, HEALTH.replace(', "services": {}', ""))),
+    ),
+    Running(
+        "health-is-slow",
+        "health.answers_fast",
+        app((HEALTH, f"time.sleep(0.07)\n            {HEALTH}")),
+    ),
+    Running(
+        "health-tells-the-key",
+        "health.gives_nothing_away",
+        app((HEALTH, HEALTH.replace("{}})", '{}, "key": self.settings.key})'))),
+        sample=True,
+    ),
+    Running(
+        "health-tells-versions",
+        "health.gives_nothing_away",
+        app((HEALTH, HEALTH.replace("{}})", '{}, "runtime": sys.version.split()[0]})'))),
+    ),
+    Running(
+        "health-waits-for-a-dependency",
+        "health.waits_for_no_dependency",
+        with_directory(
+            (
+                HEALTH,
+                'lost = "disconnected" if down() else "connected"\n            '
+                'self.answer(200, {"status": "degraded" if lost[0] == "d" else "ok", "version": "1.0", "services": {"directory": lost}})',
+            ),
+        ),
+    ),
+    Running(
+        "outage-does-not-show",
+        "health.outage_of_a_dependency_shows",
+        with_directory(),
+        sample=True,
+    ),
+    Running(
+        "health-fails-with-a-dependency",
+        "health.outage_of_a_dependency_shows",
+        with_directory(
+            (
+                HEALTH,
+                f"if os.environ.get('DIRECTORY_URL'):\n                return self.answer(500, {{}})\n            {HEALTH}",
+            )
+        ),
+    ),
+    Running(
+        "health-command-does-not-exist",
+        "health.health_command_passes_while_it_serves",
+        dockerfile(PROBE, 'CMD ["/app/probe"]'),
+        sample=True,
+    ),
+    Running(
+        "health-command-asks-another-port",
+        "health.health_command_passes_while_it_serves",
+        dockerfile(
+            PROBE,
+            PROBE.replace(
+                "'http://127.0.0.1:7860/health'", "'http://127.0.0.1:%d/health' % (7860 + 1)"
+            ),
+        ),
+    ),
+    Running(
+        "health-command-never-fails",
+        "health.health_command_fails_with_the_app",
+        dockerfile(PROBE, 'CMD ["python", "-c", "print()"]'),
+        sample=True,
+    ),
+)
+
+ENVIRONMENT = (
+    Running(
+        "healthy-but-broken",
+        "environment.refuses_a_wrong_environment",
+        app(("    if settings.faults:\n", "    if settings.faults and False:\n")),
+    ),
+    Running(
+        "names-one-fault-at-a-time",
+        "environment.names_every_faulty_variable_at_once",
+        app(('"\\n".join(settings.faults)', "settings.faults[0]")),
+    ),
+)
+
+RUNNING = START + IMAGE + HEALTH_CASES + ENVIRONMENT
