@@ -1,0 +1,78 @@
+"""backend-py as the tests need it: embedded, and with stand-ins for Cohere and Qdrant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+from backend_py.asking import ORIGIN
+from doubles.running import Upstreams, doubles_image, upstreams
+from preflight.container import Container, start
+from preflight.docker import docker
+from preflight.image import Image, build_space
+from preflight.run import Run
+from preflight.space import Space
+
+__all__ = ["doubles_image", "upstreams"]
+
+# No limit: only the tests of the limits want to meet them.
+COMMON = {"CORS_ORIGINS": ORIGIN, "RATE_PER_MINUTE": "0", "GLOBAL_PER_MINUTE": "0"}
+READ_ONLY = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+
+StartPy = Callable[..., Container]
+
+
+@pytest.fixture(scope="session")
+def py_image(run: Run, own_spaces: dict[str, Space]) -> Image:
+    return build_space(run, own_spaces["backend-py"])
+
+
+@pytest.fixture(scope="session")
+def _shared(run: Run, py_image: Image) -> Iterator[StartPy]:
+    """Starts containers that live as long as the run: tests must not stop or limit them."""
+    with ExitStack() as stack:
+
+        def begin(environment: Mapping[str, str], options: list[str]) -> Container:
+            container = start(run, py_image, "backend-py", environment, options=options)
+            stack.enter_context(container)
+            container.wait_until_serving("/health", status=200)
+            return container
+
+        yield begin
+
+
+@pytest.fixture(scope="session")
+def embedded(_shared: StartPy) -> Container:
+    """The Space without keys, without network but its published port's, on a read-only disk."""
+    token = {"FEEDBACK_TOKEN": "the-owner's-token-of-at-least-32-characters"}
+    return _shared({**COMMON, **token, "RAG_MODE": "embedded"}, READ_ONLY)
+
+
+@pytest.fixture(scope="session")
+def _filled(upstreams: Upstreams, _shared: StartPy) -> Container:
+    environment = {**COMMON, **upstreams.environment, "UPSTREAM_TIMEOUT": "3"}
+    container = _shared({**environment, "QDRANT_TIMEOUT": "1"}, [*upstreams.network, *READ_ONLY])
+    docker("exec", container.id, "python", "-m", "app.ingest", "push", deadline=120)
+    return container
+
+
+@pytest.fixture(scope="session")
+def _filled_strict(upstreams: Upstreams, _shared: StartPy, _filled: Container) -> Container:
+    environment = {**COMMON, **upstreams.environment, "UPSTREAM_TIMEOUT": "3"}
+    environment |= {"QDRANT_TIMEOUT": "1", "RAG_FALLBACK": "off"}
+    return _shared(environment, [*upstreams.network, *READ_ONLY])
+
+
+@pytest.fixture
+def cloud(_filled: Container, upstreams: Upstreams) -> Container:
+    """The Space on sound stand-ins; a failing upstream is replaced by the index in the image."""
+    upstreams.reset()
+    return _filled
+
+
+@pytest.fixture
+def cloud_strict(_filled_strict: Container, upstreams: Upstreams) -> Container:
+    """The Space on sound stand-ins, refusing when an upstream fails (`RAG_FALLBACK=off`)."""
+    upstreams.reset()
+    return _filled_strict

@@ -1,0 +1,112 @@
+"""Browsers on listed origins may call and read every answer; others may not call at all."""
+
+from __future__ import annotations
+
+import pytest
+from backend_py.asking import ORIGIN, QUESTION, ask, code_of, open_stream
+from doubles.running import Upstreams
+from preflight.container import Container
+
+OTHERS = [
+    "https://other.example",
+    "null",
+    "https://book.example.evil.com",
+    "https://evil-book.example",
+    "http://book.example",
+    "https://book.example:8443",
+]
+
+
+def preflight(space: Container, origin: str, method: str = "POST", headers: str = "content-type"):  # type: ignore[no-untyped-def]
+    asked = {"Origin": origin, "Access-Control-Request-Method": method}
+    return space.options("/chat", headers={**asked, "Access-Control-Request-Headers": headers})
+
+
+def test_preflight_of_a_listed_origin(embedded: Container) -> None:
+    """Row 23: a listed origin must be allowed to POST JSON with credentials."""
+    answer = preflight(embedded, ORIGIN)
+    assert answer.status_code in (200, 204)
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert "POST" in answer.headers["access-control-allow-methods"]
+    assert "content-type" in answer.headers["access-control-allow-headers"].lower()
+    assert "Origin" in answer.headers["vary"]
+
+
+@pytest.mark.parametrize("origin", OTHERS)
+def test_preflight_of_another_origin(embedded: Container, origin: str) -> None:
+    """Rows 24, 25: an origin that only resembles a listed one must get no permission."""
+    answer = preflight(embedded, origin)
+    assert answer.status_code == 403
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+def test_preflight_for_what_is_not_offered(embedded: Container) -> None:
+    """Row 26: a method or header that no endpoint takes must not be allowed."""
+    answer = preflight(embedded, ORIGIN, method="DELETE", headers="x-own")
+    assert "DELETE" not in answer.headers.get("access-control-allow-methods", "")
+    assert "x-own" not in answer.headers.get("access-control-allow-headers", "").lower()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status"),
+    [
+        ("GET", "/health", {}, 200),
+        ("GET", "/nowhere", {}, 404),
+        ("GET", "/chat", {}, 405),
+        ("POST", "/chat", {"data": "x" * 200_000}, 413),
+        ("POST", "/chat", {"json": {}}, 422),
+        ("POST", "/feedback", {"json": {"id": "0" * 16, "rating": 1}}, 404),
+        ("GET", "/feedback", {}, 401),
+    ],
+)
+def test_headers_on_every_status(
+    embedded: Container, method: str, path: str, options: dict[str, object], status: int
+) -> None:
+    """Row 27: a front end must be able to read every answer, errors included."""
+    answer = embedded.request(method, path, headers={"Origin": ORIGIN}, **options)
+    assert answer.status_code == status
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["access-control-allow-credentials"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("500", 502), ("429", 503), ("hang", 504)], ids=["502", "503", "504"]
+)
+def test_headers_while_an_upstream_fails(
+    cloud_strict: Container, upstreams: Upstreams, kind: str, status: int
+) -> None:
+    """Row 27: a failing upstream must be visible to the front end as what it is."""
+    upstreams.fault("cohere", kind)
+    answer = cloud_strict.post(
+        "/chat", json={"question": f"{QUESTION} {kind}"}, headers={"Origin": ORIGIN}
+    )
+    assert answer.status_code == status
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+
+def test_headers_on_a_stream(embedded: Container) -> None:
+    """Row 27: a stream must be readable by a listed origin."""
+    answer = embedded.post("/chat/stream", json={"question": QUESTION}, headers={"Origin": ORIGIN})
+    assert answer.status_code == 200
+    # Row 28: the origin itself, never a wildcard, which browsers refuse with credentials.
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+
+@pytest.mark.parametrize("origin", OTHERS)
+def test_question_from_another_origin(cloud: Container, upstreams: Upstreams, origin: str) -> None:
+    """Row 29: a question from an unlisted origin must be refused before it costs a call."""
+    answer = cloud.post("/chat", json={"question": QUESTION}, headers={"Origin": origin})
+    assert answer.status_code == 403
+    assert code_of(answer) == "origin_not_allowed"
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+    assert not upstreams.calls("/v2/")
+
+
+def test_question_without_an_origin(embedded: Container) -> None:
+    """Row 30: a server may ask; it gets no CORS header."""
+    answer = ask(embedded)
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+    with open_stream(embedded) as stream:
+        assert "access-control-allow-origin" not in stream.headers

@@ -1,0 +1,71 @@
+"""The stand-ins in a container of their own, on a network that Spaces under test can join."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from preflight.container import Container, start
+from preflight.docker import docker
+from preflight.image import Image, build
+from preflight.run import Run
+
+FOLDER = Path(__file__).parent
+PORT = 8080
+
+
+class Upstreams:
+    """Cohere and Qdrant for a test: `environment` makes backend-py use them."""
+
+    def __init__(self, container: Container, network: str) -> None:
+        self._container = container
+        self.url = container.url
+        # A Space reaches them by name: options of `docker run` for it.
+        self.network = [f"--network={network}"]
+        self.environment = {
+            "RAG_MODE": "cloud",
+            "COHERE_API_KEY": "key-of-the-cohere-double",
+            "COHERE_BASE_URL": f"http://upstreams:{PORT}",
+            "QDRANT_URL": f"http://upstreams:{PORT}",
+            "QDRANT_API_KEY": "key-of-the-qdrant-double",
+        }
+
+    def reset(self, *, collections: bool = False) -> None:
+        """No fault, the stock answer, no calls recorded; the collections too when asked."""
+        query = "?collections=1" if collections else ""
+        self._container.request("DELETE", f"/_control{query}").raise_for_status()
+
+    def fault(self, service: str, kind: str, **details: Any) -> None:
+        """From now on `service` fails: see `upstreams.py` for the kinds and details."""
+        body = {"service": service, "kind": kind, **details}
+        self._container.request("PUT", "/_control/fault", json=body).raise_for_status()
+
+    def answer(self, **details: Any) -> None:
+        """What the chat model says from now on."""
+        self._container.request("PUT", "/_control/answer", json=details).raise_for_status()
+
+    def calls(self, path: str = "") -> list[dict[str, Any]]:
+        """The calls since the last reset whose path contains `path`."""
+        recorded: list[dict[str, Any]] = self._container.get("/_control/calls").json()
+        return [call for call in recorded if path in call["path"]]
+
+
+@pytest.fixture(scope="session")
+def doubles_image(run: Run) -> Image:
+    """The image of the stand-ins, built once per run."""
+    tag = run.once("image-doubles", lambda: build(run, "doubles", FOLDER).tag)
+    return Image(str(tag), run.folder / "build-doubles.log")
+
+
+@pytest.fixture(scope="session")
+def upstreams(run: Run, doubles_image: Image, worker_id: str) -> Iterator[Upstreams]:
+    """The stand-ins, running; one container for each xdist worker."""
+    network = f"{run.id}-upstreams-{worker_id}"
+    docker("network", "create", *run.labels, network)
+    options = [f"--network={network}", "--network-alias=upstreams"]
+    with start(run, doubles_image, "upstreams", {}, PORT, options) as container:
+        container.wait_until_serving("/_control/calls", status=200)
+        yield Upstreams(container, network)
+    docker("network", "rm", network, check=False)
