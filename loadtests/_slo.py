@@ -211,9 +211,7 @@ def since(now: Run, then: Run) -> Run:
         before = then.generators.get(process, Generator())
         generators[process] = Generator(less(g.cpu, before.cpu), less(g.late, before.late))
     seconds = now.seconds - then.seconds
-    return replace(
-        now, seconds=seconds, people=then.people, figures=figures, generators=generators
-    )
+    return replace(now, seconds=seconds, people=then.people, figures=figures, generators=generators)
 
 
 def judge(thresholds: Thresholds, run: Run) -> Verdict:

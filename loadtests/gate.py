@@ -29,6 +29,7 @@ from loadtests import _report, _slo, _watch
 from loadtests._people import LIMITED
 from loadtests.shapes import SETTLE, SHAPES, planned
 
+FINISH = "finish"  # master to worker: stop everybody and send the last figures
 RUNNING = (runners.STATE_SPAWNING, runners.STATE_RUNNING)
 
 
@@ -129,20 +130,27 @@ class Witness:
 
 def report_to_master(environment: Environment) -> None:
     """Send what this worker can say about itself along with its figures."""
+    runner = environment.runner
+    assert isinstance(runner, runners.WorkerRunner)
     witness = Witness()
     witness.watch(environment)
 
     def add_report(data: dict[str, Any], **_: Any) -> None:
         data["witness"] = witness.take()
-        # Locust sends one more report after it has stopped everybody. Without it the merged
-        # figures lack what this worker saw last.
-        data["final"] = environment.runner and environment.runner.state not in RUNNING
+        data["final"] = runner.state not in RUNNING
+
+    def finish(**_: Any) -> None:
+        runner.stop()
+        data: dict[str, Any] = {}
+        environment.events.report_to_master.fire(client_id=runner.client_id, data=data)
+        runner.send_message("stats", data)
 
     def leave_exit_code(**_: Any) -> None:
         environment.process_exit_code = 0  # the master judges
 
     environment.events.report_to_master.add_listener(add_report)
     environment.events.quitting.add_listener(leave_exit_code)
+    runner.register_message(FINISH, finish)
 
 
 class Gate:
@@ -196,6 +204,14 @@ class Gate:
         self.count_people()
         self.close_part()
         self.ended = time.time()
+        if isinstance(self.runner, runners.MasterRunner):
+            # Locust gives its workers half a second for their last figures, and doesn't look
+            # whether they came. Source: locust/runners.py, MasterRunner.quit()
+            lost = self.lost_workers(now=True)
+            self.runner.send_message(FINISH)
+            deadline = time.time() + 5
+            while self.workers - self.finished - lost and time.time() < deadline:
+                gevent.sleep(0.05)
 
     def hear(self, client_id: str, data: dict[str, Any]) -> None:
         self.workers.add(client_id)
@@ -246,14 +262,13 @@ class Gate:
         seconds = 0 if self.options.shape == "spike" else planned(self.options)
         return _slo.hopeless(self.thresholds.slos, run, seconds)
 
-    def lost_workers(self) -> list[str]:
+    def lost_workers(self, now: bool = False) -> set[str]:
+        """The workers that went away, after the end of a run also those that didn't finish."""
         if not isinstance(self.runner, runners.MasterRunner):
-            return []
+            return set()
         clients = self.runner.clients
-        present = {
-            id for id in clients if not self.ended and clients[id].state != runners.STATE_MISSING
-        }
-        return sorted(self.workers - self.finished - present)
+        here = {id for id in clients if clients[id].state != runners.STATE_MISSING}
+        return self.workers - self.finished - (set() if self.ended and not now else here)
 
     def figures(self) -> dict[str, _slo.Figures]:
         stats = self.environment.stats
@@ -295,7 +310,7 @@ class Gate:
         )
 
     def faults(self) -> list[str]:
-        faults = [f"worker {id} was lost" for id in self.lost_workers()]
+        faults = [f"worker {id} was lost" for id in sorted(self.lost_workers())]
         wanted, seconds = planned(self.options), (self.ended or time.time()) - self.started
         if not self.started:
             faults.append("the run never began")
