@@ -29,6 +29,8 @@ class Broken:
     folder: str | None = None
     """The folder's name; None for the id."""
     needs: str = "folder"
+    hub: tuple[str, ...] = ()
+    """Settings of the rehearsal for this Space, as in `--hub NAME=VALUE`."""
     sample: bool = False
     """Run always; the others with --selftest=all."""
 
@@ -529,6 +531,7 @@ START = (
         "start.serves",
         edit={"app.py": [('"0.0.0.0", PORT', '"127.0.0.1", PORT')]},
         needs="container",
+        sample=True,
     ),
     Broken(
         "other-port",
