@@ -35,11 +35,10 @@ process.on("unhandledRejection", (reason) => log.error({ err: reason }, "unhandl
 
 const listening = Promise.withResolvers<void>();
 // Loading the library keeps the process busy for a while, so it waits until connections are taken.
-const service = listening.promise.then(() => import("./auth.ts")).then((auth) => auth.openAuth(settings, log));
-service.catch((error) => {
-  log.fatal({ err: error }, "cannot start");
-  log.flush(() => process.exit(1));
-});
+const service = listening.promise
+  .then(() => import("./auth.ts"))
+  .then((auth) => auth.openAuth(settings, log, cannotStart));
+service.catch(cannotStart);
 
 const server = createHttpServer(settings, log, service);
 server.on("error", (error: NodeJS.ErrnoException) => {
@@ -66,6 +65,11 @@ async function stop(signal: string): Promise<void> {
   await (await service).close();
   log.info("stopped");
   log.flush(() => process.exit(0));
+}
+
+function cannotStart(error: Error): void {
+  log.fatal({ reason: error.message }, "cannot start");
+  log.flush(() => process.exit(EXIT_CONFIGURATION));
 }
 
 function settingsOrExit(): Settings {

@@ -1,54 +1,218 @@
-/** Better Auth on its database: opened in the background, asked through `handle`. */
-import { betterAuth } from "better-auth";
+/** Better Auth on its database: opened in the background, retried until it is there, asked through `handle`. */
+import { setTimeout as delay } from "node:timers/promises";
+import { getCurrentAuthContext, runWithAdapter } from "@better-auth/core/context";
+import { passkey } from "@better-auth/passkey";
+import { type BetterAuthOptions, type BetterAuthPlugin, betterAuth } from "better-auth";
+import { createAuthMiddleware, getSessionFromCtx, router } from "better-auth/api";
 import { getMigrations } from "better-auth/db/migration";
+import { admin } from "better-auth/plugins/admin";
 import { bearer } from "better-auth/plugins/bearer";
+import { jwt } from "better-auth/plugins/jwt";
+import { twoFactor } from "better-auth/plugins/two-factor";
+import { username } from "better-auth/plugins/username";
 import type { Logger } from "pino";
+import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
 import { type Database, openDatabase } from "./database.ts";
+import { databaseAway, HttpError } from "./http-error.ts";
+import { sendMail } from "./mail.ts";
+import { hashPassword, isOutdated, verifyPassword } from "./password.ts";
+import { createRateLimits, RATE_LIMIT_TABLE, type RateLimits } from "./rate-limits.ts";
+import { sessionReader } from "./session.ts";
 import type { Settings } from "./settings.ts";
 
 export interface AuthService {
   database: Pick<Database, "kind" | "durable">;
-  /** Last known state of the database; never waits. */
+  limits: RateLimits;
+  /** A path below `/api/auth` as the library declares it, with its methods; undefined before it is loaded. */
+  route(path: string): Route | undefined;
+  /** Whether the database answered last time; never waits. */
   connected(): boolean;
-  /** Asks the database now. */
+  /** Asks the database now, and whether its schema is there. */
   ping(): Promise<boolean>;
-  /** Answers a request for `/api/auth/*`. Rejects when the library does. */
+  /** Answers a request for `/api/auth/*`. @throws HttpError; else what the library throws. */
   handle(request: Request): Promise<Response>;
+  /** The body of `GET get-session`, or undefined where only `handle` can tell. @throws HttpError. */
+  session(cookie: string | undefined, authorization: string | undefined): Promise<string | undefined>;
   close(): Promise<void>;
 }
 
-/** The header that carries the client's address to the library; a caller's own copy never gets that far. */
-export const CLIENT_ADDRESS_HEADER = "x-auth-client-address";
+export interface Route {
+  path: string;
+  methods: string[];
+}
+
+/** The schema needs a change that could lose data; trying again will not help. */
+export class UnsafeSchema extends Error {}
+
+const CHECK_EVERY_MS = 2_000;
+/** A request that meets a server still starting waits this long. */
+const START_WAIT_MS = 5_000;
 
 // The library adds these to what it is told here. Source: better-auth 1.7 `context/helpers.ts`, `create-context.ts`.
 delete process.env.BETTER_AUTH_TRUSTED_ORIGINS;
 delete process.env.BETTER_AUTH_SECRETS;
 
-export async function openAuth(settings: Settings, log: Logger): Promise<AuthService> {
-  const database = openDatabase(settings.database);
+/**
+ * Starts to open the database and the library on it, and keeps trying.
+ *
+ * @param onFatal gets an error that no retry can mend.
+ */
+export async function openAuth(settings: Settings, log: Logger, onFatal: (error: Error) => void): Promise<AuthService> {
+  const database = await openDatabase(settings, log);
   if (!database.durable)
     log.warn("the SQLite file is on the container's own disk: accounts are lost at the next restart");
-  const options = authOptions(settings, database, log);
-  const { runMigrations, toBeCreated, toBeAdded } = await getMigrations(options);
-  await runMigrations();
-  log.info({ created: toBeCreated.length, changed: toBeAdded.length }, "schema up to date");
-  // After the migration: the library compares the schema when it is built.
-  const auth = betterAuth(options);
-  await auth.$context;
+  const limits = createRateLimits(settings.secret, database.pool);
+  const options = authOptions(settings, database, limits, log);
+  // The document of all routes, and a page to try them, are for development alone.
+  if (settings.development) options.plugins.push((await import("better-auth/plugins")).openAPI());
+  const closing = new AbortController();
+  let library: Library | undefined;
+  let connected = false;
+
+  const ping = async (): Promise<boolean> => {
+    const before = connected;
+    try {
+      await database.ping();
+      connected = library !== undefined;
+    } catch (error) {
+      connected = false;
+      if (before) log.error({ reason: reason(error) }, "the database does not answer");
+    }
+    if (!before && connected) log.info("the database answers again");
+    return connected;
+  };
+
+  const open = async (): Promise<void> => {
+    await database.exclusively(() => migrate(options, database, log));
+    library = await createLibrary(options, settings);
+    connected = true;
+    log.info({ database: database.kind }, "ready");
+  };
+
+  /** Settles after the first try, whether it opened anything or not. */
+  const firstTry = Promise.withResolvers<void>();
+  const keepTrying = async (): Promise<void> => {
+    for (let wait = 250; !closing.signal.aborted; wait = Math.min(wait * 2, CHECK_EVERY_MS)) {
+      try {
+        return await open();
+      } catch (error) {
+        if (error instanceof UnsafeSchema) return onFatal(error);
+        log.error({ reason: reason(error) }, "cannot open the database yet");
+      } finally {
+        firstTry.resolve();
+      }
+      await delay(wait);
+    }
+  };
+  void keepTrying();
+  // An outage shows in /health even when nobody asks for anything else.
+  const watch = setInterval(() => library && void ping(), CHECK_EVERY_MS);
+
+  /** The library as soon as it is there, and what `use` makes of it; a failure of the database's is told apart. */
+  const withLibrary = async <T>(use: (library: Library) => Promise<T>): Promise<T> => {
+    if (!library) await Promise.race([firstTry.promise, delay(START_WAIT_MS, undefined, { ref: false })]);
+    if (!library) throw databaseAway();
+    try {
+      return await use(library);
+    } catch (error) {
+      if (!(error instanceof HttpError) && !(await ping())) throw databaseAway();
+      throw error;
+    }
+  };
+
   return {
     database,
-    connected: () => true,
-    ping: () =>
-      database.ping().then(
-        () => true,
-        () => false,
-      ),
-    handle: auth.handler,
-    close: database.close,
+    limits,
+    route: (path) => library?.route(path),
+    connected: () => connected,
+    ping,
+    handle: (request) =>
+      withLibrary(async ({ handle }) => {
+        // The library reports a sign-out that it could not store as a success, with the cookie gone.
+        const isSignOut = request.url.endsWith("/sign-out");
+        if (isSignOut && !(await ping())) throw databaseAway();
+        const response = await handle(request);
+        if ((response.status >= 500 || isSignOut) && !(await ping())) throw databaseAway();
+        return response;
+      }),
+    session: (cookie, authorization) => withLibrary(({ readSession }) => readSession(cookie, authorization)),
+    close: async () => {
+      closing.abort();
+      clearInterval(watch);
+      await database.close();
+    },
   };
 }
 
-function authOptions(settings: Settings, database: Database, log: Logger) {
+interface Library {
+  route(path: string): Route | undefined;
+  handle(request: Request): Promise<Response>;
+  readSession(cookie: string | undefined, authorization: string | undefined): Promise<string | undefined>;
+}
+
+/**
+ * The library's handler with its router built once instead of for every request, which halves the work of a short
+ * call. Source: better-auth issue 10188. `test/router.test.ts` fails when an update makes the two differ.
+ */
+export async function createLibrary(options: BetterAuthOptions, settings: Pick<Settings, "secret">): Promise<Library> {
+  const auth = betterAuth(options);
+  const context = await auth.$context;
+  const { handler, endpoints } = router(context, auth.options);
+  const routes = new Map<string, Route>();
+  for (const { path, options } of Object.values(endpoints) as Endpoint[]) {
+    if (!path || options.metadata?.SERVER_ONLY) continue;
+    const route = routes.get(parameterless(path)) ?? { path, methods: [] };
+    route.methods.push(...[options.method].flat());
+    routes.set(parameterless(path), route);
+  }
+  return {
+    route: (path) => routes.get(path) ?? routes.get(path.replace(/[^/]*$/, ":")),
+    handle: async (request) => runWithAdapter(context.adapter, () => handler(request)),
+    readSession: sessionReader(context, settings.secret),
+  };
+}
+
+interface Endpoint {
+  path?: string;
+  options: { method: string | string[]; metadata?: { SERVER_ONLY?: boolean } };
+}
+
+/** `/callback/:id` as `/callback/:`. */
+function parameterless(path: string): string {
+  return path.replace(/:[^/]*$/, ":");
+}
+
+/** Creates what the schema lacks. @throws UnsafeSchema when a column cannot be added without losing rows. */
+async function migrate(options: BetterAuthOptions, database: Database, log: Logger): Promise<void> {
+  const plan = await getMigrations(options, { throwOnUnsafe: false });
+  if (plan.unsafeChanges.length > 0) throw new UnsafeSchema(plan.unsafeChanges.join(" "));
+  await plan.runMigrations();
+  await database.pool?.query(RATE_LIMIT_TABLE);
+  log.info({ tables: plan.toBeCreated.length, changed: plan.toBeAdded.length }, "schema up to date");
+}
+
+/** Paths whose body holds a password or a second factor that could be guessed. */
+const GUESSABLE = new Set([
+  "/sign-in/email",
+  "/sign-in/username",
+  "/change-password",
+  "/verify-password",
+  "/delete-user",
+  "/two-factor/enable",
+  "/two-factor/disable",
+  "/two-factor/verify-totp",
+  "/two-factor/verify-backup-code",
+]);
+const SENDS_MAIL = new Set(["/request-password-reset", "/send-verification-email"]);
+
+export function authOptions(settings: Settings, database: Database, limits: RateLimits, log: Logger) {
+  const { mail, signUp } = settings;
+  const closed = signUp === "closed";
+  const requestSubjects = (ctx: { headers?: Headers | undefined; body?: Record<string, unknown> }) => ({
+    address: ctx.headers?.get(CLIENT_ADDRESS_HEADER) ?? "",
+    account: [ctx.body?.email ?? ctx.body?.username].filter((name) => typeof name === "string"),
+  });
+
   return {
     appName: "backend-node",
     baseURL: settings.baseURL,
@@ -58,18 +222,107 @@ function authOptions(settings: Settings, database: Database, log: Logger) {
     database: database.connection,
     telemetry: { enabled: false },
     rateLimit: { enabled: false },
-    emailAndPassword: { enabled: true, minPasswordLength: 8, maxPasswordLength: 128 },
-    advanced: { ipAddress: { ipAddressHeaders: [CLIENT_ADDRESS_HEADER] } },
+    emailAndPassword: {
+      enabled: true,
+      minPasswordLength: 8,
+      maxPasswordLength: 128,
+      disableSignUp: closed,
+      requireEmailVerification: signUp === "verified",
+      revokeSessionsOnPasswordReset: true,
+      password: {
+        hash: hashPassword,
+        verify: async (given: { hash: string; password: string }) => {
+          const right = await verifyPassword(given);
+          if (right && isOutdated(given.hash)) await replaceHash(given);
+          return right;
+        },
+      },
+      ...(mail && {
+        sendResetPassword: ({ user, url }: { user: { email: string }; url: string }) =>
+          sendMail(mail, user.email, "Reset your password", `Choose a new password here, within an hour:\n\n${url}\n`),
+      }),
+    },
+    ...(mail && {
+      emailVerification: {
+        sendOnSignUp: signUp === "verified",
+        sendVerificationEmail: ({ user, url }: { user: { email: string }; url: string }) =>
+          sendMail(mail, user.email, "Confirm your address", `Confirm your mail address here:\n\n${url}\n`),
+      },
+    }),
+    socialProviders: Object.fromEntries(
+      Object.entries(settings.social).map(([id, client]) => [id, { ...client, disableSignUp: closed }]),
+    ),
+    user: { deleteUser: { enabled: true } },
+    advanced: {
+      ipAddress: { ipAddressHeaders: [CLIENT_ADDRESS_HEADER] },
+      // One query per session look-up instead of two; on SQLite two are faster.
+      database: { joins: database.kind === "postgres" },
+      ...(settings.cookieMode === "cross-site" && {
+        defaultCookieAttributes: { sameSite: "none" as const, secure: true, partitioned: true },
+      }),
+    },
     // Errors reach the caller of `handle`, which answers in the server's own shape and logs them.
     onAPIError: { throw: true },
     logger: {
-      level: "warn" as const,
+      level: "error" as const,
       disableColors: true,
-      log: (level: string, message: string, ...details: unknown[]) => {
-        const err = details.find((detail) => detail instanceof Error);
-        log[level === "error" ? "error" : "warn"]({ err }, message);
-      },
+      log: (_level: string, message: string, ...details: unknown[]) =>
+        log.error({ reason: details.map(reason).join("; ") || undefined }, message),
     },
-    plugins: [bearer({ requireSignature: true })],
-  };
+    plugins: [
+      // Without a signature, whoever reads the session table is signed in as everybody.
+      bearer({ requireSignature: true }),
+      jwt({
+        // Signed when asked for at /token, not at every look at a session.
+        disableSettingJwtHeader: true,
+        jwt: {
+          issuer: settings.baseURL,
+          audience: settings.baseURL,
+          expirationTime: "15m",
+          definePayload: ({ user }) => ({ email: user.email, email_verified: user.emailVerified, name: user.name }),
+        },
+      }),
+      username(),
+      admin({ adminUserIds: settings.adminUserIds }),
+      twoFactor({ issuer: new URL(settings.baseURL).host }),
+      passkey({ rpName: "backend-node", rpID: new URL(settings.baseURL).hostname, origin: settings.trustedOrigins }),
+    ] as BetterAuthPlugin[],
+    hooks: {
+      before: createAuthMiddleware(async (ctx) => {
+        const { address, account } = requestSubjects(ctx);
+        // The library lets a session younger than a day delete its account without asking.
+        if (ctx.path === "/delete-user" && !ctx.body?.password) {
+          const session = await getSessionFromCtx(ctx);
+          const accounts = session ? await ctx.context.internalAdapter.findAccounts(session.user.id) : [];
+          if (accounts.some(({ password }) => password))
+            throw new HttpError(400, "PASSWORD_REQUIRED", "the password is needed");
+        }
+        if (GUESSABLE.has(ctx.path)) {
+          await limits.take("passwordsPerAddress", address);
+          await limits.take("passwordsPerAccount", ...account);
+        } else if (ctx.path === "/sign-up/email") await limits.take("signUpsPerAddress", address);
+        else if (SENDS_MAIL.has(ctx.path)) await limits.take("mails", address, ...account);
+      }),
+      after: createAuthMiddleware(async (ctx) => {
+        if (!GUESSABLE.has(ctx.path) || ctx.context.returned instanceof Error) return;
+        const { address, account } = requestSubjects(ctx);
+        await limits.giveBack("passwordsPerAddress", address);
+        await limits.giveBack("passwordsPerAccount", ...account);
+      }),
+    },
+  } satisfies BetterAuthOptions;
+}
+
+/** Rewrites an outdated hash; it is salted, so it names its row. */
+async function replaceHash({ hash, password }: { hash: string; password: string }): Promise<void> {
+  const { context } = await getCurrentAuthContext();
+  await context.adapter.updateMany({
+    model: "account",
+    where: [{ field: "password", value: hash }],
+    update: { password: await hashPassword(password) },
+  });
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message || error.name : String(error);
 }

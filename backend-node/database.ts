@@ -1,36 +1,54 @@
-/** The database behind the accounts: embedded SQLite. */
+/** The database behind the accounts: embedded SQLite, Postgres over TCP, or Postgres over a WebSocket. */
 import { statfsSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
 import type { BetterAuthOptions } from "better-auth";
-import type { Settings } from "./settings.ts";
+import type { Pool, PoolConfig } from "pg";
+import type { Logger } from "pino";
+import type { Settings, WebSocketRelay } from "./settings.ts";
 
 export interface Database {
   kind: "sqlite" | "postgres";
   /** What Better Auth takes as `database`. */
   connection: NonNullable<BetterAuthOptions["database"]>;
+  /** The connections to Postgres; undefined for SQLite. */
+  pool: Pool | undefined;
   /** False when a restart of the container loses the data. */
   durable: boolean;
-  /** Resolves when the database answers, rejects when it does not. */
+  /** Resolves when the database answers, rejects when it does not within a second. */
   ping(): Promise<void>;
+  /** Runs `migrate` while no other replica does. */
+  exclusively(migrate: () => Promise<void>): Promise<void>;
   close(): Promise<void>;
 }
 
-export function openDatabase(database: Settings["database"]): Database {
-  if (database.kind !== "sqlite") throw new Error("not yet");
-  return openSqlite(database.file);
+/** Opens without waiting for a server: whether it is there, `ping` tells. */
+export async function openDatabase(settings: Pick<Settings, "database" | "onTheHub">, log: Logger): Promise<Database> {
+  const { database } = settings;
+  if (database.kind === "sqlite") return openSqlite(database.file);
+  const port = new URL(database.url).port || "5432";
+  // Source: hub-docs spaces-overview.md, "Networking".
+  if (settings.onTheHub && !database.webSocket && !["80", "443", "8080"].includes(port))
+    log.warn(
+      { port },
+      "a Space may dial ports 80, 443 and 8080 only; if the database stays away, use one that takes WebSockets (DATABASE_WEBSOCKET)",
+    );
+  return openPostgres(database.url, database.webSocket, log);
 }
 
 function openSqlite(file: string): Database {
   const db = new DatabaseSync(file);
   // WAL with synchronous=NORMAL survives a killed process without loss. Source: sqlite.org/wal.html.
-  db.exec("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON");
+  db.exec("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON");
   const probe = db.prepare("SELECT 1");
   return {
     kind: "sqlite",
     connection: db,
+    pool: undefined,
     durable: !isEphemeral(path.dirname(file)),
     ping: async () => void probe.get(),
+    exclusively: (migrate) => migrate(),
     close: async () => {
       db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
       db.close();
@@ -44,4 +62,72 @@ function isEphemeral(folder: string): boolean {
   const TMPFS = 0x01021994;
   const { type } = statfsSync(folder);
   return type === OVERLAYFS || type === TMPFS;
+}
+
+/** Any number that nobody else uses for a lock in this database. */
+const MIGRATION_LOCK = 7_860_001;
+
+async function openPostgres(url: string, webSocket: WebSocketRelay | undefined, log: Logger): Promise<Database> {
+  const { hostname, searchParams } = new URL(url);
+  const config: PoolConfig = {
+    connectionString: url,
+    application_name: "backend-node",
+    max: 10,
+    connectionTimeoutMillis: 3_000,
+    idleTimeoutMillis: 30_000,
+    // The server's own limit, and ours for a server that has gone silent.
+    statement_timeout: 5_000,
+    query_timeout: 6_000,
+    keepAlive: true,
+  };
+  // A name without dots is a Compose service; everything else crosses a network. `sslmode` in the URL decides otherwise.
+  if (!webSocket && hostname.includes(".") && hostname !== "127.0.0.1" && !searchParams.has("sslmode"))
+    config.ssl = true;
+  const pool = webSocket ? await webSocketPool(config, webSocket.relay) : new (await import("pg")).default.Pool(config);
+  // Without these, a connection that Postgres ends takes the process down. Source: node-postgres issue 2762.
+  pool.on("error", (error) => log.warn({ reason: error.message }, "a database connection ended"));
+  pool.on("connect", (client) => client.on("error", () => {}));
+  return {
+    kind: "postgres",
+    connection: pool,
+    pool,
+    durable: true,
+    ping: async () => {
+      const late = AbortSignal.timeout(1_000);
+      await Promise.race([
+        pool.query("SELECT 1"),
+        new Promise((_, reject) => {
+          late.onabort = () => reject(new Error("no answer within 1 s"));
+        }),
+      ]);
+    },
+    exclusively: async (migrate) => {
+      const client = await pool.connect();
+      try {
+        // Tried, not awaited in the server, where statement_timeout would end the wait.
+        for (;;) {
+          const { rows } = await client.query("SELECT pg_try_advisory_lock($1) AS locked", [MIGRATION_LOCK]);
+          if (rows[0]?.locked) break;
+          await delay(100);
+        }
+        await migrate();
+      } finally {
+        // Ends the session, and with it the lock.
+        client.release(true);
+      }
+    },
+    close: () => pool.end(),
+  };
+}
+
+/** The same pool on a WebSocket, which a Space may open on port 443. */
+async function webSocketPool(config: PoolConfig, relay: URL | undefined): Promise<Pool> {
+  const neon = await import("@neondatabase/serverless");
+  if (relay) {
+    neon.neonConfig.wsProxy = (host, port) => `${relay.host}${relay.pathname}?address=${host}:${port}`;
+    neon.neonConfig.useSecureWebSocket = relay.protocol === "wss:";
+    // Neon answers the password before it is asked; other servers ask for SCRAM first.
+    neon.neonConfig.pipelineConnect = false;
+  }
+  return new neon.Pool(config) as unknown as Pool;
 }

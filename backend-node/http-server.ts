@@ -5,12 +5,14 @@
  * handler, so one malformed request ends the process. Here the URL comes from the settings, and every
  * request is answered, whatever fails.
  */
-import { createHmac, randomUUID } from "node:crypto";
+import { hash, randomUUID, timingSafeEqual } from "node:crypto";
 import http from "node:http";
-import net from "node:net";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { AuthService } from "./auth.ts";
+import { addressHasher, CLIENT_ADDRESS_HEADER, clientAddress } from "./client-address.ts";
+import { databaseAway, HttpError } from "./http-error.ts";
+import type { Metrics } from "./metrics.ts";
 import { homePage } from "./page.ts";
 import type { Settings } from "./settings.ts";
 
@@ -20,19 +22,7 @@ const BODY_LIMIT = 64 * 1024;
 const REQUEST_DEADLINE_MS = 10_000;
 const HEADER_LIMIT = 16 * 1024;
 const AUTH_PREFIX = "/api/auth/";
-
-/** An answer that is not the one asked for; the client sees `{code, message, requestId}`. */
-class HttpError extends Error {
-  readonly status: number;
-  readonly code: string;
-  readonly headers: http.OutgoingHttpHeaders;
-  constructor(status: number, code: string, message: string, headers: http.OutgoingHttpHeaders = {}) {
-    super(message);
-    this.status = status;
-    this.code = code;
-    this.headers = headers;
-  }
-}
+const SESSION_PATH = "/api/auth/get-session";
 
 interface Answer {
   status: number;
@@ -49,7 +39,12 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     },
     () => {},
   );
-  const addressKey = settings.secret;
+  const hashAddress = addressHasher(settings.secret);
+  let metrics: Metrics | undefined;
+  if (settings.metricsToken)
+    void import("./metrics.ts").then((module) => {
+      metrics = module.createMetrics();
+    });
   const corsOrigins = new Set(settings.corsOrigins);
   const trustedOrigins = new Set(settings.trustedOrigins);
 
@@ -86,18 +81,18 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
       // 499: the client left before its answer. Source: nginx.
       const status = response.writableFinished ? response.statusCode : 499;
       const ms = Math.round((performance.now() - started) * 10) / 10;
-      log.info({ requestId, method: request.method, path, status, ms, client: hashedAddress(request) }, "request");
+      metrics?.observe(request.method ?? "", routeName(path), status, ms / 1000);
+      log.info(
+        { requestId, method: request.method, path, status, ms, client: hashAddress(clientAddress(request)) },
+        "request",
+      );
     });
     let answer: Answer;
     try {
       answer = await choose(request);
       if (answer.status >= 400) answer = inErrorShape(answer, requestId);
     } catch (error) {
-      if (!(error instanceof HttpError)) log.error({ err: error, requestId }, "request failed");
-      answer = errorAnswer(
-        error instanceof HttpError ? error : new HttpError(500, "INTERNAL_SERVER_ERROR", "something went wrong here"),
-        requestId,
-      );
+      answer = errorAnswer(asHttpError(error, requestId), requestId);
     }
     const origin = request.headers.origin;
     const headers: http.OutgoingHttpHeaders = {
@@ -130,7 +125,7 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
       throw new HttpError(400, "BAD_REQUEST", "the Host header is missing");
     const url = parseTarget(target, settings.baseURL);
     const isAuth = url.pathname.startsWith(AUTH_PREFIX);
-    const allowed = isAuth ? ["GET", "HEAD", "POST"] : ["GET", "HEAD"];
+    const allowed = isAuth ? authMethods(url) : ["GET", "HEAD"];
     if (method === "OPTIONS") return options(headers, allowed);
     if (!allowed.includes(method ?? ""))
       throw new HttpError(405, "METHOD_NOT_ALLOWED", `allowed here: ${allowed.join(", ")}`, {
@@ -144,9 +139,18 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
         return health();
       case "/ready":
         return ready();
+      case "/metrics":
+        return exposition(headers.authorization);
       default:
         throw new HttpError(404, "NOT_FOUND", "no such path");
     }
+  }
+
+  /** What the client is told of `error`; the rest is logged. */
+  function asHttpError(error: unknown, requestId: string): HttpError {
+    if (error instanceof HttpError) return error;
+    log.error({ err: error, requestId }, "request failed");
+    return new HttpError(500, "INTERNAL_SERVER_ERROR", "something went wrong here");
   }
 
   /** A preflight request, or a plain OPTIONS. Fetch standard, "CORS protocol". */
@@ -167,23 +171,31 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     };
   }
 
+  function authMethods(url: URL): string[] {
+    const methods = opened?.route(url.pathname.slice(AUTH_PREFIX.length - 1))?.methods ?? ["GET", "POST"];
+    return methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+  }
+
   async function auth(request: http.IncomingMessage, url: URL): Promise<Answer> {
     const { origin } = request.headers;
     // On GET too: the Hub's edge echoes any origin, so what a browser may read is decided here alone.
     if (origin !== undefined && !trustedOrigins.has(origin))
       throw new HttpError(403, "INVALID_ORIGIN", "this origin is not in CORS_ORIGINS");
     const body = await readBody(request);
-    const answering = opened ?? (await withDeadline(service, 5_000));
-    if (!answering) throw unavailable();
-    let response: Response;
-    try {
-      response = await answering.handle(libraryRequest(request, url, body));
-    } catch (error) {
-      if (!(await answering.ping())) throw unavailable();
-      throw error;
-    }
-    if (response.status >= 500 && !(await answering.ping())) throw unavailable();
-    return libraryAnswer(response);
+    const waited = opened ?? (await service);
+    // The call that every page makes: never counted, so that polling it is never punished.
+    if (url.pathname === SESSION_PATH && request.method !== "POST") {
+      const { cookie, authorization } = request.headers;
+      const session = url.search ? undefined : await waited.session(cookie, authorization);
+      if (session !== undefined)
+        return { status: 200, headers: { "content-type": "application/json", pragma: "no-cache" }, body: session };
+    } else await waited.limits.take("requestsPerAddress", clientAddress(request));
+    const response = await waited.handle(libraryRequest(request, url, body, settings));
+    const answer = await libraryAnswer(response);
+    // The library lets nobody keep it; the keys are public and change seldom.
+    if (url.pathname === `${AUTH_PREFIX}jwks` && answer.status === 200)
+      answer.headers["cache-control"] = "public, max-age=300";
+    return answer;
   }
 
   function health(): Answer {
@@ -193,8 +205,24 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
   }
 
   async function ready(): Promise<Answer> {
-    if (!opened || !(await opened.ping())) throw unavailable();
+    if (!opened || !(await opened.ping())) throw databaseAway();
     return json(200, { status: "ready", database: opened.database.kind, durable: opened.database.durable });
+  }
+
+  async function exposition(authorization = ""): Promise<Answer> {
+    const digest = (text: string) => hash("sha256", text, "buffer");
+    // Compared without telling by the time how much of it is right.
+    const right = timingSafeEqual(digest(authorization), digest(`Bearer ${settings.metricsToken}`));
+    if (!metrics || !right) throw new HttpError(404, "NOT_FOUND", "no such path");
+    const { type, text } = await metrics.render();
+    return { status: 200, headers: { "content-type": type }, body: text };
+  }
+
+  /** A name for the metrics, of which there are only so many. */
+  function routeName(path: string): string {
+    if (["/", "/health", "/ready", "/metrics"].includes(path)) return path;
+    const known = path.startsWith(AUTH_PREFIX) && opened?.route(path.slice(AUTH_PREFIX.length - 1));
+    return known ? `/api/auth${known.path}` : "other";
   }
 
   function home(accept = ""): Answer {
@@ -217,11 +245,6 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     return answer;
   }
 
-  /** Tells clients apart in the log without keeping addresses. */
-  function hashedAddress(request: http.IncomingMessage): string {
-    return createHmac("sha256", addressKey).update(clientAddress(request)).digest("hex").slice(0, 12);
-  }
-
   /** Answers what never became a request: malformed, too large or too slow. */
   function rejectConnection(code: string, socket: Duplex): void {
     const [status, text] =
@@ -242,37 +265,6 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
       () => socket.destroy(),
     );
   }
-}
-
-/**
- * The address of the client, as far as it can be trusted.
- *
- * The Hub's edge appends the real address to X-Forwarded-For and keeps what the caller sent, so the last entry
- * counts, and only when the connection itself comes from a proxy's private address.
- */
-export function clientAddress(request: http.IncomingMessage): string {
-  const peer = (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
-  const forwarded = request.headers["x-forwarded-for"];
-  if (forwarded === undefined || !isPrivate(peer)) return peer;
-  const last = (Array.isArray(forwarded) ? forwarded.join(",") : forwarded).split(",").at(-1)?.trim() ?? "";
-  return net.isIP(last) ? last : peer;
-}
-
-const privateNetworks = new net.BlockList();
-for (const [network, prefix] of [
-  ["10.0.0.0", 8],
-  ["172.16.0.0", 12],
-  ["192.168.0.0", 16],
-  ["127.0.0.0", 8],
-  ["100.64.0.0", 10],
-  ["169.254.0.0", 16],
-] as const)
-  privateNetworks.addSubnet(network, prefix);
-privateNetworks.addSubnet("fc00::", 7, "ipv6");
-privateNetworks.addAddress("::1", "ipv6");
-
-function isPrivate(address: string): boolean {
-  return privateNetworks.check(address, net.isIPv6(address) ? "ipv6" : "ipv4");
 }
 
 /** Origin-form or absolute-form (RFC 9112 section 3.2) on the server's own origin; `Host` plays no part. */
@@ -318,13 +310,18 @@ const PASSED_HEADERS = [
   "user-agent",
 ];
 
-function libraryRequest(request: http.IncomingMessage, url: URL, body: Buffer): Request {
+function libraryRequest(request: http.IncomingMessage, url: URL, body: Buffer, settings: Settings): Request {
   const headers = new Headers();
   for (const name of PASSED_HEADERS) {
     const value = request.headers[name];
     if (typeof value === "string") headers.set(name, value);
   }
-  headers.set("x-auth-client-address", clientAddress(request));
+  headers.set(CLIENT_ADDRESS_HEADER, clientAddress(request));
+  // A browser sends JSON under this type across sites without a preflight request, which the Hub's edge would answer
+  // without credentials. Only from a listed origin, because the origin is then the whole defence.
+  const { origin, "content-type": type = "" } = request.headers;
+  const crossSite = settings.cookieMode === "cross-site" && settings.corsOrigins.includes(origin ?? "");
+  if (crossSite && /^text\/plain\b/i.test(type)) headers.set("content-type", "application/json");
   const method = request.method === "HEAD" ? "GET" : (request.method ?? "GET");
   // An empty body counts as none, or the library asks for its content type: sign-out has neither.
   if (method === "GET" || body.length === 0) {
@@ -369,25 +366,6 @@ function expectationFailed(): never {
   throw new HttpError(417, "EXPECTATION_FAILED", "only 100-continue can be expected");
 }
 
-function unavailable(): HttpError {
-  return new HttpError(503, "DATABASE_UNAVAILABLE", "the database does not answer; try again", { "retry-after": "2" });
-}
-
 function json(status: number, value: unknown): Answer {
   return { status, headers: { "content-type": "application/json; charset=utf-8" }, body: JSON.stringify(value) };
-}
-
-/** The value, or undefined when it is not there within `ms` or never will be. */
-async function withDeadline<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, ms, undefined);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } catch {
-    return undefined;
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -12,6 +12,7 @@ export interface Settings {
   /** `0.0.0.0` in a container, loopback under `--dev`. */
   host: string;
   development: boolean;
+  onTheHub: boolean;
   logLevel: string;
   secret: string;
   /** Public origin of this server, or of the front end that rewrites `/api/auth/*` to it. */
@@ -19,7 +20,18 @@ export interface Settings {
   corsOrigins: string[];
   /** Every origin that may call `/api/auth/*`: `corsOrigins` and the server's own. */
   trustedOrigins: string[];
-  database: { kind: "sqlite"; file: string } | { kind: "postgres"; url: string };
+  database: { kind: "sqlite"; file: string } | { kind: "postgres"; url: string; webSocket: WebSocketRelay | undefined };
+  signUp: "open" | "closed" | "verified";
+  cookieMode: "first-party" | "cross-site";
+  adminUserIds: string[];
+  mail: { url: string; key: string; from: string } | undefined;
+  social: Partial<Record<"huggingface" | "github" | "google", { clientId: string; clientSecret: string }>>;
+  metricsToken: string | undefined;
+}
+
+/** Where Postgres is reached over a WebSocket; `relay` is undefined for Neon, whose hosts answer by themselves. */
+export interface WebSocketRelay {
+  relay: URL | undefined;
 }
 
 /** What `compose.yaml` uses so that a laptop needs no `.env`; public, so worthless as a secret on the Hub. */
@@ -91,17 +103,60 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
     );
 
   const database = readDatabase(read("DATABASE_URL"), (text) => fault("DATABASE_URL", text));
+  const relay = read("DATABASE_WEBSOCKET");
+  if (relay && !isServiceURL(relay, "ws"))
+    fault("DATABASE_WEBSOCKET", `must be wss://host[:port]/path (${PLAIN_HOSTS})`);
+  else if (relay && database.kind === "postgres") database.webSocket = { relay: new URL(relay) };
+
+  const signUp = choose("SIGNUP", ["open", "closed", "verified"], "open");
+  const cookieMode = choose("COOKIE_MODE", ["first-party", "cross-site"], "first-party");
+  if (cookieMode === "cross-site" && baseURL.startsWith("http:"))
+    fault("COOKIE_MODE", "cross-site needs an https BETTER_AUTH_URL: browsers refuse such a cookie over http");
+
+  /** All of a group of variables that only make sense together, or undefined when none is set. */
+  const together = (...names: string[]): string[] | undefined => {
+    const missing = names.filter((name) => !read(name));
+    if (missing.length === names.length) return undefined;
+    for (const name of missing) fault(name, `missing; ${names.join(", ")} go together`);
+    return names.map((name) => read(name) ?? "");
+  };
+  const [mailURL = "", mailKey = "", mailFrom = ""] = together("MAIL_URL", "MAIL_KEY", "MAIL_FROM") ?? [];
+  if (mailURL && !isServiceURL(mailURL, "http")) fault("MAIL_URL", `must be https://host[:port]/path (${PLAIN_HOSTS})`);
+  if (signUp === "verified" && !mailURL && !read("MAIL_KEY") && !read("MAIL_FROM"))
+    fault("MAIL_URL", "missing; SIGNUP=verified sends mail");
+  const social: Settings["social"] = {};
+  for (const [provider, prefix] of [
+    ["huggingface", "OAUTH"],
+    ["github", "GITHUB"],
+    ["google", "GOOGLE"],
+  ] as const) {
+    const client = together(`${prefix}_CLIENT_ID`, `${prefix}_CLIENT_SECRET`);
+    if (client) social[provider] = { clientId: client[0] ?? "", clientSecret: client[1] ?? "" };
+  }
+  const metricsToken = read("METRICS_TOKEN");
+  if (metricsToken !== undefined && metricsToken.length < 16)
+    fault("METRICS_TOKEN", `shorter than 16 characters; ${makeSecret}`);
 
   const settings: Settings = {
     port,
     host: development ? "127.0.0.1" : "0.0.0.0",
     development,
+    onTheHub,
     logLevel: choose("LOG_LEVEL", ["debug", "info", "warn", "error"], "info"),
     secret,
     baseURL,
     corsOrigins,
     trustedOrigins: [...new Set([baseURL, ...loopbackTwin(baseURL), ...corsOrigins])],
     database,
+    signUp,
+    cookieMode,
+    adminUserIds: (read("ADMIN_USER_IDS") ?? "")
+      .split(",")
+      .map((id) => id.trim())
+      .filter(Boolean),
+    mail: mailURL ? { url: mailURL, key: mailKey, from: mailFrom } : undefined,
+    social,
+    metricsToken,
   };
   if (faults.length > 0) throw new SettingsError(faults);
   return settings;
@@ -115,6 +170,17 @@ function isExactOrigin(text: string): boolean {
   // URL keeps "*" in a host, so a wildcard equals its own origin.
   return (
     url.origin === text && !text.includes("*") && (url.protocol === "https:" || (url.protocol === "http:" && local))
+  );
+}
+
+const PLAIN_HOSTS = "without TLS only for localhost or a name without dots, as in a Compose network";
+
+/** `scheme` over TLS, or without it where no foreign network is crossed. */
+function isServiceURL(text: string, scheme: "http" | "ws"): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return (
+    protocol === `${scheme}s:` || (protocol === `${scheme}:` && (hostname === "127.0.0.1" || !hostname.includes(".")))
   );
 }
 
@@ -149,7 +215,12 @@ function readDatabase(url: string | undefined, fault: (text: string) => void): S
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed || !/^postgres(ql)?:$/.test(parsed.protocol) || !parsed.hostname || parsed.pathname.length < 2)
     fault("must be postgres://user:password@host[:port]/name or sqlite:/absolute/path.db");
-  return { kind: "postgres", url };
+  // Neon's hosts take WebSockets themselves. Source: neondatabase/serverless README.
+  return {
+    kind: "postgres",
+    url,
+    webSocket: parsed?.hostname.endsWith(".neon.tech") ? { relay: undefined } : undefined,
+  };
 }
 
 /** One level at a time: `mkdirSync(…, { recursive: true })` never returns where a file system answers ENOENT, as /proc does. */

@@ -1,0 +1,18 @@
+/** An answer that is not the one asked for. The client sees `{code, message, requestId}`, and nothing of any other error. */
+import type { OutgoingHttpHeaders } from "node:http";
+
+export class HttpError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly headers: OutgoingHttpHeaders;
+  constructor(status: number, code: string, message: string, headers: OutgoingHttpHeaders = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.headers = headers;
+  }
+}
+
+export function databaseAway(): HttpError {
+  return new HttpError(503, "DATABASE_UNAVAILABLE", "the database does not answer; try again", { "retry-after": "2" });
+}

@@ -1,0 +1,74 @@
+/**
+ * How often one address, and one account, may try.
+ *
+ * In memory, or in Postgres where several replicas may share the database. The library's own limiter counts per
+ * address and path only, and a steady trickle of requests exhausts it. Source: better-auth issue 977.
+ */
+import { createHmac } from "node:crypto";
+import type { Pool } from "pg";
+import limiters, { type RateLimiterAbstract, type RateLimiterRes } from "rate-limiter-flexible";
+import { HttpError } from "./http-error.ts";
+
+export interface RateLimits {
+  /** Takes one try of each. @throws HttpError 429 with Retry-After when one of them has none left. */
+  take(limit: LimitName, ...subjects: string[]): Promise<void>;
+  /** Gives the try back: an honest user never runs out. */
+  giveBack(limit: LimitName, ...subjects: string[]): Promise<void>;
+}
+
+export type LimitName = keyof typeof LIMITS;
+
+/** points tries in duration seconds. */
+const LIMITS = {
+  requestsPerAddress: { points: 120, duration: 10 },
+  passwordsPerAddress: { points: 10, duration: 60 },
+  passwordsPerAccount: { points: 20, duration: 300 },
+  signUpsPerAddress: { points: 10, duration: 60 },
+  mails: { points: 3, duration: 60 },
+} as const;
+
+/** Where Postgres counts. */
+export const RATE_LIMIT_TABLE = `CREATE TABLE IF NOT EXISTS rate_limiter
+  (key varchar(255) PRIMARY KEY, points integer NOT NULL DEFAULT 0, expire bigint)`;
+
+/** As many subjects are told apart, so that a flood of addresses cannot fill the memory. */
+const BUCKETS = 32_768;
+
+export function createRateLimits(key: string, pool: Pool | undefined): RateLimits {
+  const entries = Object.entries(LIMITS).map(([name, limit]) => {
+    const inMemory = new limiters.RateLimiterMemory({ ...limit, keyPrefix: name });
+    // Counted for every request, so never worth a query.
+    if (!pool || name === "requestsPerAddress") return [name, inMemory];
+    const inPostgres = new limiters.RateLimiterPostgres({
+      ...limit,
+      keyPrefix: name,
+      storeClient: pool,
+      storeType: "pool",
+      tableName: "rate_limiter",
+      tableCreated: true,
+      clearExpiredByTimeout: true,
+      // Counts on while the database is away.
+      insuranceLimiter: inMemory,
+    });
+    return [name, inPostgres];
+  });
+  const byName = Object.fromEntries(entries) as Record<LimitName, RateLimiterAbstract>;
+  // Keyed, so that nobody can choose an address that shares another's bucket.
+  const bucket = (subject: string) =>
+    String(createHmac("sha256", key).update(subject.toLowerCase()).digest().readUInt32BE() % BUCKETS);
+
+  return {
+    take: async (limit, ...subjects) => {
+      for (const subject of subjects)
+        await byName[limit].consume(bucket(subject)).catch((refusal: RateLimiterRes | Error) => {
+          if (refusal instanceof Error) throw refusal;
+          throw new HttpError(429, "TOO_MANY_REQUESTS", "too many tries; wait a little", {
+            "retry-after": String(Math.ceil(refusal.msBeforeNext / 1000)),
+          });
+        });
+    },
+    giveBack: async (limit, ...subjects) => {
+      for (const subject of subjects) await byName[limit].reward(bucket(subject));
+    },
+  };
+}
