@@ -78,6 +78,8 @@ def test_dotenv_is_not_committed(repository: Repository) -> None:
     Secrets in the Space's settings.
     """
     require_none(rules.dotenv_problems(repository.history))
+    if warning := rules.dotenv_warning(repository.history):
+        warn(warning)
 
 
 def test_no_key_is_committed(repository: Repository) -> None:

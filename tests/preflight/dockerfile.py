@@ -343,7 +343,14 @@ def hadolint(folder: Path, *, timeout_s: float = 30) -> tuple[list[Problem], lis
     text = (folder / "Dockerfile").read_text(encoding="utf-8", errors="replace")
     done = subprocess.run(
         # Beside this Python: the virtual environment need not be activated.
-        [str(Path(sys.executable).parent / "hadolint"), "--no-color", "--format=json", "--no-fail", *off, "-"],
+        [
+            str(Path(sys.executable).parent / "hadolint"),
+            "--no-color",
+            "--format=json",
+            "--no-fail",
+            *off,
+            "-",
+        ],
         input=re.sub(r"--start-interval=\S+", "", text),
         cwd=folder,
         capture_output=True,

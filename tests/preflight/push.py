@@ -233,13 +233,21 @@ def stored_bytes(history: list[Blob]) -> int:
     return sum(blob.size + (blob.lfs_size or 0) for blob in history)
 
 
-_DOTENV = re.compile(r"(^|/)\.env(\.(?!example$|sample$|template$|dist$|schema$)[\w.-]+)?$")
+_DOTENV = re.compile(r"(^|/)\.env(\.([\w.-]+\.)?local)?$")
+_DOTENV_OF_A_MODE = re.compile(r"(^|/)\.env\.(?!example$|sample$|template$|dist$|schema$)[\w.-]+$")
 
 
 def dotenv_problems(history: list[Blob]) -> Iterator[Problem]:
     """`.env` files, also in old commits: deleting one later does not take it out of the push."""
     for path in dict.fromkeys(blob.path for blob in history if _DOTENV.search(blob.path)):
         yield Problem("no `.env` in any commit to be pushed", f"{path} is committed")
+
+
+def dotenv_warning(history: list[Blob]) -> str | None:
+    """`.env.production` and the like, which front-end tools want committed and a key must not enter."""
+    paths = [one.path for one in history if _DOTENV_OF_A_MODE.search(one.path)]
+    others = sorted({path for path in paths if not _DOTENV.search(path)})
+    return f"committed, and public on the Hub: {_some(others)}" if others else None
 
 
 def secret_problems(history: list[Blob]) -> Iterator[Problem]:

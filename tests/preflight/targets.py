@@ -71,7 +71,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     joined: list[str] = []
     while arguments:
         argument = str(arguments.pop(0))
-        joined.append(f"--space={arguments.pop(0)}" if argument == "--space" and arguments else argument)
+        joined.append(
+            f"--space={arguments.pop(0)}" if argument == "--space" and arguments else argument
+        )
     if joined != [str(one) for one in early_config.invocation_params.args]:
         early_config.pluginmanager.getplugin("capturemanager").stop_global_capturing()
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *joined])

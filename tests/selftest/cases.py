@@ -481,6 +481,19 @@ WARNED = (
         edit=declared("# Origins", "# `spaces` on the Hub.\n# @optional\nSYSTEM=\n\n# Origins"),
     ),
     Broken(
+        "dotenv-of-a-mode",
+        "push.dotenv_is_not_committed",
+        warns=True,
+        files={".env.production": "PUBLIC_TITLE=Signer\n"},
+    ),
+    Broken(
+        "shell-form-and-no-promise",
+        "dockerfile.app_gets_the_stop_signal",
+        warns=True,
+        base="promises_nothing",
+        edit=dockerfile('["python", "-m", "http.server", "7860"]', "python -m http.server 7860"),
+    ),
+    Broken(
         "folder-name",
         "push.name_fits_the_hub",
         warns=True,

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
 from selftest.cases import CMD, Broken, Edits, dockerfile
 
-
-@dataclass(frozen=True)
-class Running(Broken):
-    """One broken Space, built and run. `hub` are settings of the rehearsal, as in `--hub`."""
-
-    needs: str = "container"
-    hub: tuple[str, ...] = ()
+Running = partial(Broken, needs="container")
 
 
 def app(*replacements: tuple[str, str]) -> Edits:
@@ -65,42 +59,42 @@ START = (
     Running(
         "loopback-alone",
         "start.serves",
-        app((LISTEN, LISTEN.replace("0.0.0.0", "127.0.0.1"))),
+        edit=app((LISTEN, LISTEN.replace("0.0.0.0", "127.0.0.1"))),
         sample=True,
     ),
     Running(
         "another-port",
         "start.serves",
-        app((LISTEN, LISTEN.replace("PORT", "8000"))),
+        edit=app((LISTEN, LISTEN.replace("PORT", "8000"))),
         hub=("start_deadline=4",),
     ),
-    Running("comes-to-its-end", "start.serves", app((SERVE, "")), sample=True),
+    Running("comes-to-its-end", "start.serves", edit=app((SERVE, "")), sample=True),
     Running(
         "crashes-at-each-start",
         "start.serves",
-        app((LISTEN, f"import no_such_module\n    {LISTEN}")),
+        edit=app((LISTEN, f"import no_such_module\n    {LISTEN}")),
     ),
     Running(
         "crashes-after-its-first-answer",
         "start.serves",
-        app((SERVE, f"    threading.Timer(0.7, os._exit, [1]).start()\n{SERVE}")),
+        edit=app((SERVE, f"    threading.Timer(0.7, os._exit, [1]).start()\n{SERVE}")),
     ),
     Running(
         "warms-up-before-it-listens",
         "start.serves",
-        app((LISTEN, f"time.sleep(60)\n    {LISTEN}")),
+        edit=app((LISTEN, f"time.sleep(60)\n    {LISTEN}")),
         hub=("start_deadline=4",),
     ),
     Running(
         "accepts-and-never-answers",
         "start.serves",
-        app((SERVE, "    time.sleep(60)")),
+        edit=app((SERVE, "    time.sleep(60)")),
         hub=("start_deadline=4",),
     ),
     Running(
         "worker-crashes-over-and-over",
         "start.serves",
-        {
+        edit={
             "Dockerfile": [
                 (
                     CMD,
@@ -115,18 +109,18 @@ START = (
     Running(
         "writes-where-root-owns",
         "start.serves",
-        app((LISTEN, f'open("/app/state", "w").close()\n    {LISTEN}')),
+        edit=app((LISTEN, f'open("/app/state", "w").close()\n    {LISTEN}')),
         sample=True,
     ),
     Running(
         "command-misspelt",
         "start.serves",
-        dockerfile(CMD, 'CMD ["pyhton", "app.py"]'),
+        edit=dockerfile(CMD, 'CMD ["pyhton", "app.py"]'),
     ),
     Running(
         "script-with-crlf",
         "start.serves",
-        {
+        edit={
             "Dockerfile": [
                 ("app.py .\n", "app.py run.sh ./\n"),
                 (CMD, 'CMD ["/app/run.sh"]'),
@@ -139,25 +133,25 @@ START = (
     Running(
         "out-of-memory",
         "start.serves",
-        app((LISTEN, f"held = [bytearray(1 << 20) for _ in range(400)]\n    {LISTEN}")),
+        edit=app((LISTEN, f"held = [bytearray(1 << 20) for _ in range(400)]\n    {LISTEN}")),
         hub=("memory=100000000",),
     ),
     Running(
         "front-page-fails",
         "start.front_page_answers",
-        app(
+        edit=app(
             (READ_ONLY, f'        if self.route == "/":\n            raise ValueError\n{READ_ONLY}')
         ),
     ),
     Running(
         "base-path-does-not-exist",
         "start.front_page_answers",
-        {"README.md": [("license: mit", "license: mit\nbase_path: /docs")]},
+        edit={"README.md": [("license: mit", "license: mit\nbase_path: /docs")]},
     ),
     Running(
         "head-not-allowed",
         "start.front_page_answers_head",
-        app(
+        edit=app(
             (
                 "    do_HEAD = do_GET\n",
                 "    def do_HEAD(self) -> None:\n        self.handle_with(lambda: self.allowed_only(()))\n",
@@ -168,7 +162,7 @@ START = (
     Running(
         "writes-beside-its-code",
         "start.writes_only_home_and_tmp",
-        {
+        edit={
             "Dockerfile": [("WORKDIR /app", "RUN install -d -o user -g user /app\nWORKDIR /app")],
             "app.py": [(LISTEN, f'open("/app/state", "w").close()\n    {LISTEN}')],
         },
@@ -178,7 +172,7 @@ START = (
         "dials-a-database",
         "start.dials_allowed_ports_only",
         # The container's gateway: this machine, where nothing has to listen.
-        app(
+        edit=app(
             (
                 LISTEN,
                 'words = open("/proc/net/route").read().split("\\n")[1].split()\n'
@@ -193,23 +187,23 @@ START = (
 )
 
 IMAGE = (
-    Running("step-fails", "image.builds", dockerfile(USER, f"{USER}\nRUN false"), sample=True),
+    Running("step-fails", "image.builds", edit=dockerfile(USER, f"{USER}\nRUN false"), sample=True),
     Running(
         "step-hangs",
         "image.builds",
-        dockerfile(USER, f"{USER}\nRUN sleep 120"),
+        edit=dockerfile(USER, f"{USER}\nRUN sleep 120"),
         hub=("build_deadline=8",),
     ),
     Running(
         "uid-taken-by-an-earlier-step",
         "image.builds",
-        dockerfile(USER, f"{USER} && useradd --uid 1000 again"),
+        edit=dockerfile(USER, f"{USER} && useradd --uid 1000 again"),
     ),
-    Running("runs-as-root", "image.user_is_uid_1000", dockerfile("USER 1000\n", "")),
+    Running("runs-as-root", "image.user_is_uid_1000", edit=dockerfile("USER 1000\n", "")),
     Running(
         "runs-as-another-user",
         "image.user_is_uid_1000",
-        {
+        edit={
             "Dockerfile": [
                 (USER, f"{USER} && useradd --uid 1001 other"),
                 ("USER 1000\n", "USER other\n"),
@@ -219,17 +213,17 @@ IMAGE = (
     Running(
         "home-is-root's",
         "image.home_and_tmp_are_writable",
-        dockerfile(USER, f"{USER} && chown root:root /home/user"),
+        edit=dockerfile(USER, f"{USER} && chown root:root /home/user"),
     ),
     Running(
         "tmp-is-closed",
         "image.home_and_tmp_are_writable",
-        dockerfile(USER, f"{USER} && chmod 755 /tmp"),
+        edit=dockerfile(USER, f"{USER} && chmod 755 /tmp"),
     ),
     Running(
         "secret-in-a-layer",
         "image.keeps_no_secret",
-        dockerfile(
+        edit=dockerfile(
             USER,
             f"{USER}\nRUN --mount=type=secret,id=SIGNING_KEY cp /run/secrets/SIGNING_KEY /srv/key",
         ),
@@ -238,7 +232,7 @@ IMAGE = (
     Running(
         "secret-deleted-by-a-later-step",
         "image.keeps_no_secret",
-        dockerfile(
+        edit=dockerfile(
             USER,
             f"{USER}\nRUN --mount=type=secret,id=SIGNING_KEY cp /run/secrets/SIGNING_KEY /srv/key\n"
             "RUN rm /srv/key",
@@ -247,24 +241,26 @@ IMAGE = (
     Running(
         "secret-in-the-environment",
         "image.keeps_no_secret",
-        dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 KEPT={SIGNING_KEY}"),
+        edit=dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 KEPT={SIGNING_KEY}"),
     ),
     Running(
         "secret-in-a-label",
         "image.keeps_no_secret",
-        dockerfile("USER 1000", "LABEL kept={SIGNING_KEY}\nUSER 1000"),
+        edit=dockerfile("USER 1000", "LABEL kept={SIGNING_KEY}\nUSER 1000"),
     ),
     Running(
         "layer-too-large",
         "image.size_is_within_budget",
-        dockerfile(USER, f"{USER} && head -c 3000000 /dev/urandom >/srv/model"),
+        edit=dockerfile(USER, f"{USER} && head -c 3000000 /dev/urandom >/srv/model"),
         # Less than its base image alone.
         hub=("image_budget=1000000",),
     ),
     Running(
         "deletes-in-a-later-step",
         "image.wastes_no_space",
-        dockerfile(USER, f"{USER} && head -c 3000000 /dev/urandom >/srv/cache\nRUN rm /srv/cache"),
+        edit=dockerfile(
+            USER, f"{USER} && head -c 3000000 /dev/urandom >/srv/cache\nRUN rm /srv/cache"
+        ),
         hub=("waste_budget=2000000",),
         sample=True,
     ),
@@ -274,35 +270,35 @@ HEALTH_CASES = (
     Running(
         "health-in-words",
         "health.has_its_shape",
-        app(
+        edit=app(
             (HEALTH, HEALTH.replace('{"status": "ok", "version": "1.0", "services": {}}', '"fine"'))
         ),
     ),
     Running(
         "health-without-services",
         "health.has_its_shape",
-        app((HEALTH, HEALTH.replace(', "services": {}', ""))),
+        edit=app((HEALTH, HEALTH.replace(', "services": {}', ""))),
     ),
     Running(
         "health-is-slow",
         "health.answers_fast",
-        app((HEALTH, f"time.sleep(0.07)\n            {HEALTH}")),
+        edit=app((HEALTH, f"time.sleep(0.07)\n            {HEALTH}")),
     ),
     Running(
         "health-tells-the-key",
         "health.gives_nothing_away",
-        app((HEALTH, HEALTH.replace("{}})", '{}, "key": self.settings.key})'))),
+        edit=app((HEALTH, HEALTH.replace("{}})", '{}, "key": self.settings.key})'))),
         sample=True,
     ),
     Running(
         "health-tells-versions",
         "health.gives_nothing_away",
-        app((HEALTH, HEALTH.replace("{}})", '{}, "runtime": sys.version.split()[0]})'))),
+        edit=app((HEALTH, HEALTH.replace("{}})", '{}, "runtime": sys.version.split()[0]})'))),
     ),
     Running(
         "health-waits-for-a-dependency",
         "health.waits_for_no_dependency",
-        with_directory(
+        edit=with_directory(
             (
                 HEALTH,
                 'lost = "disconnected" if down() else "connected"\n            '
@@ -313,13 +309,13 @@ HEALTH_CASES = (
     Running(
         "outage-does-not-show",
         "health.outage_of_a_dependency_shows",
-        with_directory(),
+        edit=with_directory(),
         sample=True,
     ),
     Running(
         "health-fails-with-a-dependency",
         "health.outage_of_a_dependency_shows",
-        with_directory(
+        edit=with_directory(
             (
                 HEALTH,
                 f"if os.environ.get('DIRECTORY_URL'):\n                return self.answer(500, {{}})\n            {HEALTH}",
@@ -329,13 +325,13 @@ HEALTH_CASES = (
     Running(
         "health-command-does-not-exist",
         "health.health_command_passes_while_it_serves",
-        dockerfile(PROBE, 'CMD ["/app/probe"]'),
+        edit=dockerfile(PROBE, 'CMD ["/app/probe"]'),
         sample=True,
     ),
     Running(
         "health-command-asks-another-port",
         "health.health_command_passes_while_it_serves",
-        dockerfile(
+        edit=dockerfile(
             PROBE,
             PROBE.replace(
                 "'http://127.0.0.1:7860/health'", "'http://127.0.0.1:%d/health' % (7860 + 1)"
@@ -345,7 +341,7 @@ HEALTH_CASES = (
     Running(
         "health-command-never-fails",
         "health.health_command_fails_with_the_app",
-        dockerfile(PROBE, 'CMD ["python", "-c", "print()"]'),
+        edit=dockerfile(PROBE, 'CMD ["python", "-c", "print()"]'),
         sample=True,
     ),
 )
@@ -354,12 +350,12 @@ ENVIRONMENT = (
     Running(
         "healthy-but-broken",
         "environment.refuses_a_wrong_environment",
-        app(("    if settings.faults:\n", "    if settings.faults and False:\n")),
+        edit=app(("    if settings.faults:\n", "    if settings.faults and False:\n")),
     ),
     Running(
         "names-one-fault-at-a-time",
         "environment.names_every_faulty_variable_at_once",
-        app(('"\\n".join(settings.faults)', "settings.faults[0]")),
+        edit=app(('"\\n".join(settings.faults)', "settings.faults[0]")),
     ),
 )
 
