@@ -16,8 +16,10 @@ down:  ## stop and remove all that `make up` made
 check: ready  ## the contract for both Spaces: the minute before a push
 	$(PYTEST) tests/contract
 
+# Most tests wait for containers, so they run side by side; what measures time comes after them.
 test: ready  ## everything
-	$(PYTEST)
+	$(PYTEST) -m "not alone" --numprocesses 4 --dist loadfile
+	$(PYTEST) -m alone --junitxml reports/junit-alone.xml --report-dir reports/alone
 
 selftest: ready  ## every broken Space that the contract must catch, every sound one that it must pass
 	$(PYTEST) tests/selftest --selftest=all

@@ -79,6 +79,7 @@ def shape_problems(body: Any) -> Iterator[Problem]:
 
 # `contents`: the image has been read, which would otherwise go on in the background.
 @pytest.mark.usefixtures("liveness", "contents")
+@pytest.mark.alone
 def test_answers_fast(container: Container) -> None:
     """99 of 100 answers of an idle /health come within 50 ms.
 
@@ -86,17 +87,15 @@ def test_answers_fast(container: Container) -> None:
 
     Fix: Answer from memory; ask dependencies in the background. --hub health_latency=SECONDS
     """
-    best = float("inf")
-    # What else runs on this machine only ever makes it slower, so one good round out of ten counts.
-    for _ in range(10):
-        took = sorted(seconds(container) for _ in range(100))
-        best = min(best, took[98])
-        if best <= HUB.health_latency:
-            return
-    violated(
-        expected=f"p99 of /health at most {HUB.health_latency * 1000:g} ms",
-        actual=f"{best * 1000:.0f} ms in the best of ten rounds",
-    )
+    best, deadline = float("inf"), time.monotonic() + 10
+    # What else runs on this machine only ever makes it slower, so one good round counts.
+    while best > HUB.health_latency and (best == float("inf") or time.monotonic() < deadline):
+        best = min(best, sorted(seconds(container) for _ in range(100))[98])
+    if best > HUB.health_latency:
+        violated(
+            expected=f"p99 of /health at most {HUB.health_latency * 1000:g} ms",
+            actual=f"{best * 1000:.0f} ms, in the best round of 10 s",
+        )
 
 
 def seconds(subject: Answering) -> float:

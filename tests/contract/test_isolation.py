@@ -156,6 +156,7 @@ def test_serves_while_the_other_is_dead(
                 )
 
 
+@pytest.mark.alone
 def test_serves_as_fast_while_the_other_is_loaded(
     pairs: list[tuple[Space, Space]], start_as_on_the_hub: Callable[..., Container]
 ) -> None:

@@ -17,6 +17,7 @@ from preflight.space import Space
 SECONDS_PER_CASE = 1.5
 
 
+@pytest.mark.alone
 def test_an_environment_case_must_be_quick(
     run: Run,
     own_spaces: dict[str, Space],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from preflight.stack import save_material
 
 _FAILED = pytest.StashKey[bool]()
 _KEPT = pytest.StashKey[str]()
+_STAND_INS = pytest.StashKey[set[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,9 +55,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: object) -> None:
+def pytest_configure_node(node: Any) -> None:
     """Give each xdist worker the controller's run."""
-    node.workerinput["preflight_run"] = run_of(node.config).id  # type: ignore[attr-defined]
+    node.workerinput["preflight_run"] = run_of(node.config).id
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Learn what a finished xdist worker has built with."""
+    names = getattr(node, "workeroutput", {}).get("stand_ins", [])
+    node.config.stash.setdefault(_STAND_INS, set()).update(names)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -89,9 +98,12 @@ def run(pytestconfig: pytest.Config) -> Run:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    config = session.config
+    config: Any = session.config
     run = run_of(config)
-    if hasattr(config, "workerinput") or not run.folder.exists():
+    if hasattr(config, "workerinput"):
+        config.workeroutput["stand_ins"] = stand_ins_in_use()
+        return
+    if not run.folder.exists():
         return
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -114,7 +126,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if stand_ins := stand_ins_in_use():
+    stand_ins = sorted(config.stash.setdefault(_STAND_INS, set()) | set(stand_ins_in_use()))
+    if stand_ins:
         terminalreporter.write_line(
             f"NO IMAGE REGISTRY ANSWERED: stand-ins took the place of {', '.join(stand_ins)}. "
             "Sizes and base layers differ from the Hub's.",
