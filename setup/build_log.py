@@ -13,7 +13,7 @@ CAUSES = [
     (r"no space left on device",
      "the disk is full",
      "free some space, e.g. `docker system prune` removes unused images and build cache"),
-    (r"unknown instruction|dockerfile parse error",
+    (r"dockerfile parse error|unknown instruction|Dockerfile cannot be empty",
      "the Dockerfile has a syntax error",
      "correct the line named above"),
     (r"failed to read dockerfile|Cannot locate Dockerfile",
@@ -69,23 +69,31 @@ class BuildFailure:
 
 def digest(output: str, lines: int = 8) -> BuildFailure:
     """Read BuildKit's plain progress output; `lines` is how many last lines to keep."""
-    # BuildKit repeats the failing step between two rules: "------\n > [build 3/5] RUN …:\n0.52 …\n------".
-    block = re.search(r"^-{4,}\n > (.+?):\n(.*?)^-{4,}$", output, re.M | re.S)
-    errors = re.findall(r"^(?:#\d+ )?ERROR:? (.+)$|^(failed to solve.+)$", output, re.M)
-    step = block.group(1) if block else "reading the Dockerfile"
-    said = (
-        block.group(2).splitlines()
-        if block
-        else [line for line in output.splitlines() if line.strip()]
-    )
-    last = [re.sub(r"^\d+\.\d+ ", "", line).rstrip() for line in said if line.strip()][-lines:]
-    evidence = "\n".join([*last, *(a or b for a, b in errors)]) or output[-4000:]
-    if block and errors:
-        last.append((errors[-1][0] or errors[-1][1])[:400])
+    # Each step has a number: "#5 [build 3/5] RUN …", "#5 0.52 what it printed", "#5 ERROR: …".
+    error = re.search(r"^#(\d+) ERROR:? (.+)$", output, re.M)
+    if error:
+        number = error.group(1)
+        title = re.search(rf"^#{number} (.+)$", output, re.M)
+        step = title.group(1) if title else f"#{number}"
+        said = re.findall(rf"^#{number} \d+\.\d+ (.*)$", output, re.M)
+        # The end of what a step printed may appear in the summary alone, between two rules.
+        summary = re.search(r"^-{4,}\n > .+?:\n(.*?)^-{4,}$", output, re.M | re.S)
+        repeated = re.findall(r"^\d+\.\d+ (.*)$", summary.group(1), re.M) if summary else []
+        said += [line for line in repeated if line not in said]
+        said.append(error.group(2))
+    else:
+        step = "reading the Dockerfile"
+        said = [line for line in output.splitlines() if not line.startswith("#")]
+    evidence = "\n".join(said)
+    # npm and pip advertise their newer versions last.
+    telling = [
+        line.rstrip()
+        for line in said
+        if line.strip() and not re.match(r"npm notice|\[notice", line)
+    ]
+    last = [line[:400] for line in telling[-lines:]]
     for text in (evidence, output):
         for pattern, cause, fix in CAUSES:
             if re.search(pattern, text, re.I):
-                return BuildFailure(step.strip(), last, cause, fix)
-    return BuildFailure(
-        step.strip(), last, "not recognised", "read the lines above, then the full log"
-    )
+                return BuildFailure(step, last, cause, fix)
+    return BuildFailure(step, last, "not recognised", "read the lines above, then the full log")
