@@ -145,11 +145,15 @@ def report_to_master(environment: Environment) -> None:
         environment.events.report_to_master.fire(client_id=runner.client_id, data=data)
         runner.send_message("stats", data)
 
-    def leave_exit_code(**_: Any) -> None:
+    def leave(**_: Any) -> None:
         environment.process_exit_code = 0  # the master judges
+        # `docker compose up --exit-code-from master` stops the master, and shows no more of it, as
+        # soon as a worker's container is at its end.
+        if environment.parsed_options and not environment.parsed_options.processes:
+            gevent.sleep(3)
 
     environment.events.report_to_master.add_listener(add_report)
-    environment.events.quitting.add_listener(leave_exit_code)
+    environment.events.quitting.add_listener(leave)
     runner.register_message(FINISH, finish)
 
 
@@ -212,6 +216,7 @@ class Gate:
             deadline = time.time() + 5
             while self.workers - self.finished - lost and time.time() < deadline:
                 gevent.sleep(0.05)
+            self.busy = max(self.busy, busy())
 
     def hear(self, client_id: str, data: dict[str, Any]) -> None:
         self.workers.add(client_id)
@@ -337,8 +342,7 @@ class Gate:
     def conclude(self, **_: Any) -> None:
         if not self.started and not self.options.headless:
             return  # the web UI was opened and closed
-        if self.options.headless:
-            gevent.sleep(0.3)  # the Spaces finish what they were asked
+        if self.options.headless and not isinstance(self.runner, runners.MasterRunner):
             self.busy = max(self.busy, busy())
         self.verdict = self.judge()
         self.environment.process_exit_code = self.verdict.exit_code
@@ -354,6 +358,7 @@ class Gate:
 def busy() -> float:
     """The share of this machine's CPU that is in use while there is no load: then the Spaces, if
     they run here, get less than they would have alone."""
+    gevent.sleep(0.3)  # the Spaces finish what they were asked
     psutil.cpu_percent()
     gevent.sleep(0.5)
     return psutil.cpu_percent() / 100
