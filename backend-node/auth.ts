@@ -289,6 +289,13 @@ export function authOptions(settings: Settings, database: Database, limits: Rate
     ] as BetterAuthPlugin[],
     hooks: {
       before: createAuthMiddleware(async (ctx) => {
+        // The username plugin reads these bodies before the library has looked at their form.
+        const isObject = typeof ctx.body === "object" && ctx.body !== null && !Array.isArray(ctx.body);
+        if (!isObject && (ctx.body !== undefined || ["/sign-up/email", "/update-user"].includes(ctx.path)))
+          throw new HttpError(400, "VALIDATION_ERROR", "the body must be a JSON object");
+        // Postgres keeps no such text, and would fail.
+        if (isObject && Object.values(ctx.body).some((value) => typeof value === "string" && value.includes("\0")))
+          throw new HttpError(400, "VALIDATION_ERROR", "a text must not contain the character U+0000");
         const { address, account } = requestSubjects(ctx);
         // The library lets a session younger than a day delete its account without asking.
         if (ctx.path === "/delete-user" && !ctx.body?.password) {

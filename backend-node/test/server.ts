@@ -28,7 +28,7 @@ export function testSettings(change: NodeJS.ProcessEnv = {}): Settings {
   });
 }
 
-export const silent = pino({ level: "silent" });
+export const silent = pino({ level: process.env.TEST_LOG ?? "silent" });
 
 /** The library with its schema, and the options that the library itself can be built from again. */
 export async function openTestLibrary(settings = testSettings()) {
