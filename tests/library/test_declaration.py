@@ -77,6 +77,19 @@ def test_matrix_of_a_conditional_variable_sets_its_condition(book: EnvironmentDe
     assert not elsewhere.refused and elsewhere.environment["MODE"] == "embedded"
 
 
+def test_group_of_variables_is_all_or_none() -> None:
+    mail = EnvironmentDeclaration.of_text(
+        "# Sends mail.\n# @type=url @example=https://mail.example.com\nMAIL_URL=\n"
+        "# @sensitive @required=not(isEmpty($MAIL_URL))\nMAIL_KEY=\n"
+    )
+    assert mail["MAIL_KEY"].description == "Sends mail."
+    url = {case.id: case for case in mail.faulty_cases(mail["MAIL_URL"])}
+    assert not url["unset"].refused and url["unset"].environment == {}
+    key = {case.id: case for case in mail.faulty_cases(mail["MAIL_KEY"])}
+    assert key["unset"].refused and set(key["unset"].environment) == {"MAIL_URL"}
+    assert key["unset-where-not-required"].environment == {}
+
+
 def test_optional_variable_may_be_empty_and_not_malformed(book: EnvironmentDeclaration) -> None:
     refused = {case.id for case in book.faulty_cases(book["TIMEOUT"]) if case.refused}
     assert refused == {"not-a-number", "too-low", "too-high"}
@@ -98,7 +111,7 @@ def test_nothing_set_names_all_that_is_required(book: EnvironmentDeclaration) ->
         ("# @type=number(min=1\nA=", ":1: @type cannot be read: it has an opening ("),
         ("# @type=port @example=abc\nA=", ":1: A: its @example 'abc' is not valid"),
         ("# @required=sometimes\nA=", ":1: @required=sometimes is not known"),
-        ("# @required=forEq($B, x)\nA=", ":2: A: @required=forEq($B, x): B is not declared"),
+        ("# @required=forEq($B, x)\nA=", ":2: A is required when B is x, and B is not declared"),
         ("# @required @optional\nA=", ":1: A is both @required and @optional"),
         ("# @sensitive\n\nA=", ":1: @sensitive stands above no variable"),
         ("# @example=two words\nA=", ":1: 'words' follows @example; quote a value"),

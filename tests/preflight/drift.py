@@ -86,14 +86,20 @@ def unread_problems(folder: Path, declaration: EnvironmentDeclaration) -> Iterat
     """Declared variables that no line of the code names. No code at hand, no verdict."""
     code = [text for _, text in _code_of(folder)]
     for variable in declaration.variables if code else ():
-        # Settings classes read `cohere_api_key` where the environment has COHERE_API_KEY.
-        name = re.compile(rf"\b{re.escape(variable.name)}\b", re.IGNORECASE)
-        if not any(name.search(text) for text in code):
+        if not any(_names(variable.name).search(text) for text in code):
             yield Problem(
                 f"{variable.name} read by the code",
                 f"{declaration.source}:{variable.line}: {variable.name} is declared, "
                 "and no line of the code names it",
             )
+
+
+def _names(variable: str) -> re.Pattern[str]:
+    """A variable's name in code: also `cohere_api_key`, as settings classes read COHERE_API_KEY, and
+    `${prefix}_API_KEY` or `prefix + "_API_KEY"`, a name that is put together."""
+    ends = [variable[at:] for at, letter in enumerate(variable) if letter == "_" and at]
+    put_together = rf"|[}}\"'`](?:{'|'.join(map(re.escape, ends))})\b" if ends else ""
+    return re.compile(rf"\b{re.escape(variable)}\b{put_together}", re.IGNORECASE)
 
 
 def undocumented_problems(readme: str, declaration: EnvironmentDeclaration) -> Iterator[Problem]:

@@ -54,10 +54,16 @@ class EnvironmentDeclarationError(Exception):
 
 @dataclass(frozen=True)
 class Condition:
-    """`@required=forEq($OTHER, value)`: required while another variable has that value."""
+    """`@required=forEq($OTHER, value)`: required while another variable has that value.
+
+    A value of None is `@required=not(isEmpty($OTHER))`: required while the other is set at all.
+    """
 
     variable: str
-    value: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.variable} is {self.value or 'set'}"
 
 
 @dataclass(frozen=True)
@@ -192,12 +198,12 @@ class EnvironmentDeclaration:
         return declaration
 
     def is_required(self, variable: Variable, environment: dict[str, str]) -> bool:
-        """Whether `variable` has to be set in this environment (resolves `forEq`)."""
+        """Whether `variable` has to be set in this environment (resolves its condition)."""
         if not isinstance(variable.required, Condition):
             return variable.required
         other = self[variable.required.variable]
         value = environment.get(other.name, "").strip() or other.default or ""
-        return value == variable.required.value
+        return bool(value) if variable.required.value is None else value == variable.required.value
 
     def valid_environment(self, seed: int = 0, **overrides: str) -> dict[str, str]:
         """A full environment with which the Space has to start.
@@ -208,13 +214,18 @@ class EnvironmentDeclaration:
         the same for the same seed, so that a Secret seen in an image, a log or an answer is a leak
         and nothing else.
         """
+        return self._environment(seed, overrides)
+
+    def _environment(
+        self, seed: int, overrides: dict[str, str], absent: str | None = None
+    ) -> dict[str, str]:
         environment = dict(overrides)
         # A variable that a condition names comes first: it decides what else is required.
         deciding = {
             v.required.variable for v in self.variables if isinstance(v.required, Condition)
         }
         for variable in sorted(self.variables, key=lambda one: one.name not in deciding):
-            if variable.name in environment:
+            if variable.name in environment or variable.name == absent:
                 continue
             given = variable.example if self.decorated else variable.default
             wanted = given is not None and not isinstance(variable.required, Condition)
@@ -226,20 +237,24 @@ class EnvironmentDeclaration:
         self, variable: Variable, seed: int = 0, value: str | None = None
     ) -> dict[str, str]:
         """A valid environment that sets `variable` (to `value`): its condition, if any, holds."""
-        holding = {}
-        if isinstance(variable.required, Condition):
-            holding[variable.required.variable] = variable.required.value
         if value is None:
             value = _valid_value(variable, seed)
-        return self.valid_environment(seed, **holding, **{variable.name: value})
+        return self._environment(seed, {**self._holding(variable, seed), variable.name: value})
+
+    def _holding(self, variable: Variable, seed: int) -> dict[str, str]:
+        """What has to be set for the variable's condition to hold."""
+        condition = variable.required
+        if not isinstance(condition, Condition):
+            return {}
+        value = condition.value or _valid_value(self[condition.variable], seed)
+        return {condition.variable: value}
 
     def environment_without_dependencies(self) -> dict[str, str] | None:
         """A valid environment in which every dependency is out of reach; None when none is declared."""
         dialling = [variable for variable in self.variables if variable.dependency is not None]
         overrides: dict[str, str] = {}
         for variable in dialling:
-            if isinstance(variable.required, Condition):
-                overrides[variable.required.variable] = variable.required.value
+            overrides |= self._holding(variable, 0)
             overrides[variable.name] = variable.dependency or ""
         return self.valid_environment(0, **overrides) if dialling else None
 
@@ -257,7 +272,8 @@ class EnvironmentDeclaration:
         valid = self.environment_for(variable, seed)
         named = (variable.name,)
         missing = named if variable.required is not False else ()
-        without = {name: value for name, value in valid.items() if name != variable.name}
+        # What only matters beside this variable goes with it.
+        without = self._environment(seed, self._holding(variable, seed), absent=variable.name)
         cases = [
             Case("valid", valid),
             Case("unset", without, missing),
@@ -275,12 +291,13 @@ class EnvironmentDeclaration:
         if isinstance(variable.required, Condition):
             elsewhere = self._environment_without(variable.required, seed)
             if elsewhere is not None:
-                elsewhere.pop(variable.name, None)
                 cases.append(Case("unset-where-not-required", elsewhere))
         return cases
 
     def _environment_without(self, condition: Condition, seed: int) -> dict[str, str] | None:
         other = self[condition.variable]
+        if condition.value is None:
+            return self._environment(seed, {}, absent=other.name)
         for value in (other.example, other.default, *other.type.members):
             if value is not None and value != condition.value:
                 return self.valid_environment(seed, **{other.name: value})
@@ -311,7 +328,7 @@ class EnvironmentDeclaration:
 
 def _needed(variable: Variable) -> str:
     if isinstance(variable.required, Condition):
-        return f"when {variable.required.variable} is {variable.required.value}"
+        return f"when {variable.required}"
     return "yes" if variable.required else "no"
 
 
@@ -378,11 +395,15 @@ _DIVIDER = re.compile(r"\s?(---|===)")
 
 def _items(text: str) -> Iterator[_Item]:
     words: list[str] = []
+    shared = ""
     decorators: list[_Decorator] = []
     faults: list[Fault] = []
 
     def finish(name: str | None, value: str, line: int) -> _Item:
-        item = _Item(name, value, line, " ".join(words), tuple(decorators), tuple(faults))
+        nonlocal shared
+        # Variables that follow each other without a blank line share the words above the first.
+        shared = " ".join(words) or shared
+        item = _Item(name, value, line, shared, tuple(decorators), tuple(faults))
         words.clear()
         decorators.clear()
         faults.clear()
@@ -396,12 +417,15 @@ def _items(text: str) -> Iterator[_Item]:
         line = binding.original.line + blank_lines
         if blank_lines and (words or decorators):
             yield finish(None, "", line)
+        if blank_lines:
+            shared = ""
         if binding.error:
             yield _Item("", "", line, "", (), (Fault(line, _malformed(content)),))
         elif binding.key is None:
             comment = content.rstrip().lstrip("#")
             if _DIVIDER.match(comment):
                 yield finish(None, "", line)
+                shared = ""
             elif comment.strip().startswith("@"):
                 for one in _decorators(comment.strip(), line):
                     if isinstance(one, Fault):
@@ -550,13 +574,14 @@ def _required(decorator: _Decorator | None, faults: list[Fault]) -> bool | Condi
     if decorator is None:
         return False
     value = decorator.value
-    if isinstance(value, _Call) and value.name in ("forEq", "eq") and len(value.arguments) == 2:
-        (_, reference), (_, wanted) = value.arguments
-        if re.fullmatch(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?", reference):
-            return Condition(reference.strip("${}"), wanted)
+    condition = re.fullmatch(
+        r"(?:forEq|eq)\(\$\{?(\w+)\}?, (.+)\)|not\(isEmpty\(\$\{?(\w+)\}?\)\)", str(value)
+    )
+    if isinstance(value, _Call) and condition:
+        return Condition(condition[1] or condition[3], condition[2])
     if value in (None, "true", "false"):
         return value != "false"
-    known = "@required, @required=false or @required=forEq($OTHER, value)"
+    known = "@required, @required=forEq($OTHER, value) or @required=not(isEmpty($OTHER))"
     faults.append(Fault(decorator.line, f"@required={value} is not known; write {known}"))
     return True
 
@@ -632,11 +657,17 @@ def _reference_faults(declaration: EnvironmentDeclaration) -> Iterator[Fault]:
         if not isinstance(condition, Condition):
             continue
         other = by_name.get(condition.variable)
-        where = f"{variable.name}: @required=forEq(${condition.variable}, {condition.value})"
         if other is None:
-            yield Fault(variable.line, f"{where}: {condition.variable} is not declared")
-        elif not other.accepts(condition.value):
-            yield Fault(variable.line, f"{where}: {other.name} never has that value")
+            yield Fault(
+                variable.line,
+                f"{variable.name} is required when {condition}, and {condition.variable} "
+                "is not declared",
+            )
+        elif condition.value is not None and not other.accepts(condition.value):
+            yield Fault(
+                variable.line,
+                f"{variable.name} is required when {condition}, which it never is",
+            )
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
