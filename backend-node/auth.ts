@@ -69,7 +69,15 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
   let library: Library | undefined;
   let connected = false;
 
-  const ping = async (): Promise<boolean> => {
+  let pinging: Promise<boolean> | undefined;
+  /** One at a time, however many ask. */
+  const ping = (): Promise<boolean> => {
+    pinging ??= askDatabase().finally(() => {
+      pinging = undefined;
+    });
+    return pinging;
+  };
+  const askDatabase = async (): Promise<boolean> => {
     const before = connected;
     try {
       await database.ping();
@@ -111,7 +119,8 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
   /** The library as soon as it is there, and what `use` makes of it; a failure of the database's is told apart. */
   const withLibrary = async <T>(use: (library: Library) => Promise<T>): Promise<T> => {
     if (!library) await Promise.race([firstTry.promise, delay(START_WAIT_MS, undefined, { ref: false })]);
-    if (!library) throw databaseAway();
+    // In an outage, refuse at once instead of waiting for every query's deadline.
+    if (!library || (!connected && !(await ping()))) throw databaseAway();
     try {
       return await use(library);
     } catch (error) {
