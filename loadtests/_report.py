@@ -1,11 +1,13 @@
 """The verdict for people and for machines."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
 from loadtests._slo import HELD, INVALID, PERCENTILES, Row, Verdict
+from loadtests._watch import Watched
 
 COLUMNS = ["request", "samples", "per second", "p50", "p95", "p99", "failed", "429", "verdict"]
 
@@ -66,7 +68,7 @@ def markdown(verdict: Verdict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def html(verdict: Verdict) -> str:
+def html(verdict: Verdict, watched: Sequence[Watched]) -> str:
     """A section for Locust's report."""
     colour = {HELD: "#1a7f37", INVALID: "#9a6700"}.get(verdict.state, "#cf222e")
     notes = "".join(f"<li>{escape(line)}</li>" for line in verdict.reasons + verdict.notes)
@@ -79,8 +81,35 @@ def html(verdict: Verdict) -> str:
         + "".join(f"<th>{escape(cell)}</th>" for cell in head)
         + "</tr>"
         + "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in body)
-        + "</table></section>"
+        + "</table>"
+        + "".join(map(charts, watched))
+        + "</section>"
     )
+
+
+def charts(watched: Watched) -> str:
+    """A Space's own side of the run, so that "slow" can be told from "starved"."""
+    series: list[tuple[str, Sequence[float]]] = [
+        ("CPU, cores", watched.cpu),
+        ("memory, MB", watched.memory),
+        ("received and sent, MB", watched.network),
+        ("open files and connections", watched.files),
+    ]
+    figures = []
+    for title, values in series:
+        if not values:
+            continue
+        top, last = max(values) or 1, watched.seconds[-1] or 1
+        line = " ".join(
+            f"{300 * second / last:.1f},{60 - 58 * value / top:.1f}"
+            for second, value in zip(watched.seconds, values, strict=True)
+        )
+        figures.append(
+            f'<figure style="display: inline-block; margin: .5em"><figcaption>{title}, at most '
+            f'{top:.4g}</figcaption><svg width="300" height="60" style="background: #f6f8fa">'
+            f'<polyline points="{line}" fill="none" stroke="#0969da"/></svg></figure>'
+        )
+    return f"<h3>{escape(watched.name)}, restarts: {watched.restarts}</h3>{''.join(figures)}"
 
 
 def junit(verdict: Verdict) -> str:
@@ -103,7 +132,7 @@ def junit(verdict: Verdict) -> str:
     return xml.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def data(verdict: Verdict) -> str:
+def data(verdict: Verdict, watched: Sequence[Watched] = ()) -> str:
     run = verdict.run
     return json.dumps(
         {
@@ -114,6 +143,17 @@ def data(verdict: Verdict) -> str:
             "seconds": round(run.seconds, 1),
             "people": run.people,
             "generator": {"cpu": run.cpu, "late_ms": run.late_ms, "steal": run.steal},
+            "watched": {
+                space.name: {
+                    "seconds": [round(second, 1) for second in space.seconds],
+                    "cpu": [round(cores, 2) for cores in space.cpu],
+                    "memory_mb": [round(megabytes, 1) for megabytes in space.memory],
+                    "network_mb": [round(megabytes, 2) for megabytes in space.network],
+                    "files": space.files,
+                    "restarts": space.restarts,
+                }
+                for space in watched
+            },
             "requests": [
                 {
                     "name": row.name,
@@ -132,11 +172,11 @@ def data(verdict: Verdict) -> str:
     )
 
 
-def write(verdict: Verdict, report: Path) -> None:
+def write(verdict: Verdict, watched: Sequence[Watched], report: Path) -> None:
     """Put the verdict at the top of Locust's HTML report, and beside it as .md, .xml (JUnit) and
     .json."""
     page = report.read_text()
-    report.write_text(page.replace("<body>", "<body>" + html(verdict), 1))
+    report.write_text(page.replace("<body>", "<body>" + html(verdict, watched), 1))
     report.with_suffix(".md").write_text(markdown(verdict))
     report.with_suffix(".xml").write_text(junit(verdict))
-    report.with_suffix(".json").write_text(data(verdict) + "\n")
+    report.with_suffix(".json").write_text(data(verdict, watched) + "\n")

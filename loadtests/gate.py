@@ -63,8 +63,9 @@ def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
         report_to_master(environment)
         return
     try:
+        choose_spaces(environment)
         gate = Gate(environment)
-    except (_slo.SloError, _watch.WatchError) as error:
+    except (_slo.SloError, _watch.WatchError, TagError) as error:
         # Locust catches what a listener raises, except this.
         print(f"Load: invalid (exit code 2): {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -74,6 +75,23 @@ def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
 
 events.init_command_line_parser.add_listener(add_options)
 events.init.add_listener(install)
+
+
+class TagError(ValueError):
+    """--tags or --exclude-tags names something else than a Space."""
+
+
+def choose_spaces(environment: Environment) -> None:
+    """`--tags backend-py`: the people of one Space alone. Locust would leave the others without a
+    task and fail with each of them (Source: locust/user/task.py), so they are taken out here."""
+    options: Any = environment.parsed_options
+    kinds: list[Any] = environment.user_classes
+    spaces = {kind.space for kind in kinds}
+    for unknown in set((options.tags or []) + (options.exclude_tags or [])) - spaces:
+        raise TagError(f"--tags: {unknown} is not one of {', '.join(sorted(spaces))}")
+    wanted = set(options.tags or spaces) - set(options.exclude_tags or [])
+    environment.user_classes[:] = [kind for kind in kinds if kind.space in wanted]
+    options.tags = options.exclude_tags = None
 
 
 class Witness:
@@ -347,7 +365,7 @@ class Gate:
         self.verdict = self.judge()
         self.environment.process_exit_code = self.verdict.exit_code
         if self.options.html_file:
-            _report.write(self.verdict, Path(self.options.html_file))
+            _report.write(self.verdict, self.watched, Path(self.options.html_file))
 
     def tell(self, **_: Any) -> None:
         """After Locust's own tables, so that the verdict is what one sees last."""

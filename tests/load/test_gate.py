@@ -54,6 +54,9 @@ def test_a_leak_crosses_a_soak_run(
     run = load_run(*people, *stub(*fault), "--slo", slo())
     assert run.exit_code == exit_code, run.output
     assert ("backend-py: grows by" in run.reasons) is bool(fault)
+    watched = run.verdict["watched"]["backend-py"]
+    assert all(len(watched[key]) >= 12 for key in ("cpu", "memory_mb", "network_mb", "files"))
+    assert run.report.read_text().count("<polyline") == 4
 
 
 def test_a_dead_target_is_invalid_and_ends_the_run_at_once(load_run: Load, slo: SloFile) -> None:
@@ -113,8 +116,11 @@ def test_nobody_of_a_chosen_class_makes_a_run_invalid(
     assert "there was no Reader; use more people (-u)" in run.reasons
 
 
-def test_one_space_alone_is_judged_alone(load_run: Load, stub: Stub, slo: SloFile) -> None:
-    run = load_run(*SHORT, *stub(), "--slo", slo(), "Visitor", "BackendNodeMonitor")
+@pytest.mark.parametrize("chosen", [["Visitor", "BackendNodeMonitor"], ["--tags", "backend-node"]])
+def test_one_space_alone_is_judged_alone(
+    load_run: Load, stub: Stub, slo: SloFile, chosen: list[str]
+) -> None:
+    run = load_run(*SHORT, *stub(), "--slo", slo(), *chosen)
     assert run.exit_code == 0, run.output
     states = {row["name"]: row["verdict"] for row in run.verdict["requests"]}
     assert states["POST backend-py/chat"] == "not run"
@@ -126,6 +132,8 @@ def test_one_space_alone_is_judged_alone(load_run: Load, stub: Stub, slo: SloFil
     [
         (["--backend-py", "127.0.0.1:7861"], "must be a URL like http://127.0.0.1:7861"),
         (["--slo", "/nowhere/slo.toml"], "/nowhere/slo.toml"),
+        (["--tags", "backend-go"], "backend-go is not one of backend-node, backend-py"),
+        (["--watch", "backend-py=pid:0x1"], "'pid:0x1' is not container:ID or pid:NUMBER"),
     ],
 )
 def test_a_faulty_option_is_refused_by_name(
