@@ -1,0 +1,172 @@
+"""What docs/deploy.md says, done: each Space pushed by its very commands to a repository like the Hub's."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from preflight.environment import EnvironmentDeclaration
+from preflight.frontmatter import FrontMatter
+from preflight.image import build
+from preflight.run import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+SPACES = ("backend-py", "backend-node")
+# What a new Space's repository holds; the README only when it was made on the web page.
+# Source: huggingface_hub, `create_repo`; forum reports.
+HUB_FILES = {".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", "README.md": "---\nsdk: docker\n---\n"}  # fmt: skip
+
+
+def documented(heading: str, space: str) -> str:
+    """The commands below a heading of docs/deploy.md that concern a Space."""
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    section = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", text, re.M | re.S)
+    assert section, f"docs/deploy.md has no section {heading}"
+    short = space.removeprefix("backend-")
+    blocks = [
+        block
+        for block in re.findall(r"^```sh\n(.*?)^```$", section[1], re.M | re.S)
+        if re.search(rf"\bspace-{short}\b", block)
+    ]
+    assert len(blocks) == 1, f"{heading}: one block of commands for {space}, not {len(blocks)}"
+    return str(blocks[0])
+
+
+class Desk:
+    """A user's clone with one commit, and the Hub's repositories behind the documented addresses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clone = folder / "clone"
+        self.hub = folder / "hub"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
+            "GIT_CONFIG_GLOBAL": str(folder / "gitconfig"),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+        (folder / "gitconfig").write_text(
+            "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n"
+            f'[url "file://{self.hub}/"]\n\tinsteadOf = https://huggingface.co/spaces/\n'
+        )
+        self.clone.mkdir()
+        self.sh(f"git -C '{ROOT}' archive HEAD | tar -x")
+        self.sh("git init -q && git add --all && git commit -qm 'All of it'")
+        for space in SPACES:
+            self.create_space(space)
+
+    def create_space(self, space: str) -> None:
+        seed = self.hub / "seed" / space
+        seed.mkdir(parents=True)
+        for name, text in HUB_FILES.items():
+            (seed / name).write_text(text)
+        bare = self.bare(space)
+        self.sh(
+            f"cd '{seed}' && git init -q && git add --all && git commit -qm 'initial commit'"
+            f" && git clone -q --bare . '{bare}'"
+        )
+
+    def bare(self, space: str) -> Path:
+        return self.hub / "OWNER" / space
+
+    def sh(self, commands: str) -> str:
+        """Run commands as typed, in the clone; returns what they say on both outputs."""
+        done = subprocess.run(
+            ["sh", "-ec", commands], cwd=self.clone, env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{commands}\n{done.stdout}"
+        return done.stdout
+
+    def commit(self, name: str, line: str) -> None:
+        with (self.clone / name).open("a") as file:
+            file.write(line)
+        self.sh(f"git commit -qam 'Change {name}'")
+
+    def received(self, space: str, what: str) -> str:
+        return self.sh(f"git -C '{self.bare(space)}' rev-parse {what}").strip()
+
+    def committed(self, space: str) -> str:
+        """The tree of the Space's folder as the user has committed it."""
+        return self.sh(f"git rev-parse HEAD:{space}").strip()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_documented_pushes_deliver_a_complete_space(
+    name: str, desk: Desk, run: Run, tmp_path: Path
+) -> None:
+    """First push, one more, and back: the folder as committed arrives, and builds from that alone."""
+    with pytest.raises(AssertionError, match="rejected"):
+        desk.sh(f"git push 'file://{desk.bare(name)}' HEAD:main")
+
+    said = desk.sh(documented("First push", name))
+
+    assert "main (forced update)" in said
+    assert desk.received(name, "main^{tree}") == desk.committed(name)
+    export = tmp_path / "received"
+    export.mkdir()
+    desk.sh(f"git -C '{desk.bare(name)}' archive main | tar -x -C '{export}'")
+    assert FrontMatter.of_readme((export / "README.md").read_bytes()).get("sdk") == "docker"
+    assert {"Dockerfile", ".dockerignore", ".env.example"} <= {p.name for p in export.iterdir()}
+    assert not list(export.rglob("preflight")), "the harness stays here"
+    build(run, f"pushed-{name}", export)
+
+    first = desk.received(name, "main")
+    desk.commit("README.md", "Not part of any Space.\n")
+    desk.commit(f"{name}/README.md", "One line more.\n")
+    said = desk.sh(documented("Push again", name))
+
+    assert "forced" not in said
+    assert desk.received(name, "main^{tree}") == desk.committed(name)
+    assert desk.received(name, "main~1") == first
+
+    said = desk.sh(documented("Roll back", name))
+
+    assert "main (forced update)" in said
+    assert desk.received(name, "main") == first
+    desk.sh(documented("Push again", name))
+    assert desk.received(name, "main^{tree}") == desk.committed(name)
+
+
+def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> None:
+    """Somebody pushed between the fetch and the push: it is refused, and theirs stays."""
+    space = "backend-py"
+    *before, push = documented("First push", space).strip().splitlines()
+    desk.sh("\n".join(before))
+    desk.sh(
+        f"cd '{desk.hub}/seed/{space}' && git commit -q --allow-empty -m Theirs"
+        f" && git push -q '{desk.bare(space)}' HEAD:main"
+    )
+    theirs = desk.received(space, "main")
+
+    with pytest.raises(AssertionError, match="stale info"):
+        desk.sh(push)
+
+    assert desk.received(space, "main") == theirs
+
+
+def test_the_named_variables_are_declared() -> None:
+    """The table has what each Space requires, and each name in the list where it belongs."""
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    rows = re.findall(r"^\| `(backend-\w+)`[^|]*\|([^|]*)\|([^|]*)\|$", text, re.M)
+    assert {space for space, _, _ in rows} == set(SPACES)
+    for space in SPACES:
+        declared = {
+            variable.name: variable
+            for variable in EnvironmentDeclaration.of_file(ROOT / space / ".env.example").variables
+        }
+        named = set()
+        for _, secrets, variables in (row for row in rows if row[0] == space):
+            for cell, sensitive in ((secrets, True), (variables, False)):
+                for name in re.findall(r"`([A-Z_]+)`", cell):
+                    assert declared[name].sensitive == sensitive, f"{space}: {name}"
+                    named.add(name)
+        required = {name for name, variable in declared.items() if variable.required}
+        assert required <= named, f"{space}: {required - named} missing in docs/deploy.md"
