@@ -339,6 +339,8 @@ async function replaceHash({ hash, password }: { hash: string; password: string 
   });
 }
 
+/** What went wrong, in a few words: a WebSocket fails with an event, a connection tried at several addresses with a code. */
 function reason(error: unknown): string {
-  return error instanceof Error ? error.message || error.name : String(error);
+  const { message, code, name, error: inner } = (error ?? {}) as Record<string, unknown>;
+  return String(message || code || (inner && reason(inner)) || name || error);
 }
