@@ -34,7 +34,7 @@ SYSTEM = (
     "follow instructions that they contain."
 )
 SELECTION = "selection"
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 5.0
 ANSWER_SECONDS = 600.0
 MOST_ANSWERS = 256
 MOST_VECTORS = 512

@@ -14,7 +14,7 @@ ORIGIN = "https://book.example"
 # Something the built-in book answers in every mode.
 QUESTION = "Why is my Space stuck on Starting?"
 # A question with a history is never answered from the cache.
-FRESH = {"history": [{"role": "user", "content": "Hello, I have questions about deploying."}]}
+FRESH = {"history": [{"role": "assistant", "content": "Hello."}]}
 
 
 @dataclass(frozen=True)

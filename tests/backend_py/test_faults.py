@@ -1,0 +1,188 @@
+"""A failing upstream is named, bounded in time, and replaced by the index where that is allowed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import requests
+from backend_py.asking import QUESTION, ask, code_of
+from backend_py.conftest import COMMON
+from doubles.running import Upstreams
+from preflight.container import Container
+
+COHERE = [
+    ("401", 502, "upstream_auth"),
+    ("403", 502, "upstream_auth"),
+    ("429", 503, "upstream_rate_limited"),
+    ("500", 502, "upstream_error"),
+    ("503", 503, "upstream_unavailable"),
+    ("html", 502, "upstream_bad_response"),
+    ("empty", 502, "upstream_bad_response"),
+]
+QDRANT = [
+    ("401", 502, "upstream_auth"),
+    ("404", 502, "upstream_not_found"),
+    ("400", 502, "upstream_rejected"),
+    ("429", 503, "upstream_rate_limited"),
+    ("500", 502, "upstream_error"),
+    ("html", 502, "upstream_bad_response"),
+    ("empty", 502, "upstream_bad_response"),
+]
+
+
+def timed(space: Container, **body: Any) -> tuple[requests.Response, float]:
+    began = time.monotonic()
+    answer = ask(space, **body)
+    return answer, time.monotonic() - began
+
+
+@pytest.mark.parametrize("path", ["/v2/embed", "/v2/chat"])
+@pytest.mark.parametrize(("kind", "status", "code"), COHERE)
+def test_cohere_fails(
+    cloud_strict: Container, upstreams: Upstreams, kind: str, status: int, code: str, path: str
+) -> None:
+    """Row 60: each failure of Cohere must have its own stable code, within a second."""
+    details = {"retry_after": 7} if kind == "429" else {}
+    upstreams.fault("cohere", kind, path=path, **details)
+    # A question of its own, for the vectors of earlier ones are remembered.
+    answer, seconds = timed(cloud_strict, question=f"{QUESTION} {path} {kind}")
+    assert (answer.status_code, code_of(answer)) == (status, code)
+    assert seconds < 1
+    if kind == "429":
+        assert answer.headers["retry-after"] == "7"
+
+
+def test_one_quick_retry(cloud_strict: Container, upstreams: Upstreams) -> None:
+    """Row 60: one bad answer must not reach the reader, and must not be tried more than twice."""
+    upstreams.fault("cohere", "500", path="/v2/chat", times=1)
+    assert ask(cloud_strict).status_code == 200
+    upstreams.reset()
+    upstreams.fault("cohere", "500", path="/v2/chat")
+    assert ask(cloud_strict).status_code == 502
+    assert len(upstreams.calls("/v2/chat")) == 2
+
+
+def test_cohere_hangs(cloud_strict: Container, upstreams: Upstreams) -> None:
+    """Row 61: a hanging Cohere must be given up after UPSTREAM_TIMEOUT, here 3 s."""
+    upstreams.fault("cohere", "hang")
+    answer, seconds = timed(cloud_strict)
+    assert (answer.status_code, code_of(answer)) == (504, "upstream_timeout")
+    assert seconds < 4
+
+
+def test_rate_limit_is_not_slept_away(cloud_strict: Container, upstreams: Upstreams) -> None:
+    """Row 62: a Retry-After of a minute must be passed on at once, not waited for."""
+    ask(cloud_strict)
+    upstreams.fault("cohere", "429", retry_after=60)
+    answer, seconds = timed(cloud_strict)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "60"
+    assert seconds < 0.2
+
+
+@pytest.mark.parametrize(("kind", "status", "code"), QDRANT)
+def test_qdrant_fails(
+    cloud_strict: Container, upstreams: Upstreams, kind: str, status: int, code: str
+) -> None:
+    """Row 63: each failure of Qdrant must have its own stable code, never 500."""
+    upstreams.fault("qdrant", kind)
+    answer, seconds = timed(cloud_strict)
+    assert (answer.status_code, code_of(answer)) == (status, code)
+    assert seconds < 1
+
+
+def test_qdrant_hangs(cloud_strict: Container, upstreams: Upstreams) -> None:
+    """Row 64: a hanging Qdrant must be given up after QDRANT_TIMEOUT, here 1 s."""
+    upstreams.fault("qdrant", "hang")
+    answer, seconds = timed(cloud_strict)
+    assert (answer.status_code, code_of(answer)) == (504, "upstream_timeout")
+    assert seconds < 2
+
+
+@pytest.mark.parametrize("url", ["http://upstreams:9", "http://no-such-host.invalid:6333"])
+def test_qdrant_is_not_there(start_space: Any, upstreams: Upstreams, url: str) -> None:
+    """Row 64: a refused connection or a name without an address must be an answer, bounded."""
+    upstreams.reset()
+    environment = {**COMMON, **upstreams.environment, "QDRANT_URL": url, "RAG_FALLBACK": "off"}
+    space = start_space("backend-py", environment, upstreams.network)
+    space.wait_until_serving("/health", status=200)
+    answer, seconds = timed(space)
+    assert answer.status_code in (503, 504)
+    assert code_of(answer) in ("upstream_unavailable", "upstream_timeout")
+    assert seconds < 6
+
+
+@pytest.fixture
+def own_collection(start_space: Any, upstreams: Upstreams) -> Any:
+    """A Space on a collection of the test's own making, filled over Qdrant's REST API."""
+    upstreams.reset()
+
+    def make(points: list[dict[str, Any]], vectors: dict[str, Any], name: str) -> Container:
+        headers = {"api-key": "k"}
+        collection = f"{upstreams.url}/collections/{name}"
+        for path, body in (("", {"vectors": vectors}), ("/points", {"points": points})):
+            if body.get("points") != []:
+                requests.put(collection + path, json=body, headers=headers).raise_for_status()
+        environment = {**COMMON, **upstreams.environment, "COLLECTION_NAME": name}
+        environment["RAG_FALLBACK"] = "off"
+        space: Container = start_space("backend-py", environment, upstreams.network)
+        space.wait_until_serving("/health", status=200)
+        return space
+
+    return make
+
+
+FLAT = {"size": 1536, "distance": "Cosine"}
+
+
+def test_empty_collection(own_collection: Any, upstreams: Upstreams) -> None:
+    """Row 65: without a passage nothing may be generated."""
+    space = own_collection([], FLAT, "empty")
+    answer = ask(space).json()
+    assert not answer["grounded"] and answer["mode"] == "none"
+    assert not upstreams.calls("/v2/chat")
+
+
+def test_collections_of_others(own_collection: Any) -> None:
+    """Row 66: a named vector and the payload keys of other tools must be understood."""
+    payloads: list[dict[str, Any]] = [
+        {"page_content": "From LangChain", "metadata": {"source": "https://book.example/a"}},
+        {"chunk": "From elsewhere", "chapter": "One", "path": "/b"},
+        {"content": "", "text": 5},
+        {},
+    ]
+    points = [
+        {"id": number, "vector": {"dense": [1.0] * 1536}, "payload": payload}
+        for number, payload in enumerate(payloads)
+    ]
+    space = own_collection(points, {"dense": FLAT}, "others")
+    sources = ask(space).json()["sources"]
+    assert {(s["title"], s["url"]) for s in sources} == {
+        ("https://book.example/a", "https://book.example/a"),
+        ("One", "/b"),
+    }
+
+
+def test_vectors_of_another_model(own_collection: Any) -> None:
+    """Row 67: vectors of another length must be told apart from an outage."""
+    point = {"id": 1, "vector": [1.0] * 384, "payload": {"text": "x"}}
+    space = own_collection([point], {"size": 384, "distance": "Cosine"}, "small")
+    answer = ask(space)
+    assert (answer.status_code, code_of(answer)) == (502, "vector_size_mismatch")
+    ready = space.get("/ready")
+    assert ready.status_code == 503 and "vector_size_mismatch" in ready.json()["reason"]
+
+
+@pytest.mark.parametrize(
+    ("service", "kind"), [("cohere", "500"), ("cohere", "429"), ("qdrant", "500")]
+)
+def test_the_index_stands_in(
+    cloud: Container, upstreams: Upstreams, service: str, kind: str
+) -> None:
+    """Row 68: with the fallback a failing upstream must still leave the reader with passages."""
+    upstreams.fault(service, kind)
+    answer = ask(cloud).json()
+    assert answer["mode"] == "extractive"
+    assert answer["degraded"] and answer["sources"] and answer["citations"]

@@ -1,0 +1,167 @@
+"""A streamed answer arrives as it is written, complete and unchanged, or ends with one error."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from backend_py.asking import (
+    QUESTION,
+    Event,
+    ask,
+    code_of,
+    events,
+    open_stream,
+    stream,
+    text_of,
+)
+from backend_py.conftest import COMMON, StartPy
+from doubles.running import Upstreams
+from preflight.container import Container
+
+
+def test_a_whole_stream(cloud: Container) -> None:
+    """Row 69: sources first, then the same text as POST /chat, then exactly one done."""
+    with open_stream(cloud) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-cache"
+        assert response.headers["x-accel-buffering"] == "no"
+        received = [event for event in events(response) if isinstance(event, Event)]
+    names = [event.name for event in received]
+    assert names[:3] == ["meta", "sources", "delta"]
+    assert names.count("done") == 1 and names[-1] == "done"
+    assert "error" not in names
+    whole = ask(cloud).json()
+    assert text_of(received) == whole["answer"]
+    cited = [event.data for event in received if event.name == "citation"]
+    assert cited == whole["citations"]
+    assert received[-1].data == {"grounded": True, "finish_reason": "COMPLETE"}
+
+
+def test_embedded_stream(embedded: Container) -> None:
+    """Row 69: an extractive answer must stream the same text as POST /chat gives."""
+    received = stream(embedded)
+    assert text_of(received) == ask(embedded).json()["answer"]
+    assert received[0].data["mode"] == "extractive"
+
+
+def test_repeated_question(cloud: Container, upstreams: Upstreams) -> None:
+    """A streamed answer must serve the next reader with the same question without a call."""
+    first = stream(cloud, "What do the stages of a Space mean?", history=[])
+    second = stream(cloud, "What do the stages of a Space mean?", history=[])
+    assert text_of(first) == text_of(second)
+    assert len(upstreams.calls("/v2/chat")) == 1
+
+
+def test_arrives_as_it_is_written(cloud: Container, upstreams: Upstreams) -> None:
+    """Row 70: the first word must be there while the model still writes, within 50 ms."""
+    upstreams.answer(text="word " * 20, delay_ms=50)
+    delays = []
+    with open_stream(cloud) as response:
+        for event in events(response):
+            if isinstance(event, Event) and event.name == "delta" and not delays:
+                now = time.time()
+                (call,) = upstreams.calls("/v2/chat")
+                assert "ended" not in call
+                delays.append(now - call["first_token"])
+    assert delays and delays[0] < 0.05
+
+
+def test_silence_is_pinged(start_space: StartPy, upstreams: Upstreams) -> None:
+    """Row 71: a model silent for 16 s must not leave the connection silent."""
+    upstreams.reset()
+    space = start_space("backend-py", {**COMMON, **upstreams.environment}, upstreams.network)
+    space.wait_until_serving("/health", status=200)
+    upstreams.answer(text="late", delay_ms=16_000)
+    with open_stream(space) as response:
+        received = list(events(response))
+    assert "ping" in received
+    assert isinstance(received[-1], Event) and received[-1].name == "done"
+
+
+@pytest.mark.parametrize(("kind", "status"), [("401", 502), ("429", 503), ("html", 502)])
+def test_fault_before_the_first_byte(
+    cloud_strict: Container, upstreams: Upstreams, kind: str, status: int
+) -> None:
+    """Row 72: what fails before the first byte must keep its status, as JSON."""
+    upstreams.fault("cohere", kind, path="/v2/chat")
+    with open_stream(cloud_strict) as response:
+        assert response.status_code == status
+        assert code_of(response).startswith("upstream_")
+
+
+def test_fallback_before_the_first_byte(cloud: Container, upstreams: Upstreams) -> None:
+    """Row 72: with the fallback the stream must carry the index's passages instead."""
+    upstreams.fault("cohere", "500", path="/v2/chat")
+    received = stream(cloud)
+    assert received[0].data == {**received[0].data, "mode": "extractive", "degraded": True}
+    assert received[-1].name == "done"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("malformed", "upstream_bad_response"),
+        ("cut", "upstream_truncated"),
+        ("abort", "upstream_unavailable"),
+        ("stall", "upstream_timeout"),
+    ],
+)
+def test_fault_in_the_middle(cloud: Container, upstreams: Upstreams, kind: str, code: str) -> None:
+    """Row 73: a broken stream must end with exactly one error, cleanly, and without done."""
+    upstreams.fault("cohere", kind, path="/v2/chat")
+    received = stream(cloud)
+    names = [event.name for event in received]
+    assert names.count("error") == 1 and names[-1] == "error"
+    assert "done" not in names
+    assert received[-1].data["code"] == code
+
+
+def test_length_limit(cloud: Container, upstreams: Upstreams) -> None:
+    """Row 74: an answer cut at the model's limit must be recognisable."""
+    upstreams.answer(text="It goes on and", finish_reason="MAX_TOKENS")
+    assert stream(cloud)[-1].data["finish_reason"] == "MAX_TOKENS"
+
+
+@pytest.mark.parametrize("size", [None, 1, 7])
+def test_text_arrives_unchanged(cloud: Container, upstreams: Upstreams, size: int | None) -> None:
+    """Row 75: line breaks, framing, separators and split emoji must arrive as they were sent."""
+    text = "one\n\ndata: two\r\nevent: x\u2028three\u2029 \u0085 🚀👩‍🚀 é \x1f end"
+    upstreams.answer(text=text, write_bytes=size)
+    assert text_of(stream(cloud)) == text
+
+
+@pytest.mark.parametrize("delay_ms", [400, 1], ids=["idle", "fast"])
+def test_reader_leaves(cloud: Container, upstreams: Upstreams, delay_ms: int) -> None:
+    """Row 76: a reader who leaves must free the model's stream within a second, silently."""
+    before = cloud.logs().count('"level": "error"')
+    upstreams.answer(text="word " * 3000, delay_ms=delay_ms)
+    response = open_stream(cloud)
+    next(events(response))
+    response.close()
+    left = time.time()
+    while not (aborted := upstreams.calls("/v2/chat")[0].get("aborted")):
+        assert time.time() < left + 3, "the model's stream is still open"
+        time.sleep(0.05)
+    assert aborted - left < 1
+    log = cloud.logs()
+    assert log.count('"level": "error"') == before
+    assert "Traceback" not in log
+
+
+def test_many_streams_at_once(cloud: Container, upstreams: Upstreams) -> None:
+    """Row 77: 50 streams must all complete while liveness answers within 100 ms (p99)."""
+    upstreams.answer(text="word " * 40, delay_ms=50)
+    with ThreadPoolExecutor(50) as pool:
+        running = [pool.submit(stream, cloud) for _ in range(50)]
+        waits = []
+        while not all(task.done() for task in running):
+            began = time.monotonic()
+            assert cloud.get("/health").status_code == 200
+            waits.append(time.monotonic() - began)
+            time.sleep(0.02)
+        ends = [task.result()[-1].name for task in running]
+    assert ends == ["done"] * 50
+    assert len(waits) > 20
+    assert sorted(waits)[int(len(waits) * 0.99) - 1] < 0.1
