@@ -40,7 +40,6 @@ class Shape(LoadTestShape):
             people = round(people * 1.5 ** (seconds // STEP))
         elif options.shape == "spike" and end / 3 <= seconds < end * 2 / 3:
             people *= 5
-        else:
-            return people, options.spawn_rate or 10
-        # At once; Locust warns of more than a hundred a second.
-        return people, min(people, 100)
+        if options.shape in ("step", "spike"):
+            return people, 100  # at once; Locust warns of more than a hundred a second
+        return people, options.spawn_rate or 10
