@@ -501,118 +501,6 @@ WARNED = (
     ),
 )
 
-START = (
-    Broken(
-        "build-fails",
-        "image.builds",
-        edit=dockerfile("WORKDIR /app", "RUN test -e /no/such/file\nWORKDIR /app"),
-        needs="container",
-    ),
-    Broken(
-        "no-user",
-        "image.user_is_uid_1000",
-        edit=dockerfile("USER 1000\n", ""),
-        needs="container",
-    ),
-    Broken(
-        "no-home",
-        "image.home_and_tmp_are_writable",
-        edit=dockerfile("--create-home user", "--no-create-home user"),
-        needs="container",
-    ),
-    Broken(
-        "secret-in-layer",
-        "image.keeps_no_secret",
-        edit=dockerfile(
-            "COPY --chown",
-            "RUN --mount=type=secret,id=SIGNING_KEY cat /run/secrets/SIGNING_KEY > /app/key\n"
-            "COPY --chown",
-        ),
-        needs="container",
-    ),
-    Broken(
-        "deleted-later",
-        "image.wastes_no_space",
-        edit=dockerfile(
-            "COPY --chown",
-            "RUN head -c 60000000 /dev/urandom > /tmp/cache\nRUN rm /tmp/cache\nCOPY --chown",
-        ),
-        needs="container",
-    ),
-    Broken(
-        "loopback-only",
-        "start.serves",
-        edit={"app.py": [('"0.0.0.0", PORT', '"127.0.0.1", PORT')]},
-        needs="container",
-        sample=True,
-    ),
-    Broken(
-        "other-port",
-        "start.serves",
-        edit={"app.py": [("PORT = 7860", "PORT = 8000")]},
-        needs="container",
-    ),
-    Broken(
-        "crashes",
-        "start.serves",
-        edit={"app.py": [("    settings = Settings()\n", '    raise SystemExit("no model")\n')]},
-        needs="container",
-    ),
-    Broken(
-        "front-page-fails",
-        "start.front_page_answers",
-        edit={
-            "app.py": [
-                ('"text/html" in self.headers.get("Accept", "")', 'self.command == "GET"'),
-                ("self.answer(200, PAGE,", "self.answer(500, PAGE,"),
-            ]
-        },
-        needs="container",
-    ),
-    Broken(
-        "no-head",
-        "start.front_page_answers_head",
-        edit={"app.py": [("    do_HEAD = do_GET\n", "")]},
-        needs="container",
-    ),
-    Broken(
-        "warns-at-start",
-        "start.starts_without_alarms",
-        warns=True,
-        edit={"app.py": [('    log("info", "listening"', '    log("warning", "old settings"')]},
-        needs="container",
-    ),
-    Broken(
-        "writes-into-app",
-        "start.writes_only_home_and_tmp",
-        edit={
-            "Dockerfile": [("WORKDIR /app", "WORKDIR /app\nRUN install -d -o 1000 /app/state")],
-            "app.py": [
-                (
-                    "    Handler.settings",
-                    '    open("/app/state/pid", "w").close()\n    Handler.settings',
-                )
-            ],
-        },
-        needs="container",
-    ),
-    Broken(
-        "dials-a-database",
-        "start.dials_allowed_ports_only",
-        edit={
-            "app.py": [
-                ("import signal\n", "import signal\nimport socket\n"),
-                (
-                    "    Handler.settings",
-                    "    database = socket.socket()\n    database.setblocking(False)\n"
-                    '    database.connect_ex(("192.0.2.1", 5432))\n    Handler.settings',
-                ),
-            ]
-        },
-        needs="container",
-    ),
-)
-
 ENVIRONMENT = (
     Broken(
         "starts-without",
@@ -624,12 +512,6 @@ ENVIRONMENT = (
         "takes-the-sample",
         "environment.refuses_a_wrong_environment",
         edit={"app.py": [("elif on_the_hub and", "elif not on_the_hub and False and")]},
-        needs="container",
-    ),
-    Broken(
-        "names-the-first-only",
-        "environment.names_every_faulty_variable_at_once",
-        edit={"app.py": [('"\\n".join(settings.faults)', "settings.faults[0]")]},
         needs="container",
     ),
     Broken(
@@ -745,7 +627,7 @@ SHUTDOWN = (
 
 BROKEN = (
     *(METADATA + PUSH + DECLARATION + DOCKERFILE + WARNED),
-    *(START + ENVIRONMENT + CORS + SHUTDOWN),
+    *(ENVIRONMENT + CORS + SHUTDOWN),
 )
 SOUND = (
     *("sound", "fastapi", "flask_gunicorn", "express", "static_files", "static_binary"),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selftest.cases import BROKEN, SOUND, Broken
+from selftest.running_cases import RUNNING
 
 HERE = Path(__file__).parent
+CASES = (*BROKEN, *RUNNING)
 ROOT = HERE.parents[1]
 FOLDER_CHECKS = [
     f"tests/contract/test_{name}.py" for name in ("metadata", "push", "declaration", "dockerfile")
@@ -21,47 +25,73 @@ FOLDER_CHECKS = [
 # Not judged where one folder is the target.
 ALL_CHECKS = ["tests/contract", "--ignore=tests/contract/test_isolation.py"]
 FOLDERS_TIMEOUT_S = 300
-CONTAINERS_TIMEOUT_S = 3600
+CONTAINERS_TIMEOUT_S = 600
+AT_ONCE = 6
+
+NOT_OF_ONE_FOLDER = {
+    # Needs the network: the Hub's own endpoint gives the verdict.
+    "metadata.hub_accepts_the_metadata",
+    # Judged for the Spaces of compose.yaml together.
+    *(
+        f"isolation.{name}"
+        for name in ("shares_no_network_and_no_volume", "neither_reaches_the_other")
+    ),
+    *(
+        f"isolation.{name}"
+        for name in ("shares_no_layer_of_its_own", "serves_while_the_other_is_dead")
+    ),
+    "isolation.serves_as_fast_while_the_other_is_loaded",
+}
+"""Checks without a broken Space here, each with the reason."""
 
 Records = dict[str, list[dict[str, Any]]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for name, needs in (("broken", "folder"), ("broken_running", "container")):
+    everything = metafunc.config.getoption("--selftest") == "all"
+    chosen = [case for case in CASES if everything or case.sample]
+    sound = [Broken(name, "", base=name) for name in SOUND]
+    for name, cases in {
+        "broken": [case for case in chosen if case.needs == "folder"],
+        "broken_running": [case for case in chosen if case.needs == "container"],
+        "sound": sound,
+        "sound_running": sound if everything else [],
+    }.items():
         if name in metafunc.fixturenames:
-            cases = chosen(metafunc.config, needs)
             metafunc.parametrize(name, cases, ids=[case.id for case in cases])
-    if "sound_running" in metafunc.fixturenames:
-        metafunc.parametrize("sound_running", sound_running(metafunc.config))
 
 
-def chosen(config: pytest.Config, needs: str) -> list[Broken]:
-    everything = config.getoption("--selftest") == "all"
-    return [case for case in BROKEN if case.needs == needs and (everything or case.sample)]
-
-
-def sound_running(config: pytest.Config) -> list[str]:
-    """The sound Spaces that are built and run; the sample holds a broken one or two alone."""
-    return [*SOUND] if config.getoption("--selftest") == "all" else []
+def selected(request: pytest.FixtureRequest, *names: str) -> list[Broken]:
+    """The cases that this run's tests ask for, so that `-k` builds and runs no other."""
+    found: dict[str, Broken] = {}
+    for item in request.session.items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        found |= {case.id: case for name, case in parameters.items() if name in names}
+    return list(found.values())
 
 
 @pytest.fixture(scope="module")
-def records(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Records:
+def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Records:
     """The verdicts on every Space whose folder tells enough, from one run of the contract."""
-    cases = [Broken(name, "", base=name) for name in SOUND] + chosen(pytestconfig, "folder")
+    cases = selected(request, "broken", "sound")
     return judge(cases, tmp_path_factory.mktemp("spaces"), FOLDER_CHECKS, FOLDERS_TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")
 def records_running(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Records:
-    """The verdicts on every Space that has to be built and run, from one run of the contract."""
-    sound = [Broken(name, "", base=name) for name in sound_running(pytestconfig)]
-    cases = sound + chosen(pytestconfig, "container")
-    # Most of a check's time is the engine's and the Space's own: two at once take half of it.
-    checks = [*ALL_CHECKS, "-n2", "--dist=loadfile"]
-    return judge(cases, tmp_path_factory.mktemp("running"), checks, CONTAINERS_TIMEOUT_S)
+    """The verdicts on every Space that has to be built and run, from runs over a few of them each."""
+    cases = selected(request, "broken_running", "sound_running")
+    records: Records = {}
+    # Each run keeps its Spaces up to its end: a few at a time, so that they do not slow each other.
+    for hub, alike in groupby(sorted(cases, key=lambda case: case.hub), key=lambda case: case.hub):
+        batch = list(alike)
+        for at in range(0, len(batch), AT_ONCE):
+            top = tmp_path_factory.mktemp("running")
+            checks = [*ALL_CHECKS, *(f"--hub={setting}" for setting in hub)]
+            records |= judge(batch[at : at + AT_ONCE], top, checks, CONTAINERS_TIMEOUT_S)
+    return records
 
 
 def judge(cases: list[Broken], top: Path, checks: list[str], timeout_s: float) -> Records:
@@ -170,24 +200,26 @@ def test_broken_running_space_is_caught_by_its_check_alone(
     caught_as_named(broken_running, records_running[broken_running.id])
 
 
-@pytest.mark.parametrize("name", SOUND)
-def test_sound_folder_passes_without_a_finding(name: str, records: Records) -> None:
+def test_sound_folder_passes_without_a_finding(sound: Broken, records: Records) -> None:
     """A sound folder must pass with no failure and no warning, whatever it promises."""
-    assert failed(records[name]) == {}
-    assert warned(records[name]) == {}
+    assert failed(records[sound.id]) == {}
+    assert warned(records[sound.id]) == {}
 
 
-def test_sound_space_passes(sound_running: str, records_running: Records) -> None:
+def test_sound_space_passes(sound_running: Broken, records_running: Records) -> None:
     """A sound Space must be built and run with no failure; one that promises more than the Hub asks
     for, with no warning."""
-    own = records_running[sound_running]
+    own = records_running[sound_running.id]
     assert failed(own) == {}
-    if (HERE / "spaces" / sound_running / ".env.example").is_file():
+    if (HERE / "spaces" / sound_running.base / ".env.example").is_file():
         assert warned(own) == {}
 
 
-def test_every_check_of_the_folder_has_a_broken_space(records: Records) -> None:
+def test_every_check_has_a_broken_space() -> None:
     """A check that no broken Space fails may well be one that cannot fail."""
-    asks_the_hub = {"metadata.hub_accepts_the_metadata"}
-    checks = {one["id"] for one in records["sound"]} - asks_the_hub
-    assert checks - {case.check for case in BROKEN} == set()
+    checks = {
+        f"{path.stem.removeprefix('test_')}.{name.removeprefix('test_')}"
+        for path in (ROOT / "tests" / "contract").glob("test_*.py")
+        for name in re.findall(r"(?m)^def (test_\w+)", path.read_text(encoding="utf-8"))
+    }
+    assert checks - {case.check for case in CASES} - NOT_OF_ONE_FOLDER == set()
