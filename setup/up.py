@@ -121,7 +121,9 @@ def up(pull: bool, no_cache: bool) -> None:
         print(f"\n{service.name} is healthy: {url}")
         print(f"  try:  {TRY.get(service.name, 'curl -s {url}/health').format(url=url)}")
         print(f"  logs: docker compose logs -f {service.name}")
-    print("\nStop and remove: make down")
+    watch = "docker compose" if compose == COMPOSE else " ".join(compose)
+    print(f"\nEdit and see it within two seconds: {watch} watch --no-up")
+    print("Stop and remove: make down")
 
 
 def limit_to_machine() -> None:
