@@ -596,6 +596,23 @@ HTTPServer(("0.0.0.0", 7860), Echo).serve_forever()
     ),
 )
 
+START = (
+    Broken(
+        "warns-at-each-start",
+        "start.starts_without_alarms",
+        warns=True,
+        edit={
+            "app.py": [
+                (
+                    '    log("info", "listening"',
+                    '    log("warning", "old key")\n    log("info", "listening"',
+                )
+            ]
+        },
+        needs="container",
+    ),
+)
+
 SHUTDOWN = (
     Broken(
         "deaf-to-sigterm",
@@ -627,7 +644,7 @@ SHUTDOWN = (
 
 BROKEN = (
     *(METADATA + PUSH + DECLARATION + DOCKERFILE + WARNED),
-    *(ENVIRONMENT + CORS + SHUTDOWN),
+    *(START + ENVIRONMENT + CORS + SHUTDOWN),
 )
 SOUND = (
     *("sound", "fastapi", "flask_gunicorn", "express", "static_files", "static_binary"),

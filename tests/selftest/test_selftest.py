@@ -31,6 +31,8 @@ AT_ONCE = 6
 NOT_OF_ONE_FOLDER = {
     # Needs the network: the Hub's own endpoint gives the verdict.
     "metadata.hub_accepts_the_metadata",
+    # Needs something that two replicas share; a folder alone has nothing of the kind.
+    "shutdown.two_replicas_serve_at_once",
     # Judged for the Spaces of compose.yaml together.
     *(
         f"isolation.{name}"
