@@ -79,23 +79,43 @@ def shape_problems(body: Any) -> Iterator[Problem]:
 
 # `contents`: the image has been read, which would otherwise go on in the background.
 @pytest.mark.usefixtures("liveness", "contents")
-@pytest.mark.alone
-def test_answers_fast(container: Container) -> None:
+def test_answers_fast(run: Run, container: Container) -> None:
     """99 of 100 answers of an idle /health come within 50 ms.
 
     On the Hub: a monitor that polls it slows the Space down, or takes it for dead under load
 
     Fix: Answer from memory; ask dependencies in the background. --hub health_latency=SECONDS
     """
-    best, deadline = float("inf"), time.monotonic() + 10
-    # What else runs on this machine only ever makes it slower, so one good round counts.
-    while best > HUB.health_latency and (best == float("inf") or time.monotonic() < deadline):
-        best = min(best, sorted(seconds(container) for _ in range(100))[98])
-    if best > HUB.health_latency:
-        violated(
-            expected=f"p99 of /health at most {HUB.health_latency * 1000:g} ms",
-            actual=f"{best * 1000:.0f} ms, in the best round of 10 s",
-        )
+    budget = HUB.health_latency
+    took = best_p99(container)
+    if took <= budget:
+        return
+    # A bare server tells how fast this machine is just now.
+    observer = Observer.start(run, container.port, failing=True)
+    bare = Container("a bare server", observer.id, container.port)
+    try:
+        floor = best_p99(bare)
+    finally:
+        bare.remove()
+    if took <= budget + 3 * floor:
+        pytest.skip(f"this machine is too busy: a bare server needs {floor * 1000:.0f} ms too")
+    violated(
+        expected=f"p99 of /health at most {budget * 1000:g} ms",
+        actual=f"{took * 1000:.0f} ms (a bare server on this machine: {floor * 1000:.0f} ms)",
+    )
+
+
+def best_p99(server: Answering) -> float:
+    """Seconds within which 99 of 100 answers on /health come, in the best of up to five rounds.
+
+    What else runs on this machine only ever makes a round slower.
+    """
+    best, deadline = float("inf"), time.monotonic() + 5
+    for _ in range(5):
+        best = min(best, sorted(seconds(server) for _ in range(100))[98])
+        if best <= HUB.health_latency or time.monotonic() > deadline:
+            break
+    return best
 
 
 def seconds(subject: Answering) -> float:

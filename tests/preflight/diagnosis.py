@@ -47,7 +47,7 @@ def classify(container: Container) -> Diagnosis:
     whether it ends each time."""
     state = container.state
     if state["OOMKilled"] or state["ExitCode"] == 137:
-        limit = f"{HUB.memory / 1024**3:.3g} GiB"
+        limit = f"{HUB.memory / 1024**2:.0f} MiB"
         return Diagnosis(
             "out of memory",
             f"it was killed at the memory limit of {limit}{_said(container)}",
@@ -67,7 +67,8 @@ def loopback_only(container: Container) -> bool:
 
 def not_started(error: str) -> Diagnosis:
     """The engine could not even run the command: `error` is its message."""
-    said = error.strip().splitlines()[-1]
+    said = next((line for line in error.splitlines() if "Error response" in line), error)
+    said = said.rpartition("runc create failed: ")[2].strip()
     return Diagnosis(
         "exited",
         f"the container's command cannot be run: {said}",

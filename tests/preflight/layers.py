@@ -181,6 +181,12 @@ def _joined(
     blobs: dict[str, _Blob], documents: dict[str, Any], secrets: Mapping[str, str]
 ) -> Contents:
     """The layers in their order, with what each takes from the ones before it."""
+
+    def masked(text: str) -> str:
+        for value in secrets.values():
+            text = text.replace(value, "[secret]")
+        return text
+
     manifest = documents["manifest.json"][0]
     config = documents[manifest["Config"]]
     made = [step for step in config.get("history", []) if not step.get("empty_layer")]
@@ -191,7 +197,7 @@ def _joined(
     passwd = ""
     for number, name in enumerate(manifest["Layers"]):
         blob = blobs.get(name, _Blob())
-        step = made[number].get("created_by", "") if number < len(made) else ""
+        step = masked(made[number].get("created_by", "")) if number < len(made) else ""
         gone = set(blob.files)
         for path in blob.deleted:
             prefix = path if path.endswith("/") else path + "/"
@@ -206,7 +212,7 @@ def _joined(
     for secret, value in secrets.items():
         for place, text in _settings(config):
             if value in text:
-                leaks.append((secret, place))
+                leaks.append((secret, masked(place)))
     folders = {path: entry for path, entry in entries.items() if path in present}
     return Contents(layers, passwd, folders, leaks)
 
@@ -220,5 +226,5 @@ def _settings(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("Cmd", "Entrypoint", "Healthcheck"):
         yield key.upper(), json.dumps(inner.get(key))
     for step in config.get("history", []):
-        shown = step.get("created_by", "").split("#")[0][:60]
-        yield f"the image's history (`{shown}…`)", step.get("created_by", "")
+        made = step.get("created_by", "")
+        yield f"the image's history: `{made}`", made
