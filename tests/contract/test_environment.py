@@ -12,6 +12,9 @@ from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space
 
+# A Space that does not build or start with a valid environment is one finding: start.serves.
+pytestmark = pytest.mark.usefixtures("container")
+
 
 @pytest.fixture(scope="session")
 def tried(run: Run, image_of: Callable[[Space], Image]) -> Callable[[Space], list[Outcome]]:

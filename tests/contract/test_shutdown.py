@@ -18,19 +18,24 @@ Begin = Callable[[], Container]
 
 
 @pytest.fixture
-def begin(space: Space, start_as_on_the_hub: Callable[[Space], Container]) -> Iterator[Begin]:
-    """Starts the Space, serving, as often as it is called; removes all of it."""
+def begin(
+    space: Space, container: Container, start_as_on_the_hub: Callable[[Space], Container]
+) -> Iterator[Begin]:
+    """Starts the Space, serving, as often as it is called; removes all of it.
+
+    Asks for `container` so that a Space that does not start is one finding: start.serves.
+    """
     started: list[Container] = []
 
     def one() -> Container:
-        container = start_as_on_the_hub(space)
-        started.append(container)
-        container.wait_until_serving()
-        return container
+        another = start_as_on_the_hub(space)
+        started.append(another)
+        another.wait_until_serving()
+        return another
 
     yield one
-    for container in started:
-        container.remove()
+    for another in started:
+        another.remove()
 
 
 def promised(space: Space) -> bool:
