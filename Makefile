@@ -10,6 +10,17 @@ help:  ## list the targets
 up:  ## build and start both Spaces on 7861 and 7862   (PULL=1 newer base images, NO_CACHE=1 factory rebuild)
 	@$(PYTHON) setup/up.py up $(if $(PULL),--pull) $(if $(NO_CACHE),--no-cache)
 
+OWNER ?= acme
+edge: export COMPOSE_PROFILES := edge
+edge: export BETTER_AUTH_URL ?= https://$(OWNER)-backend-node.hf.localhost:8443
+edge: export OWNER := $(OWNER)
+edge:  ## the same behind the Hub's edge, rehearsed, on 8443   (OWNER=you, settings: docs/rehearsal.md)
+	@$(PYTHON) setup/up.py up
+	@echo "Through the edge: https://$(OWNER)-backend-py.hf.localhost:8443 and https://$(OWNER)-backend-node.hf.localhost:8443"
+	@echo "Accept the certificate. Unlike on hf.space these two names are same-site: what cookies do across sites, tests/browser shows."
+
+# Compose leaves alone what belongs to a profile that is not named.
+down: export COMPOSE_PROFILES := *
 down:  ## stop and remove all that `make up` made
 	@$(PYTHON) setup/up.py down
 
@@ -36,4 +47,4 @@ ready: $(VENV)/ready
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) setup/venv.py $(VENV)
 
-.PHONY: help up down check test selftest load lock ready
+.PHONY: help up edge down check test selftest load lock ready

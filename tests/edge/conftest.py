@@ -1,0 +1,52 @@
+"""A Space that tells what reached it, and an edge in front of it with the Hub's behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from preflight.container import Container, start
+from preflight.edge import Edge, ThroughEdge
+from preflight.image import Image, build
+from preflight.run import Run
+
+StartEcho = Callable[..., Container]
+
+
+@pytest.fixture(scope="session")
+def start_echo(run: Run) -> Iterator[StartEcho]:
+    """Starts the telling Space: `start_echo(REPLICA="new", START_AFTER="1")`."""
+    folder = Path(__file__).parent / "echo"
+    tag = run.once("image-echo", lambda: build(run, "echo", folder).tag)
+    image = Image(tag, run.folder / "build-echo.log")
+    started: list[Container] = []
+
+    def begin(**environment: str) -> Container:
+        started.append(start(run, image, "echo", environment))
+        return started[-1]
+
+    yield begin
+    for container in started:
+        container.remove()
+
+
+@pytest.fixture(scope="session")
+def echo(start_echo: StartEcho) -> Container:
+    """The telling Space, asked directly."""
+    container = start_echo(REPLICA="old")
+    container.wait_until_serving()
+    return container
+
+
+@pytest.fixture(scope="session")
+def edge(run: Run, echo: Container) -> Iterator[Edge]:
+    """The edge with nothing changed."""
+    with Edge(run, {"echo": echo}) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def public(edge: Edge) -> ThroughEdge:
+    """The telling Space through the edge, as the world reaches it on the Hub."""
+    return edge.space("echo")

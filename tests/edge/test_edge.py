@@ -1,0 +1,277 @@
+"""The rehearsed edge must do what is known of the Hub's, and each of its switches must change it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+
+import engine
+import pytest
+import requests
+import websocket
+from preflight.container import Container
+from preflight.edge import Edge, ThroughEdge
+from preflight.rehearsal import HUB
+from preflight.run import Run
+
+from .conftest import StartEcho
+
+FRONT = "https://front.vercel.app"
+PREFLIGHT = {
+    "Origin": FRONT,
+    "Access-Control-Request-Method": "PUT",
+    "Access-Control-Request-Headers": "content-type,x-anything",
+}
+NOT_RUNNING = "Your space is in error, check its status on hf.co"
+
+
+def received(answer: requests.Response) -> dict[str, str]:
+    """The request headers that reached the Space, lower-cased; several of one name are joined."""
+    found: dict[str, str] = {}
+    for name, value in answer.json()["headers"]:
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+@pytest.fixture(scope="module")
+def switched(run: Run, echo: Container) -> Iterator[ThroughEdge]:
+    """The telling Space behind an edge with every switch in its other position."""
+    settings = {
+        "HOST_HEADER": "internal",
+        "X_FORWARDED_FOR": "replace",
+        "X_FORWARDED_PROTO": "off",
+        "X_FORWARDED_HOST": "public",
+        "AUTHORIZATION": "removed",
+        "X_HF_AUTHORIZATION": "kept",
+        "RESPONSE_HEADERS": "off",
+        "PREFLIGHT": "app",
+        "CORS_ORIGIN": "app",
+        "REQUEST_TIMEOUT": "500ms",
+    }
+    with Edge(run, {"echo": echo}, settings) as edge:
+        yield edge.space("echo")
+
+
+class TestRequests:
+    def test_http_2_outside_and_http_1_1_inside(self, edge: Edge, public: ThroughEdge) -> None:
+        """Browsers must be offered HTTP/2 over TLS, and the Space must be spoken to in HTTP/1.1."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        with (
+            socket.create_connection((engine.host(), edge.port), timeout=10) as connection,
+            context.wrap_socket(connection, server_hostname=public.host) as tls,
+        ):
+            assert tls.selected_alpn_protocol() == "h2"
+        assert public.get("/").json()["version"] == "HTTP/1.1"
+
+    def test_host_is_the_public_one(self, public: ThroughEdge, switched: ThroughEdge) -> None:
+        """The Space must see its public host name in `Host`."""
+        assert received(public.get("/"))["host"] == f"{HUB.owner}-echo.hf.space"
+        assert received(switched.get("/"))["host"] == "echo:7860"
+
+    def test_x_forwarded_for_is_appended_to(
+        self, public: ThroughEdge, switched: ThroughEdge
+    ) -> None:
+        """What the caller sent in X-Forwarded-For must stay, with the caller's own address behind it."""
+        forged = {"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}
+        own = received(public.get("/"))["x-forwarded-for"]
+        assert "," not in own
+        assert received(public.get("/", headers=forged))["x-forwarded-for"] == (
+            f"192.0.2.1, 192.0.2.2, {own}"
+        )
+        assert received(switched.get("/", headers=forged))["x-forwarded-for"] == own
+
+    def test_x_forwarded_proto_is_https(self, public: ThroughEdge, switched: ThroughEdge) -> None:
+        """The Space must be told https, whatever the caller says."""
+        forged = {"X-Forwarded-Proto": "http"}
+        assert received(public.get("/", headers=forged))["x-forwarded-proto"] == "https"
+        assert "x-forwarded-proto" not in received(switched.get("/", headers=forged))
+
+    def test_x_forwarded_host_is_off(self, public: ThroughEdge, switched: ThroughEdge) -> None:
+        """No X-Forwarded-Host may reach the Space: no source says that the Hub sends one."""
+        forged = {"X-Forwarded-Host": "attacker.example"}
+        assert "x-forwarded-host" not in received(public.get("/", headers=forged))
+        named = received(switched.get("/", headers=forged))["x-forwarded-host"]
+        assert named == f"{HUB.owner}-echo.hf.space"
+
+    def test_forged_x_real_ip_and_forwarded_pass(self, public: ThroughEdge) -> None:
+        """X-Real-IP and Forwarded must reach the Space as the caller wrote them: they prove nothing."""
+        forged = {"X-Real-IP": "192.0.2.1", "Forwarded": "for=192.0.2.1"}
+        got = received(public.get("/", headers=forged))
+        assert (got["x-real-ip"], got["forwarded"]) == ("192.0.2.1", "for=192.0.2.1")
+
+    def test_authorization_passes_and_x_hf_authorization_does_not(
+        self, public: ThroughEdge, switched: ThroughEdge
+    ) -> None:
+        """`Authorization` must reach the Space; X-HF-Authorization is the edge's own and must not."""
+        sent = {"Authorization": "Bearer app", "X-HF-Authorization": "Bearer hub"}
+        got = received(public.get("/", headers=sent))
+        assert got["authorization"] == "Bearer app"
+        assert "x-hf-authorization" not in got
+        got = received(switched.get("/", headers=sent))
+        assert "authorization" not in got
+        assert got["x-hf-authorization"] == "Bearer hub"
+
+    def test_body_method_and_target_pass_unchanged(self, public: ThroughEdge) -> None:
+        """Method, path, query and body must reach the Space as they were sent."""
+        seen = public.request("PUT", "/a%2Fb?c=%20d&c=2", data=b"x" * 100_000).json()
+        assert (seen["method"], seen["path"]) == ("PUT", "/a%2Fb?c=%20d&c=2")
+        assert seen["body"] == "x" * 100_000
+
+    def test_unknown_host_names_are_not_served(self, edge: Edge) -> None:
+        """A host name that belongs to no Space must be answered 404 and reach none."""
+        for host in ("attacker.example", "other-echo.hf.space", "hf.space"):
+            answer = edge.space("echo").get("/", headers={"Host": host})
+            assert (answer.status_code, answer.text) == (404, ""), host
+
+
+class TestAnswers:
+    def test_headers_of_the_edge_are_added(
+        self, public: ThroughEdge, switched: ThroughEdge
+    ) -> None:
+        """Each answer must carry what the Hub's edge adds."""
+        got = public.get("/path?query").headers
+        assert got["X-Proxied-Host"].startswith("http://")
+        assert got["X-Proxied-Replica"]
+        assert got["X-Proxied-Path"] == "/path"
+        assert got["X-Request-Id"]
+        assert got["Link"] == (f'<https://huggingface.co/spaces/{HUB.owner}/echo>;rel="canonical"')
+        assert (
+            got["Vary"] == "origin, access-control-request-method, access-control-request-headers"
+        )
+        assert got["Access-Control-Expose-Headers"] == "*"
+        added = {"X-Proxied-Host", "X-Request-Id", "Link", "Access-Control-Expose-Headers", "Vary"}
+        assert not added & set(switched.get("/").headers)
+
+    def test_headers_of_the_app_stay(self, public: ThroughEdge) -> None:
+        """What the app says must reach the browser, also what breaks the frame on the Space's page."""
+        said = {
+            "X-Frame-Options": "DENY",
+            "Content-Security-Policy": "frame-ancestors 'none'",
+            "Vary": "Accept",
+            "Link": "</style.css>;rel=preload",
+            "X-Request-Id": "of-the-app",
+            "Access-Control-Allow-Credentials": "true",
+        }
+        got = public.get("/headers", params=said, headers={"Origin": FRONT}).headers
+        for name, value in said.items():
+            assert value in got[name].split(", "), name
+        assert got["X-Request-Id"] == "of-the-app"
+
+    def test_any_origin_is_echoed(self, public: ThroughEdge, switched: ThroughEdge) -> None:
+        """Whatever Origin asks must be named in Access-Control-Allow-Origin, once, in the app's place."""
+        for origin in (FRONT, "https://attacker.example", "null"):
+            answer = public.get("/", headers={"Origin": origin})
+            assert answer.headers["Access-Control-Allow-Origin"] == origin
+        said = {"Access-Control-Allow-Origin": "https://only.example"}
+        answer = public.get("/headers", params=said, headers={"Origin": FRONT})
+        assert answer.headers["Access-Control-Allow-Origin"] == FRONT
+        assert "Access-Control-Allow-Origin" not in public.get("/").headers
+        answer = switched.get("/headers", params=said, headers={"Origin": FRONT})
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://only.example"
+
+    def test_a_preflight_request_is_answered_by_the_edge(
+        self, public: ThroughEdge, switched: ThroughEdge
+    ) -> None:
+        """A preflight request must be granted whatever it asks, never with credentials, without the Space."""
+        answer = public.options("/", headers=PREFLIGHT)
+        assert answer.status_code == 200
+        assert answer.headers["Access-Control-Allow-Origin"] == FRONT
+        assert answer.headers["Access-Control-Allow-Methods"] == "PUT"
+        assert answer.headers["Access-Control-Allow-Headers"] == "content-type,x-anything"
+        assert answer.headers["Access-Control-Max-Age"] == "600"
+        assert answer.headers["Content-Length"] == "0"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        asked_of_the_app = switched.options("/", headers=PREFLIGHT).json()
+        assert asked_of_the_app["method"] == "OPTIONS"
+
+    def test_any_other_options_request_reaches_the_space(self, public: ThroughEdge) -> None:
+        """OPTIONS without Origin or without a requested method is no preflight request."""
+        for missing in ("Origin", "Access-Control-Request-Method"):
+            sent = {name: value for name, value in PREFLIGHT.items() if name != missing}
+            assert public.options("/", headers=sent).json()["method"] == "OPTIONS"
+
+    @pytest.mark.parametrize("kind", ["text/event-stream", "application/x-ndjson"])
+    def test_a_stream_is_not_held_back(self, public: ThroughEdge, kind: str) -> None:
+        """The first part of a stream must arrive before the Space sends the second."""
+        with public.get("/stream", params={"type": kind}, stream=True, timeout=5) as answer:
+            lines = answer.iter_lines(chunk_size=1)
+            assert next(lines) == b"data: 1"
+            # Until this request the Space holds the second part back.
+            public.get("/arrived")
+            assert [line for line in lines if line] == [b"data: 2"]
+
+    def test_a_websocket_passes(self, edge: Edge, public: ThroughEdge) -> None:
+        """A WebSocket must be upgraded and carry frames both ways."""
+        connection = websocket.create_connection(
+            f"wss://{engine.host()}:{edge.port}/websocket",
+            host=public.host,
+            timeout=5,
+            sslopt={
+                "cert_reqs": ssl.CERT_NONE,
+                "check_hostname": False,
+                "server_hostname": public.host,
+            },
+        )
+        for text in ("first", "second"):
+            connection.send(text)
+            assert connection.recv() == text
+        connection.close()
+
+    def test_request_timeout_is_off(self, public: ThroughEdge, switched: ThroughEdge) -> None:
+        """A slow answer must arrive; with REQUEST_TIMEOUT the edge must give up with 504."""
+        assert public.get("/slow", params={"seconds": "0.8"}).status_code == 200
+        assert switched.get("/slow", params={"seconds": "0.8"}).status_code == 504
+
+
+class TestStates:
+    def test_a_space_that_does_not_run(self, edge: Edge) -> None:
+        """Where nothing listens the Hub's own text must come, with 503."""
+        answer = edge.space("nothing").get("/")
+        assert (answer.status_code, answer.text) == (503, NOT_RUNNING)
+
+    def test_a_private_space_asks_for_a_token(self, run: Run, echo: Container) -> None:
+        """A private Space must refuse strangers itself and let a token of the Hub in, in either header."""
+        with Edge(run, {"echo": echo}, {"VISIBILITY": "private"}) as edge:
+            space = edge.space("echo")
+            refused = space.get("/")
+            assert refused.status_code == 401
+            with pytest.raises(json.JSONDecodeError):
+                json.loads(refused.text)
+            for header in ("Authorization", "X-HF-Authorization"):
+                assert space.get("/", headers={header: "Bearer hf_x"}).status_code == 200
+
+    def test_a_space_that_wakes(self, run: Run, echo: Container) -> None:
+        """For WAKE_SECONDS the Hub's text must come with 503, and then the Space."""
+        with Edge(run, {"echo": echo}, {"WAKE_SECONDS": "4"}) as edge:
+            space = edge.space("echo")
+            asleep = space.get("/")
+            assert (asleep.status_code, asleep.text) == (503, NOT_RUNNING)
+            end = time.monotonic() + 15
+            while space.get("/").status_code == 503:
+                assert time.monotonic() < end, "the Space does not wake"
+                time.sleep(0.1)
+            assert space.get("/").json()["replica"] == "old"
+
+    def test_an_update_leaves_no_gap(
+        self, run: Run, echo: Container, start_echo: StartEcho
+    ) -> None:
+        """The old replica must serve until the new one listens; then the new one alone, and no request fails."""
+        with Edge(run, {"echo": echo}, {"UPDATE": "on"}) as edge:
+            space = edge.space("echo")
+            assert space.get("/").json()["replica"] == "old"
+            edge.add("echo-new", start_echo(REPLICA="new", START_AFTER="1"))
+            replicas: list[str] = []
+            end = time.monotonic() + 15
+            while replicas[-5:] != ["new"] * 5:
+                assert time.monotonic() < end, f"the new replica does not take over: {replicas}"
+                answer = space.get("/")
+                assert answer.status_code == 200, answer.text
+                replicas.append(answer.json()["replica"])
+                time.sleep(0.02)
+        assert replicas == sorted(replicas, reverse=True), "it went back to the old replica"
+        assert replicas[0] == "old", "the new replica was there before the old one was asked"

@@ -1,0 +1,128 @@
+"""The Hub's edge in front of running containers: `edge/Caddyfile`, with settings of one's own."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import engine
+import requests
+from requests.adapters import HTTPAdapter
+
+from preflight.container import Answering, Container
+from preflight.docker import DockerError, docker
+from preflight.image import Image, build
+from preflight.rehearsal import HUB
+from preflight.run import Run
+
+FOLDER = Path(__file__).resolve().parents[2] / "edge"
+READY_DEADLINE = 30
+
+
+class Edge:
+    """One edge and the internal network between it and its Spaces; use it in a `with` statement.
+
+    spaces: what it serves, by the Space's name, at https://OWNER-NAME.hf.space.
+    settings: the switches of edge/Caddyfile, for example {"PREFLIGHT": "app"}.
+    Raises DockerError when it does not answer within 30 s.
+    """
+
+    def __init__(
+        self, run: Run, spaces: Mapping[str, Container], settings: Mapping[str, str] | None = None
+    ) -> None:
+        self._run = run
+        self._network = f"{run.id}-edge-{secrets.token_hex(3)}"
+        docker("network", "create", "--internal", *run.labels, self._network)
+        address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
+        given = {"OWNER": HUB.owner, **(settings or {})}
+        # Ports are published on the default network; an internal one has no way to this machine.
+        self.id = docker(
+            "run", "--detach", *run.labels, f"--publish={address}::443",
+            *(f"--env={name}={value}" for name, value in given.items()), _image(run).tag,
+        ).stdout.split()[-1]  # fmt: skip
+        aliases = [f"--alias={HUB.host(name)}" for name in spaces]
+        docker("network", "connect", *aliases, self._network, self.id)
+        for name, container in spaces.items():
+            self.add(name, container)
+        self.port = int(docker("port", self.id, "443/tcp").stdout.split()[0].rpartition(":")[2])
+        # The edge signs its certificates itself.
+        self._authority = run.folder / "once" / f"{self._network}.crt"
+        self._wait()
+
+    def add(self, name: str, container: Container) -> None:
+        """Let the edge reach a container as the Space `name`."""
+        # The name as the host name spells it: lower case, no "_" and no ".".
+        alias = HUB.host(name).removesuffix(".hf.space").removeprefix(f"{HUB.owner.lower()}-")
+        docker("network", "connect", f"--alias={alias}", self._network, container.id)
+
+    def space(self, name: str) -> ThroughEdge:
+        """The Space `name` as the world reaches it: over TLS, by its public host name."""
+        return ThroughEdge(name, HUB.host(name), self.port, self._authority)
+
+    @property
+    def network(self) -> str:
+        """The network on which the edge answers for the public host names of its Spaces."""
+        return self._network
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        docker("logs", self.id, log=self._run.folder / f"edge-{self.id[:12]}.log", check=False)
+        docker("rm", "--force", "--volumes", self.id, check=False)
+        attached = docker(
+            "network", "inspect", "--format", "{{range $id, $_ := .Containers}}{{$id}} {{end}}", self._network,
+            check=False,
+        )  # fmt: skip
+        for container in attached.stdout.split():
+            docker("network", "disconnect", "--force", self._network, container, check=False)
+        docker("network", "rm", self._network, check=False)
+
+    def _wait(self) -> None:
+        root = f"{self.id}:/data/caddy/pki/authorities/local/root.crt"
+        end = time.monotonic() + READY_DEADLINE
+        while True:
+            done = docker("cp", root, str(self._authority), check=False)
+            try:
+                # A name that is no Space's, so that none is asked.
+                self.space("any").get("/", headers={"Host": "ready"}, timeout=2)
+                return
+            except (OSError, requests.RequestException) as error:
+                if time.monotonic() > end:
+                    said = docker("logs", "--tail=10", self.id, check=False).stderr
+                    raise DockerError(
+                        f"the edge does not answer ({error}):\n{done.stderr}{said}"
+                    ) from None
+            time.sleep(0.05)
+
+
+class ThroughEdge(Answering):
+    """A Space asked through an edge on this machine: its host name goes into TLS and `Host` alone."""
+
+    def __init__(self, name: str, host: str, port: int, authority: Path) -> None:
+        super().__init__(name)
+        self.host = host
+        self.url = f"https://{engine.host()}:{port}"
+        self.http.headers["Host"] = host
+        self.http.verify = str(authority)
+        self.http.mount("https://", _Named(host))
+
+
+class _Named(HTTPAdapter):
+    """Names `host` in the TLS handshake, whatever address is dialled."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, server_hostname=self._host, **options)
+
+
+def _image(run: Run) -> Image:
+    """The edge's image, built by the first caller of the run."""
+    run.once("image-edge", lambda: build(run, "edge", FOLDER).tag)
+    return Image(f"preflight/edge:{run.id}", run.folder / "build-edge.log")
