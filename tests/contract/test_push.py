@@ -15,18 +15,22 @@ _repositories: dict[tuple[object, str | None], Repository | None] = {}
 
 @pytest.fixture
 def repository(space: Space) -> Repository:
-    """The history that would be pushed; read once for all checks of a Space."""
+    """The history that would be pushed."""
+    found = repository_of(space)
+    if found is None:
+        pytest.skip("nothing of the folder is committed to a git repository: nothing to push yet")
+    return found
+
+
+def repository_of(space: Space) -> Repository | None:
+    """What would be pushed, read once for all checks of a Space; None when nothing is committed."""
     _ = space.folder  # Skips where only a URL is known.
+    assert space.working_folder is not None
     key = (space.working_folder, space.ref)
     if key not in _repositories:
-        assert space.working_folder is not None
-        _repositories[key] = Repository.of_folder(space.working_folder, space.ref or "HEAD")
-    found = _repositories[key]
-    if found is None:
-        pytest.skip("the folder is in no git repository with a commit: nothing could be pushed yet")
-    if not found.tracked:
-        pytest.skip("nothing of the folder is committed: nothing could be pushed yet")
-    return found
+        found = Repository.of_folder(space.working_folder, space.ref or "HEAD")
+        _repositories[key] = found if found and found.tracked else None
+    return _repositories[key]
 
 
 def test_files_are_small_enough(repository: Repository) -> None:
@@ -92,7 +96,7 @@ def test_no_key_is_committed(repository: Repository) -> None:
     require_none(rules.secret_problems(repository.history))
 
 
-def test_lfs_content_is_there(space: Space, repository: Repository) -> None:
+def test_lfs_content_is_there(space: Space) -> None:
     """The build gets the content of LFS files, not their pointers.
 
     On the Hub: the app fails to parse a model or image that holds `version https://git-lfs…`
@@ -123,7 +127,7 @@ def test_dockerfile_is_at_the_root(space: Space) -> None:
         )
 
 
-def test_build_files_are_committed(space: Space, repository: Repository) -> None:
+def test_build_files_are_committed(space: Space) -> None:
     """Every file that the Dockerfile takes from the folder is committed; changes that are not are
     named as a warning.
 
@@ -136,7 +140,7 @@ def test_build_files_are_committed(space: Space, repository: Repository) -> None
         dockerfile = Dockerfile.of_folder(space.folder)
     except (FileNotFoundError, DockerfileError):
         pytest.skip("needs a Dockerfile that can be read")
-    in_git = None if space.ref else repository
+    in_git = None if space.ref else repository_of(space)
     if in_git and (changed := rules.dirty_files(in_git)):
         shown = ", ".join(changed[:5]) + (" …" if len(changed) > 5 else "")
         warn(f"not committed, so not in a push: {shown} (--ref HEAD judges what is committed)")
@@ -173,9 +177,8 @@ def test_name_fits_the_hub(space: Space, pytestconfig: pytest.Config) -> None:
 
     Fix: Shorten the name: the subdomain is <owner>-<name> in lower case, `.` and `_` as `-`.
     """
-    _ = space.folder
+    repository = repository_of(space)
     assert space.working_folder is not None
-    repository = Repository.of_folder(space.working_folder, space.ref or "HEAD")
     remotes = repository.hub_remotes if repository else []
     name = space.working_folder.name
     named = [remote for remote in remotes if remote[1] == name]

@@ -149,6 +149,16 @@ def test_shallow_clone_says_what_is_missing(monorepo: Path, tmp_path: Path) -> N
     assert "the clone is shallow: 1 commits" in str(repository.missing_history)
 
 
+def test_bare_repository_is_read_as_a_hook_would(monorepo: Path, tmp_path: Path) -> None:
+    (monorepo / "logo.png").write_bytes(b"\0PNG")
+    git(monorepo, "add", "-A")
+    git(monorepo, "commit", "-q", "-m", "two")
+    git(tmp_path, "clone", "-q", "--bare", str(monorepo.parent), str(tmp_path / "hub.git"))
+    repository = Repository(tmp_path / "hub.git", "the space/", "main")
+    assert "Dockerfile" in repository.tracked
+    assert [blob.path for blob in repository.history if blob.binary] == ["logo.png"]
+
+
 def test_folder_without_a_commit_has_no_repository(tmp_path: Path) -> None:
     assert Repository.of_folder(tmp_path) is None
     git(tmp_path, "init", "-q")

@@ -505,7 +505,7 @@ ENVIRONMENT = (
     Broken(
         "starts-without",
         "environment.refuses_a_wrong_environment",
-        edit={"app.py": [("if not self.signer:", "if self.signer == '?':")]},
+        edit={"app.py": [("if not self.signer:", "if not self.signer and self.faults:")]},
         needs="container",
     ),
     Broken(
