@@ -7,6 +7,7 @@ Locust by itself exits 1 after a single failed request and 0 when no request was
 import atexit
 import os
 import re
+import signal
 import sys
 import time
 from argparse import ArgumentTypeError
@@ -205,6 +206,9 @@ class Gate:
         }.items():
             getattr(environment.events, event).add_listener(listener)
         gevent.spawn(self.patrol)
+        if self.options.headless:
+            # Locust listens to SIGTERM only once a shape is at its end (locust/main.py).
+            gevent.signal_handler(signal.SIGTERM, self.runner.quit)
         Gate.installed = self
 
     def begin(self, **_: Any) -> None:

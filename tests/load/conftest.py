@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,28 @@ def load_run(tmp_path: Path) -> Callable[..., LoadRun]:
         return LoadRun(process.returncode, process.stdout, report)
 
     return run
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts `locust -f loadtests` with arguments; ends what is left of it after the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            locust(*arguments),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

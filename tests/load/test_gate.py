@@ -1,12 +1,13 @@
 """What the gate makes of planted faults: real runs of Locust against a stub of both Spaces."""
 
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .conftest import LoadRun
+from .conftest import LoadRun, Start
 
 Load = Callable[..., LoadRun]
 Stub = Callable[..., list[str]]
@@ -106,6 +107,21 @@ def test_a_run_that_cannot_tell_is_invalid(
     run = load_run(*SHORT, *stub("--slow", "0.2"), "--slo", slo(**values))
     assert run.exit_code == 2, run.output
     assert reason in run.reasons
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_interrupted_is_invalid(
+    start: Start, stub: Stub, slo: SloFile, number: signal.Signals
+) -> None:
+    process = start("--headless", *SHORT, "--run-time", "60s", *stub(), "--slo", slo())
+    assert process.stdout
+    for line in process.stdout:
+        if "All users spawned" in line:
+            break
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 2, output
+    assert "the run ended after " in output
 
 
 def test_nobody_of_a_chosen_class_makes_a_run_invalid(

@@ -1,37 +1,31 @@
 """`locust -f loadtests` as somebody opens it: targets in the form, the verdict in a tab."""
 
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from .conftest import ROOT, locust
+from .conftest import Start
 
 
 @pytest.fixture
-def web_ui(slo: Callable[..., Path]) -> Iterator[str]:
+def web_ui(start: Start, slo: Callable[..., Path]) -> str:
     """The URL of Locust's web UI, ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--web-host", "127.0.0.1", "--web-port", port, "--slo", slo()]
-    process = subprocess.Popen(
-        locust(*options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = start("--web-host", "127.0.0.1", "--web-port", port, "--slo", slo())
     assert process.stdout
     for line in process.stdout:
         if "Starting web interface" in line:
             break
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers(url), 10)
-    yield url
-    process.kill()
-    process.communicate()
+    return url
 
 
 def test_a_run_from_the_form_shows_its_verdict(web_ui: str, stub: Callable[..., list[str]]) -> None:
