@@ -530,8 +530,10 @@ ENVIRONMENT = (
 
 ORIGIN = "        return origin if origin in self.settings.origins else None\n"
 LOOSE = (
-    '        if self.command {} "OPTIONS" and str(origin).startswith(*self.settings.origins):\n'
-    "            return origin\n"
+    '        if self.command {} "OPTIONS":\n'
+    "            for one in self.settings.origins:\n"
+    "                if str(origin).startswith(one):\n"
+    "                    return origin\n"
 )
 CORS = (
     Broken(
@@ -566,7 +568,12 @@ CORS = (
         "credentials-for-all",
         "cors.shares_no_credentials_with_every_origin",
         base="promises_nothing",
-        edit=dockerfile("index.html .", "server.py ."),
+        edit={
+            "Dockerfile": [
+                ("index.html .", "server.py ."),
+                ('["python", "-m", "http.server", "7860"]', '["python", "server.py"]'),
+            ]
+        },
         files={
             "server.py": """\
 from http.server import BaseHTTPRequestHandler, HTTPServer
