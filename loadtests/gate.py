@@ -120,7 +120,9 @@ class Witness:
                     continue
                 self.late[int((now - due) * 1000)] += 1
                 if now - second >= 1:
-                    cpu, steal = process.cpu_percent(), psutil.cpu_times_percent().steal
+                    # Only Linux knows what its host took.
+                    steal = getattr(psutil.cpu_times_percent(), "steal", 0.0)
+                    cpu = process.cpu_percent()
                     if second:  # the first call has nothing to compare with
                         self.cpu[round(cpu)] += 1
                         self.steal.append(steal / 100)
@@ -208,7 +210,9 @@ class Gate:
         gevent.spawn(self.patrol)
         if self.options.headless:
             # Locust listens to SIGTERM only once a shape is at its end (locust/main.py).
-            gevent.signal_handler(signal.SIGTERM, self.runner.quit)
+            gevent.signal_handler(
+                signal.SIGTERM, lambda: self.runner.quit() if self.started else never_began()
+            )
         Gate.installed = self
 
     def begin(self, **_: Any) -> None:
@@ -247,12 +251,15 @@ class Gate:
 
     def present(self) -> dict[str, int]:
         if isinstance(self.runner, runners.MasterRunner):
-            return dict(self.runner.reported_user_classes_count)
-        return self.runner.user_classes_count
+            present = dict(self.runner.reported_user_classes_count)
+        else:
+            present = self.runner.user_classes_count
+        # Workers report on every class, also on those that the master left out.
+        return {kind: present.get(kind, 0) for kind in self.people}
 
     def count_people(self) -> None:
         for kind, count in self.present().items():
-            self.people[kind] = max(count, self.people.get(kind, 0))
+            self.people[kind] = max(count, self.people[kind])
 
     def patrol(self) -> None:
         """Once a second: look at the Spaces, mark the parts of the run, and end a run that can't
