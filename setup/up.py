@@ -117,6 +117,9 @@ def up(pull: bool, no_cache: bool) -> None:
     for service in services:
         wait_until_healthy(project, service)
     for service in services:
+        # What is no Space, like the edge, is told by whoever starts it.
+        if not (service.folder / "README.md").is_file():
+            continue
         url = f"http://{'localhost' if host == '127.0.0.1' else host}:{service.ports[0]}"
         print(f"\n{service.name} is healthy: {url}")
         print(f"  try:  {TRY.get(service.name, 'curl -s {url}/health').format(url=url)}")
@@ -345,13 +348,15 @@ def down() -> None:
         say("no Docker engine answers, so nothing is running.")
         return
     flags = ["--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "10"]
+    # What a profile starts, like the edge, belongs to the project as well.
+    compose = [*COMPOSE, "--profile", "*"]
     log = LOGS / "down.log"
     # A container whose creation was under way when its command was ended shows up a little later.
     for _ in range(3):
-        code = run([*COMPOSE, "down", *flags], log, DOWN_DEADLINE)
+        code = run([*compose, "down", *flags], log, DOWN_DEADLINE)
         if code != 0:
             fail(f"docker compose down failed:\n{last_lines(log.read_text(errors='replace'))}")
-        if not answers([*COMPOSE, "ps", "--all", "--quiet"]):
+        if not answers([*compose, "ps", "--all", "--quiet"]):
             return
 
 

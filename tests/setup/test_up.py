@@ -89,6 +89,16 @@ class Checkout:
         document["networks"] = {name: {"labels": labels} for name in document["networks"]}
         (self.folder / "compose.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
+    def start_edge(self) -> None:
+        """Start the service `edge` by its profile; it is what backend-py is."""
+        (self.folder / "edge").mkdir()
+        (self.folder / "edge" / "Dockerfile").write_text(f"FROM {self.project}-backend-py\n")
+        command = ["docker", "compose", "--profile=edge", "up", "--detach", "edge"]
+        environment = {**self.environment, "EDGE_PORT": str(free_ports(1)[0])}
+        subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, check=True, timeout=60
+        )
+
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / name
         text = path.read_text()
@@ -482,6 +492,8 @@ def test_an_engine_elsewhere_is_used_by_docker_host(run: Run, folder: Path) -> N
                 wait_for(partial(serves, port), "an answer of the Space", 10)
             assert (len(up.left), len(checkout.images())) == (4, 2), "containers, networks, images"
 
+            checkout.start_edge()
+            assert len(checkout.images()) == 3, "the edge, which only a profile starts"
             down = checkout.make("down")
             assert (down.code, down.left, checkout.images()) == (0, [], {}), down.output
         finally:
