@@ -191,6 +191,22 @@ START = (
     ),
 )
 
+FLOOD = """    def flood() -> None:
+        while True:
+            sys.stdout.write("x" * 9999 + chr(10))
+            time.sleep(0.00001)
+
+    threading.Thread(target=flood, daemon=True).start()
+"""
+HOSTILE = (
+    Running(
+        "floods-its-log",
+        "start.starts_without_alarms",
+        warns=True,
+        edit=app((SERVE, FLOOD + SERVE)),
+    ),
+)
+
 IMAGE = (
     Running("step-fails", "image.builds", edit=dockerfile(USER, f"{USER}\nRUN false"), sample=True),
     Running(
@@ -364,4 +380,4 @@ ENVIRONMENT = (
     ),
 )
 
-RUNNING = START + IMAGE + HEALTH_CASES + ENVIRONMENT
+RUNNING = START + HOSTILE + IMAGE + HEALTH_CASES + ENVIRONMENT
