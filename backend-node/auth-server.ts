@@ -60,7 +60,8 @@ async function stop(signal: string): Promise<void> {
   setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
   await new Promise((done) => {
     server.close(done);
-    server.closeIdleConnections();
+    // Again and again: a connection that was busy at first stays open after its answer, waiting for another request.
+    setInterval(() => server.closeIdleConnections(), 50).unref();
   });
   await (await service).close();
   log.info("stopped");

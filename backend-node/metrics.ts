@@ -1,5 +1,5 @@
 /** Counts for Prometheus, behind METRICS_TOKEN. */
-import { Counter, collectDefaultMetrics, Histogram, Registry } from "prom-client";
+import prometheus from "prom-client";
 
 export interface Metrics {
   observe(method: string, route: string, status: number, seconds: number): void;
@@ -8,6 +8,7 @@ export interface Metrics {
 }
 
 export function createMetrics(): Metrics {
+  const { collectDefaultMetrics, Counter, Histogram, Registry } = prometheus;
   const register = new Registry();
   collectDefaultMetrics({ register });
   const requests = new Counter({

@@ -1,0 +1,116 @@
+"""Callers of backend-node: each with an address and a session of its own."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+from preflight.container import Container
+
+ORIGIN = "https://front.example"
+BASE = "https://auth.example"
+SECRET = "test-secret-Xw7pQz2mN8rT4vB6yK1s"
+PASSWORD = "correct horse battery"
+COMMON = {
+    "BETTER_AUTH_SECRET": SECRET,
+    "BETTER_AUTH_URL": BASE,
+    "CORS_ORIGINS": f"{ORIGIN},http://localhost:3000",
+}
+COOKIE = "__Secure-better-auth.session_token"
+
+_numbers = itertools.count(secrets.randbelow(200) * 65536)
+
+
+def an_address() -> str:
+    """An address that no other caller has, as the edge would append it."""
+    number = next(_numbers)
+    return f"203.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def a_mail() -> str:
+    return f"{secrets.token_hex(6)}@example.com"
+
+
+class Caller:
+    """Somebody who calls: from one address, with the cookie that the server gave last.
+
+    Each answer must keep the promises that hold for all of them.
+    """
+
+    def __init__(self, server: Container, origin: str | None = ORIGIN) -> None:
+        self.server = server
+        self.origin = origin
+        self.address = an_address()
+        self.mail = a_mail()
+        self.cookie: str | None = None
+        self.token = ""
+        self._http = requests.Session()
+        self._http.trust_env = False
+        # The cookie is sent below, whatever its attributes say about http.
+        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def call(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> requests.Response:  # fmt: skip
+        """Call a path below /api/auth; a header given as "" is left out."""
+        sent = {"X-Forwarded-For": self.address, "Origin": self.origin, "Cookie": self.cookie}
+        sent |= headers or {}
+        if body is not None:
+            options["json"] = body
+        answer = self._http.request(
+            method,
+            f"{self.server.url}/api/auth{path}",
+            headers={name: value for name, value in sent.items() if value},
+            allow_redirects=False,
+            timeout=options.pop("timeout", 20),
+            **options,
+        )
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Origin" in answer.headers["Vary"]
+        if answer.status_code >= 400 and method != "HEAD":
+            assert answer.json().keys() == {"code", "message", "requestId"}
+        if answer.status_code >= 500:
+            for leak in ("stack", "node_modules", "ECONN", "SELECT", "postgres", "5432"):
+                assert leak not in answer.text
+        return answer
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.call("GET", path, **options)
+
+    def post(self, path: str, body: Any = None, **options: Any) -> requests.Response:
+        return self.call("POST", path, body, **options)
+
+    def sign_up(self, **fields: Any) -> requests.Response:
+        account = {"name": "Ada", "email": self.mail, "password": PASSWORD, **fields}
+        return self._keep(self.post("/sign-up/email", account))
+
+    def sign_in(self, password: str = PASSWORD, **fields: Any) -> requests.Response:
+        body = {"email": self.mail, "password": password, **fields}
+        return self._keep(self.post("/sign-in/email", body))
+
+    def session(self, **options: Any) -> Any:
+        """What get-session says: user and session, or None."""
+        answer = self.get("/get-session", **options)
+        assert answer.status_code == 200
+        return answer.json()
+
+    def _keep(self, answer: requests.Response) -> requests.Response:
+        for cookie in set_cookies(answer):
+            if cookie.startswith(f"{COOKIE}=") and not cookie.startswith(f"{COOKIE}=;"):
+                self.cookie = cookie.split(";")[0]
+                self.token = answer.headers["set-auth-token"]
+        return answer
+
+
+def set_cookies(answer: requests.Response) -> list[str]:
+    """Each Set-Cookie header of an answer."""
+    return answer.raw.headers.getlist("Set-Cookie")
+
+
+def code(answer: requests.Response) -> tuple[int, str]:
+    """Status and error code of a refusal."""
+    return answer.status_code, answer.json()["code"]

@@ -1,0 +1,215 @@
+"""backend-node on each of its databases, in containers of its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backend_node.calling import COMMON, PASSWORD, SECRET, Caller
+from preflight.container import Container, start
+from preflight.docker import docker
+from preflight.image import Image, build, build_space, stand_in
+from preflight.plugin import failed
+from preflight.run import Run
+from preflight.space import Space
+
+READ_ONLY = [
+    *("--read-only", "--tmpfs=/tmp", "--tmpfs=/home/node:uid=1000,gid=1000"),
+    *("--cap-drop=ALL", "--security-opt=no-new-privileges"),
+]
+KINDS = ["sqlite", "postgres"]
+DOUBLES = Path(__file__).parent.parent / "doubles"
+POSTGRES_PASSWORD = "password-of-the-test-database"
+
+StartAuth = Callable[..., Container]
+NewDatabase = Callable[[str], str]
+_names = itertools.count()
+
+
+class Postgres:
+    """A Postgres server that Spaces on `network` reach as `alias`."""
+
+    def __init__(self, run: Run, network: str, alias: str) -> None:
+        def ensure() -> str:
+            return stand_in("postgres:15") or "postgres:15"
+
+        image = Image(run.once("image-postgres", ensure), run.folder / "build-postgres.log")
+        environment = {"POSTGRES_USER": "auth", "POSTGRES_PASSWORD": POSTGRES_PASSWORD}
+        # Its socket's folder need not exist in an image that was never booted.
+        socket = "--tmpfs=/var/run/postgresql:mode=1777"
+        options = ["--user=postgres", f"--network={network}", f"--network-alias={alias}", socket]
+        self.alias = alias
+        self.container = start(
+            run, image, "postgres", {**environment, "POSTGRES_DB": "auth"}, 5432, options
+        )
+        self.wait()
+        # The mode of a tmpfs is lost when a container starts again.
+        self._run("psql", "-c", "ALTER SYSTEM SET unix_socket_directories = '/tmp'", "auth")
+
+    def wait(self) -> None:
+        """Until it answers over TCP, which the official image's first start does last."""
+        deadline = time.monotonic() + 60
+        while self._run("pg_isready", check=False).returncode != 0:
+            assert time.monotonic() < deadline, self.container.describe("did not become ready")
+            time.sleep(0.1)
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"auth{next(_names)}"
+        self._run("createdb", name)
+        return f"postgres://auth:{POSTGRES_PASSWORD}@{self.alias}:5432/{name}"
+
+    def query(self, url: str, sql: str) -> str:
+        """What psql prints for `sql`, bare."""
+        database = url.rpartition("/")[2]
+        return str(self._run("psql", "--tuples-only", "--no-align", "-c", sql, database).stdout)
+
+    def _run(self, program: str, *arguments: str, check: bool = True) -> Any:
+        password = f"--env=PGPASSWORD={POSTGRES_PASSWORD}"
+        where = ["--host=127.0.0.1", "--username=auth"]
+        return docker("exec", password, self.container.id, program, *where, *arguments, check=check)
+
+
+@pytest.fixture(scope="session")
+def node_image(run: Run, own_spaces: dict[str, Space]) -> Image:
+    return build_space(run, own_spaces["backend-node"])
+
+
+@pytest.fixture(scope="session")
+def network(run: Run, worker_id: str) -> Iterator[str]:
+    """Joins Spaces, databases and stand-ins."""
+    name = f"{run.id}-auth-{worker_id}"
+    docker("network", "create", *run.labels, name)
+    yield name
+    docker("network", "rm", name, check=False)
+
+
+@pytest.fixture(scope="session")
+def postgres(run: Run, network: str) -> Iterator[Postgres]:
+    """Shared: tests must not stop it."""
+    server = Postgres(run, network, "postgres")
+    yield server
+    server.container.remove()
+
+
+@pytest.fixture
+def frail_postgres(run: Run, network: str) -> Iterator[Postgres]:
+    """A Postgres of the test's own, to be stopped."""
+    server = Postgres(run, network, "frail-postgres")
+    yield server
+    server.container.remove()
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def kind(request: pytest.FixtureRequest) -> str:
+    """The database under test."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def new_database(request: pytest.FixtureRequest) -> NewDatabase:
+    """`new_database("postgres")`: the URL of an empty database, for `DATABASE_URL`."""
+
+    def new(kind: str) -> str:
+        if kind == "sqlite":
+            return "sqlite:/home/node/auth.db"
+        postgres: Postgres = request.getfixturevalue("postgres")
+        return postgres.database()
+
+    return new
+
+
+@pytest.fixture(scope="module")
+def auth(
+    run: Run, node_image: Image, network: str, kind: str, new_database: NewDatabase
+) -> Iterator[Container]:
+    """The server on each database, shared by a module: tests must not stop it.
+
+    Whatever was asked of it, at the end it lives, and has logged JSON lines without secrets.
+    """
+    environment = {**COMMON, "DATABASE_URL": new_database(kind)}
+    options = [f"--network={network}", *READ_ONLY]
+    with start(run, node_image, "backend-node", environment, options=options) as server:
+        server.wait_until_serving("/ready", status=200)
+        yield server
+        assert server.get("/health").status_code == 200, server.describe("died")
+        clean_log(server)
+
+
+@pytest.fixture
+def start_auth(
+    run: Run, node_image: Image, network: str, request: pytest.FixtureRequest
+) -> Iterator[StartAuth]:
+    """`start_auth(DATABASE_URL=…, SIGNUP=…)`: a server of the test's own, ready unless `ready=False`."""
+    started: list[Container] = []
+    with ExitStack() as stack:
+
+        def begin(
+            ready: bool = True, options: tuple[str, ...] = (), **environment: str
+        ) -> Container:
+            given = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db", **environment}
+            join = [f"--network={network}", *options]
+            server = start(run, node_image, "backend-node", given, options=join)
+            stack.enter_context(server)
+            started.append(server)
+            if ready:
+                server.wait_until_serving("/ready", status=200)
+            return server
+
+        yield begin
+        for server in started:
+            if failed(request.node):
+                server.save(run.folder)
+
+
+@pytest.fixture
+def caller(auth: Container) -> Caller:
+    """Somebody new."""
+    return Caller(auth)
+
+
+@pytest.fixture
+def member(auth: Container) -> Caller:
+    """Somebody who has just signed up."""
+    new = Caller(auth)
+    assert new.sign_up().status_code == 200
+    return new
+
+
+@pytest.fixture(scope="session")
+def mail_api(run: Run, network: str) -> Iterator[Container]:
+    """Takes mails at http://mail:8080/emails; shows them at /sent."""
+    image = build(run, "mail", DOUBLES / "mail")
+    options = [f"--network={network}", "--network-alias=mail"]
+    with start(run, image, "mail", {}, 8080, options) as container:
+        container.wait_until_serving("/sent", status=200)
+        yield container
+
+
+@pytest.fixture
+def relay(run: Run, network: str, postgres: Postgres) -> Iterator[str]:
+    """The URL of a WebSocket relay to `postgres`, for `DATABASE_WEBSOCKET`."""
+    image = build(run, "websocket-relay", DOUBLES / "websocket_relay")
+    options = [f"--network={network}", "--network-alias=relay"]
+    with start(run, image, "relay", {"RELAY_TO": "postgres:5432"}, 8080, options) as container:
+        container.wait_until_serving("/health", status=200)
+        yield "ws://relay:8080/v1"
+
+
+def clean_log(server: Container) -> None:
+    """Each line is JSON, one for each request, and none holds what must stay secret."""
+    lines = [line for line in server.logs().splitlines() if line]
+    events = [json.loads(line) for line in lines]
+    requests = [event for event in events if event["msg"] == "request" and "path" in event]
+    assert requests, "no request was logged"
+    for event in requests:
+        assert event.keys() >= {"time", "level", "requestId", "method", "path", "status", "ms"}
+        assert "?" not in event["path"]
+    for secret in (SECRET, PASSWORD, POSTGRES_PASSWORD, "session_token", "@example.com", "Bearer"):
+        assert secret not in "\n".join(lines)

@@ -1,0 +1,420 @@
+"""Accounts and sessions."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import statistics
+import struct
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from backend_node.calling import (
+    BASE,
+    COOKIE,
+    ORIGIN,
+    PASSWORD,
+    Caller,
+    a_mail,
+    code,
+    set_cookies,
+)
+from backend_node.conftest import NewDatabase, Postgres, StartAuth
+from preflight.container import Container
+
+
+def test_must_sign_up(caller: Caller) -> None:
+    """Row 33. A new account is signed in, by one cookie."""
+    answer = caller.sign_up()
+    assert answer.status_code == 200
+    assert answer.json()["user"]["email"] == caller.mail
+    assert len(set_cookies(answer)) == 1
+    assert caller.session()["user"]["email"] == caller.mail
+
+
+def test_must_keep_the_cookie_on_this_site(caller: Caller) -> None:
+    """Row 35. By default the cookie is first-party."""
+    (cookie,) = set_cookies(caller.sign_up())
+    name, _, attributes = cookie.partition("=")
+    assert name == COOKIE
+    assert {"Path=/", "HttpOnly", "Secure", "SameSite=Lax"} <= {*attributes.split("; ")}
+    assert "Partitioned" not in cookie
+    assert "Domain" not in cookie
+
+
+def test_must_partition_the_cookie_across_sites(start_auth: StartAuth) -> None:
+    """Row 34, and mode C of 32. Across sites the cookie is partitioned, and JSON comes as text."""
+    server = start_auth(COOKIE_MODE="cross-site")
+    ada = Caller(server)
+    body = json.dumps({"name": "Ada", "email": ada.mail, "password": PASSWORD})
+    answer = ada.call("POST", "/sign-up/email", data=body, headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 200
+    (cookie,) = set_cookies(answer)
+    assert {"Path=/", "HttpOnly", "Secure", "SameSite=None", "Partitioned"} <= {*cookie.split("; ")}
+    assert "Domain" not in cookie
+    refused = ada.call(
+        "POST", "/sign-up/email", data=body, headers={"Content-Type": "text/plain", "Origin": ""}
+    )
+    assert refused.status_code == 415
+
+
+def test_must_not_make_two_users_of_one_mail(member: Caller) -> None:
+    """Row 36. Another letter case is the same mail address."""
+    again = Caller(member.server).post(
+        "/sign-up/email", {"name": "Eve", "email": member.mail.upper(), "password": PASSWORD}
+    )
+    assert code(again) == (422, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL")
+
+
+def test_must_not_tell_who_has_an_account(start_auth: StartAuth, mail_api: Container) -> None:
+    """Row 36, `SIGNUP=verified`. A taken address is answered like a free one."""
+    server = start_auth(
+        SIGNUP="verified",
+        MAIL_URL="http://mail:8080/emails",
+        MAIL_KEY="key",
+        MAIL_FROM="a@b.example",
+    )
+    ada = Caller(server)
+    first, second = ada.sign_up(), Caller(server).sign_up(email=ada.mail)
+    assert first.status_code == second.status_code == 200
+    assert first.json().keys() == second.json().keys()
+    assert first.json()["token"] is second.json()["token"] is None
+    assert code(ada.sign_in()) == (403, "EMAIL_NOT_VERIFIED")
+
+
+def test_must_not_let_a_user_promote_himself(member: Caller, caller: Caller) -> None:
+    """Row 37. Fields that are not for users have no effect."""
+    body = {"name": "Eve", "email": caller.mail, "password": PASSWORD}
+    attack = '{"role":"admin","emailVerified":true,"banned":false,"__proto__":{"role":"admin"},'
+    answer = caller.call(
+        "POST", "/sign-up/email", data=attack + json.dumps(body)[1:],
+        headers={"Content-Type": "application/json"},
+    )  # fmt: skip
+    if answer.status_code == 200:
+        user = answer.json()["user"]
+        assert user["role"] == "user"
+        assert user["emailVerified"] is False
+    else:
+        assert answer.status_code == 400
+    assert member.post("/update-user", {"role": "admin"}).status_code == 400
+    assert member.session()["user"]["role"] == "user"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"password": "a" * 7}, 400), ({"password": "a" * 8}, 200), ({"password": "a" * 128}, 200),
+        ({"password": "a" * 129}, 400), ({"email": "no address"}, 400), ({"email": None}, 400),
+        ({"name": None}, 400), ({"password": None}, 400),
+    ],
+)  # fmt: skip
+def test_must_check_what_is_entered(caller: Caller, fields: dict[str, str], status: int) -> None:
+    """Row 38. The bounds of a password, the form of an address."""
+    assert caller.sign_up(**fields).status_code == status
+
+
+def test_must_close_sign_up(start_auth: StartAuth, postgres: Postgres) -> None:
+    """Row 39. `SIGNUP=closed` makes no user."""
+    url = postgres.database()
+    server = start_auth(DATABASE_URL=url, SIGNUP="closed")
+    assert code(Caller(server).sign_up()) == (400, "EMAIL_PASSWORD_SIGN_UP_DISABLED")
+    assert postgres.query(url, 'SELECT count(*) FROM "user"').strip() == "0"
+
+
+def test_must_not_tell_by_the_answer_who_has_an_account(member: Caller) -> None:
+    """Row 40. Wrong password and unknown address: one answer, about one time."""
+    times: dict[str, list[float]] = {member.mail: [], a_mail(): []}
+    texts = set()
+    for _ in range(9):
+        for mail, taken in times.items():
+            stranger = Caller(member.server)
+            stranger.mail = mail
+            started = time.perf_counter()
+            answer = stranger.sign_in("wrong password")
+            taken.append(time.perf_counter() - started)
+            texts.add((answer.status_code, answer.json()["code"], answer.json()["message"]))
+    assert len(texts) == 1
+    known, unknown = (statistics.median(taken) for taken in times.values())
+    # Both derive one key; what is left is noise, of which a shared machine has plenty.
+    assert max(known, unknown) / min(known, unknown) < 2
+
+
+def test_must_forget_on_request(member: Caller) -> None:
+    """Row 41. `rememberMe: false` is a cookie for this visit of the browser."""
+    member.cookie = None
+    cookies = set_cookies(member.sign_in(rememberMe=False))
+    session = next(cookie for cookie in cookies if cookie.startswith(COOKIE))
+    assert "Max-Age" not in session
+    assert member.session()["user"]["email"] == member.mail
+
+
+def test_must_know_nobody_without_a_session(caller: Caller) -> None:
+    """Row 42. Nobody is `null`, which no cache keeps."""
+    answer = caller.get("/get-session")
+    assert (answer.status_code, answer.text) == (200, "null")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_must_answer_the_short_way_like_the_long_one(member: Caller) -> None:
+    """Row 43. The short path gives the library's own bytes, which a query string asks for."""
+    short, long = member.get("/get-session"), member.get("/get-session?disableRefresh=true")
+    assert short.content == long.content
+    assert short.headers["Content-Type"] == long.headers["Content-Type"]
+    assert short.headers["Cache-Control"] == long.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda cookie: cookie[:-10] + "AAAAAAA%3D",
+        lambda cookie: cookie[:40],
+        lambda cookie: cookie + "%zz",
+        lambda cookie: cookie.replace("=", "=x", 1),
+        lambda cookie: cookie.split(".")[0],
+    ],
+)
+def test_must_not_believe_a_spoiled_cookie(member: Caller, spoil: object) -> None:
+    """Row 44. A cookie that the server did not sign is nobody's."""
+    assert callable(spoil)
+    assert member.session(headers={"Cookie": spoil(member.cookie)}) is None
+
+
+def test_must_survive_two_session_cookies(member: Caller) -> None:
+    """Row 44. Of two cookies one is taken, or none."""
+    both = f"{COOKIE}=x.y; {member.cookie}"
+    session = member.session(headers={"Cookie": both})
+    assert session is None or session["user"]["email"] == member.mail
+
+
+def test_must_accept_a_signed_bearer_token_only(member: Caller) -> None:
+    """Row 45, and mode B of 32. What the session table holds signs nobody in."""
+    member.cookie, token = None, member.token
+    assert member.session(headers={"Authorization": f"Bearer {token}"})["user"]
+    bare = token.partition(".")[0]
+    for wrong in (f"Bearer {bare}", "Bearer junk", f"Bearer {bare}.junk", f"Basic {token}"):
+        assert member.session(headers={"Authorization": wrong}) is None
+    listed = member.get("/list-sessions", headers={"Authorization": f"Bearer {token}"})
+    assert listed.status_code == 200
+
+
+def test_must_sign_out(member: Caller) -> None:
+    """Row 46. Sign-out needs no body, and the cookie is worthless afterwards."""
+    answer = member.post("/sign-out")
+    assert answer.status_code == 200
+    assert any(c.startswith(f"{COOKIE}=;") and "Max-Age=0" in c for c in set_cookies(answer))
+    assert member.session() is None
+
+
+def test_must_revoke_sessions_at_once(member: Caller) -> None:
+    """Row 48. A revoked session ends with its next request."""
+    phone, tablet = Caller(member.server), Caller(member.server)
+    for device in (phone, tablet):
+        device.mail = member.mail
+        device.sign_in()
+    assert len(member.get("/list-sessions").json()) == 3
+    bare = phone.token.partition(".")[0]
+    assert member.post("/revoke-session", {"token": bare}).status_code == 200
+    assert phone.session() is None
+    assert tablet.session()
+    assert member.post("/revoke-other-sessions", {}).status_code == 200
+    assert tablet.session() is None
+    assert member.session()
+
+
+def test_must_change_the_password(member: Caller) -> None:
+    """Row 49. Only who knows the old one; other devices are signed out."""
+    phone = Caller(member.server)
+    phone.mail = member.mail
+    phone.sign_in()
+    body = {"newPassword": "another long one", "revokeOtherSessions": True}
+    wrong = member.post("/change-password", {**body, "currentPassword": "wrong password"})
+    assert code(wrong) == (400, "INVALID_PASSWORD")
+    assert phone.session()
+    right = member.post("/change-password", {**body, "currentPassword": PASSWORD})
+    assert right.status_code == 200
+    assert phone.session() is None
+    assert phone.sign_in().status_code == 401
+    assert phone.sign_in("another long one").status_code == 200
+
+
+def test_must_ask_for_the_password_to_delete_an_account(member: Caller) -> None:
+    """Row 50. An account goes with all that is its own, and only by its password."""
+    assert code(member.post("/delete-user", {})) == (400, "PASSWORD_REQUIRED")
+    wrong = member.post("/delete-user", {"password": "wrong password"})
+    assert code(wrong) == (400, "INVALID_PASSWORD")
+    assert member.session()
+    assert member.post("/delete-user", {"password": PASSWORD}).status_code == 200
+    assert member.session() is None
+    assert member.sign_in().status_code == 401
+
+
+def test_must_say_that_it_sends_no_mail(member: Caller) -> None:
+    """Row 51. Without a mail API, what needs one is refused with its reason."""
+    reset = member.post("/request-password-reset", {"email": member.mail})
+    assert code(reset) == (400, "RESET_PASSWORD_DISABLED")
+    verify = member.post("/send-verification-email", {"email": member.mail})
+    assert code(verify) == (400, "VERIFICATION_EMAIL_NOT_ENABLED")
+
+
+def test_must_reset_a_password_by_mail(start_auth: StartAuth, mail_api: Container) -> None:
+    """Row 51. One call to the API, and a link that works once."""
+    server = start_auth(
+        MAIL_URL="http://mail:8080/emails", MAIL_KEY="mail-key", MAIL_FROM="a@b.example"
+    )
+    ada = Caller(server)
+    ada.sign_up()
+    asked = ada.post("/request-password-reset", {"email": ada.mail, "redirectTo": ORIGIN})
+    assert asked.status_code == 200
+    (mail,) = [sent for sent in mail_api.get("/sent").json() if ada.mail in sent["to"]]
+    assert mail["authorization"] == "Bearer mail-key"
+    link = next(word for word in mail["text"].split() if word.startswith(BASE))
+    landed = ada.get(link.removeprefix(f"{BASE}/api/auth"))
+    assert landed.headers["Location"].startswith(ORIGIN)
+    (token,) = parse_qs(urlsplit(landed.headers["Location"]).query)["token"]
+    body = {"newPassword": "another long one", "token": token}
+    assert ada.post("/reset-password", body).status_code == 200
+    assert code(ada.post("/reset-password", body)) == (400, "INVALID_TOKEN")
+    assert ada.session() is None, "all sessions ended"
+    assert ada.sign_in("another long one").status_code == 200
+    assert token not in server.logs()
+
+
+def one_time_code(secret: str) -> str:
+    """The code of now. Source: RFC 6238."""
+    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
+    digest = hmac.new(key, struct.pack(">Q", int(time.time()) // 30), hashlib.sha1).digest()
+    start = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[start : start + 4])[0] & 0x7FFFFFFF) % 10**6:06}"
+
+
+def test_must_ask_for_the_second_factor(member: Caller) -> None:
+    """Row 52. The password alone gives no session, and codes cannot be tried at will."""
+    enabled = member.post("/two-factor/enable", {"password": PASSWORD}).json()
+    (secret,) = parse_qs(urlsplit(enabled["totpURI"]).query)["secret"]
+    confirmed = member.post("/two-factor/verify-totp", {"code": one_time_code(secret)})
+    assert confirmed.status_code == 200
+
+    phone = Caller(member.server)
+    phone.mail = member.mail
+    answer = phone.sign_in()
+    assert answer.json()["twoFactorRedirect"] is True
+    assert phone.cookie is None, "no session before the second factor"
+    half = "; ".join(cookie.split(";")[0] for cookie in set_cookies(answer))
+    tries = [
+        phone.post("/two-factor/verify-totp", {"code": "000000"}, headers={"Cookie": half})
+        for _ in range(12)
+    ]
+    assert {answer.status_code for answer in tries[:3]} == {401}
+    assert tries[-1].status_code in (400, 429), "no thirteenth guess"
+
+    tablet = Caller(member.server)
+    tablet.mail = member.mail
+    half = "; ".join(cookie.split(";")[0] for cookie in set_cookies(tablet.sign_in()))
+    backup = {"code": enabled["backupCodes"][0]}
+    answer = tablet.post("/two-factor/verify-backup-code", backup, headers={"Cookie": half})
+    assert answer.status_code == 200
+    assert any(cookie.startswith(f"{COOKIE}=") for cookie in set_cookies(answer))
+
+
+def test_must_issue_tokens_that_others_can_verify(member: Caller) -> None:
+    """Row 54. A JWT with the declared claims only; its signature is checked by test/jwt.test.ts."""
+    token = member.get("/token").json()["token"]
+    head, body = (
+        json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        for part in token.split(".")[:2]
+    )
+    assert body.keys() == {"sub", "email", "email_verified", "name", "iat", "exp", "iss", "aud"}
+    assert body["iss"] == body["aud"] == BASE
+    assert body["exp"] - body["iat"] == 15 * 60
+    keys = member.get("/jwks")
+    assert head["kid"] in [key["kid"] for key in keys.json()["keys"]]
+    assert not [name for key in keys.json()["keys"] for name in key if name == "d"]
+    assert "max-age" in keys.headers["Cache-Control"]
+
+
+def test_must_not_sign_a_token_unasked(member: Caller) -> None:
+    """Row 54. A look at the session signs nothing."""
+    answers = [member.get("/get-session"), member.get("/get-session?disableRefresh=true")]
+    assert not [answer for answer in answers if "set-auth-jwt" in answer.headers]
+
+
+@pytest.mark.parametrize("path", ["/reference", "/open-api/generate-schema"])
+def test_must_not_publish_its_routes(caller: Caller, path: str) -> None:
+    """Row 55. The document of all routes is for development."""
+    assert caller.get(path).status_code == 404
+
+
+def test_must_let_only_administrators_administer(
+    start_auth: StartAuth, kind: str, new_database: NewDatabase
+) -> None:
+    """Row 56. An administrator is who the environment names."""
+    url = new_database(kind)
+    server = start_auth(DATABASE_URL=url)
+    ada = Caller(server)
+    number = ada.sign_up().json()["user"]["id"]
+    assert ada.get("/admin/list-users?limit=10").status_code == 403
+    if kind == "sqlite":
+        # Its file ends with the container, and with it the user's id.
+        return
+    again = start_auth(DATABASE_URL=url, ADMIN_USER_IDS=number)
+    administrator = Caller(again)
+    administrator.cookie = ada.cookie
+    users = administrator.get("/admin/list-users?limit=10")
+    assert users.status_code == 200
+    assert [user["email"] for user in users.json()["users"]] == [ada.mail]
+
+
+@pytest.mark.parametrize(
+    ("provider", "prefix", "host"),
+    [
+        ("huggingface", "OAUTH", "huggingface.co"),
+        ("github", "GITHUB", "github.com"),
+        ("google", "GOOGLE", "accounts.google.com"),
+    ],
+)
+def test_must_start_oauth_at_the_public_origin(
+    start_auth: StartAuth, provider: str, prefix: str, host: str
+) -> None:
+    """Row 57. The provider sends the user back to the public origin, over https."""
+    server = start_auth(
+        **{f"{prefix}_CLIENT_ID": "client", f"{prefix}_CLIENT_SECRET": "client-secret"}
+    )
+    ada = Caller(server)
+    started = ada.post("/sign-in/social", {"provider": provider, "callbackURL": ORIGIN}).json()
+    where = urlsplit(started["url"])
+    assert where.hostname == host
+    assert parse_qs(where.query)["redirect_uri"] == [f"{BASE}/api/auth/callback/{provider}"]
+    lost = ada.get(f"/callback/{provider}?code=x")
+    assert lost.status_code == 302
+    assert lost.headers["Location"].startswith((BASE, "/"))
+    assert "error" in lost.headers["Location"]
+
+
+def test_must_sign_in_by_user_name(caller: Caller) -> None:
+    """A user name is a second way to name the account."""
+    name = caller.mail.partition("@")[0]
+    assert caller.sign_up(username=name).status_code == 200
+    body = {"username": name, "password": PASSWORD}
+    assert Caller(caller.server).post("/sign-in/username", body).status_code == 200
+
+
+def test_must_offer_passkeys(member: Caller) -> None:
+    """A passkey is bound to the host of the public origin."""
+    options = member.get("/passkey/generate-register-options").json()
+    assert options["rp"]["id"] == urlsplit(BASE).hostname
+
+
+def test_must_show_metrics_to_their_reader_only(start_auth: StartAuth) -> None:
+    """Metrics exist behind their token, with a bounded number of routes."""
+    server = start_auth(METRICS_TOKEN="a-token-for-metrics")
+    Caller(server).get("/nope")
+    assert server.get("/metrics").status_code == 404
+    answer: requests.Response = server.get(
+        "/metrics", headers={"Authorization": "Bearer a-token-for-metrics"}
+    )
+    assert 'route="other",status="404"' in answer.text
+    assert "process_resident_memory_bytes" in answer.text

@@ -1,0 +1,169 @@
+"""Routes, methods, sizes and times: what is answered before anybody signs in."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from backend_node.calling import ORIGIN, Caller, code
+from preflight.container import Container
+
+
+def raw(server: Container, request: bytes, seconds: float = 5) -> bytes:
+    """Send bytes as they are; what comes back until the server closes."""
+    url = urlsplit(server.url)
+    with socket.create_connection((str(url.hostname), int(url.port or 80)), seconds) as connection:
+        connection.sendall(request)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+        return received
+
+
+def test_must_tell_that_it_lives(auth: Container, kind: str) -> None:
+    """Row 11. Liveness is JSON, for GET and HEAD."""
+    health = auth.get("/health")
+    state = "embedded" if kind == "sqlite" else "connected"
+    assert health.json() == {"status": "ok", "version": "1.0", "services": {"database": state}}
+    head = auth.head("/health")
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_must_tell_that_it_is_ready(auth: Container, kind: str) -> None:
+    """Row 12. Readiness names the database, and whether it outlives the container."""
+    ready = auth.get("/ready").json()
+    assert ready == {"status": "ready", "database": kind, "durable": kind == "postgres"}
+
+
+def test_must_greet_programs_and_browsers(auth: Container) -> None:
+    """Row 13. The root answers both, each in its form."""
+    assert auth.get("/").json()["ready"] == "/ready"
+    page = auth.get("/", headers={"Accept": "text/html,*/*"})
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "unsafe" not in page.headers["Content-Security-Policy"]
+    assert "https://" not in page.text, "the page loads nothing from elsewhere"
+    assert auth.head("/").content == b""
+
+
+@pytest.mark.parametrize("path", ["/nope", "/api/auth/nope", "/api/auth", "/api/auth/"])
+def test_must_answer_an_unknown_path_in_the_error_shape(auth: Container, path: str) -> None:
+    """Row 14. A 404 has a body, and CORS headers for a listed origin."""
+    answer = auth.get(path, headers={"Origin": ORIGIN})
+    assert code(answer) == (404, "NOT_FOUND")
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "TRACE", "GET"])
+def test_must_name_the_allowed_methods(caller: Caller, method: str) -> None:
+    """Row 15. A wrong method is 405 with Allow."""
+    answer = caller.call(method, "/sign-in/email")
+    assert code(answer) == (405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["Allow"] == "POST, OPTIONS"
+
+
+def test_must_answer_head_on_an_auth_path(caller: Caller) -> None:
+    """Row 16. HEAD is GET without a body."""
+    answer = caller.call("HEAD", "/ok")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /api/auth/ok HTTP/1.1\r\nHost: a b\r\n",
+        b"GET /api/auth/ok HTTP/1.1\r\nHost: a:99999\r\n",
+        b"GET /api/auth/ok HTTP/1.0\r\n",
+        b"GET /api/auth/ok HTTP/1.1\r\n",
+        b"GET /api/auth/ok HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: a b\r\n",
+        b"GET /api/auth/ok HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: https,http\r\n",
+        b"TRACE /api/auth/ok HTTP/1.1\r\nHost: x\r\n",
+        b"GET //api/auth/ok HTTP/1.1\r\nHost: x\r\n",
+        b"GET /api/auth//x HTTP/1.1\r\nHost: x\r\n",
+        b"GET /api/auth/%zz HTTP/1.1\r\nHost: x\r\n",
+        b"GET http://elsewhere.example/api/auth/ok HTTP/1.1\r\nHost: x\r\n",
+        b"GET * HTTP/1.1\r\nHost: x\r\n",
+        b"nonsense\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n",
+    ],
+)
+def test_must_survive_hostile_requests(auth: Container, head: bytes) -> None:
+    """Rows 17 and 18. What ends a stock Better Auth server is answered here."""
+    received = raw(auth, head + b"Connection: close\r\n\r\n")
+    assert received[:9] in (b"HTTP/1.1 ", b"HTTP/1.0 ")
+    assert received[9:10] in b"234"
+    assert auth.get("/health").status_code == 200
+
+
+def test_must_refuse_a_large_header(auth: Container) -> None:
+    """Row 19. 20 KB of header are too many."""
+    answer = raw(auth, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"]
+
+
+def test_must_not_wait_for_a_body_for_ever(auth: Container) -> None:
+    """Row 20. A body that does not come ends with 408."""
+    head = b"POST /api/auth/sign-in/email HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    started = time.monotonic()
+    assert raw(auth, head, seconds=15).startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - started < 15
+
+
+def memory(server: Container) -> int:
+    """Bytes that the server's container holds now."""
+    from preflight.docker import docker
+
+    shown = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", server.id).stdout
+    number, unit = shown.split()[0][:-3], shown.split()[0][-3:]
+    return int(float(number) * {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit])
+
+
+@pytest.mark.parametrize("size", [65 * 1024, 200 * 1024 * 1024])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_must_refuse_a_large_body(caller: Caller, size: int, chunked: bool) -> None:
+    """Row 58. Declared or not, it is refused without being kept; a listed origin may read why."""
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(size // 65536 + 1):
+            yield b"a" * 65536
+
+    before = memory(caller.server)
+    body = pieces() if chunked else b"a" * size
+    answer = caller.call(
+        "POST", "/sign-in/email", data=body, headers={"Content-Type": "application/json"}
+    )
+    assert code(answer) == (413, "PAYLOAD_TOO_LARGE")
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert memory(caller.server) - before < 40 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("{", 400), ("null", 400), ("[]", 400), ("", 400), ('"text"', 400), ("[" * 10_000, 400),
+        ("[" * 10_000 + "]" * 10_000, 400), ('{"email":{"$ne":1},"password":[]}', 400),
+        ('{"name":"a\\u0000b","email":"nul@example.com","password":"long enough"}', 400),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/sign-in/email", "/sign-up/email"])
+def test_must_refuse_a_malformed_body(caller: Caller, path: str, body: str, expected: int) -> None:
+    """Row 59. What is no object of the right form is 400."""
+    answer = caller.call(
+        "POST", path, data=body.encode(), headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == expected
+
+
+def test_must_not_take_plain_text_for_json(caller: Caller) -> None:
+    """Row 59. A type that needs no preflight request is no way in."""
+    body = json.dumps({"email": caller.mail, "password": "long enough", "name": "x"})
+    for origin in (ORIGIN, ""):
+        answer = caller.call(
+            "POST", "/sign-up/email", data=body,
+            headers={"Content-Type": "text/plain", "Origin": origin},
+        )  # fmt: skip
+        assert answer.status_code == 415

@@ -1,0 +1,126 @@
+"""How often somebody may try."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from backend_node.calling import PASSWORD, Caller, an_address, code
+from backend_node.conftest import StartAuth
+
+
+def guess(stranger: Caller, mail: str, headers: dict[str, str] | None = None) -> int:
+    body = {"email": mail, "password": "wrong password"}
+    answer = stranger.post("/sign-in/email", body, headers=headers)
+    if answer.status_code == 429:
+        assert code(answer) == (429, "TOO_MANY_REQUESTS")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 300
+    return answer.status_code
+
+
+def test_must_count_guesses_of_an_address(member: Caller) -> None:
+    """Rows 60 and 62. What the caller itself writes into X-Forwarded-For counts for nothing."""
+    stranger = Caller(member.server)
+    seen = [
+        guess(stranger, f"{n}-{member.mail}", {"X-Forwarded-For": f"10.0.0.{n}, {stranger.address}"})
+        for n in range(15)
+    ]  # fmt: skip
+    assert seen == [401] * 10 + [429] * 5
+    other = Caller(member.server)
+    other.mail = member.mail
+    assert other.sign_in().status_code == 200, "another address is unaffected"
+
+
+def test_must_count_guesses_of_an_account(member: Caller) -> None:
+    """Rows 61 and 62. An account that many addresses try is closed to them for a while."""
+    seen = [guess(Caller(member.server), member.mail) for _ in range(25)]
+    assert seen == [401] * 20 + [429] * 5
+    other = Caller(member.server)
+    assert other.sign_up().status_code == 200, "another account is unaffected"
+    assert other.sign_in().status_code == 200
+
+
+def test_must_not_count_right_passwords(member: Caller) -> None:
+    """Rows 60 and 61. Whoever knows the password never runs out of tries."""
+    assert {member.sign_in().status_code for _ in range(25)} == {200}
+
+
+def test_must_not_punish_polling(member: Caller) -> None:
+    """Row 63. Three hundred looks at the session, five minutes of one a second, are none too many."""
+    assert {member.get("/get-session").status_code for _ in range(300)} == {200}
+    nobody = Caller(member.server)
+    assert {nobody.get("/get-session").status_code for _ in range(300)} == {200}
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Real-IP", "Forwarded", "X-Ip-Token", "X-Auth-Client-Address", "CF-Connecting-IP"]
+)
+def test_must_not_believe_other_address_headers(member: Caller, header: str) -> None:
+    """Row 64. Only the entry that the edge writes tells the address."""
+    stranger = Caller(member.server)
+    seen = [guess(stranger, f"{n}-{member.mail}", {header: f"192.0.2.{n}"}) for n in range(12)]
+    assert seen == [401] * 10 + [429] * 2
+
+
+def test_must_limit_sign_ups_and_mails(caller: Caller) -> None:
+    """Accounts in bulk, and mails to strangers, are limited for an address."""
+    seen = [caller.sign_up(email=f"{n}-{caller.mail}").status_code for n in range(11)]
+    assert seen == [200] * 10 + [429]
+    asked = [
+        caller.post("/request-password-reset", {"email": f"{n}-{caller.mail}"}).status_code
+        for n in range(4)
+    ]
+    assert asked == [400] * 3 + [429]
+
+
+def test_must_hold_many_addresses(start_auth: StartAuth) -> None:
+    """Row 65. Addresses without number neither fill the memory nor slow another caller down."""
+    from backend_node.test_http import memory
+
+    server = start_auth()
+    probe = Caller(server)
+    flood = Caller(server)
+
+    def pace() -> float:
+        taken = []
+        for _ in range(100):
+            started = time.perf_counter()
+            assert probe.get("/get-session").status_code == 200
+            taken.append(time.perf_counter() - started)
+        return statistics.median(taken)
+
+    # The heap first grows to what the engine thinks right for this machine.
+    for _ in range(6_000):
+        flood.get("/ok", headers={"X-Forwarded-For": an_address()})
+    before, held = pace(), memory(server)
+    for _ in range(4_000):
+        flood.get("/ok", headers={"X-Forwarded-For": an_address()})
+    assert pace() < 3 * before + 0.002
+    assert memory(server) - held < 40 * 2**20
+
+
+def test_must_answer_all_of_many_sign_ins(start_auth: StartAuth) -> None:
+    """Row 66. Of 64 sign-ins at once some are sent away, none hangs, and liveness goes on."""
+    server = start_auth()
+    ada = Caller(server)
+    ada.sign_up()
+    callers = [Caller(server) for _ in range(64)]
+
+    def sign_in(one: Caller) -> tuple[int, str | None]:
+        answer = one.post("/sign-in/email", {"email": ada.mail, "password": PASSWORD})
+        return answer.status_code, answer.headers.get("Retry-After")
+
+    with ThreadPoolExecutor(65) as pool:
+        answers = [pool.submit(sign_in, one) for one in callers]
+        slowest = 0.0
+        while not all(answer.done() for answer in answers):
+            started = time.perf_counter()
+            assert server.get("/health").status_code == 200
+            slowest = max(slowest, time.perf_counter() - started)
+        seen = [answer.result() for answer in answers]
+    assert {status for status, _ in seen} <= {200, 429, 503}
+    assert [status for status, _ in seen].count(200) >= 10
+    assert all(wait for status, wait in seen if status != 200)
+    assert slowest < 1

@@ -1,0 +1,127 @@
+"""Who may call from a browser, and what a browser may read."""
+
+from __future__ import annotations
+
+import pytest
+from backend_node.calling import ORIGIN, Caller, code
+from preflight.container import Container
+
+UNLISTED = "https://evil.example"
+NEAR_MISSES = [
+    f"{ORIGIN}.evil.test", ORIGIN.replace("https", "http"), f"{ORIGIN}:8443", f"{ORIGIN}.",
+    ORIGIN.upper(), f"{ORIGIN}/", f"{ORIGIN}:443", "null", UNLISTED, f"{ORIGIN},{UNLISTED}",
+]  # fmt: skip
+CORS = [
+    *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"),
+    "Access-Control-Allow-Methods",
+]
+
+
+def preflight(server: Container, origin: str) -> dict[str, str]:
+    return {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,authorization",
+    }
+
+
+def test_must_answer_a_preflight_request(auth: Container) -> None:
+    """Row 21. A listed origin learns all that it may do."""
+    answer = auth.options("/api/auth/sign-in/email", headers=preflight(auth, ORIGIN))
+    assert answer.status_code == 204
+    headers = answer.headers
+    assert headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert headers["Access-Control-Allow-Credentials"] == "true"
+    assert "POST" in headers["Access-Control-Allow-Methods"]
+    assert {"authorization", "content-type"} <= {
+        *headers["Access-Control-Allow-Headers"].lower().split(", ")
+    }
+    assert headers["Access-Control-Max-Age"] == "600"
+    assert headers["Vary"].startswith("Origin")
+
+
+@pytest.mark.parametrize("origin", NEAR_MISSES)
+def test_must_refuse_a_preflight_request_of_any_other(auth: Container, origin: str) -> None:
+    """Rows 22 and 25. An unlisted origin is told nothing."""
+    answer = auth.options("/api/auth/sign-in/email", headers=preflight(auth, origin))
+    assert code(answer) == (403, "INVALID_ORIGIN")
+    assert not [name for name in CORS if name in answer.headers]
+
+
+@pytest.mark.parametrize("origin", NEAR_MISSES)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/get-session"), ("POST", "/sign-out")])
+def test_must_refuse_calls_of_any_other(
+    member: Caller, origin: str, method: str, path: str
+) -> None:
+    """Rows 23 and 25. The edge echoes any origin, so the server alone keeps others from reading."""
+    answer = member.call(method, path, headers={"Origin": origin})
+    assert code(answer) == (403, "INVALID_ORIGIN")
+    assert member.mail not in answer.text
+    assert not [name for name in CORS if name in answer.headers]
+    assert member.session(), "and nothing has happened"
+
+
+def test_must_let_a_listed_origin_read(member: Caller) -> None:
+    """Rows 24 and 31. The listed origin reads the session, and the headers that it needs."""
+    answer = member.get("/get-session")
+    assert answer.json()["user"]["email"] == member.mail
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+    assert {"set-auth-token", "retry-after", "x-request-id"} <= {*exposed}
+
+
+def test_must_let_a_listed_origin_read_errors(caller: Caller) -> None:
+    """Row 26. A front end that cannot read the error sees a network failure."""
+    answers = [
+        caller.post("/sign-in/email", {}),
+        caller.sign_in(),
+        caller.get("/list-sessions"),
+        caller.get("/nope"),
+        caller.call("PUT", "/sign-in/email"),
+        *(caller.sign_in() for _ in range(12)),
+    ]
+    assert {answer.status_code for answer in answers} == {400, 401, 404, 405, 429}
+    for answer in answers:
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+
+
+def test_must_refuse_a_cookie_without_an_origin(member: Caller) -> None:
+    """Row 27. A state change by cookie needs a known origin."""
+    answer = member.post("/sign-out", headers={"Origin": ""})
+    assert code(answer) == (403, "MISSING_OR_NULL_ORIGIN")
+    assert member.session(), "still signed in"
+
+
+def test_must_serve_native_clients(member: Caller) -> None:
+    """Row 28. Without cookie and origin there is nothing to forge."""
+    native = Caller(member.server, origin=None)
+    native.mail = member.mail
+    assert native.sign_in().status_code == 200
+
+
+def test_must_refuse_to_sign_in_by_navigation(member: Caller) -> None:
+    """Row 29. Another site must not sign a visitor in by a form."""
+    visitor = Caller(member.server)
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": ""}
+    body = {"email": member.mail, "password": "correct horse battery"}
+    answer = visitor.post("/sign-in/email", body, headers=headers)
+    assert code(answer) == (403, "CROSS_SITE_NAVIGATION_LOGIN_BLOCKED")
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/sign-in/email", "callbackURL"), ("/request-password-reset", "redirectTo")],
+)
+def test_must_not_redirect_elsewhere(member: Caller, path: str, field: str) -> None:
+    """Row 30. A link that leads away is refused."""
+    body = {"email": member.mail, "password": "correct horse battery", field: UNLISTED}
+    assert member.post(path, body).status_code == 403
+
+
+def test_must_serve_its_own_page(start_auth: object, auth: Container) -> None:
+    """The page at / calls from the server's own origin, which needs no listing and no CORS header."""
+    answer = Caller(auth, origin="https://auth.example").sign_up()
+    assert answer.status_code == 200
+    assert "Access-Control-Allow-Origin" not in answer.headers
