@@ -1,21 +1,16 @@
 # mypy: ignore-errors
 """A Space as FastAPI users write it."""
 
-import os
-import sys
+from settings import GREETING  # isort: split
 
 from fastapi import FastAPI
-
-greeting = os.environ.get("GREETING", "").strip()
-if not greeting:
-    sys.exit("GREETING: missing")
 
 app = FastAPI()
 
 
 @app.api_route("/", methods=["GET", "HEAD"])
 def front_page():
-    return {"greeting": greeting}
+    return {"greeting": GREETING}
 
 
 @app.get("/health")
