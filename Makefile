@@ -19,8 +19,6 @@ edge:  ## the same behind the Hub's edge, rehearsed, on 8443   (OWNER=you, setti
 	@echo "Through the edge: https://$(OWNER)-backend-py.hf.localhost:8443 and https://$(OWNER)-backend-node.hf.localhost:8443"
 	@echo "Accept the certificate. Unlike on hf.space these two names are same-site: what cookies do across sites, tests/browser shows."
 
-# Compose leaves alone what belongs to a profile that is not named.
-down: export COMPOSE_PROFILES := *
 down:  ## stop and remove all that `make up` made
 	@$(PYTHON) setup/up.py down
 

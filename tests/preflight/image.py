@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from base_images import ensure as ensure_base_images
+from base_images import named_in
 from build_log import digest
 
 from preflight.docker import DockerError, docker
@@ -132,17 +133,7 @@ def _image(run: Run, name: str) -> Image:
 def base_images(folder: Path) -> list[str]:
     """The images that a folder's Dockerfile takes from a registry."""
     path = folder / "Dockerfile"
-    text = path.read_text(errors="replace") if path.is_file() else ""
-    stages = {name.lower() for name in re.findall(r"^\s*FROM\s.*\sAS\s+(\S+)", text, re.M | re.I)}
-    named = re.findall(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", text, re.M | re.I)
-    copied = re.findall(r"^\s*COPY\s+.*--from=(\S+)", text, re.M | re.I)
-    return sorted(
-        {
-            image
-            for image in [*named, *(one for one in copied if re.search(r"[:/]", one))]
-            if image.lower() not in stages and image != "scratch" and "$" not in image
-        }
-    )
+    return named_in(path.read_text(errors="replace")) if path.is_file() else []
 
 
 def stand_ins_in_use() -> list[str]:
