@@ -25,18 +25,22 @@ from preflight.space import Space
 
 @dataclass(frozen=True)
 class Start:
-    """How a start went: the container with its seconds to the first answer, or why it does not serve.
+    """How a start went: who answers, with the seconds to the first answer, or why nobody does.
 
     log: the full log, kept, when it does not serve. alarms: lines of a clean start's log that tell
     of a warning or an error. log_bytes: how much it had printed by then.
     """
 
-    container: Container | None
+    subject: Answering | None
     seconds: float
     failure: Diagnosis | None = None
     log: str = ""
     alarms: Sequence[str] = ()
     log_bytes: int = 0
+
+    @property
+    def container(self) -> Container | None:
+        return self.subject if isinstance(self.subject, Container) else None
 
 
 def environment_of(space: Space, declared: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -121,32 +125,30 @@ class Live(Answering):
     def __init__(self, name: str, url: str) -> None:
         super().__init__(name)
         self.url = url
+        self.http.trust_env = True
         token = os.environ.get("HF_TOKEN")
         if token and (urlsplit(url).hostname or "").endswith(".hf.space") and url[:6] == "https:":
             # The edge reads this header and removes it; `Authorization` would reach the app.
             # Source: hf-mcp-server pull request 249.
             self.http.headers["X-HF-Authorization"] = f"Bearer {token}"
 
-    def wait_until_serving(self) -> float:
-        """Seconds until it answered with a status below 500: a sleeping Space is woken by a request.
 
-        Raises NotServing after the rehearsal's `wake_deadline`.
-        """
-        began, last_seen = time.monotonic(), "nothing"
-        while True:
-            try:
-                answer = self.get(HUB.readiness_path, timeout=30)
-                if answer.status_code < 500:
-                    return time.monotonic() - began
-                last_seen = f"status {answer.status_code}: {answer.text[:200]}"
-            except requests.RequestException as error:
-                last_seen = type(error).__name__
-            if time.monotonic() - began > HUB.wake_deadline:
-                raise NotServing(
-                    f"{self.url} does not answer after {HUB.wake_deadline:g} s (last seen: {last_seen})"
-                )
-            # A visitor who waits; more often would be a load test.
-            time.sleep(2)
+def wake(live: Live) -> Start:
+    """Ask until the answer's status is below 500: a sleeping Space is woken by a request."""
+    began, last_seen = time.monotonic(), "nothing"
+    while (seconds := time.monotonic() - began) < HUB.wake_deadline:
+        try:
+            answer = live.get(HUB.readiness_path, timeout=30)
+            if answer.status_code < 500:
+                return Start(live, time.monotonic() - began)
+            last_seen = f"status {answer.status_code}: {answer.text[:200]}"
+        except requests.RequestException as error:
+            last_seen = type(error).__name__
+        # A visitor who waits; more often would be a load test.
+        time.sleep(2)
+    actual = f"{live.url} does not answer within {HUB.wake_deadline:g} s; last seen: {last_seen}"
+    fix = "look at the Space's run log on the Hub: `hf spaces logs OWNER/NAME`"
+    return Start(live, seconds, Diagnosis("no answer", actual, diagnosis.TIMED_OUT, fix))
 
 
 def _wait(container: Container) -> tuple[float, Diagnosis | None]:
