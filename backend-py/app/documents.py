@@ -103,6 +103,11 @@ class Slugs:
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
 
+    def take(self, slug: str) -> str:
+        """A slug that the author has chosen."""
+        self._seen.setdefault(slug, 1)
+        return slug
+
     def of(self, heading: str) -> str:
         slug = unicodedata.normalize("NFC", heading).strip().lower()
         slug = re.sub(r"[^\w\- ]", "", slug).replace(" ", "-") or "section"
@@ -163,7 +168,7 @@ def _read_markdown(text: str, inside: str, base_url: str, *, mdx: bool) -> Docum
             if custom and inline.children:
                 heading = heading[: custom.start()]
                 inline.children[-1].content = _CUSTOM_ID.sub("", inline.children[-1].content)
-            anchor = custom[1] if custom else slugs.of(heading)
+            anchor = slugs.take(custom[1]) if custom else slugs.of(heading)
             token.attrSet("id", anchor)
             if level == 1 and not any(s.heading or s.blocks for s in sections):
                 title = title or heading

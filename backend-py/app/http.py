@@ -98,6 +98,10 @@ async def on_validation_error(_: Request, error: Exception) -> Response:
     )
 
 
+async def on_bug(_: Request, __: Exception) -> Response:
+    return error_response(500, "internal", "Something failed inside the service.")
+
+
 class RateLimit:
     """A token bucket per key: `per_minute` at once, refilled evenly; 0 is no limit."""
 
@@ -170,11 +174,10 @@ class Guard:
         scope["state"]["request_id"] = request_id
         try:
             await self._serve(scope, receive, send_extra, headers, origin)
-        except Exception:
+        except Exception as error:
             log.exception("request failed", extra={"data": {"request_id": request_id}})
             if not status:
-                response = error_response(500, "internal", "Something failed inside the service.")
-                await response(scope, receive, send_extra)
+                await (await on_bug(Request(scope), error))(scope, receive, send_extra)
         finally:
             if log.isEnabledFor(logging.INFO):
                 _log_request(request_id, scope, status, time.perf_counter() - started)

@@ -52,6 +52,16 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 NOT_FOUND = {"model": ErrorResponse, "description": "No recent answer has this id."}
 UNAUTHORIZED = {"model": ErrorResponse, "description": "The bearer token is not the owner's."}
 OWNER = HTTPBearer(auto_error=False)
+EVENT = {
+    "schema": {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"enum": ["meta", "sources", "delta", "citation", "done", "error"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+    }
+}
 EVENTS = (
     "Server-sent events: meta {id, mode, degraded}, sources {sources}, delta {text}, "
     "citation {start, end, sources}, and last either done {grounded, finish_reason} or "
@@ -89,6 +99,7 @@ def create_app(settings: Settings) -> ASGIApp:
             http.ApiError: http.on_api_error,
             HTTPException: http.on_http_error,
             RequestValidationError: http.on_validation_error,
+            Exception: http.on_bug,
         },
     )
 
@@ -119,8 +130,9 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @api.post(
         "/chat/stream",
-        responses={200: {"content": {"text/event-stream": {}}, "description": EVENTS}},
-        response_class=http.EventStream,
+        status_code=200,
+        responses={200: {"content": {"text/event-stream": EVENT}, "description": EVENTS}},
+        response_class=Response,
     )
     async def chat_stream(request: ChatRequest) -> Response:
         stream = await answerer.stream(request)

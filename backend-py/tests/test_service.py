@@ -5,8 +5,11 @@ import time
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from app import http
+from app.logs import JsonFormatter
+from app.rag import Answerer
 
 ORIGIN = "https://book.example"
 QUESTION = {"question": "Why does my boat leak?"}
@@ -107,6 +110,30 @@ def test_cors_headers_are_on_every_status(
     assert answer.headers["x-request-id"]
     if status != 200:
         assert set(answer.json()) == {"error"}
+
+
+def test_a_bug_is_a_readable_500(
+    app: ASGIApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a reader's question")
+
+    monkeypatch.setattr(Answerer, "_quote", broken)
+    answer = TestClient(app, raise_server_exceptions=False).post(
+        "/chat", json=QUESTION, headers={"Origin": ORIGIN}
+    )
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "internal"
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    (record,) = [record for record in caplog.records if record.exc_info]
+    log = JsonFormatter().format(record)
+    assert "RuntimeError" in log and "a reader's question" not in log
+
+
+def test_the_api_describes_itself(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert set(paths) == {"/chat", "/chat/stream", "/search", "/feedback"}
+    assert client.get("/docs").status_code == 200
 
 
 @pytest.mark.parametrize(

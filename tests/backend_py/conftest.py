@@ -76,3 +76,12 @@ def cloud_strict(_filled_strict: Container, upstreams: Upstreams) -> Container:
     """The Space on sound stand-ins, refusing when an upstream fails (`RAG_FALLBACK=off`)."""
     upstreams.reset()
     return _filled_strict
+
+
+@pytest.fixture(scope="session")
+def bare(run: Run, doubles_image: Image) -> Iterator[Container]:
+    """uvicorn and nothing else, in a container: the floor of every figure."""
+    options = ["--entrypoint=/doubles/bare.py"]
+    with start(run, doubles_image, "bare", {}, options=options) as container:
+        container.wait_until_serving("/health", status=200)
+        yield container

@@ -151,9 +151,9 @@ def test_shape_of_the_calls(cloud: Container, upstreams: Upstreams) -> None:
     assert len(documents) == 4 and all(d["id"] and d["data"]["text"] for d in documents)
 
 
+@pytest.mark.usefixtures("cloud")
 def test_reranker(start_space: Any, upstreams: Upstreams) -> None:
     """A rerank model, when set, must decide the order of the passages."""
-    upstreams.reset()
     environment = {**COMMON, **upstreams.environment, "RERANK_MODEL": "rerank-v3.5"}
     space = start_space("backend-py", environment, upstreams.network)
     space.wait_until_serving("/health", status=200)

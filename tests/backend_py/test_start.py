@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -28,7 +28,7 @@ class Refusals:
     def __init__(self, run: Run, image: Image) -> None:
         self._run, self._image = run, image
 
-    def of(self, environments: list[Mapping[str, str]]) -> list[Exit]:
+    def of(self, environments: Sequence[Mapping[str, str]]) -> list[Exit]:
         def end(environment: Mapping[str, str]) -> Exit:
             done = run_to_end(self._run, self._image, environment, deadline=15)
             assert done, f"still running with {environment}"

@@ -1,0 +1,40 @@
+"""The service keeps what /openapi.json promises, whatever is sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from preflight.container import Container
+
+PER_OPERATION = 420
+LEAST = 2000
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,"
+    "response_schema_conformance,response_headers_conformance"
+)
+
+
+def test_openapi_holds(embedded: Container, tmp_path: Path) -> None:
+    """None of 2,000 requests made from the schema may meet a 5xx or an answer off the schema."""
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")),
+            *("run", f"{embedded.url}/openapi.json", "--no-color", "--seed=1", "--workers=2"),
+            *("--phases=coverage,fuzzing", f"--max-examples={PER_OPERATION}", f"--checks={CHECKS}"),
+            *("--report=json", f"--report-json-path={report}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        cwd=tmp_path,
+        env={**os.environ, "NO_PROXY": "*"},
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    result = json.loads(report.read_text())
+    assert result["operations"]["tested"] == result["operations"]["selected"] >= 5
+    assert result["test_cases"]["generated"] >= LEAST
