@@ -195,7 +195,9 @@ class Gate:
         self.verdict: _slo.Verdict | None = None
         self.begin()
         self.started = 0.0
-        self.busy = busy() if self.options.headless else 0.0
+        self.busy = 0.0
+        if self.options.headless:
+            self.look_for_other_work()
         if isinstance(self.runner, runners.MasterRunner):
             environment.events.worker_report.add_listener(self.hear)
         else:
@@ -242,7 +244,17 @@ class Gate:
             deadline = time.time() + 5
             while self.workers - self.finished - lost and time.time() < deadline:
                 gevent.sleep(0.05)
-            self.busy = max(self.busy, busy())
+            self.look_for_other_work()
+
+    def look_for_other_work(self) -> None:
+        """The share of this machine's CPU that is in use while there is no load: then the Spaces,
+        if they run here, get less than they would have alone."""
+        if self.thresholds.limits.busy >= 1:
+            return
+        gevent.sleep(0.3)  # the Spaces finish what they were asked
+        psutil.cpu_percent()
+        gevent.sleep(0.5)
+        self.busy = max(self.busy, psutil.cpu_percent() / 100)
 
     def hear(self, client_id: str, data: dict[str, Any]) -> None:
         self.workers.add(client_id)
@@ -372,7 +384,7 @@ class Gate:
         if not self.started and not self.options.headless:
             return  # the web UI was opened and closed
         if self.options.headless and not isinstance(self.runner, runners.MasterRunner):
-            self.busy = max(self.busy, busy())
+            self.look_for_other_work()
         self.verdict = self.judge()
         self.environment.process_exit_code = self.verdict.exit_code
         if self.options.html_file:
@@ -382,15 +394,6 @@ class Gate:
         """After Locust's own tables, so that the verdict is what one sees last."""
         if self.verdict:
             print("\n" + _report.table(self.verdict), flush=True)
-
-
-def busy() -> float:
-    """The share of this machine's CPU that is in use while there is no load: then the Spaces, if
-    they run here, get less than they would have alone."""
-    gevent.sleep(0.3)  # the Spaces finish what they were asked
-    psutil.cpu_percent()
-    gevent.sleep(0.5)
-    return psutil.cpu_percent() / 100
 
 
 @atexit.register

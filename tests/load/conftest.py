@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# What Locust says when everybody is there; the second when a worker is slow to report it.
+EVERYBODY = ("All users spawned", "Spawning is complete")
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -36,6 +38,17 @@ class LoadRun:
 
 def locust(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "locust", "-f", "loadtests", *map(str, arguments)]
+
+
+def wait_for(process: subprocess.Popen[str], *texts: str) -> None:
+    """Reads the output until one of the texts comes; fails when the process ends before."""
+    assert process.stdout
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if any(text in line for text in texts):
+            return
+    pytest.fail(f"{texts} did not come:\n{''.join(seen)}")
 
 
 @pytest.fixture
@@ -106,7 +119,7 @@ def slo(tmp_path: Path) -> Callable[..., Path]:
     too. `slo(samples=5)` sets a key for every request name, `slo(generator={"cpu": 0})` for the
     generator."""
     quiet = {"late_ms": 1000, "steal": 1, "busy": 1}
-    short = {"samples": 3, "rate": 0.1, "p50": 150, "p95": 2000, "p99": 5000}
+    short = {"samples": 1, "rate": 0.1, "p50": 150, "p95": 2000, "p99": 5000}
 
     def write(generator: dict[str, float] | None = None, **values: float) -> Path:
         tables = tomllib.loads((ROOT / "loadtests/slo.toml").read_text())

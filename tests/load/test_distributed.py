@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import LoadRun, Start
+from .conftest import EVERYBODY, LoadRun, Start, wait_for
 
 
 @pytest.fixture
@@ -44,10 +44,7 @@ def test_a_lost_worker_makes_the_run_invalid(
     bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", master_port]
     master = start("--master", *bind, "--expect-workers", 2, *run, *stub())
     worker, doomed = (start("--worker", "--master-port", master_port) for _ in range(2))
-    assert master.stdout
-    for line in master.stdout:
-        if "All users spawned" in line:
-            break
+    wait_for(master, *EVERYBODY)
     doomed.kill()
     output, _ = master.communicate(timeout=60)
     assert master.returncode == 2, output

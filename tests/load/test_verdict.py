@@ -1,5 +1,7 @@
 """What slo.toml makes of a run."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as xml
@@ -23,6 +25,7 @@ from loadtests._slo import (
     quantile,
     since,
 )
+from loadtests._watch import Watched
 
 CHAT = "POST backend-py/chat"
 SLO = Slo(CHAT, "Reader", 50, 100, 200, 0.01, 20, 1, 0, "why not")
@@ -189,3 +192,16 @@ def test_a_part_of_a_run_holds_what_came_since() -> None:
     assert part.seconds == 5
     assert part.figures[CHAT] == Figures(samples=100, failures=3, latencies={90: 100})
     assert part.generators[""].late == {1: 2}
+
+
+def test_growth_is_a_trend_after_the_warm_up() -> None:
+    space = Watched("backend-py", f"pid:{os.getpid()}")
+
+    def growth(memory: Sequence[float]) -> dict[str, float]:
+        space.seconds = [float(second) for second in range(60)]
+        space.memory, space.files = list(memory), [10] * 60
+        return space.growth()
+
+    warm_up_and_noise = [50 + min(second, 15) * 4 + second % 3 for second in range(60)]
+    assert growth(warm_up_and_noise) == {"memory": 0.0, "files": 0.0}
+    assert growth([50 + second / 4 for second in range(60)])["memory"] == pytest.approx(900)

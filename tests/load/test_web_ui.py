@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from .conftest import Start
+from .conftest import Start, wait_for
 
 
 @pytest.fixture
@@ -19,10 +19,7 @@ def web_ui(start: Start, slo: Callable[..., Path]) -> str:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = start("--web-host", "127.0.0.1", "--web-port", port, "--slo", slo())
-    assert process.stdout
-    for line in process.stdout:
-        if "Starting web interface" in line:
-            break
+    wait_for(process, "Starting web interface")
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers(url), 10)
     return url
@@ -33,7 +30,7 @@ def test_a_run_from_the_form_shows_its_verdict(web_ui: str, stub: Callable[..., 
     page = requests.get(web_ui, timeout=5).text
     for option in ("backend_py", "backend_node", "origin"):
         assert f'"{option}"' in page
-    form = {"user_count": 6, "spawn_rate": 6, "run_time": "4s"}
+    form = {"user_count": 6, "spawn_rate": 6, "run_time": "7s"}
     form |= {"backend_py": py, "backend_node": node}
     assert requests.post(f"{web_ui}/swarm", data=form, timeout=5).json()["success"]
 
