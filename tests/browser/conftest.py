@@ -1,0 +1,153 @@
+"""Three sites that are cross-site to each other, in a real browser: a front end and two Spaces.
+
+The browser resolves the real names to this machine, so that the Public Suffix List applies as it
+does on the Hub: https://front.vercel.app, https://acme-backend-py.hf.space and so on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import browser as installed
+import engine
+import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from preflight.container import Container, start
+from preflight.docker import docker
+from preflight.edge import Edge
+from preflight.image import Image, build, build_space
+from preflight.rehearsal import HUB
+from preflight.run import Run, failed
+from preflight.space import Space
+
+HERE = Path(__file__).parent
+FRONTEND_MD = HERE.parents[1] / "docs" / "frontend.md"
+FRONT = "https://front.vercel.app"
+HUB_PAGE = "https://huggingface.co"
+ATTACKER = "https://attacker.example"
+ACCOUNTS = {
+    "BETTER_AUTH_SECRET": "only-for-the-browser-tests-0123456789abcdef",
+    "DATABASE_URL": "sqlite:/home/node/auth.db",
+    "CORS_ORIGINS": FRONT,
+}
+
+
+@dataclass(frozen=True)
+class Sites:
+    """What runs: the Spaces by themselves, the edge in front of them, the host of the other sites."""
+
+    backend_py: Container
+    # Its cookies are for front ends on other sites.
+    backend_node: Container
+    edge: Edge
+    front_port: int
+
+    @property
+    def resolver_rules(self) -> str:
+        """Where the browser finds each site."""
+        here = engine.host()
+        others = ", ".join(
+            f"MAP {site.removeprefix('https://')} {here}:{self.front_port}"
+            for site in (FRONT, HUB_PAGE, ATTACKER)
+        )
+        return f"MAP *.hf.space {here}:{self.edge.port}, {others}"
+
+
+@pytest.fixture(scope="session")
+def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
+    def begin(service: str, name: str, environment: dict[str, str]) -> Container:
+        given = {**HUB.environment(name, name), **environment}
+        return start(run, build_space(run, own_spaces[service]), name, given)
+
+    spaces = {
+        "backend-py": begin(
+            "backend-py",
+            "backend-py",
+            {"RAG_MODE": "embedded", "CORS_ORIGINS": FRONT, "RATE_PER_MINUTE": "0"},
+        ),
+        "backend-node": begin(
+            "backend-node", "backend-node", {**ACCOUNTS, "COOKIE_MODE": "cross-site"}
+        ),
+        # The same Space for a front end whose host forwards to it.
+        "backend-node-forwarded": begin(
+            "backend-node", "backend-node-forwarded", {**ACCOUNTS, "BETTER_AUTH_URL": FRONT}
+        ),
+    }
+    folder = HERE / "front"
+    front = run.once("image-front", lambda: build(run, "front", folder).tag)
+    with Edge(run, spaces) as edge:
+        container = start(
+            run,
+            Image(front, run.folder / "build-front.log"),
+            "front",
+            {"FORWARD_TO": HUB.host("backend-node-forwarded")},
+            443,
+            ["--user=0"],
+        )
+        docker("network", "connect", edge.network, container.id)
+        for space in spaces.values():
+            space.wait_until_serving("/ready", status=200)
+        port = int(container.url.rpartition(":")[2])
+        yield Sites(spaces["backend-py"], spaces["backend-node"], edge, port)
+        for one in (container, *spaces.values()):
+            one.save(run.folder)
+            one.remove()
+
+
+@pytest.fixture(scope="session")
+def chromium(run: Run, sites: Sites) -> Iterator[Browser]:
+    """The machine's Chromium, which takes the sites' names for this machine."""
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=HERE / "steady_network.py",
+            env={**os.environ, "PROGRAM": run.once("chromium", installed.ensure)},
+            args=[
+                "--no-sandbox",
+                "--disable-quic",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                # The last list counts: Playwright's own turns off the partitioning of storage.
+                "--disable-features=Translate",
+                f"--host-resolver-rules={sites.resolver_rules}",
+            ],
+        ) as started,
+    ):
+        yield started
+
+
+@pytest.fixture
+def context(
+    request: pytest.FixtureRequest, run: Run, chromium: Browser
+) -> Iterator[BrowserContext]:
+    """A browser with no history, that blocks third-party cookies as Chromium does off the record.
+
+    When the test fails, its trace and screenshots stay in the run's folder.
+    """
+    with chromium.new_context(ignore_https_errors=True) as fresh:
+        fresh.set_default_timeout(10_000)
+        fresh.tracing.start(screenshots=True, snapshots=True)
+        yield fresh
+        kept = run.folder / re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
+        if failed(request.node):
+            for number, page in enumerate(fresh.pages):
+                page.screenshot(path=f"{kept}.{number}.png")
+        fresh.tracing.stop(path=f"{kept}.trace.zip" if failed(request.node) else None)
+
+
+def examples(**origins: str) -> str:
+    """The JavaScript examples of docs/frontend.md; `backend_py="http://…"` asks a Space elsewhere."""
+    text = FRONTEND_MD.read_text()
+    blocks = re.findall(r"^```js\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    script = "\n".join(block for block in blocks if "export default" not in block)
+    assert "function" in script, "docs/frontend.md has no example"
+    for name, origin in origins.items():
+        documented = f"https://acme-{name.replace('_', '-')}.hf.space"
+        assert documented in script, f"{documented} is in no example"
+        script = script.replace(documented, origin)
+    return script
