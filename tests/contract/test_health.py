@@ -77,6 +77,7 @@ def shape_problems(body: Any) -> Iterator[Problem]:
             yield Problem(f"each service one of {', '.join(states)}", f"{name}: {state!r}")
 
 
+@pytest.mark.alone
 # `contents`: the image has been read, which would otherwise go on in the background.
 @pytest.mark.usefixtures("liveness", "contents")
 def test_answers_fast(run: Run, container: Container) -> None:
