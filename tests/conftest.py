@@ -10,9 +10,8 @@ import pytest
 from preflight import stack
 from preflight.container import Container, start
 from preflight.image import Image, build_space
-from preflight.plugin import failed
 from preflight.rehearsal import HUB
-from preflight.run import Run
+from preflight.run import Run, failed
 from preflight.space import Space, spaces_of_compose
 
 pytest_plugins = ["preflight.plugin", "preflight.targets", "preflight.report"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space
 
-# Starting a container is bound by the engine and the disk as much as by the CPU.
-PARALLEL = 4
+# A start waits for the engine and the disk for about a third of its time.
+PARALLEL = (os.cpu_count() or 1) + 1
 
 
 @dataclass(frozen=True)

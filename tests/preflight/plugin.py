@@ -11,10 +11,9 @@ import pytest
 from preflight.docker import DockerError, docker
 from preflight.image import stand_ins_in_use
 from preflight.rehearsal import HUB
-from preflight.run import Run, remove_leftovers, run_of
+from preflight.run import FAILED, Run, remove_leftovers, run_of
 from preflight.stack import save_material
 
-_FAILED = pytest.StashKey[bool]()
 _KEPT = pytest.StashKey[str]()
 _STAND_INS = pytest.StashKey[set[str]]()
 
@@ -73,13 +72,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
-        item.stash[_FAILED] = True
+        item.stash[FAILED] = True
     return report
-
-
-def failed(item: pytest.Item) -> bool:
-    """Whether a phase of this test has failed so far."""
-    return item.stash.get(_FAILED, False)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from preflight import docker as commands
 from preflight.docker import DockerError, docker
 
 LABEL = "dev.preflight.run"
+FAILED = pytest.StashKey[bool]()
 _KEY = pytest.StashKey["Run"]()
 
 
@@ -127,3 +128,8 @@ def run_of(config: pytest.Config) -> Run:
         run = Run(Path(config.rootpath), worker["preflight_run"] if worker else None, stable)
         config.stash[_KEY] = run
     return run
+
+
+def failed(item: pytest.Item) -> bool:
+    """Whether a phase of this test has failed so far."""
+    return item.stash.get(FAILED, False)
