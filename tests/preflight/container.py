@@ -148,7 +148,7 @@ class Container(Answering):
         """How the container ended, or None when it still runs after `deadline` seconds."""
         started = time.monotonic()
         try:
-            docker("wait", self.id, deadline=deadline)
+            docker("wait", self.id, deadline=stretched(deadline))
         except DockerError as error:
             if "did not end within" in str(error):
                 return None
