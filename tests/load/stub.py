@@ -21,6 +21,7 @@ parser.add_argument("--rename", default="", help="path that is gone")
 parser.add_argument("--leak", type=float, default=0.0, help="MB a second")
 faults = parser.parse_args()
 chats = itertools.count(1)
+served = itertools.count()
 
 
 class Space(BaseHTTPRequestHandler):
@@ -29,8 +30,14 @@ class Space(BaseHTTPRequestHandler):
     wbufsize = -1
     accounts: ClassVar[dict[str, str]] = {}
 
+    def parse_request(self) -> bool:
+        next(served)
+        return super().parse_request()
+
     def do_GET(self) -> None:
-        if self.path == "/health":
+        if self.path == "/served":
+            self.answer(200, next(served) - 1)  # without this request
+        elif self.path == "/health":
             self.answer(200, {"status": "ok", "version": "1.0", "services": {}})
         elif self.path == "/api/auth/get-session":
             signed_in = "session=1" in self.headers.get("Cookie", "")
