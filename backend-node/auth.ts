@@ -51,6 +51,8 @@ const START_WAIT_MS = 5_000;
 // The library adds these to what it is told here. Source: better-auth 1.7 `context/helpers.ts`, `create-context.ts`.
 delete process.env.BETTER_AUTH_TRUSTED_ORIGINS;
 delete process.env.BETTER_AUTH_SECRETS;
+// The library looks for a terminal with colours at every query, through a dozen variables; this is the first of them.
+process.env.FORCE_COLOR = "0";
 
 /**
  * Starts to open the database and the library on it, and keeps trying.

@@ -181,17 +181,19 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     // On GET too: the Hub's edge echoes any origin, so what a browser may read is decided here alone.
     if (origin !== undefined && !trustedOrigins.has(origin))
       throw new HttpError(403, "INVALID_ORIGIN", "this origin is not in CORS_ORIGINS");
-    // Nobody, whatever the database does: no credentials, nothing to look up.
-    if (request.url === SESSION_PATH && request.method === "GET" && !hasCredentials(request))
-      return sessionAnswer("null");
+    const asksForSession = url.pathname === SESSION_PATH && request.method !== "POST";
+    if (asksForSession && !url.search) {
+      const { cookie, authorization } = request.headers;
+      // Nobody, whatever the database does: no credentials, nothing to look up.
+      const session =
+        cookie || authorization ? await (opened ?? (await service)).session(cookie, authorization) : "null";
+      if (session !== undefined)
+        return { status: 200, headers: { "content-type": "application/json", pragma: "no-cache" }, body: session };
+    }
     const body = await readBody(request);
     const waited = opened ?? (await service);
-    // The call that every page makes: never counted, so that polling it is never punished.
-    if (url.pathname === SESSION_PATH && request.method !== "POST") {
-      const { cookie, authorization } = request.headers;
-      const session = url.search ? undefined : await waited.session(cookie, authorization);
-      if (session !== undefined) return sessionAnswer(session);
-    } else await waited.limits.take("requestsPerAddress", clientAddress(request));
+    // The call that every page makes is not counted, so that polling it is never punished.
+    if (!asksForSession) await waited.limits.take("requestsPerAddress", clientAddress(request));
     const response = await waited.handle(libraryRequest(request, url, body, settings));
     const answer = await libraryAnswer(response);
     // The library lets nobody keep it; the keys are public and change seldom.
@@ -362,14 +364,6 @@ function inErrorShape(answer: Answer, requestId: string): Answer {
 function errorAnswer(error: HttpError, requestId: string): Answer {
   const answer = json(error.status, { code: error.code, message: error.message, requestId });
   return { ...answer, headers: { ...error.headers, ...answer.headers } };
-}
-
-function hasCredentials({ headers }: http.IncomingMessage): boolean {
-  return headers.cookie !== undefined || headers.authorization !== undefined;
-}
-
-function sessionAnswer(body: string): Answer {
-  return { status: 200, headers: { "content-type": "application/json", pragma: "no-cache" }, body };
 }
 
 function expectationFailed(): never {
