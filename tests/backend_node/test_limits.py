@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from backend_node.calling import PASSWORD, Caller, an_address, code
-from backend_node.conftest import StartAuth
+from backend_node.conftest import Postgres, StartAuth
 
 
 def guess(stranger: Caller, mail: str, headers: dict[str, str] | None = None) -> int:
@@ -124,3 +124,13 @@ def test_must_answer_all_of_many_sign_ins(start_auth: StartAuth) -> None:
     assert [status for status, _ in seen].count(200) >= 10
     assert all(wait for status, wait in seen if status != 200)
     assert slowest < 1
+
+
+def test_must_count_for_all_replicas(start_auth: StartAuth, postgres: Postgres) -> None:
+    """Replicas that share a database count together; another one is no way round a limit."""
+    url = postgres.database()
+    first, second = (start_auth(DATABASE_URL=url) for _ in range(2))
+    stranger, again = Caller(first), Caller(second)
+    again.address = stranger.address
+    assert [guess(stranger, f"{n}-{stranger.mail}") for n in range(10)] == [401] * 10
+    assert guess(again, again.mail) == 429
