@@ -11,22 +11,12 @@ from typing import Any
 
 import httpx2
 
-from app.schemas import Citation
+from app.schemas import Citation, Delta, End
 from app.settings import Settings
 from app.upstream import Upstream
 
 # The most texts that one call may embed. Source: docs.cohere.com/reference/embed
 EMBED_BATCH = 96
-
-
-@dataclass(frozen=True)
-class Delta:
-    text: str
-
-
-@dataclass(frozen=True)
-class End:
-    finish_reason: str
 
 
 @dataclass

@@ -36,6 +36,9 @@ CREATE TABLE word(word TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE synonym(word TEXT PRIMARY KEY, others TEXT) WITHOUT ROWID;
 """
 
+_COLUMNS = "uid, doc, url, title, heading, text, hash"
+_MATCH = "SELECT rowid FROM fts WHERE fts MATCH ?"
+
 # FTS5 has no function that stems a word, but its vocabulary shows what it made of one.
 _STEMMER = """
 CREATE VIRTUAL TABLE temp.stemmer USING fts5(
@@ -99,6 +102,15 @@ class _Term:
     weight: float
 
 
+@dataclass(frozen=True)
+class _Passage:
+    """A chunk, its sentences, which joined are its text, and the words of each as stored."""
+
+    chunk: Chunk
+    sentences: list[str]
+    stems: list[frozenset[str]]
+
+
 def write_index(
     path: Path,
     chunks: Iterable[Chunk],
@@ -153,7 +165,9 @@ class Index:
         self._size: int = self._db.execute("SELECT count(*) FROM chunk").fetchone()[0]
         self._known: set[str] = {word for (word,) in self._db.execute("SELECT word FROM word")}
         self._db.executescript(_STEMMER)
+        self._urls: dict[int, str] = dict(self._db.execute("SELECT id, url FROM chunk"))
         self._rows = lru_cache(maxsize=512)(self._read_rows)
+        self._passage = lru_cache(maxsize=256)(self._read_passage)
         self._stem = lru_cache(maxsize=4096)(self._stem_words)
         self._repair = lru_cache(maxsize=512)(self._find_repair)
         self._synonyms: dict[str, list[str]] = {}
@@ -176,9 +190,7 @@ class Index:
         ).fetchall()
 
     def chunks(self) -> list[Chunk]:
-        rows = self._db.execute(
-            "SELECT uid, doc, url, title, heading, text, hash FROM chunk ORDER BY id"
-        )
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM chunk ORDER BY id")
         return [Chunk(*row) for row in rows]
 
     def search(self, question: str, top_k: int) -> list[Hit]:
@@ -188,38 +200,47 @@ class Index:
             return []
         match = " OR ".join(sorted({f'"{word}"' for term in terms for word in term.words}))
         ranked = self._db.execute(
-            "SELECT id, url, bm25(fts, 1.0, 4.0, 1.0) FROM fts JOIN chunk ON id = fts.rowid"
-            " WHERE fts MATCH ? ORDER BY 3 LIMIT ?",
+            "SELECT rowid, bm25(fts, 1.0, 4.0, 1.0) FROM fts WHERE fts MATCH ? ORDER BY 2 LIMIT ?",
             (match, CANDIDATES),
         )
+        places = [
+            (term.weight, [(trust, *self._rows(word)) for word, trust in term.words.items()])
+            for term in terms
+        ]
         total = sum(term.weight for term in terms)
         found: dict[str, tuple[float, float, int]] = {}
-        for rowid, url, bm25 in ranked:
-            covered = score = 0.0
-            for term in terms:
+        for rowid, bm25 in ranked:
+            covered, score = 0.0, BM25_SHARE * -bm25
+            for weight, alternatives in places:
                 best = best_place = 0.0
-                for word, trust in term.words.items():
-                    if rowid in self._rows(word, heading=False):
-                        place = HEADING_BONUS if rowid in self._rows(word, heading=True) else 1.0
+                for trust, rows, headings in alternatives:
+                    if rowid in rows:
                         best = max(best, trust)
-                        best_place = max(best_place, trust * place)
-                covered += best * term.weight
-                score += best_place * term.weight
-            score += BM25_SHARE * -bm25
+                        bonus = HEADING_BONUS if rowid in headings else 1.0
+                        best_place = max(best_place, trust * bonus)
+                covered += best * weight
+                score += best_place * weight
+            url = self._urls[rowid]
             if url not in found or found[url][0] < score:
                 found[url] = (score, covered / total, rowid)
         best_first = sorted(found.values(), key=lambda entry: (-entry[0], entry[2]))[:top_k]
-        return [self._hit(rowid, match, coverage) for _, coverage, rowid in best_first]
+        wanted = {stem for term in terms for w in term.words for stem in self._stem(w).split()}
+        return [self._hit(rowid, wanted, coverage) for _, coverage, rowid in best_first]
 
-    def _hit(self, rowid: int, match: str, coverage: float) -> Hit:
-        uid, url, title, heading, text, marked = self._db.execute(
-            "SELECT uid, url, chunk.title, chunk.heading, chunk.text,"
-            " highlight(fts, 2, char(2), char(3))"
-            " FROM fts JOIN chunk ON chunk.id = fts.rowid WHERE fts MATCH ? AND fts.rowid = ?",
-            (match, rowid),
-        ).fetchone()
-        name = f"{title} > {heading}" if heading and heading != title else title
-        return Hit(uid, url, name, text, round(coverage, 3), _window(marked))
+    def _hit(self, rowid: int, wanted: set[str], coverage: float) -> Hit:
+        passage = self._passage(rowid)
+        chunk = passage.chunk
+        different = chunk.heading and chunk.heading != chunk.title
+        title = f"{chunk.title} > {chunk.heading}" if different else chunk.title
+        window = _window(passage, wanted)
+        return Hit(chunk.id, chunk.url, title, chunk.text, round(coverage, 3), window)
+
+    def _read_passage(self, rowid: int) -> _Passage:
+        row = self._db.execute(f"SELECT {_COLUMNS} FROM chunk WHERE id=?", (rowid,)).fetchone()
+        chunk = Chunk(*row)
+        sentences = [match[0] for match in _SENTENCE.finditer(chunk.text)]
+        stems = [frozenset(self._stem(word) for word in _words(s)) for s in sentences]
+        return _Passage(chunk, sentences, stems)
 
     def _terms(self, question: str) -> list[_Term]:
         """The question's words that carry meaning, each with what may stand for it in the book."""
@@ -262,13 +283,17 @@ class Index:
             out.append(row[0] if row else word)
         return " ".join(out)
 
-    def _read_rows(self, words: str, *, heading: bool) -> frozenset[int]:
-        where = f'{{title heading}}: "{words}"' if heading else f'"{words}"'
-        rows = self._db.execute("SELECT rowid FROM fts WHERE fts MATCH ?", (where,))
-        return frozenset(row for (row,) in rows)
+    def _read_rows(self, words: str) -> tuple[frozenset[int], frozenset[int]]:
+        """The chunks that hold `words` in a row: anywhere, and in a title or heading."""
+        return (
+            frozenset(row for (row,) in self._db.execute(_MATCH, (f'"{words}"',))),
+            frozenset(
+                row for (row,) in self._db.execute(_MATCH, (f'{{title heading}}: "{words}"',))
+            ),
+        )
 
     def _frequency(self, words: str) -> int:
-        return len(self._rows(words, heading=False))
+        return len(self._rows(words)[0])
 
     def _weight(self, alternatives: dict[str, float]) -> float:
         """How rare the word is, in the way of BM25; one that the book lacks counts as rare."""
@@ -313,26 +338,25 @@ def _one_edit_away(word: str) -> Iterable[str]:
 
 
 _SENTENCE = re.compile(r"```.*?```\s*|[^\n]+?(?:[.!?](?=\s)|$|(?=\n))\s*|\s+", re.DOTALL)
-_MARKED = re.compile("\x02(.*?)\x03", re.DOTALL)
 
 
-def _window(marked: str) -> str:
-    """The run of sentences, at most WINDOW_CHARS long, with the most different marked words."""
-    sentences = [m[0] for m in _SENTENCE.finditer(marked)]
-    plain = [s.replace("\x02", "").replace("\x03", "") for s in sentences]
-    found = [[word.casefold()[:6] for word in _MARKED.findall(s)] for s in sentences]
+def _window(passage: _Passage, wanted: set[str]) -> str:
+    """The run of sentences, at most WINDOW_CHARS long, that holds the most of the wanted words."""
+    sentences, found = passage.sentences, [stems & wanted for stems in passage.stems]
     best, best_score = "", -1.0
     for first in range(len(sentences)):
-        last, length, words = first, 0, list[str]()
-        while last < len(sentences) and (
-            last == first or length + len(plain[last]) <= WINDOW_CHARS
-        ):
-            length += len(plain[last])
-            words += found[last]
+        if first and not found[first]:
+            continue
+        last, length, words = first + 1, len(sentences[first]), set(found[first])
+        hits = len(words)
+        while last < len(sentences) and length + len(sentences[last]) <= WINDOW_CHARS:
+            length += len(sentences[last])
+            words |= found[last]
+            hits += len(found[last])
             last += 1
-        score = len(set(words)) + 0.1 * len(words) - 0.2 * (first > 0)
+        score = len(words) + 0.1 * hits - 0.2 * (first > 0)
         if score > best_score:
-            best, best_score = "".join(plain[first:last]).strip(), score
+            best, best_score = "".join(sentences[first:last]).strip(), score
     if len(best) <= WINDOW_CHARS:
         return best
     cut = best.rfind(" ", 1, WINDOW_CHARS)

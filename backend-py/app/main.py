@@ -103,8 +103,7 @@ def create_app(settings: Settings) -> ASGIApp:
         },
     )
 
-    # Plain Starlette routes: a probe costs half of what a FastAPI operation would.
-    async def health(_: Request) -> Response:
+    def health() -> Response:
         services = answerer.services()
         down = "disconnected" in services.values()
         return JSONResponse(
@@ -112,15 +111,17 @@ def create_app(settings: Settings) -> ASGIApp:
             headers={"Cache-Control": "no-store"},
         )
 
-    async def ready(_: Request) -> Response:
+    def ready() -> Response:
         reason = "shutting_down" if drain.is_set() else answerer.unready()
         body = {"ready": False, "reason": reason} if reason else {"ready": True}
         return JSONResponse(
             body, status_code=503 if reason else 200, headers={"Cache-Control": "no-store"}
         )
 
-    api.add_route("/health", health)
-    api.add_route("/ready", ready)
+    probes = {"/health": health, "/ready": ready}
+    for path in probes:
+        # For the other methods' 405; the guard answers GET and HEAD.
+        api.add_route(path, _unreached)
     for path, page in pages.routes(index):
         api.add_route(path, page, include_in_schema=False)
 
@@ -164,7 +165,11 @@ def create_app(settings: Settings) -> ASGIApp:
             )
         return _json(FeedbackList(entries=feedback.entries(after, limit)))
 
-    return http.Guard(api, settings, drain)
+    return http.Guard(api, settings, drain, probes)
+
+
+async def _unreached(_: Request) -> Response:
+    raise HTTPException(404)
 
 
 def _json(model: BaseModel) -> Response:

@@ -50,6 +50,10 @@ class Qdrant(Upstream):
         self._path = f"/collections/{settings.collection_name}"
         self._collection: Collection | None = None
 
+    def present_problem(self) -> str | None:
+        # It is asked every few seconds, so the last call is always recent.
+        return self.problem
+
     async def collection(self) -> Collection | None:
         """What the collection is like, asked now; None where there is none."""
         try:

@@ -1,23 +1,37 @@
 """From a question to a cited answer: retrieve, gate, generate or quote, cite."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import logging
 import secrets
 import time
+from array import array
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import httpx2
-
-from app.cohere import Cohere, Delta, End
 from app.embedded import CERTAIN, REFUSE, Hit, Index, content_words
 from app.http import ApiError, RateLimit, event
-from app.qdrant import Point, Qdrant
-from app.schemas import ChatRequest, ChatResponse, Citation, SearchResponse, Source
+from app.schemas import (
+    ChatRequest,
+    ChatResponse,
+    Citation,
+    Delta,
+    End,
+    SearchResponse,
+    Source,
+)
 from app.settings import Settings
-from app.upstream import Upstream
+
+# The HTTP client is imported where it is needed: embedded mode starts without it.
+if TYPE_CHECKING:
+    import httpx2
+
+    from app.cohere import Cohere
+    from app.qdrant import Point, Qdrant
 
 log = logging.getLogger("app.rag")
 
@@ -66,7 +80,7 @@ class Answerer:
         self._index = index
         self._global = RateLimit(settings.global_per_minute)
         self._answers: OrderedDict[str, tuple[float, ChatResponse]] = OrderedDict()
-        self._vectors: OrderedDict[str, list[float]] = OrderedDict()
+        self._vectors: OrderedDict[str, array[float]] = OrderedDict()
         self._under_way: dict[str, asyncio.Task[ChatResponse]] = {}
         self._issued: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._cloud: tuple[Cohere, Qdrant] | None = None
@@ -77,6 +91,9 @@ class Answerer:
         if self._settings.embedded:
             yield
             return
+        from app.cohere import Cohere
+        from app.qdrant import Qdrant
+
         async with Cohere(self._settings) as cohere, Qdrant(self._settings) as qdrant:
             self._cloud = cohere, qdrant
             watch = asyncio.create_task(_watch(qdrant))
@@ -93,7 +110,7 @@ class Answerer:
         """Which dependency is down and how, or None."""
         if not self._cloud:
             return None
-        down = [f"{u.name.lower()}: {p}" for u in self._cloud if (p := _present_problem(u))]
+        down = [f"{u.name.lower()}: {p}" for u in self._cloud if (p := u.present_problem())]
         return "; ".join(down) or None
 
     def issued(self, answer_id: str) -> tuple[str, str] | None:
@@ -223,14 +240,14 @@ class Answerer:
         query = retrieval_query(request)
         vector = self._vectors.get(query)
         if vector is None:
-            (vector,) = await cohere.embed([query], documents=False)
-            self._vectors[query] = vector
+            (numbers,) = await cohere.embed([query], documents=False)
+            # As single floats, an eighth of what a list of numbers takes.
+            vector = self._vectors[query] = array("f", numbers)
             if len(self._vectors) > MOST_VECTORS:
                 self._vectors.popitem(last=False)
         rerank = self._settings.rerank_model is not None
-        points = await qdrant.search(
-            vector, min(100, request.top_k * 4 if rerank else request.top_k)
-        )
+        limit = request.top_k * (4 if rerank else 1)
+        points = await qdrant.search(vector.tolist(), limit)
         if rerank and points:
             order = await cohere.rerank(query, [p.text for p in points], request.top_k)
             points = [points[position] for position in order]
@@ -408,11 +425,6 @@ def _whole(answer: ChatResponse) -> Stream:
         pass
 
     return Stream(frames(), nothing_to_close)
-
-
-def _present_problem(upstream: Upstream) -> str | None:
-    # Qdrant is watched, so its state is current; Cohere's is only as fresh as its last call.
-    return upstream.problem if isinstance(upstream, Qdrant) else upstream.recent_problem()
 
 
 async def _watch(qdrant: Qdrant) -> None:

@@ -1,6 +1,7 @@
 """What goes in and out over HTTP."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -68,6 +69,20 @@ class Citation(Model):
     start: int
     end: int
     sources: list[str]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The next words of a streamed answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a streamed answer, in the words of Cohere's API: COMPLETE, MAX_TOKENS ..."""
+
+    finish_reason: str
 
 
 class ChatResponse(Model):

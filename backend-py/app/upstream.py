@@ -51,7 +51,8 @@ class Upstream:
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
-    def recent_problem(self) -> str | None:
+    def present_problem(self) -> str | None:
+        """The last call's failure, as long as it says something about now."""
         recent = time.monotonic() - self._failed_at < FAILURE_SECONDS
         return self.problem if recent else None
 

@@ -137,7 +137,8 @@ def test_chat_rate(embedded: Container, bare: Container, say: Callable[[str], No
         f"{cached['rate']:.0f}/s; floor {floor['rate']:.0f}/s, p99 {floor['p99'] * 1000:.0f} ms"
     )
     assert ours["rate"] >= 500 or ours["rate"] >= 0.06 * floor["rate"]
-    assert ours["p99"] <= 0.04 or ours["p99"] <= 0.03 + floor["p99"]
+    # On a busy machine the floor's own tail is long.
+    assert ours["p99"] <= max(0.04, 8 * floor["p99"])
 
 
 def test_memory(
@@ -148,7 +149,7 @@ def test_memory(
     space = start_space("backend-py", {**COMMON, **upstreams.environment}, upstreams.network)
     space.wait_until_serving("/health", status=200)
     idle = resident(space)
-    for number in range(20):
+    for number in range(50):
         ask(space, f"{QUESTION} {number}")
         stream(space)
     before = resident(space)
@@ -174,12 +175,14 @@ def test_slow_reader(cloud: Container, upstreams: Upstreams, say: Callable[[str]
     upstreams.answer(text=f"{'w' * 8000} " * 4000)
     before = resident(cloud)
     with open_stream(cloud):
-        growth = 0.0
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
-            growth = max(growth, resident(cloud) - before)
-    say(f"slow reader of 32 MB: {growth:+.1f} MB")
-    assert growth < 5
+        # The buffers on the way fill up in the first second, and then nothing may.
+        time.sleep(0.9)
+        filled = resident(cloud)
+        time.sleep(0.9)
+        later = resident(cloud)
+    say(f"slow reader of an answer of 32 MB: {filled - before:+.1f} MB, then {later - filled:+.1f}")
+    assert filled - before < 10
+    assert later - filled < 0.5
 
 
 def test_rate_limit_answer(cloud_strict: Container, upstreams: Upstreams) -> None:
