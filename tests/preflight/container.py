@@ -267,7 +267,7 @@ def _as_on_the_hub(run: Run) -> list[str]:
         *run.labels, "--no-healthcheck", f"--user={uid}", f"--cpus={min(HUB.cpus, _engine_cpus())}",
         f"--memory={memory}", f"--memory-swap={memory}",
         # A container that floods its log must not fill this machine's disk.
-        "--log-driver=json-file", "--log-opt=max-size=10m",
+        "--log-driver=json-file", "--log-opt=max-size=5m", "--log-opt=max-file=2",
     ]  # fmt: skip
 
 

@@ -196,6 +196,8 @@ FLOOD = """    def flood() -> None:
             sys.stdout.write("x" * 9999 + chr(10))
             time.sleep(0.00001)
 
+    for _ in range(200):
+        sys.stdout.write("x" * 9999 + chr(10))
     threading.Thread(target=flood, daemon=True).start()
 """
 HOSTILE = (
