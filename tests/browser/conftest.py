@@ -74,7 +74,9 @@ def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
         ),
         # The same Space for a front end whose host forwards to it.
         "backend-node-forwarded": begin(
-            "backend-node", "backend-node-forwarded", {**ACCOUNTS, "BETTER_AUTH_URL": FRONT}
+            "backend-node",
+            "backend-node-forwarded",
+            {**ACCOUNTS, "CORS_ORIGINS": "", "BETTER_AUTH_URL": FRONT},
         ),
     }
     folder = HERE / "front"
