@@ -100,7 +100,8 @@ def test_start(run: Run, py_image: Image, doubles_image: Image, say: Callable[[s
             return container.wait_until_serving("/health", status=200)
 
     bare, ours = [], []
-    for _ in range(5):
+    # On a busy machine it takes more tries to see either undisturbed.
+    while len(ours) < 3 or (min(ours) > 2 * min(bare) and len(ours) < 12):
         bare.append(seconds(doubles_image, {}, ["--entrypoint=/doubles/bare.py"]))
         ours.append(seconds(py_image, {"RAG_MODE": "embedded"}, []))
     say(f"start to first 200: {min(ours):.2f} s, bare {min(bare):.2f} s")
@@ -173,16 +174,19 @@ def test_memory(
 def test_slow_reader(cloud: Container, upstreams: Upstreams, say: Callable[[str], None]) -> None:
     """Row 78: a reader who does not read must hold back the model, not fill the memory."""
     upstreams.answer(text=f"{'w' * 8000} " * 4000)
-    before = resident(cloud)
+    before = filled = resident(cloud)
     with open_stream(cloud):
-        # The buffers on the way fill up in the first second, and then nothing may.
-        time.sleep(0.9)
-        filled = resident(cloud)
-        time.sleep(0.9)
-        later = resident(cloud)
-    say(f"slow reader of an answer of 32 MB: {filled - before:+.1f} MB, then {later - filled:+.1f}")
-    assert filled - before < 10
-    assert later - filled < 0.5
+        # The buffers on the way fill up, and then nothing may grow.
+        end = time.monotonic() + 20
+        while True:
+            time.sleep(0.9)
+            now = resident(cloud)
+            if now > before + 1 and now - filled < 0.2:
+                break
+            filled = now
+            assert time.monotonic() < end, f"still growing: {now - before:.1f} MB"
+    say(f"slow reader of an answer of 32 MB: {now - before:+.1f} MB")
+    assert now - before < 10
 
 
 def test_rate_limit_answer(cloud_strict: Container, upstreams: Upstreams) -> None:
