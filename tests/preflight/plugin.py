@@ -106,6 +106,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             save_material(run)
         keep = config.getoption("--reuse") or (config.getoption("--keep") and bad)
         if keep:
+            run.remove_all_but_the_stack()
             config.stash[_KEPT] = run.id
         else:
             run.remove(keep_material=bad)

@@ -61,6 +61,16 @@ class Run:
             raise DockerError(outcome["error"])
         return outcome["value"]
 
+    def remove_all_but_the_stack(self) -> None:
+        """Remove the containers of this run that no `docker compose down` would find."""
+        listed = docker(
+            "ps", "--all", "--filter", f"label={LABEL}={self.id}",
+            "--format", '{{.ID}} {{.Label "com.docker.compose.project"}}',
+        ).stdout.splitlines()  # fmt: skip
+        alone = [line.strip() for line in listed if len(line.split()) == 1]
+        if alone:
+            docker("rm", "--force", "--volumes", *alone, check=False)
+
     def remove(self, keep_material: bool) -> None:
         """Remove this run's containers, networks, volumes and images, whatever state they are in."""
         commands.end_running_commands()
@@ -127,6 +137,9 @@ def run_of(config: pytest.Config) -> Run:
         stable = bool(config.getoption("--keep") or config.getoption("--reuse"))
         run = Run(Path(config.rootpath), worker["preflight_run"] if worker else None, stable)
         config.stash[_KEY] = run
+        if worker is None:
+            # What an earlier run of a stable id made may be gone or outdated by now.
+            shutil.rmtree(run.folder / "once", ignore_errors=True)
     return run
 
 
