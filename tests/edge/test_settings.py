@@ -1,0 +1,49 @@
+"""What can be set must be told: the Caddyfile, compose.yaml, the rehearsal's fields and docs/rehearsal.md agree."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import yaml
+from preflight.rehearsal import Rehearsal
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "rehearsal.md").read_text()
+# Set by the container's entrypoint from WAKE_SECONDS; the second is the Space's, not the Hub's.
+INNER = {"WAKE_UNTIL": "WAKE_SECONDS", "APP_PORT": None}
+
+
+def settings() -> dict[str, str]:
+    """The settings of the Caddyfile with their defaults."""
+    caddyfile = (ROOT / "edge" / "Caddyfile").read_text()
+    found = dict(re.findall(r"\{\$(\w+):([^}]*)\}", re.sub(r"(?m)^\s*#.*$", "", caddyfile)))
+    assert found, "the Caddyfile has no setting"
+    return {
+        name: default
+        for inner, default in found.items()
+        if (name := INNER.get(inner, inner)) is not None
+    }
+
+
+def test_the_guide_names_each_setting_of_the_edge_with_its_default() -> None:
+    """A setting that docs/rehearsal.md does not list, or lists with another default, must be noticed."""
+    for name, default in settings().items():
+        told = re.search(rf"`{name}`(?: = `([^`]*)`)?", GUIDE)
+        assert told, f"docs/rehearsal.md does not list {name}"
+        assert told.group(1) in (default, None), f"{name}: the Caddyfile's default is {default}"
+
+
+def test_compose_passes_each_setting_of_the_edge() -> None:
+    """`NAME=value make edge` must reach the edge for every setting, and for nothing else."""
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    assert set(compose["services"]["edge"]["environment"]) == set(settings())
+
+
+def test_the_guide_names_each_field_of_the_rehearsal_that_a_run_can_set() -> None:
+    """A field of preflight/rehearsal.py that stands for the Hub must be in docs/rehearsal.md."""
+    ours = {"settle", "refusal_deadline", "health_latency", "platform", "owner"}
+    missing = {field.name for field in fields(Rehearsal)} - ours
+    missing -= set(re.findall(r"`(\w+)`", GUIDE))
+    assert not missing, f"docs/rehearsal.md does not list {missing}"
