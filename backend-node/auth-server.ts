@@ -6,6 +6,7 @@
  * Stop: on SIGTERM no new connection, requests in flight finish, the database is closed.
  */
 import type { AddressInfo } from "node:net";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import pino from "pino";
 import { createHttpServer } from "./http-server.ts";
 import { readSettings, type Settings, SettingsError } from "./settings.ts";
@@ -34,10 +35,7 @@ process.on("uncaughtException", (error) => {
 process.on("unhandledRejection", (reason) => log.error({ err: reason }, "unhandled rejection"));
 
 const listening = Promise.withResolvers<void>();
-// Loading the library keeps the process busy for a while, so it waits until connections are taken.
-const service = listening.promise
-  .then(() => import("./auth.ts"))
-  .then((auth) => auth.openAuth(settings, log, cannotStart));
+const service = listening.promise.then(load).then((auth) => auth.openAuth(settings, log, cannotStart));
 service.catch(cannotStart);
 
 const server = createHttpServer(settings, log, service);
@@ -54,6 +52,16 @@ server.listen(settings.port, settings.host, () => {
 });
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void stop(signal));
+
+/** The library, in pieces: while one is evaluated nothing is answered, and a liveness probe should not wait for all. */
+async function load(): Promise<typeof import("./auth.ts")> {
+  for (const piece of [() => import("better-auth"), () => import("@better-auth/passkey")]) {
+    await nextTurn();
+    await piece();
+  }
+  await nextTurn();
+  return import("./auth.ts");
+}
 
 async function stop(signal: string): Promise<void> {
   log.info({ signal }, "stopping");

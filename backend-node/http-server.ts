@@ -6,7 +6,7 @@
  * request is answered, whatever fails.
  */
 import { hash, randomUUID, timingSafeEqual } from "node:crypto";
-import http from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { AuthService } from "./auth.ts";
@@ -15,6 +15,10 @@ import { databaseAway, HttpError } from "./http-error.ts";
 import type { Metrics } from "./metrics.ts";
 import { homePage } from "./page.ts";
 import type { Settings } from "./settings.ts";
+
+// Not imported: for an import Node evaluates every export of a module, and one of this one's, WebSocket, loads an
+// HTTP client, which is a third of the time until the server listens.
+const { createServer, STATUS_CODES } = process.getBuiltinModule("node:http");
 
 const VERSION = "1.0";
 const BODY_LIMIT = 64 * 1024;
@@ -26,12 +30,12 @@ const SESSION_PATH = "/api/auth/get-session";
 
 interface Answer {
   status: number;
-  headers: http.OutgoingHttpHeaders;
+  headers: OutgoingHttpHeaders;
   body?: string | Buffer;
 }
 
 /** A server that is not listening yet. `service` may still be opening; what needs it waits or answers 503. */
-export function createHttpServer(settings: Settings, log: Logger, service: Promise<AuthService>): http.Server {
+export function createHttpServer(settings: Settings, log: Logger, service: Promise<AuthService>): Server {
   let opened: AuthService | undefined;
   service.then(
     (value) => {
@@ -48,7 +52,7 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
   const corsOrigins = new Set(settings.corsOrigins);
   const trustedOrigins = new Set(settings.trustedOrigins);
 
-  const server = http.createServer(
+  const server = createServer(
     {
       maxHeaderSize: HEADER_LIMIT,
       headersTimeout: REQUEST_DEADLINE_MS,
@@ -67,9 +71,9 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
   return server;
 
   async function serve(
-    request: http.IncomingMessage,
-    response: http.ServerResponse,
-    choose: (request: http.IncomingMessage) => Promise<Answer> | Answer = route,
+    request: IncomingMessage,
+    response: ServerResponse,
+    choose: (request: IncomingMessage) => Promise<Answer> | Answer = route,
   ): Promise<void> {
     const started = performance.now();
     const requestId = randomUUID();
@@ -95,7 +99,7 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
       answer = errorAnswer(asHttpError(error, requestId), requestId);
     }
     const origin = request.headers.origin;
-    const headers: http.OutgoingHttpHeaders = {
+    const headers: OutgoingHttpHeaders = {
       "x-content-type-options": "nosniff",
       "referrer-policy": "no-referrer",
       "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -118,7 +122,7 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     request.resume();
   }
 
-  async function route(request: http.IncomingMessage): Promise<Answer> {
+  async function route(request: IncomingMessage): Promise<Answer> {
     const { method, headers, url: target = "/" } = request;
     if (target === "/health" && (method === "GET" || method === "HEAD")) return health();
     if (headers.host === undefined && request.httpVersion === "1.1")
@@ -154,7 +158,7 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
   }
 
   /** A preflight request, or a plain OPTIONS. Fetch standard, "CORS protocol". */
-  function options(headers: http.IncomingHttpHeaders, allowed: string[]): Answer {
+  function options(headers: IncomingHttpHeaders, allowed: string[]): Answer {
     const allow = [...allowed, "OPTIONS"].join(", ");
     if (headers.origin === undefined) return { status: 204, headers: { allow } };
     if (!corsOrigins.has(headers.origin))
@@ -176,7 +180,7 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     return methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
   }
 
-  async function auth(request: http.IncomingMessage, url: URL): Promise<Answer> {
+  async function auth(request: IncomingMessage, url: URL): Promise<Answer> {
     const { origin } = request.headers;
     // On GET too: the Hub's edge echoes any origin, so what a browser may read is decided here alone.
     if (origin !== undefined && !trustedOrigins.has(origin))
@@ -279,7 +283,7 @@ function parseTarget(target: string, base: string): URL {
   return new URL(whole);
 }
 
-async function readBody(request: http.IncomingMessage): Promise<Buffer> {
+async function readBody(request: IncomingMessage): Promise<Buffer> {
   const tooLarge = () =>
     new HttpError(413, "PAYLOAD_TOO_LARGE", `the body is larger than ${BODY_LIMIT} bytes`, { connection: "close" });
   if (Number(request.headers["content-length"] ?? 0) > BODY_LIMIT) throw tooLarge();
@@ -314,7 +318,7 @@ const PASSED_HEADERS = [
   "user-agent",
 ];
 
-function libraryRequest(request: http.IncomingMessage, url: URL, body: Buffer, settings: Settings): Request {
+function libraryRequest(request: IncomingMessage, url: URL, body: Buffer, settings: Settings): Request {
   const headers = new Headers();
   for (const name of PASSED_HEADERS) {
     const value = request.headers[name];
@@ -336,7 +340,7 @@ function libraryRequest(request: http.IncomingMessage, url: URL, body: Buffer, s
 }
 
 async function libraryAnswer(response: Response): Promise<Answer> {
-  const headers: http.OutgoingHttpHeaders = {};
+  const headers: OutgoingHttpHeaders = {};
   for (const [name, value] of response.headers)
     if (name !== "set-cookie" && !name.startsWith("access-control-") && name !== "content-length")
       headers[name] = value;
@@ -347,8 +351,8 @@ async function libraryAnswer(response: Response): Promise<Answer> {
 
 /** The library's `code` and `message`, where it gave any; of a 5xx nothing is passed on. */
 function inErrorShape(answer: Answer, requestId: string): Answer {
-  let code = (http.STATUS_CODES[answer.status] ?? "Error").toUpperCase().replaceAll(" ", "_");
-  let message = http.STATUS_CODES[answer.status] ?? "Error";
+  let code = (STATUS_CODES[answer.status] ?? "Error").toUpperCase().replaceAll(" ", "_");
+  let message = STATUS_CODES[answer.status] ?? "Error";
   if (answer.status < 500) {
     try {
       const given = JSON.parse(String(answer.body));
