@@ -14,7 +14,7 @@ import pytest
 from preflight.container import Container
 from preflight.docker import docker
 from preflight.findings import Problem, not_promised, require_none, violated
-from preflight.image import Image, base_images, stand_in
+from preflight.image import BuildError, Image, base_images, stand_in
 from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space
@@ -26,10 +26,17 @@ NOISE_SECONDS = 0.003
 
 
 @pytest.fixture(scope="session")
-def pairs(spaces: list[Space], pytestconfig: pytest.Config) -> list[tuple[Space, Space]]:
-    """Every two Spaces of compose.yaml."""
+def pairs(
+    spaces: list[Space], pytestconfig: pytest.Config, image_of: Callable[[Space], Image]
+) -> list[tuple[Space, Space]]:
+    """Every two Spaces of compose.yaml, built."""
     if pytestconfig.getoption("--space") or pytestconfig.getoption("--live"):
         not_promised("isolation is judged for the Spaces of compose.yaml together")
+    for space in spaces:
+        try:
+            image_of(space)
+        except BuildError:
+            pytest.skip(f"not checked: the image of {space.name} does not build")
     found = list(combinations(spaces, 2))
     assert found, "compose.yaml holds fewer than two Spaces"
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -244,20 +243,18 @@ def run_to_end(
 
     options: further options of `docker run`. command: in the place of the image's CMD.
     """
-    name = f"{run.id}-{secrets.token_hex(4)}"
     began = time.monotonic()
-    try:
-        done = docker(
-            "run", f"--name={name}", *_as_on_the_hub(run), *_variables(environment), *options,
-            image.tag, *command, deadline=deadline, check=False,
-        )  # fmt: skip
-    except DockerError:
-        return None
-    finally:
-        docker("rm", "--force", "--volumes", name, check=False)
-    if done.returncode == 125 and "docker: Error" in done.stderr:
+    done = docker(
+        "run", "--detach", *_as_on_the_hub(run), *_variables(environment), *options,
+        image.tag, *command, check=False,
+    )  # fmt: skip
+    if done.returncode in (126, 127):
+        return Exit(done.returncode, time.monotonic() - began, done.stderr)
+    if done.returncode != 0:
         raise DockerError(f"the engine could not start {image.tag}:\n{done.stderr.strip()}")
-    return Exit(done.returncode, time.monotonic() - began, done.stdout + done.stderr)
+    with Container(image.tag, done.stdout.split()[-1], port=0) as container:
+        end = container.wait_for_exit(deadline)
+    return end and Exit(end.code, time.monotonic() - began, end.output)
 
 
 def _as_on_the_hub(run: Run) -> list[str]:
