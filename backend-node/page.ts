@@ -77,7 +77,7 @@ const HTML = `<!doctype html>
 <body>
 <main>
 <h1>Sign-in server</h1>
-<p>Accounts and sessions by Better Auth, under <code>/api/auth/</code>. Try it with any address; no mail is sent.</p>
+<p>Accounts and sessions by Better Auth, under <code>/api/auth/</code>.</p>
 <section aria-labelledby="try">
 <h2 id="try">Try it</h2>
 <form novalidate>
