@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,9 @@ def doubles_image(run: Run) -> Image:
 
 
 @pytest.fixture(scope="session")
-def upstreams(run: Run, doubles_image: Image, worker_id: str) -> Iterator[Upstreams]:
-    """The stand-ins, running; one container for each xdist worker."""
-    network = f"{run.id}-upstreams-{worker_id}"
+def upstreams(run: Run, doubles_image: Image) -> Iterator[Upstreams]:
+    """The stand-ins, running; one container for each xdist worker and folder of tests."""
+    network = f"{run.id}-upstreams-{secrets.token_hex(4)}"
     docker("network", "create", *run.labels, network)
     options = [f"--network={network}", "--network-alias=upstreams"]
     with start(run, doubles_image, "upstreams", {}, PORT, options) as container:
