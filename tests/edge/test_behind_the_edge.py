@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 import statistics
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -212,16 +216,29 @@ def test_the_edge_costs_less_than_a_millisecond(
 ) -> None:
     """At 50 requests a second, the median of /health through the edge must be at most 1 ms above that at the port itself."""
     busy = psutil.cpu_percent(interval=1)
-    if busy > 25:
+    if busy > 50:
         pytest.skip(f"not measured: other work takes {busy:.0f} % of this machine")
-    ways = (containers["backend-node"], backend_node)
+    direct = urlsplit(containers["backend-node"].url)
+    edge = urlsplit(backend_node.url)
+    context = ssl.create_default_context(cafile=str(backend_node.http.verify))
+    ways = [
+        HTTPConnection(str(direct.hostname), direct.port, timeout=5),
+        HTTPConnection(str(edge.hostname), edge.port, timeout=5),
+    ]
+    for way in ways:
+        way.connect()
+        way.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    ways[1].sock = context.wrap_socket(ways[1].sock, server_hostname=backend_node.host)
 
     def added() -> float:
         took: tuple[list[float], list[float]] = ([], [])
         for number in range(200):
             at = time.perf_counter()
-            ways[number % 2].get("/health")
+            ways[number % 2].request("GET", "/health", headers={"Host": backend_node.host})
+            answer = ways[number % 2].getresponse()
+            answer.read()
             took[number % 2].append(time.perf_counter() - at)
+            assert answer.status == 200
             time.sleep(max(0.0, 0.01 - (time.perf_counter() - at)))
         return statistics.median(took[1]) - statistics.median(took[0])
 
