@@ -15,8 +15,7 @@ from backend_node.calling import COMMON, PASSWORD, SECRET, Caller
 from preflight.container import Container, start
 from preflight.docker import docker
 from preflight.image import Image, build, build_space, stand_in
-from preflight.run import failed
-from preflight.run import Run
+from preflight.run import Run, failed
 from preflight.space import Space
 
 READ_ONLY = [

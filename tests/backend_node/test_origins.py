@@ -120,7 +120,7 @@ def test_must_not_redirect_elsewhere(member: Caller, path: str, field: str) -> N
     assert member.post(path, body).status_code == 403
 
 
-def test_must_serve_its_own_page(start_auth: object, auth: Container) -> None:
+def test_must_serve_its_own_page(auth: Container) -> None:
     """The page at / calls from the server's own origin, which needs no listing and no CORS header."""
     answer = Caller(auth, origin="https://auth.example").sign_up()
     assert answer.status_code == 200
