@@ -33,7 +33,7 @@ SAMPLES = {
 }
 REQUIRED_IN_CLOUD = {
     "COHERE_API_KEY": "a Secret: the key from dashboard.cohere.com",
-    "QDRANT_URL": "a Secret: the cluster's URL, such as https://xyz.cloud.qdrant.io:6333",
+    "QDRANT_URL": "a Secret: the cluster's URL, such as https://xyz.cloud.qdrant.io",
     "QDRANT_API_KEY": "a Secret: the cluster's API key",
 }
 PACKAGED_INDEX = Path(__file__).parent.parent / "data" / "index.sqlite"
