@@ -27,7 +27,7 @@ check: ready  ## the contract for both Spaces: the minute before a push
 
 # Most tests wait for containers, so they run side by side; what measures time comes after them.
 test: ready  ## everything
-	$(PYTEST) -m "not alone" --numprocesses 4 --dist loadfile
+	$(PYTEST) -m "not alone" --numprocesses 3 --dist loadfile
 	$(PYTEST) -m alone --junitxml reports/junit-alone.xml --report-dir reports/alone
 
 selftest: ready  ## every broken Space that the contract must catch, every sound one that it must pass

@@ -67,7 +67,7 @@ class BuildFailure:
         return f"step:  {self.step}\n{lines}\ncause: {self.cause}\nfix:   {self.fix}"
 
 
-def digest(output: str, lines: int = 8) -> BuildFailure:
+def digest(output: str, lines: int = 12) -> BuildFailure:
     """Read BuildKit's plain progress output; `lines` is how many last lines to keep."""
     # Each step has a number: "#5 [build 3/5] RUN …", "#5 0.52 what it printed", "#5 ERROR: …".
     error = re.search(r"^#(\d+) ERROR:? (.+)$", output, re.M)

@@ -9,7 +9,7 @@ import pytest
 from backend_py.asking import QUESTION, ask
 from backend_py.conftest import READ_ONLY, StartPy
 from doubles.running import Upstreams
-from preflight.container import Container, Exit, run_to_end
+from preflight.container import Container, Exit, run_to_end, stretched
 from preflight.docker import docker
 from preflight.image import Image
 from preflight.run import Run
@@ -100,7 +100,7 @@ def test_upstreams_unreachable(start_space: StartPy) -> None:
         "COHERE_BASE_URL": "http://127.0.0.1:9",
     }
     space = start_space("backend-py", environment)
-    assert space.wait_until_serving("/health", status=200) < 5
+    assert space.wait_until_serving("/health", status=200) < stretched(5)
     assert ask(space, QUESTION).json()["mode"] == "extractive"
 
 

@@ -85,7 +85,9 @@ class Checkout:
         document = yaml.safe_load((ROOT / "compose.yaml").read_text())
         labels = {LABEL: run.id}
         for service in document["services"].values():
-            service.update(labels=labels, build={"context": service["build"], "labels": labels})
+            build = service["build"]
+            build = build if isinstance(build, dict) else {"context": build}
+            service.update(labels=labels, build={**build, "labels": labels})
         document["networks"] = {name: {"labels": labels} for name in document["networks"]}
         (self.folder / "compose.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
