@@ -29,7 +29,7 @@ PROBE = 'CMD ["python", "-c", "from urllib.request import urlopen; urlopen(\'htt
 # A dependency that the app looks for at DIRECTORY_URL; `down` tells whether it is out of reach.
 DIRECTORY = """
 # Directory of signers.
-# @optional @type=url @dependency=http://127.0.0.1:9
+# @optional @type=string @dependency=http://127.0.0.1:9
 DIRECTORY_URL=
 """
 DOWN = '''
@@ -74,7 +74,7 @@ START = (
         edit=app((LISTEN, LISTEN.replace("PORT", "8000"))),
         hub=("start_deadline=4",),
     ),
-    Running("comes-to-its-end", "start.serves", edit=app((SERVE, "")), sample=True),
+    Running("comes-to-its-end", "start.serves", edit=app((SERVE, ""))),
     Running(
         "crashes-at-each-start",
         "start.serves",
@@ -116,7 +116,6 @@ START = (
         "writes-where-root-owns",
         "start.serves",
         edit=app((LISTEN, f'open("/app/state", "w").close()\n    {LISTEN}')),
-        sample=True,
     ),
     Running(
         "command-misspelt",
@@ -162,7 +161,6 @@ START = (
                 "    def do_HEAD(self) -> None:\n        self.handle_with(lambda: self.allowed_only(()))\n",
             )
         ),
-        sample=True,
     ),
     Running(
         "writes-beside-its-code",
@@ -171,7 +169,6 @@ START = (
             "Dockerfile": [("WORKDIR /app", "RUN install -d -o user -g user /app\nWORKDIR /app")],
             "app.py": [(LISTEN, f'open("/app/state", "w").close()\n    {LISTEN}')],
         },
-        sample=True,
     ),
     Running(
         "dials-a-database",
@@ -187,7 +184,6 @@ START = (
             ),
             ("import signal", "import signal\nimport socket"),
         ),
-        sample=True,
     ),
 )
 
@@ -210,7 +206,7 @@ HOSTILE = (
 )
 
 IMAGE = (
-    Running("step-fails", "image.builds", edit=dockerfile(USER, f"{USER}\nRUN false"), sample=True),
+    Running("step-fails", "image.builds", edit=dockerfile(USER, f"{USER}\nRUN false")),
     Running(
         "step-hangs",
         "image.builds",
@@ -285,7 +281,6 @@ IMAGE = (
             USER, f"{USER} && head -c 3000000 /dev/urandom >/srv/cache\nRUN rm /srv/cache"
         ),
         hub=("waste_budget=2000000",),
-        sample=True,
     ),
 )
 
@@ -311,7 +306,6 @@ HEALTH_CASES = (
         "health-tells-the-key",
         "health.gives_nothing_away",
         edit=app((HEALTH, HEALTH.replace("{}})", '{}, "key": self.settings.key})'))),
-        sample=True,
     ),
     Running(
         "health-tells-versions",
@@ -349,7 +343,6 @@ HEALTH_CASES = (
         "health-command-does-not-exist",
         "health.health_command_passes_while_it_serves",
         edit=dockerfile(PROBE, 'CMD ["/app/probe"]'),
-        sample=True,
     ),
     Running(
         "health-command-asks-another-port",

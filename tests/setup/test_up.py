@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -287,7 +288,8 @@ def runs_both(checkout: Checkout) -> bool:
 
 
 # Longer than any test, and recognisable among the processes of this machine.
-SLOW_STEP = "sleep 300.5471"
+# Another number each time: a step that came to its end once would be taken from the cache.
+SLOW_STEP = f"sleep 300.{secrets.randbelow(10**9)}"
 SLOW_BUILD = f"RUN echo building now && {SLOW_STEP}\n"
 FALSE_PROBE = HANG + "HEALTHCHECK CMD echo Connection refused && false\n"
 SHORT_PROBES = ("compose.yaml", "interval: 30s", "interval: 200ms"), (
