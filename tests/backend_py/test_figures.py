@@ -23,6 +23,8 @@ MB = 1_000_000
 # Requests over 8 connections, in a process of its own: rate per second and p99 in seconds.
 LOAD = """
 import http.client, json, sys, threading, time
+
+pytestmark = pytest.mark.alone
 port, method, path, body, seconds = sys.argv[1:]
 waits = []
 def work():
