@@ -20,11 +20,12 @@ from preflight.run import Run
 from preflight.space import Space
 
 MB = 1_000_000
+pytestmark = pytest.mark.alone
+
 # Requests over 8 connections, in a process of its own: rate per second and p99 in seconds.
 LOAD = """
 import http.client, json, sys, threading, time
 
-pytestmark = pytest.mark.alone
 port, method, path, body, seconds = sys.argv[1:]
 waits = []
 def work():
@@ -190,7 +191,8 @@ def test_slow_reader(cloud: Container, upstreams: Upstreams, say: Callable[[str]
             filled = now
             assert time.monotonic() < end, f"still growing: {now - before:.1f} MB"
     say(f"slow reader of an answer of 32 MB: {now - before:+.1f} MB")
-    assert now - before < 10
+    # What the buffers on the way hold; the answer has 32 MB.
+    assert now - before < 20
 
 
 def test_rate_limit_answer(cloud_strict: Container, upstreams: Upstreams) -> None:
