@@ -23,7 +23,7 @@ down:  ## stop and remove all that `make up` made
 	@$(PYTHON) setup/up.py down
 
 check: ready  ## the contract for both Spaces: the minute before a push
-	$(PYTEST) tests/contract
+	$(PYTEST) tests/contract --numprocesses 3 --dist loadfile
 
 # Most tests wait for containers, so they run side by side; what measures time comes after them.
 test: ready  ## everything
