@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from preflight.docker import docker
-from preflight.run import LABEL
+from preflight.run import LABEL, remove_everything
 
 ROOT = Path(__file__).resolve().parents[2]
 # Starts the whole stack, and asks little of it.
@@ -138,4 +138,4 @@ def test_a_kept_stack_must_serve_the_next_run(suite: type[Pytest]) -> None:
         assert second.wait() == pytest.ExitCode.OK, second.output
         assert sorted(second.left("ps")) == containers
     finally:
-        docker("compose", "--project-name", first.id, "down", "--volumes", "--timeout", "0")
+        remove_everything(first.id)

@@ -75,7 +75,7 @@ class Run:
         """Remove this run's containers, networks, volumes and images, whatever state they are in."""
         commands.end_running_commands()
         commands.reopen()
-        _remove_everything(self.id)
+        remove_everything(self.id)
         shutil.rmtree(self.folder / "once", ignore_errors=True)
         if not keep_material or not any(self.folder.iterdir()):
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -98,7 +98,7 @@ def remove_leftovers() -> None:
             and len(parts) == 5
             and not _lives(int(parts[2]), int(parts[3]))
         ):
-            _remove_everything(run_id)
+            remove_everything(run_id)
 
 
 def _lives(pid: int, started: int) -> bool:
@@ -108,7 +108,8 @@ def _lives(pid: int, started: int) -> bool:
         return False
 
 
-def _remove_everything(run_id: str) -> None:
+def remove_everything(run_id: str) -> None:
+    """Remove the containers, networks, volumes and images of a run."""
     # A container whose creation was under way when its command was killed shows up a little later.
     for _ in range(3):
         listed = docker(
