@@ -85,7 +85,9 @@ def test_must_finish_what_it_has_begun(
     body = {"email": ada.mail, "password": PASSWORD}
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(one.post, "/sign-in/email", body) for one in callers]
+        deadline = time.monotonic() + 30
         while '"/api/auth/sign-in/email"' not in server.logs():
+            assert time.monotonic() < deadline, "no sign-in was answered within 30 s"
             time.sleep(0.005)
         server.signal("SIGTERM")
         statuses = [answer.result().status_code for answer in answers]
