@@ -26,9 +26,12 @@ check: ready  ## the contract for both Spaces: the minute before a push
 	$(PYTEST) tests/contract --numprocesses 3 --dist loadfile
 
 # Most tests wait for containers, so they run side by side; what measures time comes after them.
-test: ready  ## everything
-	$(PYTEST) -m "not alone" --numprocesses 3 --dist loadfile
-	$(PYTEST) -m alone --junitxml reports/junit-alone.xml --report-dir reports/alone
+test: ready  ## everything but the long samples
+	$(PYTEST) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
+	$(PYTEST) -m "alone and not thorough" --junitxml reports/junit-alone.xml --report-dir reports/alone
+
+thorough: ready  ## the long samples of what `make test` tries in short: every hostile input, hours of wear, thousands of examples
+	$(PYTEST) -m thorough
 
 selftest: ready  ## every broken Space that the contract must catch, every sound one that it must pass
 	$(PYTEST) tests/selftest --selftest=all
@@ -45,4 +48,4 @@ ready: $(VENV)/ready
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) setup/venv.py $(VENV)
 
-.PHONY: help up edge down check test selftest load lock ready
+.PHONY: help up edge down check test thorough selftest load lock ready
