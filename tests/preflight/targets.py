@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from preflight.mending import mend_folder
 from preflight.push import GitError, Repository
 from preflight.space import Space, SpaceError, space_of_folder, spaces_of_compose
 
@@ -32,6 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         metavar="DIR",
         help="the contract for this Space folder instead; repeatable, also outside this repository",
+    )
+    group.addoption(
+        "--fix",
+        action="store_true",
+        help="mend what is mechanical in the front matter of each --space DIR first, and show the difference",
     )
     group.addoption(
         "--ref",
@@ -115,13 +121,17 @@ def spaces(request: pytest.FixtureRequest) -> list[Space]:
 
 def _targets(config: pytest.Config) -> list[Space]:
     folders: list[str] = config.getoption("--space")
+    ref = config.getoption("--ref")
+    if config.getoption("--fix") and (ref or not folders):
+        raise SpaceError("--fix mends working folders: write --space DIR --fix, without --ref")
     compose = config.rootpath / "compose.yaml"
     if folders:
         # Relative to where the command was typed, as for any other path option.
         spaces = [space_of_folder(config.invocation_params.dir / one) for one in folders]
+        if config.getoption("--fix") and not hasattr(config, "workerinput"):
+            _fix(config, spaces)
     else:
         spaces = spaces_of_compose(compose) if compose.is_file() else []
-    ref = config.getoption("--ref")
     if ref:
         exports = config.stash[EXPORTS] = Path(tempfile.mkdtemp(prefix="preflight-ref-"))
         spaces = [_committed(space, ref, exports / str(n)) for n, space in enumerate(spaces)]
@@ -129,6 +139,16 @@ def _targets(config: pytest.Config) -> list[Space]:
     if live and ref:
         raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
     return _named_apart(live or spaces)
+
+
+def _fix(config: pytest.Config, spaces: list[Space]) -> None:
+    lines = []
+    for space in spaces:
+        difference = mend_folder(space.folder)
+        lines.append(difference or f"--fix: nothing mechanical to mend in {space.name}/README.md")
+    # Shown also with -q, and before anything is judged.
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n".join(lines), flush=True)
 
 
 def _committed(space: Space, ref: str, export: Path) -> Space:
