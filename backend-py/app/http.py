@@ -11,9 +11,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,14 +27,6 @@ PREFLIGHT = [
     (b"access-control-max-age", b"600"),
 ]
 LIMITED = ("/chat", "/chat/stream", "/search", "/feedback")
-CODES = {
-    400: "bad_request",
-    401: "unauthorized",
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "request_timeout",
-    413: "body_too_large",
-}
 
 
 class ApiError(Exception):
@@ -67,39 +56,7 @@ def error_response(
     )
 
 
-async def on_api_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    headers = None
-    if error.retry_after is not None:
-        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
-    return error_response(error.status, error.code, error.message, headers=headers)
-
-
-async def on_http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    headers = dict(error.headers) if error.headers else None
-    code = CODES.get(error.status_code, "error")
-    return error_response(error.status_code, code, error.detail, headers=headers)
-
-
-async def on_validation_error(_: Request, error: Exception) -> Response:
-    """422 with the place and the rule of each fault; nothing the client sent comes back."""
-    assert isinstance(error, RequestValidationError)
-    fields = []
-    for fault in error.errors():
-        place = [str(part) for part in fault["loc"][1:]]
-        if fault["type"] == "extra_forbidden":
-            place[-1] = "(unknown field)"
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "json_invalid":
-            place, message = [], "not valid JSON"
-        fields.append({"field": ".".join(place) or "body", "message": message})
-    return error_response(
-        422, "invalid_request", "The request does not fit the schema.", fields=fields[:20]
-    )
-
-
-async def on_bug(_: Request, __: Exception) -> Response:
+def bug_response() -> Response:
     return error_response(500, "internal", "Something failed inside the service.")
 
 
@@ -184,10 +141,10 @@ class Guard:
         scope["state"]["request_id"] = request_id
         try:
             await self._serve(scope, receive, send_extra, headers, origin)
-        except Exception as error:
+        except Exception:
             log.exception("request failed", extra={"data": {"request_id": request_id}})
             if not status:
-                await (await on_bug(Request(scope), error))(scope, receive, send_extra)
+                await bug_response()(scope, receive, send_extra)
         finally:
             if log.isEnabledFor(logging.INFO):
                 seconds = time.perf_counter() - started

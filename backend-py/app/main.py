@@ -1,179 +1,117 @@
-"""The app: `uvicorn app.main:app`, or `python -m app` as in the image."""
+"""The app as a server runs it: `uvicorn app.main:app`, or `python -m app` as in the image."""
 
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from hmac import compare_digest
+import sqlite3
+from contextlib import AsyncExitStack
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-from fastapi import Depends, FastAPI, Query
-from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import VERSION, http, logs, pages
-from app.embedded import Index
-from app.feedback import Feedback
-from app.rag import Answerer
-from app.schemas import (
-    ChatRequest,
-    ChatResponse,
-    ErrorResponse,
-    FeedbackList,
-    FeedbackRequest,
-    SearchRequest,
-    SearchResponse,
-)
-from app.settings import Settings, effective_port, load_settings
+from app import VERSION, http, logs
+from app.settings import EXIT_CONFIG, Settings, effective_port, load_settings
+
+# What loads beside the first answers is imported where it is needed.
+if TYPE_CHECKING:
+    from app.rag import Answerer
 
 log = logging.getLogger("app")
-
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse, "description": text}
-    for status, text in {
-        400: "The body could not be parsed.",
-        403: "The origin may not call from a browser.",
-        413: "The body is too large.",
-        422: "The request does not fit the schema.",
-        429: "Too many requests; see Retry-After.",
-        502: "An upstream refused or answered nonsense.",
-        503: "An upstream is unavailable or the service is restarting; see Retry-After.",
-        504: "An upstream took too long.",
-    }.items()
-}
-
-NOT_FOUND = {"model": ErrorResponse, "description": "No recent answer has this id."}
-UNAUTHORIZED = {"model": ErrorResponse, "description": "The bearer token is not the owner's."}
-OWNER = HTTPBearer(auto_error=False)
-EVENT = {
-    "schema": {
-        "type": "object",
-        "required": ["event", "data"],
-        "properties": {
-            "event": {"enum": ["meta", "sources", "delta", "citation", "done", "error"]},
-            "data": {"type": "string", "contentMediaType": "application/json"},
-        },
-    }
-}
-EVENTS = (
-    "Server-sent events: meta {id, mode, degraded}, sources {sources}, delta {text}, "
-    "citation {start, end, sources}, and last either done {grounded, finish_reason} or "
-    "error {code, retryable}."
-)
 
 
 def create_app(settings: Settings) -> ASGIApp:
     """The whole service for `settings`; opens no connection before it is started."""
     logs.set_up(settings.log_level)
     drain = asyncio.Event()
-    index = Index(settings.index_path) if settings.index_path.is_file() else None
-    answerer = Answerer(settings, index)
-    feedback = Feedback(settings.feedback_path)
+    service = Service(settings, drain)
+    probes = {"/health": service.health, "/ready": service.ready}
+    return http.Guard(service, settings, drain, probes)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        _drain_on_sigterm(drain)
-        log.info("started", extra={"data": _described(settings)})
-        for warning in settings.warnings():
-            log.warning(warning)
-        async with answerer.run():
-            yield
 
-    api = FastAPI(
-        title="Book answers",
-        version=VERSION,
-        description="Questions about a book, answered with citations.",
-        lifespan=lifespan,
-        responses=ERRORS,
-        redirect_slashes=False,
-        # A stray OTEL variable must not stop the start.
-        telemetry={"auto_configure": False},
-        exception_handlers={
-            http.ApiError: http.on_api_error,
-            HTTPException: http.on_http_error,
-            RequestValidationError: http.on_validation_error,
-            Exception: http.on_bug,
-        },
-    )
+class Service:
+    """Answers the probes as soon as the server listens; other requests wait for the API.
 
-    def health() -> Response:
-        services = answerer.services()
+    Importing FastAPI and building its models takes longer than all else at the start, so a thread
+    does it while the server listens. A failure in there ends the process.
+    """
+
+    def __init__(self, settings: Settings, drain: asyncio.Event) -> None:
+        self._settings = settings
+        self._drain = drain
+        self._answerer: Answerer | None = None
+        self._api: asyncio.Task[ASGIApp] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        assert self._api, "the server must run the lifespan"
+        # Shielded: a reader who leaves must not stop what the others wait for.
+        api = await asyncio.shield(self._api)
+        await api(scope, receive, send)
+
+    def health(self) -> Response:
+        if self._answerer:
+            services = self._answerer.services()
+        else:
+            state = "embedded" if self._settings.embedded else "connected"
+            services = {"cohere": state, "qdrant": state}
         down = "disconnected" in services.values()
         return JSONResponse(
             {"status": "degraded" if down else "ok", "version": VERSION, "services": services},
             headers={"Cache-Control": "no-store"},
         )
 
-    def ready() -> Response:
-        reason = "shutting_down" if drain.is_set() else answerer.unready()
+    def ready(self) -> Response:
+        reason = self._unready()
         body = {"ready": False, "reason": reason} if reason else {"ready": True}
         return JSONResponse(
             body, status_code=503 if reason else 200, headers={"Cache-Control": "no-store"}
         )
 
-    probes = {"/health": health, "/ready": ready}
-    for path in probes:
-        # For the other methods' 405; the guard answers GET and HEAD.
-        api.add_route(path, _unreached)
-    for path, page in pages.routes(index):
-        api.add_route(path, page, include_in_schema=False)
+    def _unready(self) -> str | None:
+        if self._drain.is_set():
+            return "shutting_down"
+        return self._answerer.unready() if self._answerer else "starting"
 
-    @api.post("/chat", response_model=ChatResponse)
-    async def chat(request: ChatRequest) -> Response:
-        return _json(await answerer.answer(request))
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """From start to stop. Source: asgi.readthedocs.io, "Lifespan Protocol"."""
+        await receive()
+        _drain_on_sigterm(self._drain)
+        async with AsyncExitStack() as running:
+            self._api = asyncio.create_task(self._load(running))
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await asyncio.wait((self._api,))
+        await send({"type": "lifespan.shutdown.complete"})
 
-    @api.post(
-        "/chat/stream",
-        status_code=200,
-        responses={200: {"content": {"text/event-stream": EVENT}, "description": EVENTS}},
-        response_class=Response,
-    )
-    async def chat_stream(request: ChatRequest) -> Response:
-        stream = await answerer.stream(request)
-        return http.EventStream(stream.frames, stream.aclose, drain)
+    async def _load(self, running: AsyncExitStack) -> ASGIApp:
+        try:
+            answerer, api = await asyncio.to_thread(self._build)
+        except sqlite3.DatabaseError:
+            log.error("INDEX_PATH: not an index; build one with: python -m app.ingest build")
+            raise SystemExit(EXIT_CONFIG) from None
+        except Exception:
+            log.exception("cannot start")
+            raise SystemExit(1) from None
+        await running.enter_async_context(answerer.run())
+        self._answerer = answerer
+        log.info("started", extra={"data": _described(self._settings)})
+        for warning in self._settings.warnings():
+            log.warning(warning)
+        return api
 
-    @api.post("/search", response_model=SearchResponse)
-    async def search(request: SearchRequest) -> Response:
-        return _json(await answerer.search(request.query, request.top_k))
+    def _build(self) -> "tuple[Answerer, ASGIApp]":
+        from app.api import create_api
+        from app.embedded import Index
+        from app.rag import Answerer
 
-    @api.post("/feedback", responses={404: NOT_FOUND}, status_code=204)
-    async def rate(request: FeedbackRequest) -> Response:
-        known = answerer.issued(request.id)
-        if known is None:
-            raise http.ApiError(404, "unknown_answer", "No recent answer has this id.")
-        feedback.add(request.id, request.rating, request.comment, *known)
-        return Response(status_code=204)
-
-    @api.get("/feedback", responses={401: UNAUTHORIZED}, response_model=FeedbackList)
-    async def ratings(
-        token: Annotated[HTTPAuthorizationCredentials | None, Depends(OWNER)],
-        after: Annotated[int, Query(ge=0, le=2**53)] = 0,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> Response:
-        expected = settings.feedback_token
-        given = token.credentials if token else ""
-        if not expected or not compare_digest(given.encode(), expected.get_secret_value().encode()):
-            raise HTTPException(
-                401, "Send the FEEDBACK_TOKEN as a bearer token.", {"WWW-Authenticate": "Bearer"}
-            )
-        return _json(FeedbackList(entries=feedback.entries(after, limit)))
-
-    return http.Guard(api, settings, drain, probes)
-
-
-async def _unreached(_: Request) -> Response:
-    raise HTTPException(404)
-
-
-def _json(model: BaseModel) -> Response:
-    return Response(model.model_dump_json(), media_type="application/json")
+        path = self._settings.index_path
+        index = Index(path) if path.is_file() else None
+        answerer = Answerer(self._settings, index)
+        return answerer, create_api(self._settings, answerer, index, self._drain)
 
 
 def _drain_on_sigterm(drain: asyncio.Event) -> None:

@@ -1,26 +1,31 @@
-"""What a browser sees: a page to try the service, and the built-in book."""
+"""What a browser sees: a page to try the service, the built-in book, the API's reference."""
 
 import base64
 import hashlib
 import html
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
+import fastapi_offline
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from app import VERSION
 from app.embedded import Index
 from app.http import error_response
 
-Endpoint = Callable[[Request], Awaitable[Response]]
 _FOLDER = Path(__file__).parent / "html"
+# Swagger UI as files: FastAPI's own page loads it from a CDN, which sees every reader.
+_SWAGGER_UI = Path(fastapi_offline.__file__).parent / "static"
 
 
-def routes(index: Index | None) -> Iterator[tuple[str, Endpoint]]:
-    """Paths and their endpoints; all answer GET and HEAD."""
+def routes(index: Index | None) -> Iterator[BaseRoute]:
+    """The pages and what they load; all answer GET and HEAD."""
     layout = Template((_FOLDER / "layout.html").read_text())
     try_it = (_FOLDER / "try.html").read_text()
 
@@ -38,7 +43,24 @@ def routes(index: Index | None) -> Iterator[tuple[str, Endpoint]]:
     async def home(request: Request) -> Response:
         return home_page if "text/html" in request.headers.get("accept", "") else home_json
 
-    yield "/", home
+    yield Route("/", home)
+
+    reference_page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="API",
+        swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="/docs/assets/swagger-ui.css",
+        swagger_favicon_url="data:,",
+        # Else the page would send the address of this Space to validator.swagger.io.
+        swagger_ui_parameters={"validatorUrl": None},
+    )
+    reference_page.headers.update(_policy(bytes(reference_page.body).decode()))
+
+    async def reference(_: Request) -> Response:
+        return reference_page
+
+    yield Route("/docs", reference)
+    yield Mount("/docs/assets", StaticFiles(directory=_SWAGGER_UI))
     if index is None:
         return
 
@@ -51,8 +73,8 @@ def routes(index: Index | None) -> Iterator[tuple[str, Endpoint]]:
             return error_response(404, "not_found", "No such chapter; see /book.")
         return page(found.title, f'<article class="book">{found.html}</article>')
 
-    yield "/book", book
-    yield "/book/{chapter}", chapter
+    yield Route("/book", book)
+    yield Route("/book/{chapter}", chapter)
 
 
 def _contents(index: Index) -> str:
@@ -70,7 +92,7 @@ def _contents(index: Index) -> str:
 
 
 def _policy(text: str) -> dict[str, str]:
-    """No foreign script or style: only what the page itself carries, by hash.
+    """No foreign script or style: this Space's own files, and what the page itself holds, by hash.
 
     Framing stays allowed, for the Hub shows a Space in a frame on its own site.
     """
@@ -79,12 +101,11 @@ def _policy(text: str) -> dict[str, str]:
             f"'sha256-{base64.b64encode(hashlib.sha256(m.encode()).digest()).decode()}'"
             for m in re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
         )
-        or "'none'"
         for tag in ("script", "style")
     }
     return {
         "Content-Security-Policy": (
             f"default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; "
-            f"script-src {sources['script']}; style-src {sources['style']}"
+            f"script-src 'self' {sources['script']}; style-src 'self' {sources['style']}"
         )
     }

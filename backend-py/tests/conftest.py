@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,5 +61,7 @@ def app() -> ASGIApp:
 
 
 @pytest.fixture
-def client(app: ASGIApp) -> TestClient:
-    return TestClient(app)
+def client(app: ASGIApp) -> Iterator[TestClient]:
+    with TestClient(app) as client:
+        client.get("/")  # Waits until all is loaded.
+        yield client

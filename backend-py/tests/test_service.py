@@ -1,6 +1,10 @@
 """The service in one process, through its HTTP interface, in embedded mode."""
 
+import base64
+import hashlib
 import json
+import re
+import threading
 import time
 
 import pytest
@@ -9,6 +13,7 @@ from starlette.types import ASGIApp
 
 from app import http
 from app.logs import JsonFormatter
+from app.main import Service
 from app.rag import Answerer
 
 ORIGIN = "https://book.example"
@@ -119,9 +124,8 @@ def test_a_bug_is_a_readable_500(
         raise RuntimeError("a reader's question")
 
     monkeypatch.setattr(Answerer, "_quote", broken)
-    answer = TestClient(app, raise_server_exceptions=False).post(
-        "/chat", json=QUESTION, headers={"Origin": ORIGIN}
-    )
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.post("/chat", json=QUESTION, headers={"Origin": ORIGIN})
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "internal"
     assert answer.headers["access-control-allow-origin"] == ORIGIN
@@ -133,7 +137,38 @@ def test_a_bug_is_a_readable_500(
 def test_the_api_describes_itself(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/chat", "/chat/stream", "/search", "/feedback"}
-    assert client.get("/docs").status_code == 200
+
+
+def test_the_reference_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200 and "://" not in page.text
+    loaded = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
+    assert len(loaded) == 2
+    for path in loaded:
+        assert client.get(path).status_code == 200
+    (inline,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in page.headers["content-security-policy"]
+
+
+def test_the_probes_answer_before_all_is_loaded(
+    app: ASGIApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = threading.Event()
+    build = Service._build
+
+    def slow(service: Service) -> object:
+        assert loading.wait(10)
+        return build(service)
+
+    monkeypatch.setattr(Service, "_build", slow)
+    with TestClient(app) as client:
+        assert client.get("/health").json()["status"] == "ok"
+        early = client.get("/ready")
+        assert (early.status_code, early.json()["reason"]) == (503, "starting")
+        loading.set()
+        assert client.post("/chat", json=QUESTION).status_code == 200
+        assert client.get("/ready").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,184 @@
+"""The endpoints, their schema and the errors that FastAPI raises."""
+
+import asyncio
+import math
+from hmac import compare_digest
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from app import VERSION, pages
+from app.embedded import Index
+from app.feedback import Feedback
+from app.http import ApiError, EventStream, bug_response, error_response
+from app.rag import Answerer
+from app.schemas import (
+    ChatRequest,
+    ChatResponse,
+    ErrorResponse,
+    FeedbackList,
+    FeedbackRequest,
+    SearchRequest,
+    SearchResponse,
+)
+from app.settings import Settings
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": text}
+    for status, text in {
+        400: "The body could not be parsed.",
+        403: "The origin may not call from a browser.",
+        413: "The body is too large.",
+        422: "The request does not fit the schema.",
+        429: "Too many requests; see Retry-After.",
+        502: "An upstream refused or answered nonsense.",
+        503: "An upstream is unavailable or the service is restarting; see Retry-After.",
+        504: "An upstream took too long.",
+    }.items()
+}
+NOT_FOUND = {"model": ErrorResponse, "description": "No recent answer has this id."}
+UNAUTHORIZED = {"model": ErrorResponse, "description": "The bearer token is not the owner's."}
+OWNER = HTTPBearer(auto_error=False)
+EVENT = {
+    "schema": {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"enum": ["meta", "sources", "delta", "citation", "done", "error"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+    }
+}
+EVENTS = (
+    "Server-sent events: meta {id, mode, degraded}, sources {sources}, delta {text}, "
+    "citation {start, end, sources}, and last either done {grounded, finish_reason} or "
+    "error {code, retryable}."
+)
+CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+}
+
+
+def create_api(
+    settings: Settings, answerer: Answerer, index: Index | None, drain: asyncio.Event
+) -> ASGIApp:
+    """Everything but the probes, which main.py answers."""
+    feedback = Feedback(settings.feedback_path)
+    api = FastAPI(
+        title="Book answers",
+        version=VERSION,
+        description="Questions about a book, answered with citations.",
+        responses=ERRORS,
+        redirect_slashes=False,
+        # Both would load their scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        # A stray OTEL variable must not stop the start.
+        telemetry={"auto_configure": False},
+        exception_handlers={
+            ApiError: _on_api_error,
+            HTTPException: _on_http_error,
+            RequestValidationError: _on_validation_error,
+            Exception: _on_bug,
+        },
+    )
+    for path in ("/health", "/ready"):
+        # For the other methods' 405; the guard answers GET and HEAD.
+        api.add_route(path, _unreached)
+    api.routes.extend(pages.routes(index))
+
+    @api.post("/chat", response_model=ChatResponse)
+    async def chat(request: ChatRequest) -> Response:
+        return _json(await answerer.answer(request))
+
+    @api.post(
+        "/chat/stream",
+        status_code=200,
+        responses={200: {"content": {"text/event-stream": EVENT}, "description": EVENTS}},
+        response_class=Response,
+    )
+    async def chat_stream(request: ChatRequest) -> Response:
+        stream = await answerer.stream(request)
+        return EventStream(stream.frames, stream.aclose, drain)
+
+    @api.post("/search", response_model=SearchResponse)
+    async def search(request: SearchRequest) -> Response:
+        return _json(await answerer.search(request.query, request.top_k))
+
+    @api.post("/feedback", responses={404: NOT_FOUND}, status_code=204)
+    async def rate(request: FeedbackRequest) -> Response:
+        known = answerer.issued(request.id)
+        if known is None:
+            raise ApiError(404, "unknown_answer", "No recent answer has this id.")
+        feedback.add(request.id, request.rating, request.comment, *known)
+        return Response(status_code=204)
+
+    @api.get("/feedback", responses={401: UNAUTHORIZED}, response_model=FeedbackList)
+    async def ratings(
+        token: Annotated[HTTPAuthorizationCredentials | None, Depends(OWNER)],
+        after: Annotated[int, Query(ge=0, le=2**53)] = 0,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> Response:
+        expected = settings.feedback_token
+        given = token.credentials if token else ""
+        if not expected or not compare_digest(given.encode(), expected.get_secret_value().encode()):
+            raise HTTPException(
+                401, "Send the FEEDBACK_TOKEN as a bearer token.", {"WWW-Authenticate": "Bearer"}
+            )
+        return _json(FeedbackList(entries=feedback.entries(after, limit)))
+
+    return api
+
+
+def _json(model: BaseModel) -> Response:
+    return Response(model.model_dump_json(), media_type="application/json")
+
+
+async def _unreached(_: Request) -> Response:
+    raise HTTPException(404)
+
+
+async def _on_api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    headers = None
+    if error.retry_after is not None:
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    return error_response(error.status, error.code, error.message, headers=headers)
+
+
+async def _on_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers) if error.headers else None
+    code = CODES.get(error.status_code, "error")
+    return error_response(error.status_code, code, error.detail, headers=headers)
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    """422 with the place and the rule of each fault; nothing the client sent comes back."""
+    assert isinstance(error, RequestValidationError)
+    fields = []
+    for fault in error.errors():
+        place = [str(part) for part in fault["loc"][1:]]
+        if fault["type"] == "extra_forbidden":
+            place[-1] = "(unknown field)"
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "json_invalid":
+            place, message = [], "not valid JSON"
+        fields.append({"field": ".".join(place) or "body", "message": message})
+    return error_response(
+        422, "invalid_request", "The request does not fit the schema.", fields=fields[:20]
+    )
+
+
+async def _on_bug(_: Request, __: Exception) -> Response:
+    return bug_response()
