@@ -18,11 +18,11 @@ from preflight.container import Container, start
 from preflight.docker import docker
 from preflight.edge import Edge, ThroughEdge
 from preflight.image import build_space, stand_in
-from preflight.observer import IMAGE as PYTHON
 from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space
 
+PYTHON = "python:3.11-slim-bookworm"
 SERVICES = ["backend-py", "backend-node"]
 FRONT = "https://front.vercel.app"
 # backend-py's, for the test; backend-node's is its own: ten wrong passwords a minute.

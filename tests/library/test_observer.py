@@ -1,52 +1,104 @@
-"""The observer: sees from outside a container what it dials and where it listens."""
+"""The observer: sees from outside a container what it dials and where it listens, and refuses what the Hub would."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 from preflight.docker import docker
 from preflight.image import stand_in
-from preflight.observer import IMAGE, Listener, Observer, listeners
+from preflight.observer import Connection, Listener, Observer, listeners
 from preflight.run import Run
 
+PYTHON = "python:3.11-slim-bookworm"
+# Dials as ADDRESS PORT …, and prints what became of each.
 DIAL = """
-import socket, sys
+import errno, json, socket, sys
 socket.create_server(("127.0.0.1", 5000))
 here = socket.create_server(("127.0.0.1", 5001))
 socket.create_connection(("127.0.0.1", 5001))
-try:
-    socket.getaddrinfo("directory.example.invalid", 443)
-except OSError:
-    pass
-for port in (7860, 5432):
-    with socket.socket() as dialling:
-        dialling.connect_ex((sys.argv[1], port))
+for name in ("localhost", "directory.example.invalid"):
+    try:
+        socket.getaddrinfo(name, 443)
+    except OSError:
+        pass
+for address, port in zip(sys.argv[1::2], map(int, sys.argv[2::2])):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as dialling:
+        dialling.settimeout(5)
+        print(errno.errorcode.get(dialling.connect_ex((address, port)), "connected"))
+with socket.socket(type=socket.SOCK_DGRAM) as telling:
+    telling.connect_ex((sys.argv[1], 8125))
+    try:
+        telling.send(b"refused")
+    except OSError:
+        print("not sent")
 """
 
 
-@pytest.fixture
-def destination(run: Run) -> Iterator[str]:
-    """The address of a container of this run, which answers on port 7860."""
-    other = Observer.start(run, 7860, failing=True)
-    networks = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    yield docker("inspect", "--format", networks, other.id).stdout.strip()
-    other.remove()
+@pytest.fixture(scope="module")
+def network(run: Run) -> Iterator[str]:
+    """A network of this run with addresses of both families."""
+    name = f"{run.id}-observed"
+    docker(
+        "network", "create", "--internal", "--ipv6", "--subnet=fd00:5afe:5ace::/64", *run.labels, name
+    )  # fmt: skip
+    yield name
+    docker("network", "rm", name, check=False)
 
 
-def test_reports_each_outgoing_connection_and_no_inner_one(run: Run, destination: str) -> None:
-    """Each address and port that is dialled must be reported, accepted or refused; loopback not."""
+@pytest.fixture(scope="module")
+def destination(run: Run, network: str) -> Iterator[tuple[str, str]]:
+    """Both addresses of a container of this run, which answers on ports 80 and 5432."""
+    serve = "import socket, time; held = [socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True) for port in (80, 5432)]; time.sleep(300)"
+    other = docker(
+        "run", "--detach", *run.labels, f"--network={network}", stand_in(PYTHON) or PYTHON,
+        "python", "-c", serve,
+    ).stdout.split()[-1]  # fmt: skip
+    (own,) = json.loads(docker("inspect", other).stdout)[0]["NetworkSettings"]["Networks"].values()
+    yield own["IPAddress"], own["GlobalIPv6Address"]
+    docker("rm", "--force", other, check=False)
+
+
+@pytest.fixture(scope="module")
+def dialled(
+    run: Run, network: str, destination: tuple[str, str]
+) -> Iterator[tuple[list[str], list[Connection]]]:
+    """What a container was told as it dialled ports 80 and 5432 of both addresses, and what was reported."""
     observer = Observer.start(run, 7860)
+    docker("network", "connect", network, observer.id)
+    asked = [word for address in destination for word in (address, "80", address, "5432")]
     try:
-        docker(
-            "run", "--rm", *run.labels, f"--network=container:{observer.id}",
-            stand_in(IMAGE) or IMAGE, "python", "-c", DIAL, destination,
+        done = docker(
+            "run", "--rm", *run.labels, f"--network=container:{observer.id}", "--user=1000",
+            stand_in(PYTHON) or PYTHON, "python", "-c", DIAL, *asked,
         )  # fmt: skip
-        seen = observer.connections()
+        yield done.stdout.splitlines(), observer.connections()
     finally:
         observer.remove()
-    assert [(one.address, one.port) for one in seen] == [(destination, 7860), (destination, 5432)]
+
+
+def test_reports_each_outgoing_connection_and_no_inner_one(
+    dialled: tuple[list[str], list[Connection]], destination: tuple[str, str]
+) -> None:
+    """Each address and port that is dialled must be reported with the names looked up before; loopback not."""
+    _, seen = dialled
+    ipv4, ipv6 = destination
+    assert [(one.address, one.port, one.protocol, one.refused) for one in seen] == [
+        (ipv4, 80, "tcp", False),
+        (ipv4, 5432, "tcp", True),
+        (ipv6, 80, "tcp", False),
+        (ipv6, 5432, "tcp", True),
+        (ipv4, 8125, "udp", True),
+    ]
     assert "directory.example.invalid" in str(seen[0])
+
+
+def test_refuses_ports_that_the_hub_blocks(dialled: tuple[list[str], list[Connection]]) -> None:
+    """Port 80 must be reached; 5432, though it listens, must fail as on the Hub, in both families; so must UDP."""
+    told, _ = dialled
+    assert told == ["connected", "ENETUNREACH", "connected", "ENETUNREACH", "not sent"]
 
 
 def test_lists_listening_sockets_but_not_its_own(run: Run) -> None:
