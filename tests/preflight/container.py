@@ -147,12 +147,12 @@ class Container(Answering):
         """How the container ended, or None when it still runs after `deadline` seconds."""
         started = time.monotonic()
         try:
-            docker("wait", self.id, deadline=stretched(deadline))
+            code = docker("wait", self.id, deadline=stretched(deadline)).stdout
         except DockerError as error:
             if "did not end within" in str(error):
                 return None
             raise
-        return Exit(int(self.state["ExitCode"]), time.monotonic() - started, self.logs())
+        return Exit(int(code), time.monotonic() - started, self.logs())
 
     def start_again(self) -> None:
         """Start the ended container anew; its disk is as it was, its published port is another."""
