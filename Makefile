@@ -39,6 +39,26 @@ selftest: ready  ## every broken Space that the contract must catch, every sound
 load: ready  ## 30 s of load on what `make up` started, with a verdict
 	$(VENV)/bin/locust -f loadtests --headless --users 10 --spawn-rate 10 --run-time 30s --html reports/load.html
 
+# SPACE=owner/name; REMOTE=another remote; DRY=1 stops before the push; FORCE=1 pushes what did not pass.
+push-py: DIR := backend-py
+push-py: push  ## judge backend-py as committed, then push it to its Space   (SPACE=owner/name, DRY=1)
+push-node: DIR := backend-node
+push-node: push  ## the same for backend-node   (SPACE=owner/name, DRY=1)
+push: ready  ## the same for any Space folder   (DIR=my-space SPACE=owner/name)
+	@$(VENV)/bin/python setup/push.py push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry) $(if $(FORCE),--force)
+
+hooks: $(VENV)/ready  ## a git hook that judges what plain `git push` sends to a Space
+	@$(VENV)/bin/python setup/push.py hooks
+
+live: $(VENV)/ready  ## follow the build, question the live Space, compare its settings   (SPACE=owner/name, URL=…)
+	@$(VENV)/bin/python setup/live.py live "$(SPACE)" --url "$(URL)" --folder "$(DIR)" --ref "$(REF)"
+
+rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SPACE=owner/name REF=commit, DRY=1)
+	@$(VENV)/bin/python setup/live.py rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry)
+
+space: $(VENV)/ready  ## a new Space folder that passes the contract, with its services   (NAME=my-space)
+	@$(VENV)/bin/python setup/new_space.py "$(NAME)"
+
 lock:  ## lock the harness's dependencies again
 	$(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --output-file requirements.txt
 
@@ -48,4 +68,5 @@ ready: $(VENV)/ready
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) setup/venv.py $(VENV)
 
-.PHONY: help up edge down check test thorough selftest load lock ready
+.PHONY: help up edge down check test thorough selftest load \
+	push-py push-node push hooks live rollback space lock ready
