@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-import sqlite3
 from contextlib import AsyncExitStack
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import VERSION, http, logs
-from app.settings import EXIT_CONFIG, Settings, effective_port, load_settings
+from app.settings import Settings, effective_port, load_settings
 
 # What loads beside the first answers is imported where it is needed.
 if TYPE_CHECKING:
@@ -90,9 +89,6 @@ class Service:
     async def _load(self, running: AsyncExitStack) -> ASGIApp:
         try:
             answerer, api = await asyncio.to_thread(self._build)
-        except sqlite3.DatabaseError:
-            log.error("INDEX_PATH: not an index; build one with: python -m app.ingest build")
-            raise SystemExit(EXIT_CONFIG) from None
         except Exception:
             log.exception("cannot start")
             raise SystemExit(1) from None

@@ -54,6 +54,8 @@ MOST_ANSWERS = 256
 MOST_VECTORS = 512
 MOST_ISSUED = 1000
 SNIPPET_CHARS = 480
+# Of a streamed answer, for feedback and for whoever asks the same: more than any model writes.
+KEPT_CHARS = 40_000
 # Shorter questions lean on what was said or selected before: "and the second one?"
 FEW_WORDS = 4
 
@@ -212,20 +214,23 @@ class Answerer:
         )
         yield _meta(answer)
         yield _sources(answer)
-        text = ""
+        kept: list[str] = []
+        room = KEPT_CHARS
         try:
             async for said in self._cloud[0].events(response):
                 if isinstance(said, Delta):
-                    text += said.text
+                    if room:
+                        kept.append(said.text[:room])
+                        room -= len(kept[-1])
                     yield event("delta", {"text": said.text})
                 elif isinstance(said, Citation):
                     for citation in _checked([said], retrieved.sources, None):
                         answer.citations.append(citation)
                         yield event("citation", citation.model_dump())
                 elif isinstance(said, End):
-                    answer.answer, answer.grounded = text, bool(answer.citations)
+                    answer.answer, answer.grounded = "".join(kept), bool(answer.citations)
                     self._issue(request, answer, keep_id=True)
-                    if (key := _key(request)) and said.finish_reason == "COMPLETE":
+                    if (key := _key(request)) and room and said.finish_reason == "COMPLETE":
                         self._remember(key, answer)
                     yield _done(answer, said.finish_reason)
         except ApiError as error:

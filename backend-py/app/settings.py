@@ -91,6 +91,16 @@ def _origins(value: object) -> object:
     return frozenset(entries)
 
 
+def _index_fault(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            # Source: sqlite.org/fileformat.html, "The Database Header".
+            sound = file.read(16) == b"SQLite format 3\0"
+    except OSError as error:
+        return (error.strerror or "cannot be read").lower()
+    return None if sound else "not an index"
+
+
 Url = Annotated[str, AfterValidator(_http_url)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/-]{1,255}$")]
 Token = Annotated[SecretStr, Field(min_length=32)]
@@ -125,7 +135,7 @@ class Settings(BaseModel):
     feedback_token: Token | None = None
     feedback_path: Path = Path("/tmp/feedback.sqlite")
     index_path: Path = PACKAGED_INDEX
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
     system: str = ""
 
     @property
@@ -198,8 +208,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         for name, sample in SAMPLES.items():
             if given.get(name.lower()) == sample:
                 faults[name] = "is the sample value; a Space needs one of your own"
-    if settings and settings.needs_index and not settings.index_path.is_file():
-        faults["INDEX_PATH"] = "no such file; build one with: python -m app.ingest build"
+    if settings and settings.needs_index and (fault := _index_fault(settings.index_path)):
+        faults["INDEX_PATH"] = f"{fault}; build one with: python -m app.ingest build"
     if faults or not settings:
         raise SettingsError([f"{name}: {text}" for name, text in sorted(faults.items())])
     return settings

@@ -95,8 +95,9 @@ def test_refuses_sample_values_on_the_hub_only(name: str, index_path: Path) -> N
     assert set(faults({**environ, "SYSTEM": "spaces"}, index_path)) == {name}
 
 
-def test_embedded_mode_needs_its_index() -> None:
-    assert set(faults({"RAG_MODE": "embedded"}, Path("/nowhere"))) == {"INDEX_PATH"}
+@pytest.mark.parametrize("path", ["/nowhere", "/", __file__])
+def test_embedded_mode_needs_its_index(path: str) -> None:
+    assert set(faults({"RAG_MODE": "embedded"}, Path(path))) == {"INDEX_PATH"}
 
 
 def test_warns_on_the_hub_of_a_port_that_is_closed_there(index_path: Path) -> None:

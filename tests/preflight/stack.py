@@ -36,7 +36,11 @@ class Compose(DockerComposeExecutor):
         return docker(
             "compose", *files, f"--project-name={self._compose_project_name}", *arguments,
             deadline=deadline,
-            environment={"HOST_ADDRESS": "127.0.0.1" if local else "0.0.0.0"},
+            # The keys in a developer's `.env` are not for tests.
+            environment={
+                "HOST_ADDRESS": "127.0.0.1" if local else "0.0.0.0",
+                "COMPOSE_DISABLE_ENV_FILE": "1",
+            },
         ).stdout  # fmt: skip
 
 
