@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from preflight import drift
+from preflight import drift, egress
 from preflight.dockerfile import Dockerfile, DockerfileError, names_set
 from preflight.environment import EnvironmentDeclaration, EnvironmentDeclarationError
 from preflight.findings import Problem, not_promised, require_none, warn
+from preflight.rehearsal import HUB
 from preflight.space import Space
 
 
@@ -126,3 +127,27 @@ def test_hub_variables_are_not_entered(declaration: EnvironmentDeclaration) -> N
         if variable.required is not False:
             require_none([Problem("no required variable that the Hub sets", at)])
         warn(f"{at} is set by the Hub; do not enter it in the settings")
+
+
+def test_services_are_on_open_ports(space: Space) -> None:
+    """No declared variable leads to a service on a port that a Space may not dial: databases, mail and queues mostly do.
+
+    On the Hub: [Errno 101] Network is unreachable, or a time-out at the first query: postgres:// on 5432 works here and not there
+
+    Fix: Enter the address of the service's HTTPS or WebSocket endpoint, or of a proxy on port 443.
+    """
+    try:
+        declared = space.declaration
+    except EnvironmentDeclarationError:
+        pytest.skip("the declaration cannot be read: see declaration.can_be_read")
+    if declared is None:
+        not_promised("there is no `.env.example`")
+    allowed = ", ".join(map(str, HUB.outbound_ports))
+    found = list(egress.blocked(space, declared))
+    for one in found:
+        if not one.entered:
+            # The Space may have a way around, as to Neon over WebSockets; its start shows what it dials.
+            warn(f"{one}; a Space may dial {allowed} only")
+    require_none(
+        Problem(f"ports {allowed} only", f"{one}") for one in dict.fromkeys(found) if one.entered
+    )

@@ -47,6 +47,14 @@ def declared(old: str, new: str) -> Edits:
     return {".env.example": [(old, new)]}
 
 
+def database(binding: str) -> Edits:
+    """One more variable, declared as `binding`, read by the code."""
+    return {
+        **declared("# Origins", f"# Where signers are kept.\n# @optional\n{binding}\n\n# Origins"),
+        "app.py": [("PORT = 7860", 'PORT = 7860\nDATABASE = os.environ.get("DATABASE_URL")')],
+    }
+
+
 CMD = 'CMD ["python", "app.py"]'
 # Put together here, so that nobody who scans this repository takes it for a key.
 TOKEN = "hf_" + "QwErTyUiOpAsDfGhJkLzXcVbNm12345678"
@@ -330,6 +338,12 @@ DECLARATION = (
         edit=readme("`SIGNER_NAME`  | Variable", "`SIGNER`       | Variable"),
     ),
     Broken(
+        "database-on-a-closed-port",
+        "declaration.services_are_on_open_ports",
+        edit=database("DATABASE_URL=postgresql+asyncpg://db.example.com/signers"),
+        sample=True,
+    ),
+    Broken(
         "requires-what-the-hub-sets",
         "declaration.hub_variables_are_not_entered",
         edit={
@@ -479,6 +493,15 @@ WARNED = (
         "declaration.hub_variables_are_not_entered",
         warns=True,
         edit=declared("# Origins", "# `spaces` on the Hub.\n# @optional\nSYSTEM=\n\n# Origins"),
+    ),
+    Broken(
+        "database-of-this-machine-on-a-closed-port",
+        "declaration.services_are_on_open_ports",
+        warns=True,
+        edit=database("DATABASE_URL="),
+        files={".gitignore": ".env\n"},
+        uncommitted={".env": "DATABASE_URL=postgres://signer:password@db.example.com/signers\n"},
+        sample=True,
     ),
     Broken(
         "dotenv-of-a-mode",
