@@ -72,7 +72,7 @@ def main() -> int:
 def push(folder: Path, space: SpaceId | None, remote: str, dry: bool, force: bool) -> int:
     """Judge what would be pushed, then push it. Raises Refused or GitError."""
     if space is None and not remote:
-        raise Refused("where to? Write SPACE=owner/name, as in the Space's address")
+        raise Refused("where to? write SPACE=owner/name, as in the Space's address")
     if not folder.is_dir():
         raise Refused(f"{folder} is no folder")
     target = remote or (space.remote if space else "")
@@ -126,7 +126,8 @@ def hook(top: Path, name: str, url: str, lines: list[str]) -> int:
     lines: what git gives the hook, `<local ref> <local commit> <remote ref> <remote commit>` each.
     Returns 0 to let git push, 1 to stop it. Source: git's documentation, githooks, pre-push.
     """
-    space = SpaceId.of_remote(url)
+    # git gives the address after `url.….insteadOf`; the name is the address as typed where none is set.
+    space = SpaceId.of_remote(url) or SpaceId.of_remote(name)
     if space is None and not name.startswith(SPACE_REMOTES):
         return 0
     force = bool(os.environ.get("FORCE"))

@@ -152,7 +152,7 @@ def test_nothing_is_mended_without_being_asked(tmp_path: Path) -> None:
 def pytest_on(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [
         *(sys.executable, "-m", "pytest", "tests/contract/test_metadata.py", f"--space={folder}"),
-        *("-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"),
+        *("-q", "-p", "no:cacheprovider", f"--junitxml={folder.parent / 'junit.xml'}"),
         *(f"--report-dir={folder.parent}", *options),
     ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
