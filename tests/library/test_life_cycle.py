@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -28,9 +29,7 @@ class Pytest:
                 sys.executable,
                 "-m",
                 "pytest",
-                "-p",
-                "no:cacheprovider",
-                "--override-ini=addopts=",
+                *("-p", "no:cacheprovider", f"--junitxml={os.devnull}"),
                 *arguments,
             ],
             cwd=ROOT,

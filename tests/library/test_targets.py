@@ -174,8 +174,7 @@ def test_subdomain_is_that_of_the_hub() -> None:
 def run_contract(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [
         *(sys.executable, "-m", "pytest", "tests/contract/test_metadata.py", *arguments),
-        *("-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"),
-        f"--report-dir={folder}",
+        *("-p", "no:cacheprovider", f"--junitxml={folder / 'junit.xml'}", f"--report-dir={folder}"),
     ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 

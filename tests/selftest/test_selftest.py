@@ -104,7 +104,7 @@ def judge(cases: list[Broken], top: Path, checks: list[str], timeout_s: float) -
     spaces = [f"--space={top / case.id / (case.folder or case.id)}" for case in cases]
     command = [
         *(sys.executable, "-m", "pytest", *checks, *spaces, f"--report-dir={top}"),
-        *("-q", "--tb=short", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"),
+        *("-q", "--tb=short", "-p", "no:cacheprovider", f"--junitxml={top / 'junit.xml'}"),
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
     assert done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), (
