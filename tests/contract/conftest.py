@@ -2,14 +2,21 @@
 
 Where the image does not build or the Space does not start, one check fails with the reason
 (`image.builds`, `start.serves`) and every other one that needs it is skipped by that name.
+
+A check says by what it takes where it has to ask: `subject` at the Space's own port or, with
+`--through edge`, as the world does on the Hub; `direct` and `container` at the port itself alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 from preflight.container import Answering, Container
+from preflight.edge import Edge, ThroughEdge
 from preflight.environment import EnvironmentDeclarationError
 from preflight.image import BuildError, Image, build_space
 from preflight.layers import Contents, contents_of
@@ -86,17 +93,55 @@ def started(space: Space, request: pytest.FixtureRequest) -> Start:
     return _live[space.name]
 
 
+@pytest.fixture(scope="session")
+def through_edge(request: pytest.FixtureRequest) -> Iterator[Callable[[Container], Answering]]:
+    """Gives a running Space as the world reaches it on the Hub: each behind an edge of its own."""
+    known: dict[str, Answering] = {}
+    with ExitStack() as edges:
+
+        def behind(container: Container) -> Answering:
+            if container.name not in known:
+                # Its network belongs to the observer, so that is what the edge has to reach.
+                owner = container.observer.id if container.observer else container.id
+                reached = Container(container.name, owner, container.port)
+                settings = {"APP_PORT": f"{container.port}"}
+                run = request.getfixturevalue("run")
+                edge = edges.enter_context(Edge(run, {container.name: reached}, settings))
+                known[container.name] = edge.space(container.name)
+            return known[container.name]
+
+        yield behind
+
+
 @pytest.fixture
-def subject(started: Start) -> Answering:
+def subject(
+    started: Start,
+    pytestconfig: pytest.Config,
+    through_edge: Callable[[Container], Answering],
+) -> Answering:
     """The Space, running here or, with `--live`, at its URL: `.get(path)`, `.post(path, json=…)` …"""
     if started.failure is not None or started.subject is None:
         pytest.skip("not checked: the Space does not start, see start.serves")
+    if pytestconfig.getoption("--through") == "edge" and started.container:
+        return through_edge(started.container)
     return started.subject
+
+
+@pytest.fixture
+def direct(subject: Answering) -> Answering:
+    """The Space at its own port, for what the Hub's edge answers in its place, or adds to."""
+    if isinstance(subject, ThroughEdge) or (urlsplit(subject.url).hostname or "").endswith(
+        ".hf.space"
+    ):
+        pytest.skip("needs the Space's own port: the Hub's edge answers this in its place")
+    return subject
 
 
 @pytest.fixture
 def container(space: Space, subject: Answering) -> Container:
     """The Space, running in this machine's engine. Do not stop it: other checks use it too."""
+    if isinstance(subject, ThroughEdge):
+        pytest.skip("needs the Space's own container: judged without --through edge")
     if not isinstance(subject, Container):
         pytest.skip(f"needs the Docker engine: {space.name} is known by its URL alone")
     return subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import requests
-from preflight.container import Container
+from preflight.container import Answering
 from preflight.findings import Problem, not_promised, require_none
 from preflight.space import Space
 
@@ -39,7 +39,7 @@ def other_origins(allowed: str) -> dict[str, str]:
     }
 
 
-def routes(subject: Container) -> Iterator[tuple[str, str]]:
+def routes(subject: Answering) -> Iterator[tuple[str, str]]:
     """Requests that end in different statuses: found, missing, not allowed, and malformed where a POST is documented."""
     yield "GET", "/"
     yield "GET", "/health"
@@ -52,7 +52,7 @@ def routes(subject: Container) -> Iterator[tuple[str, str]]:
                 yield "POST", path
 
 
-def preflight(subject: Container, origin: str) -> tuple[str, str, requests.Response]:
+def preflight(subject: Answering, origin: str) -> tuple[str, str, requests.Response]:
     """Ask for a documented POST, or else for GET /; the method, the path and the answer."""
     asked = list(routes(subject))
     method, path = next((one for one in asked if one[0] == "POST"), asked[0])
@@ -65,7 +65,7 @@ def preflight(subject: Container, origin: str) -> tuple[str, str, requests.Respo
 
 
 def ask(
-    subject: Container, method: str, path: str, origin: str | None, **headers: str
+    subject: Answering, method: str, path: str, origin: str | None, **headers: str
 ) -> requests.Response:
     sent = {"Origin": origin, **headers} if origin is not None else headers
     if method == "POST":
@@ -75,7 +75,7 @@ def ask(
     return subject.request(method, path, headers=sent)
 
 
-def test_answers_a_preflight_request_of_a_listed_origin(space: Space, subject: Container) -> None:
+def test_answers_a_preflight_request_of_a_listed_origin(space: Space, direct: Answering) -> None:
     """A preflight request from an origin in CORS_ORIGINS is answered with that origin, the method and the headers asked for.
 
     On the Hub: "blocked by CORS policy: Response to preflight request doesn't pass access control check", on a custom domain and wherever the edge does not answer preflights itself.
@@ -83,7 +83,7 @@ def test_answers_a_preflight_request_of_a_listed_origin(space: Space, subject: C
     Fix: Answer OPTIONS with 200 or 204, Access-Control-Allow-Origin of exactly that origin, and the methods and headers that the front end sends.
     """
     origin = allowed_origin(space)
-    method, path, answer = preflight(subject, origin)
+    method, path, answer = preflight(direct, origin)
     got = {name.lower(): value.lower() for name, value in answer.headers.items()}
     expectations = {
         "status": (answer.status_code in (200, 204), f"{answer.status_code}"),
@@ -107,7 +107,7 @@ def test_answers_a_preflight_request_of_a_listed_origin(space: Space, subject: C
     )
 
 
-def test_refuses_a_preflight_request_of_any_other_origin(space: Space, subject: Container) -> None:
+def test_refuses_a_preflight_request_of_any_other_origin(space: Space, direct: Answering) -> None:
     """A preflight request from an origin that is not listed gets no Access-Control-Allow-Origin and no Access-Control-Allow-Credentials.
 
     On the Hub: any website can call the Space as the visitor, wherever the edge does not answer preflights itself.
@@ -117,12 +117,12 @@ def test_refuses_a_preflight_request_of_any_other_origin(space: Space, subject: 
     allowed = allowed_origin(space)
     found: list[Problem] = []
     for kind, origin in other_origins(allowed).items():
-        _, path, answer = preflight(subject, origin)
+        _, path, answer = preflight(direct, origin)
         found += _granted(f"OPTIONS {path}", kind, origin, answer)
     require_none(found)
 
 
-def test_lets_a_listed_origin_read_every_status(space: Space, subject: Container) -> None:
+def test_lets_a_listed_origin_read_every_status(space: Space, direct: Answering) -> None:
     """The CORS headers are on error answers too, so that the front end can read what went wrong.
 
     On the Hub: the browser shows "CORS error" or "Failed to fetch" instead of the 4xx or 5xx that the Space sent.
@@ -132,8 +132,8 @@ def test_lets_a_listed_origin_read_every_status(space: Space, subject: Container
     origin = allowed_origin(space)
     seen = set()
     found = []
-    for method, path in routes(subject):
-        answer = ask(subject, method, path, origin)
+    for method, path in routes(direct):
+        answer = ask(direct, method, path, origin)
         seen.add(answer.status_code // 100)
         actual = answer.headers.get("Access-Control-Allow-Origin")
         if actual != origin:
@@ -147,7 +147,7 @@ def test_lets_a_listed_origin_read_every_status(space: Space, subject: Container
     require_none(found)
 
 
-def test_lets_no_other_origin_read_any_answer(space: Space, subject: Container) -> None:
+def test_lets_no_other_origin_read_any_answer(space: Space, direct: Answering) -> None:
     """An answer to an origin that is not listed carries no Access-Control-Allow-Origin and no Access-Control-Allow-Credentials.
 
     On the Hub: the edge adds an Access-Control-Allow-Origin of its own for any Origin; together with the Space's Allow-Credentials any website reads the visitor's session.
@@ -157,13 +157,13 @@ def test_lets_no_other_origin_read_any_answer(space: Space, subject: Container) 
     allowed = allowed_origin(space)
     found: list[Problem] = []
     for kind, origin in other_origins(allowed).items():
-        for method, path in routes(subject):
-            answer = ask(subject, method, path, origin, Cookie="session=1")
+        for method, path in routes(direct):
+            answer = ask(direct, method, path, origin, Cookie="session=1")
             found += _granted(f"{method} {path}", kind, origin, answer)
     require_none(found)
 
 
-def test_shares_no_credentials_with_every_origin(space: Space, subject: Container) -> None:
+def test_shares_no_credentials_with_every_origin(space: Space, subject: Answering) -> None:
     """No answer to an unknown origin says Access-Control-Allow-Credentials, whether or not the Space lists origins.
 
     On the Hub: any website reads what a signed-in visitor may read.
@@ -188,7 +188,7 @@ def test_shares_no_credentials_with_every_origin(space: Space, subject: Containe
     require_none(found)
 
 
-def test_varies_by_origin(space: Space, subject: Container) -> None:
+def test_varies_by_origin(space: Space, direct: Answering) -> None:
     """Answers that depend on the Origin say `Vary: Origin`, whichever origin asks.
 
     On the Hub: a cache between Space and reader hands one front end's answer to another; the browser then refuses it.
@@ -196,10 +196,10 @@ def test_varies_by_origin(space: Space, subject: Container) -> None:
     Fix: Send `Vary: Origin` on every answer of a Space that lists origins, also without an Origin in the request.
     """
     allowed = allowed_origin(space)
-    path = "/health" if subject.get("/health").ok else "/"
+    path = "/health" if direct.get("/health").ok else "/"
     found = []
     for origin in (allowed, "https://attacker.example", None):
-        vary = ask(subject, "GET", path, origin).headers.get("Vary", "")
+        vary = ask(direct, "GET", path, origin).headers.get("Vary", "")
         if "origin" not in [one.strip().lower() for one in vary.split(",")]:
             found.append(
                 Problem(

@@ -52,6 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="black-box checks against a running Space; repeatable",
     )
     group.addoption(
+        "--through",
+        choices=("port", "edge"),
+        default="port",
+        help="ask each Space at its own port, or through the Hub's edge, rehearsed; a check that needs the other way is skipped and says so",
+    )
+    group.addoption(
         "--online",
         action="store_true",
         help="also ask the Hub's own endpoint whether it accepts the front matter",
@@ -136,6 +142,10 @@ def _targets(config: pytest.Config) -> list[Space]:
         exports = config.stash[EXPORTS] = Path(tempfile.mkdtemp(prefix="preflight-ref-"))
         spaces = [_committed(space, ref, exports / str(n)) for n, space in enumerate(spaces)]
     live = [_live(one, spaces) for one in config.getoption("--live")]
+    if live and config.getoption("--through") == "edge":
+        raise SpaceError(
+            "--live and --through edge exclude each other: a URL is asked as it stands"
+        )
     if live and ref:
         raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
     return _named_apart(live or spaces)
