@@ -93,7 +93,9 @@ def charts(watched: Watched) -> str:
         ("CPU, cores", watched.cpu),
         ("memory, MB", watched.memory),
         ("received and sent, MB", watched.network),
-        ("open files and connections", watched.files),
+        ("open files", watched.files),
+        ("connections", watched.connections),
+        ("disk, MB", watched.disk),
     ]
     figures = []
     for title, values in series:
@@ -150,6 +152,8 @@ def data(verdict: Verdict, watched: Sequence[Watched] = ()) -> str:
                     "memory_mb": [round(megabytes, 1) for megabytes in space.memory],
                     "network_mb": [round(megabytes, 2) for megabytes in space.network],
                     "files": space.files,
+                    "connections": space.connections,
+                    "disk_mb": [round(megabytes, 2) for megabytes in space.disk],
                     "restarts": space.restarts,
                 }
                 for space in watched

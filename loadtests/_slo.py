@@ -11,6 +11,12 @@ HELD, CROSSED, INVALID = "held", "crossed", "invalid"
 # k6 has distinct codes too; it uses 99 where we use 1. Source: grafana/k6 errext/exitcodes
 EXIT_CODES = {HELD: 0, CROSSED: 1, INVALID: 2}
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+GROWING = {
+    "memory": "MB of memory",
+    "files": "open files",
+    "connections": "connections",
+    "disk": "MB on disk",
+}
 
 
 class SloError(ValueError):
@@ -37,7 +43,8 @@ class Slo:
 class Limits:
     """What makes a run worth judging. Beyond these the generator, not the Space, was measured."""
 
-    cpu: float  # of one core, 0..1, that a generator process may use in four seconds out of five
+    # Of one core, 0..1, that a generator process may use or wait for in four seconds out of five.
+    cpu: float
     late_ms: float  # how late a timer of the generator may be (p95): each answer is late by as much
     steal: float  # share of this machine's CPU taken by its host, 0..1
     busy: float  # share of this machine's CPU in use before or after the load, 0..1
@@ -48,7 +55,16 @@ class Growth:
     """How much a Space may grow in an hour, watched by --watch."""
 
     memory: float  # MB
-    files: float  # open files and connections
+    files: float  # open files
+    connections: float
+    disk: float  # MB
+
+
+@dataclass(frozen=True)
+class Wake:
+    """How a Space may wake."""
+
+    seconds: float  # until its first answer
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,8 @@ class Figures:
 class Generator:
     """What one generator process said about itself; histograms, a sample each."""
 
-    cpu: Mapping[int, int] = field(default_factory=dict)  # percent of a core -> seconds
+    # Percent of a core, used or waited for -> seconds.
+    cpu: Mapping[int, int] = field(default_factory=dict)
     late: Mapping[int, int] = field(default_factory=dict)  # milliseconds -> timers
 
 
@@ -82,12 +99,15 @@ class Run:
     steal: float = 0.0  # these two as in Limits
     busy: float = 0.0
     growth: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # Space -> per hour
+    # In a run that waits for Spaces to wake: Space -> seconds until its first own answer, None when
+    # there was none.
+    woke: Mapping[str, float | None] = field(default_factory=dict)
     faults: tuple[str, ...] = ()  # further reasons to call the run invalid
     stopped: bool = False  # ended early, since nothing could change the verdict any more
 
     @property
     def cpu(self) -> float:
-        """What the busiest process used in four seconds out of five, of one core."""
+        """What the busiest process used or waited for in four seconds out of five, of one core."""
         return max((nearest_rank(g.cpu, 0.8) for g in self.generators.values()), default=0) / 100
 
     @property
@@ -103,7 +123,9 @@ class Row:
     slo: Slo | None
     figures: Figures
     rate: float
-    state: str  # HELD, CROSSED, INVALID, "not run", or "not judged" in a run that was ended early
+    # HELD, CROSSED, INVALID, "not run", or "not judged" in a run that was ended early and for a
+    # Space that did not wake.
+    state: str
     reasons: list[str]
 
     def percentile(self, key: str) -> int | None:
@@ -131,11 +153,12 @@ class Thresholds:
 
     limits: Limits
     growth: Growth
+    wake: Wake
     slos: Mapping[str, Slo]
 
 
 def load(path: Path) -> Thresholds:
-    """Read slo.toml: tables `generator` and `growth`, and one for each request name.
+    """Read slo.toml: tables `generator`, `growth` and `wake`, and one for each request name.
 
     Raises SloError when the file can't be read, or a key is missing, unknown or of a wrong type.
     """
@@ -143,18 +166,19 @@ def load(path: Path) -> Thresholds:
         tables = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SloError(f"{path}: {error}") from None
-    for table in ("generator", "growth"):
+    for table in ("generator", "growth", "wake"):
         if table not in tables:
             raise SloError(f"{path}: the table [{table}] is missing")
     limits = _read(path, "generator", tables.pop("generator"), Limits)
     growth = _read(path, "growth", tables.pop("growth"), Growth)
+    wake = _read(path, "wake", tables.pop("wake"), Wake)
     if not tables:
         raise SloError(f"{path}: no request name has a table")
     slos = {
         name: _read(path, name, {"name": name, "limited": 0.0, **table}, Slo)
         for name, table in tables.items()
     }
-    return Thresholds(limits, growth, slos)
+    return Thresholds(limits, growth, wake, slos)
 
 
 def _read(path: Path, name: str, table: dict[str, Any], kind: type[Any]) -> Any:
@@ -232,11 +256,19 @@ def judge(thresholds: Thresholds, run: Run) -> Verdict:
         return Verdict(INVALID, faults, rows, run)
     crossed = [f"{row.name}: {r}" for row in rows if row.state == CROSSED for r in row.reasons]
     for space, growth in run.growth.items():
-        for key, unit in (("memory", "MB"), ("files", "open files")):
+        for key, unit in GROWING.items():
             actual, limit = growth.get(key, 0.0), getattr(thresholds.growth, key)
             if actual > limit:
                 crossed.append(f"{space}: grows by {actual:.0f} {unit} an hour > {limit:g}")
-    return Verdict(CROSSED if crossed else HELD, crossed, rows, run)
+    notes = []
+    for space, seconds in run.woke.items():
+        if seconds is None:
+            crossed.append(f"{space}: did not wake within {run.seconds:.0f} s")
+        elif seconds > thresholds.wake.seconds:
+            crossed.append(f"{space}: woke after {seconds:.1f} s > {thresholds.wake.seconds:g} s")
+        else:
+            notes.append(f"{space} woke after {seconds:.1f} s")
+    return Verdict(CROSSED if crossed else HELD, crossed, rows, run, notes)
 
 
 def capacities(thresholds: Thresholds, steps: Sequence[Run]) -> dict[str, tuple[str, bool]]:
@@ -265,10 +297,15 @@ def space_of(name: str) -> str:
 
 def _row(slo: Slo, run: Run) -> Row:
     seen = run.figures.get(slo.name, Figures())
-    rate = seen.samples / run.seconds if run.seconds else 0.0
+    asleep = run.woke.get(space_of(slo.name), 0.0)
+    seconds = run.seconds - (asleep or 0.0)
+    rate = seen.samples / seconds if seconds else 0.0
     row = Row(slo.name, slo, seen, rate, HELD, [])
     if slo.by not in run.people:
         row.state = "not run"
+        return row
+    if asleep is None:
+        row.state = "not judged"
         return row
     if run.stopped and seen.samples < slo.samples:
         row.state = "not judged"
@@ -302,7 +339,7 @@ def _faults(limits: Limits, run: Run) -> Iterable[str]:
     for kind, count in run.people.items():
         if not count:
             yield f"there was no {kind}; use more people (-u)"
-    if not any(seen.samples for seen in run.figures.values()):
+    if not run.woke and not any(seen.samples for seen in run.figures.values()):
         yield "no request was made"
     for space in silent_spaces(run.figures):
         yield f"{space}: no request was answered; is it up, and is its URL right?"
@@ -312,8 +349,8 @@ def _faults(limits: Limits, run: Run) -> Iterable[str]:
 def _starved(limits: Limits, run: Run) -> Iterable[str]:
     if run.cpu > limits.cpu:
         yield (
-            f"the generator was CPU-bound ({run.cpu:.0%} of a core > {limits.cpu:.0%}); "
-            "use --processes or more workers"
+            f"the generator was CPU-bound (used or waited for {run.cpu:.0%} of a core > "
+            f"{limits.cpu:.0%}); use --processes, more workers, or another machine"
         )
     if run.late_ms > limits.late_ms:
         yield (

@@ -1,10 +1,20 @@
-"""The server's side of a run: CPU, memory, network and open files of the Spaces, once a second."""
+"""The server's side of a run: CPU, memory, network, open files, connections and disk of the Spaces,
+once a second."""
 
+import json
+import os
 import subprocess
+import time
 from pathlib import Path
 from statistics import linear_regression
+from typing import Any
 
 import psutil
+
+# What grew by less in a whole run is no trend.
+LEAST = {"memory": 5, "files": 10, "connections": 10, "disk": 5}
+# The engine adds up a container's disk file by file, so it is asked less often.
+DISK_EVERY = 5
 
 
 class WatchError(ValueError):
@@ -30,7 +40,10 @@ class Watched:
         self.cpu: list[float] = []  # cores
         self.memory: list[float] = []  # MB, resident
         self.network: list[float] = []  # MB so far, both ways
-        self.files: list[int] = []  # open files and connections
+        self.files: list[int] = []  # open files, connections among them
+        self.connections: list[int] = []  # sockets
+        self.disk: list[float] = []  # MB written to the container's own disk and still there
+        self.disk_due = 0.0
 
     def sample(self, second: float) -> None:
         try:
@@ -40,16 +53,27 @@ class Watched:
             family = self.children.values()
             cpu = sum(p.cpu_percent() for p in family) / 100
             memory = sum(p.memory_info().rss for p in family) / 1e6
-            files = sum(p.num_fds() for p in family)
+            files = [file for p in family for file in open_files(p.pid)]
             network = traffic(self.process.pid)
-        except (psutil.Error, OSError):
+            disk = self.sample_disk()
+        except (psutil.Error, OSError, WatchError):
             self.look_again()
             return
         self.seconds.append(second)
         self.cpu.append(cpu)
         self.memory.append(memory)
         self.network.append(network)
-        self.files.append(files)
+        self.files.append(len(files))
+        self.connections.append(sum(file.startswith("socket:") for file in files))
+        self.disk.append(disk)
+
+    def sample_disk(self) -> float:
+        """MB; of a process that is no container's, 0."""
+        kind, _, container = self.target.partition(":")
+        if kind == "container" and time.monotonic() >= self.disk_due:
+            self.disk_due = time.monotonic() + DISK_EVERY
+            return written(container, self.process.pid)
+        return self.disk[-1] if self.disk else 0.0
 
     def look_again(self) -> None:
         """It ended; a container may have come back with another process."""
@@ -62,16 +86,15 @@ class Watched:
             self.restarts += 1
 
     def growth(self) -> dict[str, float]:
-        """Memory (MB) and open files by which it grows in an hour; the first third of the samples
-        is left out as warm-up. Empty for less than ten samples. What grew by less than 5 MB, or by
-        less than ten files, in the whole run is no trend."""
+        """By how much each of LEAST grows in an hour; the first third of the samples is left out as
+        warm-up. Empty for less than ten samples."""
         first = len(self.seconds) // 3
         seconds = self.seconds[first:]
         if len(seconds) < 10:
             return {}
         growth = {}
-        for key, values, least in (("memory", self.memory, 5), ("files", self.files, 10)):
-            slope = linear_regression(seconds, values[first:]).slope
+        for key, least in LEAST.items():
+            slope = linear_regression(seconds, getattr(self, key)[first:]).slope
             growth[key] = slope * 3600 if slope * (seconds[-1] - seconds[0]) >= least else 0.0
         return growth
 
@@ -101,14 +124,53 @@ def find(target: str) -> psutil.Process:
 
 
 def pid_of(container: str) -> str:
-    command = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
+    return str(inspect(container)["State"]["Pid"])
+
+
+def inspect(container: str, *options: str) -> Any:
+    """What the engine says of a running container. Raises WatchError."""
+    command = ["docker", "inspect", *options, container]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise WatchError(f"--watch: docker can't be asked: {error}") from None
-    if done.returncode or done.stdout.strip() == "0":
+    if done.returncode or not (found := json.loads(done.stdout)[0])["State"]["Running"]:
         raise WatchError(f"--watch: no running container {container}")
-    return done.stdout.strip()
+    return found
+
+
+def written(container: str, pid: int) -> float:
+    """MB on what a container can write to: its own layer, its volumes and its tmpfs. The log is
+    not among them: the engine keeps it."""
+    found = inspect(container, "--size")
+    mounts = [mount["Destination"] for mount in found["Mounts"] if mount["RW"]]
+    mounts += found["HostConfig"].get("Tmpfs") or {}
+    # A process's files as it sees them itself. Source: proc(5), /proc/[pid]/root
+    total = sum(size_of(Path(f"/proc/{pid}/root{mount}")) for mount in mounts)
+    return (total + int(found.get("SizeRw") or 0)) / 1e6
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder; what goes while it is counted is left out."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(f"{parent}/{name}").st_size
+            except OSError:
+                continue
+    return total
+
+
+def open_files(pid: int) -> list[str]:
+    """What a process has open, as `socket:[inode]`, a path …"""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(str(link.readlink()))
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return found
 
 
 def traffic(pid: int) -> float:

@@ -8,6 +8,7 @@ import atexit
 import os
 import re
 import signal
+import ssl
 import sys
 import time
 from argparse import ArgumentTypeError
@@ -27,7 +28,7 @@ from locust.stats import StatsError
 from locust.web import WebUI
 
 from loadtests import _report, _slo, _watch
-from loadtests._people import LIMITED
+from loadtests._people import LIMITED, WAKING, awake
 from loadtests.shapes import SETTLE, SHAPES, planned
 
 FINISH = "finish"  # master to worker: stop everybody and send the last figures
@@ -48,6 +49,10 @@ def add_options(parser: LocustArgumentParser) -> None:
     add("--shape", "steady", f"How many people when. {choices}", choices=list(SHAPES))
     watch = "CPU, memory and open files to sample: NAME=container:ID or NAME=pid:N, comma-separated"
     add("--watch", "", watch, include_in_web_ui=False)
+    authority = (
+        "Certificate authority (PEM file) of https:// targets, in the place of the usual ones"
+    )
+    add("--ca", "", authority, type=pem, include_in_web_ui=False)
     slo = str(Path(__file__).with_name("slo.toml"))
     add("--slo", slo, "Thresholds that the run must hold", include_in_web_ui=False)
 
@@ -59,7 +64,16 @@ def url(text: str) -> str:
     return text
 
 
+def pem(text: str) -> str:
+    try:
+        ssl.create_default_context(cafile=text)
+    except (OSError, ssl.SSLError) as error:
+        raise ArgumentTypeError(f"{text} holds no certificate: {error}") from None
+    return text
+
+
 def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
+    environment.events.test_start.add_listener(lambda **_: awake.clear())
     if isinstance(environment.runner, runners.WorkerRunner):
         report_to_master(environment)
         return
@@ -100,17 +114,17 @@ class Witness:
     and only warns (Source: locust/runners.py), which a short run never sees."""
 
     def __init__(self) -> None:
-        self.cpu: Counter[int] = Counter()  # percent of a core -> seconds
+        # Percent of a core that it used or, on a busy machine, waited for -> seconds
+        self.cpu: Counter[int] = Counter()
         self.steal: list[float] = []  # share of this machine's CPU, a sample per second
         self.late: Counter[int] = Counter()  # milliseconds -> timers
         self.unanswered: Counter[str] = Counter()
 
     def watch(self, environment: Environment) -> None:
         """Record from now on, whenever people are about."""
-        process = psutil.Process()
 
         def look() -> None:
-            second = 0.0
+            second, demand = 0.0, cpu_demand()
             while True:
                 due = time.perf_counter() + 0.02
                 gevent.sleep(0.02)
@@ -122,9 +136,9 @@ class Witness:
                 if now - second >= 1:
                     # Only Linux knows what its host took.
                     steal = getattr(psutil.cpu_times_percent(), "steal", 0.0)
-                    cpu = process.cpu_percent()
+                    before, demand = demand, cpu_demand()
                     if second:  # the first call has nothing to compare with
-                        self.cpu[round(cpu)] += 1
+                        self.cpu[round(100 * (demand - before) / (now - second))] += 1
                         self.steal.append(steal / 100)
                     second = now
 
@@ -147,6 +161,16 @@ class Witness:
         self.cpu.update(report["cpu"])
         self.late.update(report["late"])
         self.unanswered.update(report["unanswered"])
+
+
+def cpu_demand() -> float:
+    """Seconds of CPU that this process has used or, being ready to run, waited for."""
+    try:
+        # Nanoseconds on a CPU, and in its queue. Source: Documentation/scheduler/sched-stats.rst
+        used, waited, _ = Path("/proc/self/schedstat").read_text().split()
+        return (int(used) + int(waited)) / 1e9
+    except OSError:  # not Linux
+        return time.process_time()
 
 
 def report_to_master(environment: Environment) -> None:
@@ -304,8 +328,8 @@ class Gate:
         if self.options.shape == "step":
             found = _slo.capacities(self.thresholds, self.parts).values()
             return bool(found) and all(done for _, done in found)
-        # The rest of a spike is not like its beginning.
-        seconds = 0 if self.options.shape == "spike" else planned(self.options)
+        # The rest of a spike or a wake is not like its beginning.
+        seconds = 0 if self.options.shape in ("spike", "wake") else planned(self.options)
         return _slo.hopeless(self.thresholds.slos, run, seconds)
 
     def lost_workers(self, now: bool = False) -> set[str]:
@@ -326,7 +350,7 @@ class Gate:
         entries = {f"{method} {name}": entry for (name, method), entry in stats.entries.items()}
         unanswered: Counter[str] = sum((w.unanswered for w in self.witnesses.values()), Counter())
         figures = {}
-        for name in {entry.removesuffix(LIMITED) for entry in entries}:
+        for name in {e.removesuffix(LIMITED) for e in entries if not e.endswith(WAKING)}:
             entry, limited = entries.get(name), entries.get(name + LIMITED)
             figures[name] = _slo.Figures(
                 samples=entry.num_requests if entry else 0,
@@ -338,6 +362,20 @@ class Gate:
                 errors=tuple(f"{count} of: {text}" for text, count in errors[name].most_common()),
             )
         return figures
+
+    def woke(self) -> dict[str, float | None]:
+        """Seconds until each Space answered by itself; None for one that did not."""
+        if self.options.shape != "wake":
+            return {}
+        stats, asleep, answered = self.environment.stats, dict[str, float](), set[str]()
+        for (name, method), entry in stats.entries.items():
+            space = _slo.space_of(f"{method} {name}")
+            if name.endswith(WAKING):
+                last = (entry.last_request_timestamp or 0.0) - stats.start_time
+                asleep[space] = max(asleep.get(space, 0.0), last)
+            else:
+                answered.add(space)
+        return {space: seconds if space in answered else None for space, seconds in asleep.items()}
 
     def run(self) -> _slo.Run:
         witnesses = self.witnesses.items()
@@ -351,6 +389,7 @@ class Gate:
             steal=max((sum(w.steal) / len(w.steal) for _, w in witnesses if w.steal), default=0),
             busy=self.busy,
             growth={w.name: w.growth() for w in self.watched if self.options.shape == "soak"},
+            woke=self.woke(),
             faults=tuple(self.faults()),
             stopped=self.stopped,
         )
@@ -362,6 +401,10 @@ class Gate:
             faults.append("the run never began")
         elif self.ended and wanted and not self.stopped and seconds < wanted - 2:
             faults.append(f"the run ended after {seconds:.0f} s of {wanted} s")
+        if self.ended and self.options.shape == "wake":
+            spaces = {_slo.space_of(name) for name in self.figures()}
+            for space in sorted(spaces - self.woke().keys()):
+                faults.append(f"{space} was awake: no request met the edge's 503")
         for error in self.runner.exceptions.values():
             faults.append(f"a task raised {error['count']} times: {error['msg']}")
         if log.unhandled_greenlet_exception:

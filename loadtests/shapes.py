@@ -11,6 +11,7 @@ SHAPES = {
     "step": ("half as many people more every 15 s until each Space has crossed", 600),
     "spike": ("five times the people for the middle third; judged is the third after it", 90),
     "soak": ("an hour; --watch what must not grow", 3600),
+    "wake": ("30 seconds, everybody at once, to Spaces that sleep behind the edge", 30),
 }
 STEP = 15
 # Seconds after a change of people in which nothing is judged.
@@ -40,6 +41,6 @@ class Shape(LoadTestShape):
             people = round(people * 1.5 ** (seconds // STEP))
         elif options.shape == "spike" and end / 3 <= seconds < end * 2 / 3:
             people *= 5
-        if options.shape in ("step", "spike"):
+        if options.shape in ("step", "spike", "wake"):
             return people, 100  # at once; Locust warns of more than a hundred a second
         return people, options.spawn_rate or 10

@@ -1,21 +1,36 @@
 """Runs of Locust, in processes of their own: importing Locust here would patch the standard library
-for the whole suite (Source: locust/__init__.py)."""
+for the whole suite (Source: locust/__init__.py).
 
+Such a run mostly waits, so those of a file run beside each other. A test asks for one by its scenario:
+
+    def slow(bench: Bench) -> LoadRun:
+        return bench.run(*bench.stub("--slow", "0.2"))
+
+    @pytest.mark.parametrize("load", [slow], indirect=True)
+    def test_…(load: LoadRun) -> None:
+"""
+
+import itertools
 import json
+import signal
+import socket
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from preflight.container import Container
+from preflight.edge import Edge
 
 ROOT = Path(__file__).parents[2]
+DEADLINE = 90
 # What Locust says when everybody is there; the second when a worker is slow to report it.
 EVERYBODY = ("All users spawned", "Spawning is complete")
-Start = Callable[..., subprocess.Popen[str]]
 
 
 @dataclass(frozen=True)
@@ -25,19 +40,94 @@ class LoadRun:
     exit_code: int
     output: str
     report: Path  # the HTML page; its siblings end with .md, .xml and .json
+    served: int = 0  # requests that the stub counted, when it was asked
 
     @property
     def verdict(self) -> dict[str, Any]:
-        result: dict[str, Any] = json.loads(self.report.with_suffix(".json").read_text())
+        path = self.report.with_suffix(".json")
+        assert path.exists(), f"no verdict was written:\n{self.output}"
+        result: dict[str, Any] = json.loads(path.read_text())
         return result
 
     @property
     def reasons(self) -> str:
         return "\n".join(self.verdict["reasons"])
 
+    def rows(self, key: str) -> dict[str, Any]:
+        """One value for each request name: `verdict`, `samples`, `limited` …"""
+        return {row["name"]: row[key] for row in self.verdict["requests"]}
 
-def locust(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "locust", "-f", "loadtests", *map(str, arguments)]
+
+class Bench:
+    """Starts runs, and stubs of both Spaces for them; `close` ends what is left of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._numbers = folder, itertools.count()
+        self._processes: list[subprocess.Popen[str]] = []
+        # Filled by a file whose scenarios use them.
+        self.spaces: dict[str, Container] = {}
+        self.edge: Edge
+        self.sleeping_edge: Edge  # knows no Space before one is added
+
+    def run(self, *arguments: object, slo: Path | None = None) -> LoadRun:
+        """`locust -f loadtests --headless` to its verdict; thresholds as `slo` writes them."""
+        report = self.path("load.html")
+        process = self.start("--headless", "--html", report, "--slo", slo or self.slo(), *arguments)
+        return self.finish(process, report)
+
+    def finish(self, process: subprocess.Popen[str], report: Path) -> LoadRun:
+        output, _ = process.communicate(timeout=DEADLINE)
+        return LoadRun(process.returncode, output, report)
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """`locust -f loadtests`, unless the arguments name other files."""
+        files = [] if "-f" in arguments else ["-f", "loadtests"]
+        return self._start([sys.executable, "-m", "locust", *files, *map(str, arguments)])
+
+    def stub(self, *faults: str) -> list[str]:
+        """Starts a stub of both Spaces with faults; the options that send the load there and watch
+        it."""
+        stub = self._start([sys.executable, str(Path(__file__).with_name("stub.py")), *faults])
+        assert stub.stdout
+        url = f"http://127.0.0.1:{int(stub.stdout.readline())}"
+        watch = f"backend-py=pid:{stub.pid}"
+        return ["--backend-py", url, "--backend-node", url, "--watch", watch]
+
+    def slo(self, generator: dict[str, float] | None = None, **values: float) -> Path:
+        """Writes loadtests/slo.toml with thresholds for a few seconds on a machine that does other
+        work too. `slo(samples=5)` sets a key for every request name, `slo(generator={"cpu": 0})`
+        for the generator."""
+        quiet = {"cpu": 9, "late_ms": 3000, "steal": 1, "busy": 1} | (generator or {})
+        short = {"samples": 1, "rate": 0.1, "p50": 3000, "p95": 5000, "p99": 10000} | values
+        tables = tomllib.loads((ROOT / "loadtests/slo.toml").read_text())
+        lines = []
+        for name, table in tables.items():
+            table |= quiet if name == "generator" else short if "by" in table else {}
+            lines += [f'["{name}"]', *(f"{key} = {json.dumps(v)}" for key, v in table.items())]
+        path = self.path("slo.toml")
+        path.write_text("\n".join(lines))
+        return path
+
+    def path(self, name: str) -> Path:
+        """A path that is nobody else's."""
+        folder = self._folder / str(next(self._numbers))
+        folder.mkdir()
+        return folder / name
+
+    def _start(self, command: list[str]) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._processes.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+
+Scenario = Callable[[Bench], LoadRun]
 
 
 def wait_for(process: subprocess.Popen[str], *texts: str) -> None:
@@ -51,85 +141,41 @@ def wait_for(process: subprocess.Popen[str], *texts: str) -> None:
     pytest.fail(f"{texts} did not come:\n{''.join(seen)}")
 
 
-@pytest.fixture
-def load_run(tmp_path: Path) -> Callable[..., LoadRun]:
-    """Runs `locust -f loadtests --headless` with further arguments and waits for its verdict."""
-
-    def run(*arguments: object) -> LoadRun:
-        report = tmp_path / "load.html"
-        process = subprocess.run(
-            locust("--headless", "--html", report, *arguments),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=90,
-        )
-        return LoadRun(process.returncode, process.stdout, report)
-
-    return run
+def interrupt(bench: Bench, number: signal.Signals) -> LoadRun:
+    """A long run that gets a signal as soon as everybody is there."""
+    report, people = bench.path("load.html"), ["-u", 6, "-r", 6, "-t", "60s"]
+    process = bench.start(
+        "--headless", "--html", report, "--slo", bench.slo(), *people, *bench.stub()
+    )
+    wait_for(process, *EVERYBODY)
+    process.send_signal(number)
+    return bench.finish(process, report)
 
 
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts `locust -f loadtests` with arguments; ends what is left of it after the test."""
-    processes: list[subprocess.Popen[str]] = []
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
-    def begin(*arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            locust(*arguments),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        processes.append(process)
-        return process
 
-    yield begin
-    for process in processes:
-        process.kill()
-        process.communicate()
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    started = Bench(tmp_path_factory.mktemp("load"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def loads(request: pytest.FixtureRequest, bench: Bench) -> dict[Scenario, Future[LoadRun]]:
+    """All scenarios that the chosen tests of this file ask for, started at once."""
+    chosen = [item for item in request.session.items if item.path == request.path]
+    params = [callspec.params for item in chosen if (callspec := getattr(item, "callspec", None))]
+    scenarios = dict.fromkeys(param["load"] for param in params if "load" in param)
+    pool = ThreadPoolExecutor(len(scenarios))
+    return {scenario: pool.submit(scenario, bench) for scenario in scenarios}
 
 
 @pytest.fixture
-def stub() -> Iterator[Callable[..., list[str]]]:
-    """Starts a stub of both Spaces with faults; gives the options that send the load there and
-    watch it."""
-    servers: list[subprocess.Popen[str]] = []
-
-    def start(*faults: str) -> list[str]:
-        command = [sys.executable, str(Path(__file__).with_name("stub.py")), *faults]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        servers.append(server)
-        assert server.stdout
-        url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        watch = f"backend-py=pid:{server.pid}"
-        return ["--backend-py", url, "--backend-node", url, "--watch", watch]
-
-    yield start
-    for server in servers:
-        server.kill()
-        server.communicate()
-
-
-@pytest.fixture
-def slo(tmp_path: Path) -> Callable[..., Path]:
-    """Writes loadtests/slo.toml with thresholds for a few seconds on a machine that does other work
-    too. `slo(samples=5)` sets a key for every request name, `slo(generator={"cpu": 0})` for the
-    generator."""
-    quiet = {"late_ms": 1000, "steal": 1, "busy": 1}
-    short = {"samples": 1, "rate": 0.1, "p50": 150, "p95": 2000, "p99": 5000}
-
-    def write(generator: dict[str, float] | None = None, **values: float) -> Path:
-        tables = tomllib.loads((ROOT / "loadtests/slo.toml").read_text())
-        tables["generator"] |= quiet | (generator or {})
-        lines = []
-        for name, table in tables.items():
-            table |= {} if name in ("generator", "growth") else short | values
-            lines += [f'["{name}"]', *(f"{key} = {json.dumps(v)}" for key, v in table.items())]
-        path = tmp_path / "slo.toml"
-        path.write_text("\n".join(lines))
-        return path
-
-    return write
+def load(request: pytest.FixtureRequest, loads: dict[Scenario, Future[LoadRun]]) -> LoadRun:
+    """The finished run of a scenario."""
+    return loads[request.param].result()

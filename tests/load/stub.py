@@ -1,6 +1,6 @@
 """Both Spaces in one small server, with faults on demand: what the gate has to tell apart.
 
-    python stub.py [--slow SECONDS] [--fail SHARE] [--rename OLD=NEW] [--limit SHARE] [--leak MB]
+    python stub.py [--slow SECONDS] [--fail SHARE] [--rename PATH] [--limit SHARE] [--leak MB]
 
 prints its port and serves until it is killed.
 """
@@ -28,7 +28,7 @@ class Space(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # One write for each answer: two small ones would wait 40 ms for a delayed ACK.
     wbufsize = -1
-    accounts: ClassVar[dict[str, str]] = {}
+    accounts: ClassVar[dict[str, str]] = {}  # mail address -> password
 
     def parse_request(self) -> bool:
         next(served)
@@ -40,8 +40,10 @@ class Space(BaseHTTPRequestHandler):
         elif self.path == "/health":
             self.answer(200, {"status": "ok", "version": "1.0", "services": {}})
         elif self.path == "/api/auth/get-session":
-            signed_in = "session=1" in self.headers.get("Cookie", "")
-            self.answer(200, {"user": {"id": "1"}} if signed_in else None)
+            _, _, email = self.headers.get("Cookie", "").partition("session=")
+            self.answer(200, {"user": {"email": email}} if email else None)
+        elif self.path == "/api/auth/token":
+            self.answer(200, {"token": "header.claims.signature"})
         else:
             self.answer(200, {"name": "stub"})
 
@@ -64,12 +66,12 @@ class Space(BaseHTTPRequestHandler):
             else:
                 self.answer(200, {"answer": "yes", "sources": [], "grounded": False})
         elif self.path == "/api/auth/sign-out":
-            self.answer(200, {}, ("Set-Cookie", "session=0; Path=/"))
+            self.answer(200, {}, ("Set-Cookie", "session=; Path=/; Max-Age=0"))
         elif "sign-up" in self.path:
             self.accounts[body["email"]] = body["password"]
-            self.answer(200, {}, ("Set-Cookie", "session=1; Path=/"))
+            self.answer(200, {}, ("Set-Cookie", f"session={body['email']}; Path=/"))
         elif self.accounts.get(body["email"]) == body["password"]:
-            self.answer(200, {}, ("Set-Cookie", "session=1; Path=/"))
+            self.answer(200, {}, ("Set-Cookie", f"session={body['email']}; Path=/"))
         else:
             self.answer(401, {})
 

@@ -2,156 +2,215 @@
 
 import signal
 import socket
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
+import requests
 
-from .conftest import EVERYBODY, LoadRun, Start, wait_for
+from .conftest import EVERYBODY, Bench, LoadRun, free_port, interrupt, wait_for
 
-Load = Callable[..., LoadRun]
-Stub = Callable[..., list[str]]
-SloFile = Callable[..., Path]
-
-SHORT = ["--users", "6", "--spawn-rate", "6", "--run-time", "3s"]
 # Long enough for somebody's whole visit, and so for every request name, on a busy machine too.
-WHOLE = [*SHORT[:-1], "7s"]
+EVERY_NAME = ["-u", 6, "-r", 6, "-t", "6s"]
+READERS = ["-u", 20, "-r", 20, "-t", "6s", "--tags", "backend-py"]
 
 
-def test_a_sound_target_is_held_and_every_report_says_so(
-    load_run: Load, stub: Stub, slo: SloFile
-) -> None:
-    run = load_run(*WHOLE, *stub(), "--slo", slo())
-    assert run.exit_code == 0, run.output
-    assert run.verdict["verdict"] == "held"
-    assert all(row["samples"] for row in run.verdict["requests"])
-    assert run.output.strip().splitlines()[-1].startswith("Load: held (exit code 0)")
-    assert '<section id="verdict"' in run.report.read_text()
-    assert run.report.with_suffix(".md").read_text().startswith("## Load: held")
-    assert '<testsuite name="load"' in run.report.with_suffix(".xml").read_text()
+def run_with(*arguments: object) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("load", arguments, indirect=True)
+
+
+def sound(bench: Bench) -> LoadRun:
+    return bench.run(*EVERY_NAME, *bench.stub())
+
+
+@run_with(sound)
+def test_a_sound_target_is_held_and_every_report_says_so(load: LoadRun) -> None:
+    assert load.exit_code == 0, load.output
+    assert load.verdict["verdict"] == "held"
+    assert all(load.rows("samples").values())
+    assert load.output.strip().splitlines()[-1].startswith("Load: held (exit code 0)")
+    page = load.report.read_text()
+    assert '<section id="verdict"' in page
+    assert page.count("<polyline") == 6
+    assert load.report.with_suffix(".md").read_text().startswith("## Load: held")
+    assert '<testsuite name="load"' in load.report.with_suffix(".xml").read_text()
+
+
+def slow(bench: Bench) -> LoadRun:
+    return bench.run(*READERS, *bench.stub("--slow", "0.2"), slo=bench.slo(p95=150))
+
+
+def failing(bench: Bench) -> LoadRun:
+    return bench.run(*READERS, *bench.stub("--fail", "0.02"))
+
+
+def renamed(bench: Bench) -> LoadRun:
+    return bench.run(*READERS, *bench.stub("--rename", "/chat"))
+
+
+def limited(bench: Bench) -> LoadRun:
+    return bench.run(*READERS, *bench.stub("--limit", "0.5"))
+
+
+def leaking(bench: Bench) -> LoadRun:
+    people = ["-u", 3, "-r", 3, "-t", "15s", "--tags", "backend-py"]
+    return bench.run(*people, "--shape", "soak", *bench.stub("--leak", "1"))
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("load", "reason"),
     [
-        (["--slow", "0.2"], "POST backend-py/chat: p50 2"),
-        (["--fail", "0.02"], "of: answered 500 instead of 200"),
-        (["--rename", "/chat"], "POST backend-py/chat: 100.0% failed > 1.0%"),
-        (["--limit", "0.5"], "answers 429, more than 0%"),
+        (slow, "ms > 150 ms"),
+        (failing, "of: answered 500 instead of 200"),
+        (renamed, "POST backend-py/chat: 100.0% failed > 1.0%"),
+        (limited, "answers 429, more than 0%"),
+        (leaking, "MB of memory an hour > 20"),
     ],
-    ids=["slow", "failing", "renamed", "limited"],
+    indirect=["load"],
 )
-def test_a_planted_fault_crosses_and_is_named(
-    load_run: Load, stub: Stub, slo: SloFile, fault: list[str], reason: str
-) -> None:
-    run = load_run(*SHORT, "-u", "40", "-t", "7s", *stub(*fault), "--slo", slo())
-    assert run.exit_code == 1, run.output
-    assert reason in run.reasons
+def test_a_planted_fault_crosses_and_is_named(load: LoadRun, reason: str) -> None:
+    assert load.exit_code == 1, load.output
+    assert reason in load.reasons
+    assert "backend-py" in load.reasons
 
 
-def test_a_leak_crosses_a_soak_run(load_run: Load, stub: Stub, slo: SloFile) -> None:
-    people = ["--users", "4", "--spawn-rate", "4", "--shape", "soak", "--run-time", "18s"]
-    run = load_run(*people, *stub("--leak", "1"), "--slo", slo())
-    assert run.exit_code == 1, run.output
-    assert "backend-py: grows by" in run.reasons
-    watched = run.verdict["watched"]["backend-py"]
-    assert all(len(watched[key]) >= 12 for key in ("cpu", "memory_mb", "network_mb", "files"))
-    assert run.report.read_text().count("<polyline") == 4
-
-
-def test_a_dead_target_is_invalid_and_ends_the_run_at_once(load_run: Load, slo: SloFile) -> None:
+def dead(bench: Bench) -> LoadRun:
     with socket.socket() as taken:  # bound, not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
-        dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        run = load_run(
-            "-u",
-            "6",
-            "-r",
-            "6",
-            "-t",
-            "60s",
-            "--backend-py",
-            dead,
-            "--backend-node",
-            dead,
-            "--slo",
-            slo(),
-        )
-    assert run.exit_code == 2, run.output
-    assert "backend-py: no request was answered" in run.reasons
-    assert run.verdict["seconds"] < 20
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        return bench.run(
+            "-u", 6, "-r", 6, "-t", "60s", "--backend-py", url, "--backend-node", url
+        )  # fmt: skip
 
 
-def test_a_request_name_that_slo_does_not_know_crosses(
-    load_run: Load, stub: Stub, slo: SloFile
-) -> None:
-    path = slo()
-    path.write_text(path.read_text().replace('["GET backend-py/"]', '["GET backend-py/old"]'))
-    run = load_run(*WHOLE, *stub(), "--slo", path)
-    assert run.exit_code == 1, run.output
-    assert "GET backend-py/: slo.toml does not know this name" in run.reasons
-    assert "GET backend-py/old: no request was made" in run.reasons
+@run_with(dead)
+def test_a_dead_target_is_invalid_and_ends_the_run_at_once(load: LoadRun) -> None:
+    assert load.exit_code == 2, load.output
+    assert "backend-py: no request was answered" in load.reasons
+    assert load.verdict["seconds"] < 20
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
-        ({"generator": {"cpu": 0}}, "the generator was CPU-bound"),
-        ({"samples": 9999}, "samples, 9999 are needed; run longer"),
-    ],
-)
-def test_a_run_that_cannot_tell_is_invalid(
-    load_run: Load, stub: Stub, slo: SloFile, values: dict[str, float], reason: str
-) -> None:
-    run = load_run(*SHORT, *stub("--slow", "0.2"), "--slo", slo(**values))
-    assert run.exit_code == 2, run.output
-    assert reason in run.reasons
+def interrupted_by_ctrl_c(bench: Bench) -> LoadRun:
+    return interrupt(bench, signal.SIGINT)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_interrupted_is_invalid(
-    start: Start, stub: Stub, slo: SloFile, number: signal.Signals
-) -> None:
-    process = start("--headless", *SHORT, "--run-time", "60s", *stub(), "--slo", slo())
-    wait_for(process, *EVERYBODY)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 2, output
-    assert "the run ended after " in output
+def terminated(bench: Bench) -> LoadRun:
+    return interrupt(bench, signal.SIGTERM)
 
 
-def test_nobody_of_a_chosen_class_makes_a_run_invalid(
-    load_run: Load, stub: Stub, slo: SloFile
-) -> None:
-    run = load_run("-u", "2", "-t", "2s", *stub(), "--slo", slo())
-    assert run.exit_code == 2, run.output
-    assert "there was no Reader; use more people (-u)" in run.reasons
+@run_with(interrupted_by_ctrl_c, terminated)
+def test_a_run_that_is_interrupted_is_invalid(load: LoadRun) -> None:
+    assert load.exit_code == 2, load.output
+    assert "the run ended after " in load.output
 
 
-@pytest.mark.parametrize("chosen", [["Visitor", "BackendNodeMonitor"], ["--tags", "backend-node"]])
-def test_one_space_alone_is_judged_alone(
-    load_run: Load, stub: Stub, slo: SloFile, chosen: list[str]
-) -> None:
-    run = load_run(*WHOLE, *stub(), "--slo", slo(), *chosen)
-    assert run.exit_code == 0, run.output
-    states = {row["name"]: row["verdict"] for row in run.verdict["requests"]}
+def too_few_people(bench: Bench) -> LoadRun:
+    return bench.run("-u", 2, "-t", "2s", *bench.stub())
+
+
+@run_with(too_few_people)
+def test_nobody_of_a_chosen_class_makes_a_run_invalid(load: LoadRun) -> None:
+    assert load.exit_code == 2, load.output
+    assert "there was no Reader; use more people (-u)" in load.reasons
+
+
+def one_space_by_tag(bench: Bench) -> LoadRun:
+    return bench.run(*EVERY_NAME, *bench.stub(), "--tags", "backend-node")
+
+
+def one_space_by_classes(bench: Bench) -> LoadRun:
+    return bench.run(*EVERY_NAME, *bench.stub(), "Visitor", "BackendNodeMonitor")
+
+
+@run_with(one_space_by_tag, one_space_by_classes)
+def test_one_space_alone_is_judged_alone(load: LoadRun) -> None:
+    assert load.exit_code == 0, load.output
+    states = load.rows("verdict")
     assert states["POST backend-py/chat"] == "not run"
     assert states["GET backend-node/health"] == "held"
 
 
+def no_url(bench: Bench) -> LoadRun:
+    return bench.run("--backend-py", "127.0.0.1:7861")
+
+
+def no_slo(bench: Bench) -> LoadRun:
+    return bench.run("--slo", "/nowhere/slo.toml")
+
+
+def no_space(bench: Bench) -> LoadRun:
+    return bench.run("--tags", "backend-go")
+
+
+def no_process(bench: Bench) -> LoadRun:
+    return bench.run("--watch", "backend-py=pid:0x1")
+
+
+def no_certificate(bench: Bench) -> LoadRun:
+    return bench.run("--ca", "/nowhere/edge.crt")
+
+
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("load", "complaint"),
     [
-        (["--backend-py", "127.0.0.1:7861"], "must be a URL like http://127.0.0.1:7861"),
-        (["--slo", "/nowhere/slo.toml"], "/nowhere/slo.toml"),
-        (["--tags", "backend-go"], "backend-go is not one of backend-node, backend-py"),
-        (["--watch", "backend-py=pid:0x1"], "'pid:0x1' is not container:ID or pid:NUMBER"),
+        (no_url, "must be a URL like http://127.0.0.1:7861"),
+        (no_slo, "/nowhere/slo.toml"),
+        (no_space, "backend-go is not one of backend-node, backend-py"),
+        (no_process, "'pid:0x1' is not container:ID or pid:NUMBER"),
+        (no_certificate, "/nowhere/edge.crt holds no certificate"),
     ],
+    indirect=["load"],
 )
-def test_a_faulty_option_is_refused_by_name(
-    load_run: Load, arguments: list[str], complaint: str
-) -> None:
-    run = load_run("-t", "2s", *arguments)
-    assert run.exit_code == 2
-    assert complaint in run.output
-    assert "Traceback" not in run.output
+def test_a_faulty_option_is_refused_by_name(load: LoadRun, complaint: str) -> None:
+    assert load.exit_code == 2
+    assert complaint in load.output
+    assert "Traceback" not in load.output
+
+
+def two_processes(bench: Bench) -> LoadRun:
+    people = ["-u", 8, "-r", 8, "-t", "4s", "--tags", "backend-py"]
+    targets = bench.stub()
+    run = bench.run(*people, *targets, "--processes", 2)
+    return replace(run, served=requests.get(f"{targets[1]}/served", timeout=5).json())
+
+
+@run_with(two_processes)
+def test_the_merged_figures_of_two_processes_are_judged(load: LoadRun) -> None:
+    assert load.exit_code == 0, load.output
+    assert sum(load.verdict["people"].values()) == 8
+    assert load.verdict["generator"]["cpu"] > 0
+    # Each of eight people may have been stopped while a request was on its way.
+    assert load.served - 8 <= sum(load.rows("samples").values()) <= load.served
+
+
+def lost_worker(bench: Bench) -> LoadRun:
+    report, port = bench.path("load.html"), free_port()
+    people = ["--headless", "-u", 8, "-r", 8, "-t", "30s", "--html", report, "--slo", bench.slo()]
+    bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+    master = bench.start("--master", *bind, "--expect-workers", 2, *people, *bench.stub())
+    worker, doomed = (bench.start("--worker", "--master-port", port) for _ in range(2))
+    wait_for(master, *EVERYBODY)
+    doomed.kill()
+    run = bench.finish(master, report)
+    worker.communicate(timeout=20)
+    assert worker.returncode == 0
+    return run
+
+
+@run_with(lost_worker)
+def test_a_lost_worker_makes_the_run_invalid(load: LoadRun) -> None:
+    assert load.exit_code == 2, load.output
+    assert "worker " in load.reasons
+    assert "was lost" in load.reasons
+    assert load.verdict["seconds"] < 25
+
+
+def no_workers(bench: Bench) -> LoadRun:
+    bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", free_port()]
+    wait = ["--expect-workers", 1, "--expect-workers-max-wait", 1]
+    return bench.run("--master", "-t", "2s", *bind, *wait)
+
+
+@run_with(no_workers)
+def test_workers_that_do_not_come_make_the_run_invalid(load: LoadRun) -> None:
+    assert load.exit_code == 2, load.output
+    assert "the run never began" in load.output

@@ -18,6 +18,7 @@ from loadtests._slo import (
     Slo,
     SloError,
     Thresholds,
+    Wake,
     capacities,
     hopeless,
     judge,
@@ -30,7 +31,7 @@ from loadtests._watch import Watched
 CHAT = "POST backend-py/chat"
 SLO = Slo(CHAT, "Reader", 50, 100, 200, 0.01, 20, 1, 0, "why not")
 LIMITS = Limits(cpu=0.9, late_ms=30, steal=0.1, busy=0.3)
-THRESHOLDS = Thresholds(LIMITS, Growth(memory=20, files=20), {CHAT: SLO})
+THRESHOLDS = Thresholds(LIMITS, Growth(20, 20, 20, 20), Wake(60), {CHAT: SLO})
 GOOD = Figures(samples=200, latencies={10: 190, 90: 8, 150: 2})
 RUN = Run(seconds=10, people={"Reader": 4}, figures={CHAT: GOOD})
 
@@ -57,7 +58,23 @@ def test_a_run_within_its_thresholds_is_held() -> None:
         (with_chat(failures=4, errors=("4 of: answered 500",)), "2.0% failed > 1.0% (4 of: answ"),
         (with_chat(limited=1), "1 answers 429"),
         (replace(RUN, seconds=300), "0.67 requests a second < 1"),
-        (replace(RUN, growth={"backend-py": {"memory": 21}}), "backend-py: grows by 21 MB an hour"),
+        (
+            replace(RUN, growth={"backend-py": {"memory": 21}}),
+            "backend-py: grows by 21 MB of memory",
+        ),
+        (
+            replace(RUN, growth={"backend-py": {"disk": 21}}),
+            "backend-py: grows by 21 MB on disk an",
+        ),
+        (
+            replace(RUN, growth={"a": {"connections": 21}}),
+            "a: grows by 21 connections an hour > 20",
+        ),
+        (replace(RUN, seconds=90, woke={"backend-py": 61}), "backend-py: woke after 61.0 s > 60 s"),
+        (
+            replace(RUN, figures={}, woke={"backend-py": None}),
+            "backend-py: did not wake within 10 s",
+        ),
         (replace(RUN, figures={**RUN.figures, "GET backend-py/new": GOOD}), "does not know"),
     ],
 )
@@ -66,6 +83,13 @@ def test_a_crossed_threshold_is_told(run: Run, reason: str) -> None:
     assert verdict.exit_code == 1
     assert len(verdict.reasons) == 1
     assert reason in verdict.reasons[0]
+
+
+def test_the_rate_counts_from_the_wake_on() -> None:
+    slow = replace(RUN, seconds=210, woke={"backend-py": 20.0})
+    assert judge(THRESHOLDS, slow).exit_code == 0
+    assert judge(THRESHOLDS, slow).notes == ["backend-py woke after 20.0 s"]
+    assert judge(THRESHOLDS, replace(slow, woke={})).exit_code == 1
 
 
 def test_a_name_that_saw_no_request_crosses() -> None:
@@ -127,22 +151,26 @@ def test_a_run_ends_early_only_when_nothing_can_change_its_verdict() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[generator]\ncpu = 1\nlate_ms = 1\nbusy = 1\n[growth]", "[generator] lacks steal"),
+        (
+            "[generator]\ncpu = 1\nlate_ms = 1\nbusy = 1\n[growth]\n[wake]",
+            "[generator] lacks steal",
+        ),
         ('["GET a/"]\nby = "Reader"', "the table [generator] is missing"),
         (
-            "[generator]\ncpu = 1\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]\nmemory = 1\nfiles = 1",
+            "[generator]\ncpu = 1\nlate_ms = 1\nsteal = 1\nbusy = 1\n[wake]\nseconds = 1\n"
+            "[growth]\nmemory = 1\nfiles = 1\nconnections = 1\ndisk = 1",
             "no request name has a table",
         ),
         (
-            "[generator]\ncpu = 1\nlate = 1\n[growth]",
+            "[generator]\ncpu = 1\nlate = 1\n[growth]\n[wake]",
             "[generator] has an unknown key late; known are cpu,",
         ),
         (
-            '[generator]\ncpu = "1"\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]',
+            '[generator]\ncpu = "1"\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]\n[wake]',
             "cpu must be a number, 0 or more",
         ),
         (
-            "[generator]\ncpu = -1\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]",
+            "[generator]\ncpu = -1\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]\n[wake]",
             "cpu must be a number, 0 or more",
         ),
         ("cpu = 1 2", "line 1"),
@@ -199,9 +227,15 @@ def test_growth_is_a_trend_after_the_warm_up() -> None:
 
     def growth(memory: Sequence[float]) -> dict[str, float]:
         space.seconds = [float(second) for second in range(60)]
-        space.memory, space.files = list(memory), [10] * 60
+        space.memory, space.files, space.disk = list(memory), [10] * 60, [0.0] * 60
+        space.connections = [second // 2 for second in range(60)]
         return space.growth()
 
     warm_up_and_noise = [50 + min(second, 15) * 4 + second % 3 for second in range(60)]
-    assert growth(warm_up_and_noise) == {"memory": 0.0, "files": 0.0}
+    assert growth(warm_up_and_noise) == {
+        "memory": 0.0,
+        "files": 0.0,
+        "connections": pytest.approx(1800, rel=0.01),
+        "disk": 0.0,
+    }
     assert growth([50 + second / 4 for second in range(60)])["memory"] == pytest.approx(900)

@@ -1,36 +1,32 @@
 """`locust -f loadtests` as somebody opens it: targets in the form, the verdict in a tab."""
 
-import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from .conftest import Start, wait_for
+from .conftest import Bench, free_port, wait_for
 
 
 @pytest.fixture
-def web_ui(start: Start, slo: Callable[..., Path]) -> str:
+def web_ui(bench: Bench) -> str:
     """The URL of Locust's web UI, ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = start("--web-host", "127.0.0.1", "--web-port", port, "--slo", slo())
+    port = free_port()
+    process = bench.start("--web-host", "127.0.0.1", "--web-port", port, "--slo", bench.slo())
     wait_for(process, "Starting web interface")
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers(url), 10)
     return url
 
 
-def test_a_run_from_the_form_shows_its_verdict(web_ui: str, stub: Callable[..., list[str]]) -> None:
-    _, py, _, node, *_ = stub()
+def test_a_run_from_the_form_shows_its_verdict(web_ui: str, bench: Bench) -> None:
+    _, py, _, node, *_ = bench.stub()
     page = requests.get(web_ui, timeout=5).text
     for option in ("backend_py", "backend_node", "origin"):
         assert f'"{option}"' in page
-    form = {"user_count": 6, "spawn_rate": 6, "run_time": "7s"}
+    form = {"user_count": 6, "spawn_rate": 6, "run_time": "5s"}
     form |= {"backend_py": py, "backend_node": node}
     assert requests.post(f"{web_ui}/swarm", data=form, timeout=5).json()["success"]
 

@@ -1,0 +1,15 @@
+"""Somebody who does not wait: as many requests as one generator process can make."""
+
+from locust import constant, task
+
+from loadtests import _journeys
+from loadtests._people import Person
+
+
+class Hammer(Person):
+    space = "backend-node"
+    wait_time = constant(0)
+
+    @task
+    def poll(self) -> None:
+        _journeys.poll(self)
