@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import requests
 from preflight.container import Answering
-from preflight.findings import Problem, not_promised, require_none
+from preflight.findings import Problem, not_promised, require_none, show
 from preflight.space import Space
 
 REQUEST_HEADERS = "authorization,content-type"
@@ -135,6 +136,7 @@ def test_lets_a_listed_origin_read_every_status(space: Space, direct: Answering)
     for method, path in routes(direct):
         answer = ask(direct, method, path, origin)
         seen.add(answer.status_code // 100)
+        show("cors", shown("listed", origin, method, path, answer, listed=True))
         actual = answer.headers.get("Access-Control-Allow-Origin")
         if actual != origin:
             found.append(
@@ -159,6 +161,7 @@ def test_lets_no_other_origin_read_any_answer(space: Space, direct: Answering) -
     for kind, origin in other_origins(allowed).items():
         for method, path in routes(direct):
             answer = ask(direct, method, path, origin, Cookie="session=1")
+            show("cors", shown(kind, origin, method, path, answer, listed=False))
             found += _granted(f"{method} {path}", kind, origin, answer)
     require_none(found)
 
@@ -208,6 +211,21 @@ def test_varies_by_origin(space: Space, direct: Answering) -> None:
                 )
             )
     require_none(found)
+
+
+def shown(
+    kind: str, origin: str, method: str, path: str, answer: requests.Response, listed: bool
+) -> dict[str, Any]:
+    """An answer as the run's page shows it."""
+    allowed = answer.headers.get("Access-Control-Allow-Origin")
+    return {
+        "kind": kind,
+        "origin": origin,
+        "route": f"{method} {path}",
+        "status": answer.status_code,
+        "readable": allowed in (origin, "*"),
+        "listed": listed,
+    }
 
 
 def _granted(request: str, kind: str, origin: str, answer: requests.Response) -> Iterator[Problem]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
-from preflight.findings import Problem, not_promised, require_none
+from preflight.findings import Problem, not_promised, require_none, show
 from preflight.image import Image
 from preflight.matrix import Outcome, cases, try_cases
 from preflight.rehearsal import HUB
@@ -46,6 +47,20 @@ def problems(
     require_none(Problem(expected, f"{one.title}: {wrong}") for one, wrong in found if wrong)
 
 
+def shown(one: Outcome) -> dict[str, Any]:
+    """A start as the run's page shows it."""
+    serves = one.code is None and one.output == "it serves"
+    return {
+        "kind": one.case.id,
+        "names": list(one.case.names_expected),
+        "refused": one.case.refused,
+        "code": one.code,
+        "serves": serves,
+        "seconds": one.seconds,
+        "good": bool(one.code) if one.case.refused else serves,
+    }
+
+
 def refused(outcomes: list[Outcome]) -> list[Outcome]:
     return [one for one in outcomes if one.case.refused]
 
@@ -57,6 +72,7 @@ def test_refuses_a_wrong_environment(space: Space, tried: Tried) -> None:
 
     Fix: Check the environment before listening and exit, instead of failing at the first request.
     """
+    show("environment", *map(shown, tried(space)))
     problems(
         refused(tried(space)),
         f"an end with an exit code other than 0 within {HUB.refusal_deadline:g} s",

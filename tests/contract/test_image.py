@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from build_log import digest
-from preflight.findings import material, not_promised, violated, violated_if, warn
+from preflight.findings import material, not_promised, show, violated, violated_if, warn
 from preflight.image import BuildError, Image
 from preflight.layers import Contents, home_of
 from preflight.rehearsal import HUB
@@ -96,6 +98,8 @@ def test_size_is_within_budget(space: Space, contents: Contents) -> None:
     """
     total = sum(layer.size for layer in contents.layers)
     largest = max(contents.layers, key=lambda layer: layer.size)
+    show("image", {"size": total, "budget": HUB.image_budget})
+    show("layers", *map(asdict, contents.layers))
     for what, size, budget in (
         ("all layers", total, HUB.image_budget),
         (f"the layer of `{largest.instruction[:100]}`", largest.size, HUB.layer_budget),

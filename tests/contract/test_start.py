@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 from preflight.container import Answering, Container
-from preflight.findings import Problem, material, require_none, violated, violated_if, warn
+from preflight.findings import Problem, material, require_none, show, violated, violated_if, warn
 from preflight.frontmatter import FrontMatterError
 from preflight.image import Image
 from preflight.layers import Contents, home_of
@@ -46,6 +46,15 @@ def test_serves(started: Start) -> None:
             fix=started.failure.fix,
             symptom=started.failure.symptom,
         )
+    show(
+        "start",
+        {
+            "seconds": started.seconds,
+            "timeline": started.timeline,
+            "memory": started.memory,
+            "memory_limit": HUB.memory,
+        },
+    )
 
 
 def test_front_page_answers(subject: Answering, front_page: str) -> None:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -40,12 +40,14 @@ class Violation(AssertionError):
 class Problem:
     """One thing that is wrong, as the pure rules of this library return it.
 
-    `fix` says more than the rule's own `Fix:` could, because it knows the case.
+    `fix` says more than the rule's own `Fix:` could, because it knows the case. `on_the_hub` is
+    how the Hub words it, where that is known.
     """
 
     expected: str
     actual: str
     fix: str | None = None
+    on_the_hub: str | None = None
 
 
 def violated(
@@ -101,6 +103,11 @@ def material(path: Path) -> None:
     current.material.append(str(path))
 
 
+def show(what: str, *rows: dict[str, Any]) -> None:
+    """Give the run's page rows to draw; `page.Card` tells what it makes of `what`. Plain data only."""
+    current.shown.setdefault(what, []).extend(rows)
+
+
 def not_promised(what: str) -> NoReturn:
     """End the check: the Space does not promise what it asks for. A named skip, never a pass."""
     pytest.skip(f"not promised: {what}")
@@ -112,6 +119,7 @@ class Notes:
 
     warnings: list[str] = field(default_factory=list)
     material: list[str] = field(default_factory=list)
+    shown: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 current = Notes()

@@ -1,7 +1,8 @@
 """pytest plugin: the verdicts of contract checks, as text for people and as data.
 
 Each check's verdict travels as `user_properties` of pytest's own report, which reaches the
-controller from xdist's workers and the JUnit file; the controller alone writes and prints.
+controller from xdist's workers and the JUnit file; the controller alone writes (preflight.json,
+and index.html for people) and prints.
 
     python -m preflight.report     writes docs/troubleshooting.md from the checks' docstrings
 """
@@ -11,13 +12,13 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from preflight import findings
+from preflight import findings, page
 from preflight.findings import Rule, Violation
 from preflight.space import Space
 
@@ -36,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--report-dir",
         metavar="DIR",
-        help="where preflight.json goes; default: reports, beside pyproject.toml",
+        help="where preflight.json and index.html go; default: reports, beside pyproject.toml",
     )
 
 
@@ -82,6 +83,8 @@ def pytest_runtest_makereport(
         "symptom": rule.symptom,
         "warnings": findings.current.warnings,
         "material": findings.current.material,
+        "asked": asked(item.fixturenames) if isinstance(item, pytest.Function) else "",
+        "shown": findings.current.shown,
     }
     if isinstance(violation, Violation):
         record |= {"expected": violation.expected, "actual": violation.actual, "outcome": "failed"}
@@ -103,10 +106,14 @@ class Collector:
 
     def __init__(self, config: pytest.Config) -> None:
         self.records: dict[tuple[str, str], dict[str, Any]] = {}
+        self.tests: Counter[str] = Counter()
+        self.page: Path | None = None
         folder = config.getoption("--report-dir")
         self.folder = Path(folder) if folder else config.rootpath / "reports"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or not report.passed:
+            self.tests[report.outcome] += 1
         for name, value in report.user_properties:
             if name == "preflight":
                 record = json.loads(str(value))
@@ -120,6 +127,7 @@ class Collector:
             self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(list(self.records.values()), indent=1, ensure_ascii=False)
             (self.folder / "preflight.json").write_text(text + "\n", encoding="utf-8")
+            self.page = page.write(self.folder, list(self.records.values()), self.tests)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.records:
@@ -127,6 +135,7 @@ class Collector:
         terminalreporter.section("preflight")
         for line in summary(list(self.records.values())):
             terminalreporter.line(line)
+        terminalreporter.line(f"all of it, to look at: {self.page}")
 
 
 def finding(record: dict[str, Any]) -> str:
@@ -163,6 +172,14 @@ def summary(records: list[dict[str, Any]]) -> Iterator[str]:
             yield f"  warning: {warning}"
         for reason, count in skipped.items():
             yield f"  skipped: {count} x {reason}"
+
+
+def asked(fixtures: Iterable[str]) -> str:
+    """Where a check asks that takes these fixtures; empty for one that needs nothing running."""
+    needed = set(fixtures)
+    if needed & {"direct", "container"}:
+        return "at the Space's own port"
+    return "at its port or through the edge" if "subject" in needed else ""
 
 
 def check_id(item: pytest.Item) -> str:
