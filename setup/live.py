@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # startup_duration_timeout; a build's own limit is not documented.
 DEADLINE_S = 3600
 # How long the Hub may take to begin: until then a stage may still be that of the build before.
-BEGIN_S = 120
+BEGIN_S = 60
 QUESTIONS_DEADLINE_S = 1800
 LOG_TAIL = 25
 # Stages. Source: huggingface_hub _space_api.py (SpaceStage); SLEEPING: huggingface.js types/public.ts.
@@ -129,6 +129,7 @@ def live(space: SpaceId, url: str, folder: str, ref: str) -> int:
 def follow(space: SpaceId, commit: str) -> None:
     """Wait until the build of `commit` serves, telling each change. Raises Refused when it fails."""
     api, began, last, at_work = HfApi(), time.monotonic(), "", False
+    unfailed = {"RUNNING", *AT_WORK, *ASLEEP}
     for number in itertools.count():
         seen = look(api, space)
         seconds = time.monotonic() - began
@@ -145,7 +146,7 @@ def follow(space: SpaceId, commit: str) -> None:
         if seen.stage in ASLEEP and (ours or late):
             # Asking for the page wakes it.
             return
-        if seen.stage not in {*AT_WORK, "RUNNING", *ASLEEP} and (ours or at_work or late):
+        if seen.stage not in unfailed and (ours or at_work or late or was_built(space, commit)):
             raise Refused(failure(space, seen))
         if late and seen.stage == "RUNNING":
             raise Refused(
@@ -158,6 +159,15 @@ def follow(space: SpaceId, commit: str) -> None:
             )
         # The Hub counts calls; a Hub on this machine does not.
         time.sleep(0.2 if urlsplit(endpoint()).hostname == "127.0.0.1" else 3 if number < 100 else 10)  # fmt: skip
+
+
+def was_built(space: SpaceId, commit: str) -> bool:
+    """Whether the last build is that of `commit`: its log begins with the commit's first letters."""
+    try:
+        first = next(iter(HfApi().fetch_space_logs(str(space), build=True)), "")
+    except HUB_ERRORS:
+        return False
+    return f"Commit SHA: {commit[:7]}" in first
 
 
 def rollback(top: Path, space: SpaceId, ref: str, remote: str, dry: bool) -> int:

@@ -16,7 +16,7 @@ from preflight.run import Run
 def documented(heading: str, space: str) -> str:
     """The commands below a heading of docs/deploy.md that concern a Space."""
     text = (ROOT / "docs" / "deploy.md").read_text()
-    section = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", text, re.M | re.S)
+    section = re.search(rf"^#{{2,3}} {heading}$(.*?)(?=^#|\Z)", text, re.M | re.S)
     assert section, f"docs/deploy.md has no section {heading}"
     short = space.removeprefix("backend-")
     blocks = [
@@ -57,7 +57,7 @@ def test_the_documented_pushes_deliver_a_complete_space(
     assert desk.received(name, "main^{tree}") == desk.committed(name)
     assert desk.received(name, "main~1") == first
 
-    said = desk.sh(documented("Roll back", name))
+    said = desk.sh(documented("Go back", name))
 
     assert "main (forced update)" in said
     assert desk.received(name, "main") == first
