@@ -47,6 +47,9 @@ push-node: push  ## the same for backend-node   (SPACE=owner/name, DRY=1)
 push: ready  ## the same for any Space folder   (DIR=my-space SPACE=owner/name)
 	@$(VENV)/bin/python setup/push.py push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry) $(if $(FORCE),--force)
 
+hub: ready  ## a Hub in a box on 8460: receives, builds, starts and serves Spaces   (ARGS=--help)
+	@$(VENV)/bin/python -m hub $(ARGS)
+
 hooks: $(VENV)/ready  ## a git hook that judges what plain `git push` sends to a Space
 	@$(VENV)/bin/python setup/push.py hooks
 
@@ -69,4 +72,4 @@ $(VENV)/ready: requirements.txt
 	@$(PYTHON) setup/venv.py $(VENV)
 
 .PHONY: help up edge down check test thorough selftest load \
-	push-py push-node push hooks live rollback space lock ready
+	push-py push-node push hub hooks live rollback space lock ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from preflight import stack
@@ -13,6 +14,9 @@ from preflight.image import Image, build_space
 from preflight.rehearsal import HUB
 from preflight.run import Run, failed
 from preflight.space import Space, spaces_of_compose
+
+if TYPE_CHECKING:
+    from preflight.hub import HubInABox
 
 pytest_plugins = ["preflight.plugin", "preflight.targets", "preflight.report"]
 
@@ -82,6 +86,16 @@ def backend_py(docker_services: stack.Services) -> Container:
 def backend_node(docker_services: stack.Services) -> Container:
     """backend-node as the stack runs it."""
     return docker_services.container("backend-node")
+
+
+@pytest.fixture(scope="session")
+def hub(run: Run, worker_id: str) -> Iterator[HubInABox]:
+    """A Hub in a box, for `git push` and for the official client: `hub.remote(id)`, `hub.api`."""
+    # Imported here: the official client takes a while to load, and few tests need it.
+    from preflight.hub import HubInABox
+
+    with HubInABox(run.folder / f"hub-{worker_id}") as started:
+        yield started
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from preflight.container import Container
 from preflight.observer import Listener
 from preflight.rehearsal import HUB
 
-TIMED_OUT = "Launch timed out, workload was not healthy after 30 min"
+LAUNCH_TIMED_OUT = "Launch timed out, workload was not healthy after {}"
+TIMED_OUT = LAUNCH_TIMED_OUT.format("30 min")
 CRASHED = "Runtime error (stage RUNTIME_ERROR)"
 OUT_OF_MEMORY = "Memory limit exceeded (16Gi)"
 

@@ -27,40 +27,52 @@ class Edge:
 
     spaces: what it serves, by the Space's name, at https://OWNER-NAME.hf.space.
     settings: the switches of edge/Caddyfile, for example {"PREFLIGHT": "app"}.
+    port: where it is published on this machine; by default the engine chooses.
     Raises DockerError when it does not answer within 30 s.
     """
 
     def __init__(
-        self, run: Run, spaces: Mapping[str, Container], settings: Mapping[str, str] | None = None
+        self,
+        run: Run,
+        spaces: Mapping[str, Container],
+        settings: Mapping[str, str] | None = None,
+        port: int | None = None,
     ) -> None:
         self._run = run
+        given = {"OWNER": HUB.owner, **(settings or {})}
+        self.owner = given["OWNER"]
         self._network = f"{run.id}-edge-{secrets.token_hex(3)}"
         docker("network", "create", "--internal", *run.labels, self._network)
         address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
-        given = {"OWNER": HUB.owner, **(settings or {})}
         # Ports are published on the default network; an internal one has no way to this machine.
         self.id = docker(
-            "run", "--detach", *run.labels, f"--publish={address}::443",
+            "run", "--detach", *run.labels, f"--publish={address}:{port or ''}:443",
             *(f"--env={name}={value}" for name, value in given.items()), _image(run).tag,
         ).stdout.split()[-1]  # fmt: skip
-        aliases = [f"--alias={HUB.host(name)}" for name in spaces]
+        aliases = [f"--alias={HUB.host(name, self.owner)}" for name in spaces]
         docker("network", "connect", *aliases, self._network, self.id)
         for name, container in spaces.items():
             self.add(name, container)
-        self.port = int(docker("port", self.id, "443/tcp").stdout.split()[0].rpartition(":")[2])
-        # The edge signs its certificates itself.
-        self._authority = run.folder / "once" / f"{self._network}.crt"
-        self._wait()
+        self._find()
+
+    @classmethod
+    def running(cls, run: Run, container_id: str, network: str, owner: str) -> Self:
+        """An edge that another process has started. Raises DockerError when it does not answer."""
+        edge = cls.__new__(cls)
+        edge._run, edge.id, edge._network, edge.owner = run, container_id, network, owner
+        edge._find()
+        return edge
 
     def add(self, name: str, container: Container) -> None:
-        """Let the edge reach a container as the Space `name`."""
+        """Let the edge reach a container as the Space `name`, beside those it reaches so already."""
         # The name as the host name spells it: lower case, no "_" and no ".".
-        alias = HUB.host(name).removesuffix(".hf.space").removeprefix(f"{HUB.owner.lower()}-")
+        host = HUB.host(name, self.owner)
+        alias = host.removesuffix(".hf.space").removeprefix(f"{self.owner.lower()}-")
         docker("network", "connect", f"--alias={alias}", self._network, container.id)
 
     def space(self, name: str) -> ThroughEdge:
         """The Space `name` as the world reaches it: over TLS, by its public host name."""
-        return ThroughEdge(name, HUB.host(name), self.port, self._authority)
+        return ThroughEdge(name, HUB.host(name, self.owner), self.port, self._authority)
 
     @property
     def network(self) -> str:
@@ -81,7 +93,12 @@ class Edge:
             docker("network", "disconnect", "--force", self._network, container, check=False)
         docker("network", "rm", self._network, check=False)
 
-    def _wait(self) -> None:
+    def _find(self) -> None:
+        """Learn its port and its certificate, once it answers."""
+        self.port = int(docker("port", self.id, "443/tcp").stdout.split()[0].rpartition(":")[2])
+        # The edge signs its certificates itself.
+        self._authority = self._run.folder / "once" / f"{self._network}.crt"
+        self._authority.parent.mkdir(parents=True, exist_ok=True)
         root = f"{self.id}:/data/caddy/pki/authorities/local/root.crt"
         end = time.monotonic() + READY_DEADLINE
         while True:
@@ -108,10 +125,10 @@ class ThroughEdge(Answering):
         self.url = f"https://{engine.host()}:{port}"
         self.http.headers["Host"] = host
         self.http.verify = str(authority)
-        self.http.mount("https://", _Named(host))
+        self.http.mount("https://", Named(host))
 
 
-class _Named(HTTPAdapter):
+class Named(HTTPAdapter):
     """Names `host` in the TLS handshake, whatever address is dialled."""
 
     def __init__(self, host: str) -> None:

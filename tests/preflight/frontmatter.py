@@ -8,6 +8,7 @@ What none of them states is a named setting below, so that it can be changed whe
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ LONGEST_SHORT_DESCRIPTION = 60
 LONGEST_OAUTH_EXPIRATION_MINUTES = 43200
 LARGEST_FRONT_MATTER = 65536
 """Bytes that this harness reads. The Hub's own limit is not documented."""
-VALIDATE_YAML_URL = "https://huggingface.co/api/validate-yaml"
+HUB_URL = "https://huggingface.co"
+"""Another one by HF_ENDPOINT, as for huggingface_hub."""
 
 # In JavaScript `\s` includes the byte order mark, in Python it does not: the Hub's server would
 # see a block behind one and its Python client would not.
@@ -124,13 +126,14 @@ class Key:
 
     kind: str
     """One of KINDS."""
-    allowed: frozenset[str] | None = None
+    allowed: tuple[str, ...] | None = None
+    """In the Hub's order, which its messages keep."""
     unused: str | None = None
     """Why a Docker Space gains nothing from it."""
 
 
-def _values(listed: str) -> frozenset[str]:
-    return frozenset(listed.split())
+def _values(listed: str) -> tuple[str, ...]:
+    return tuple(listed.split())
 
 
 COLOURS = _values("red yellow green blue indigo purple pink gray")
@@ -232,6 +235,17 @@ KINDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
+# Joi's wording, by which the Hub validates: '"app_port" must be greater than or equal to 1025'.
+_TYPES_ON_THE_HUB = {
+    "string": "a string",
+    "integer": "a number",
+    "boolean": "a boolean",
+    "mapping": "of type object",
+    "list of strings": "an array",
+    "string or list of strings": "one of [string, array]",
+}
+
+
 def type_problems(front: FrontMatter) -> Iterator[Problem]:
     """Keys whose value has another type than the reference says. An empty value is none."""
     for name, value in front.values.items():
@@ -242,13 +256,14 @@ def type_problems(front: FrontMatter) -> Iterator[Problem]:
             f"{front.at(name)}: `{name}` must be of type {key.kind}",
             f"{front.at(name)}: `{name}` is {_described(value)}",
             _type_fix(name, key, value),
+            f'"{name}" must be {_TYPES_ON_THE_HUB[key.kind]}',
         )
 
 
 def allowed_problems(front: FrontMatter, *names: str) -> Iterator[Problem]:
     """Values of the named keys that are not in the Hub's list."""
     for name in names:
-        value, allowed = front.get(name), KEYS[name].allowed or frozenset()
+        value, allowed = front.get(name), KEYS[name].allowed or ()
         if value is None or not KINDS[KEYS[name].kind](value):
             continue
         for one in value if isinstance(value, list) else [value]:
@@ -260,6 +275,7 @@ def allowed_problems(front: FrontMatter, *names: str) -> Iterator[Problem]:
                 f"{front.at(name)}: `{name}` is one of the {len(allowed)} values the Hub knows",
                 f"{front.at(name)}: `{name}: {one}`",
                 f"Use {'one that is near' if close else 'for example'}: {listed}.",
+                f'"{name}" must be one of [{", ".join(allowed)}]',
             )
 
 
@@ -278,6 +294,9 @@ def app_port_problems(front: FrontMatter) -> Iterator[Problem]:
         yield Problem(
             f"an `app_port` from {LOWEST_APP_PORT} to 65535",
             f"{front.at('app_port')}: `app_port: {port}`",
+            on_the_hub=f'"app_port" must be greater than or equal to {LOWEST_APP_PORT}'
+            if port < LOWEST_APP_PORT
+            else None,
         )
 
 
@@ -290,6 +309,8 @@ def short_description_problems(front: FrontMatter) -> Iterator[Problem]:
             f"{front.at('short_description')}: {len(text)} characters",
             f"Cut {len(text) - LONGEST_SHORT_DESCRIPTION} characters, for example after: "
             f"{text[:LONGEST_SHORT_DESCRIPTION]}",
+            '"short_description" length must be less than or equal to '
+            f"{LONGEST_SHORT_DESCRIPTION} characters long",
         )
 
 
@@ -318,6 +339,17 @@ def base_path_problems(front: FrontMatter) -> Iterator[Problem]:
 # Accepted: "any valid duration (like `1h`, `30m`)"; grammar and cap are not documented. Values such
 # as `350m` and `10000h` occur in Spaces that run.
 DURATION = re.compile(r"(\d+(\.\d+)?\s*(ms|s|sec|m|min|mins|h|hr|hrs|d|w)\s*)+", re.IGNORECASE)
+
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def seconds_of(duration: str) -> float | None:
+    """A duration as DURATION accepts it, in seconds; None when it is none."""
+    if not DURATION.fullmatch(duration.strip()):
+        return None
+    parts = re.findall(r"([\d.]+)\s*(ms|[smhdw])", duration.lower())
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def startup_duration_problems(front: FrontMatter) -> Iterator[Problem]:
@@ -404,7 +436,7 @@ def online_problems(readme: bytes, *, timeout_s: float = 20) -> list[Problem]:
     """
     try:
         answer = requests.post(
-            VALIDATE_YAML_URL,
+            f"{os.environ.get('HF_ENDPOINT', HUB_URL).rstrip('/')}/api/validate-yaml",
             json={"repoType": "space", "content": readme.decode("utf-8", "replace")},
             headers={"Accept": "text/plain"},
             timeout=timeout_s,

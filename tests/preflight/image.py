@@ -89,10 +89,12 @@ def build(
     variables: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
     target: str | None = None,
+    fresh: bool = False,
 ) -> Image:
     """Build `folder` by its root Dockerfile, for linux/amd64.
 
     variables: passed as build args. secrets: passed as build secrets, and in no other way.
+    fresh: without the layer cache, as a "factory rebuild".
     Source: hub-docs spaces-sdks-docker.md. Raises BuildError.
     """
     image = _image(run, f"{name}-{target}" if target else name)
@@ -109,6 +111,8 @@ def build(
                 arguments.append(f"--build-context={official}=docker-image://{replacement}")
         if target:
             arguments.append(f"--target={target}")
+        if fresh:
+            arguments.append("--no-cache")
         try:
             docker(
                 "buildx", "build", "--progress=plain", "--load", f"--platform={HUB.platform}",

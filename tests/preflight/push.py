@@ -189,7 +189,9 @@ class Repository:
                 raise GitError(f"{self.revision} of {self.root} has nothing committed at {where}")
             _git(
                 self.root,
-                *("-c", "core.autocrlf=false", "-c", "filter.lfs.required=false"),
+                # A bare repository has no work tree, and git wants to know of one.
+                *(f"--work-tree={into}", "-c", "core.autocrlf=false"),
+                *("-c", "filter.lfs.required=false"),
                 *("-c", "filter.lfs.smudge=", "-c", "filter.lfs.process="),
                 *("checkout-index", "--all", f"--prefix={into}/"),
                 extra=index,

@@ -53,28 +53,29 @@ class Rehearsal:
     platform: str = "linux/amd64"
     owner: str = "acme"
 
-    def environment(self, name: str, title: str) -> dict[str, str]:
-        """The variables that the Hub injects into a Space at run time.
+    def environment(self, name: str, title: str, owner: str | None = None) -> dict[str, str]:
+        """The variables that the Hub injects into a Space at run time; `owner` in the place of ours.
 
         A, hub-docs spaces-overview.md; SYSTEM: B, gradio `utils.get_space`. PORT, HOME and
         HF_TOKEN are not documented as injected, so they are not.
         """
+        owner = owner or self.owner
         return {
             "SYSTEM": "spaces",
-            "SPACE_ID": f"{self.owner}/{name}",
-            "SPACE_AUTHOR_NAME": self.owner,
+            "SPACE_ID": f"{owner}/{name}",
+            "SPACE_AUTHOR_NAME": owner,
             "SPACE_REPO_NAME": name,
             "SPACE_TITLE": title,
-            "SPACE_HOST": self.host(name),
+            "SPACE_HOST": self.host(name, owner),
             "SPACE_CREATOR_USER_ID": "0123456789abcdef01234567",
             "CPU_CORES": str(self.cpus),
             "MEMORY": f"{self.memory // 1024**3}Gi",
             "ACCELERATOR": "none",
         }
 
-    def host(self, name: str) -> str:
+    def host(self, name: str, owner: str | None = None) -> str:
         """The public host name: lower case, "/" and "." become "-" (A, hub-docs spaces-embed.md); "_" too (C)."""
-        label = f"{self.owner}-{name}".lower()
+        label = f"{owner or self.owner}-{name}".lower()
         return (
             "".join("-" if character in "/._" else character for character in label) + ".hf.space"
         )

@@ -1,0 +1,21 @@
+"""A Hub in a box: it receives a Space by git, builds it, starts it and serves it as the Hub does.
+
+`make hub` starts it on http://127.0.0.1:8460; a test takes the fixture `hub` of tests/conftest.py.
+
+| module       | what it does                                                             |
+|--------------|--------------------------------------------------------------------------|
+| `api`        | git's own http-backend, and the API as far as `huggingface_hub` calls it  |
+| `receive`    | the pre-receive hook: the contract's rules, in the Hub's words           |
+| `builder`    | a process for each push: build, start, switch                            |
+| `repository` | what is kept of a Space: its git repository, its settings, its stage     |
+
+Everything that has to outlive a killed process is in the state folder and in the engine. Each lock
+is held by whoever works, and falls with its process.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# The library asks these folders for `engine`, `base_images` and `preflight` itself.
+sys.path[:0] = [str(ROOT / "setup"), str(ROOT / "tests")]

@@ -1,0 +1,367 @@
+"""A process for each push: it builds what was received, starts it, and switches when it is ready.
+
+    python -m hub.builder STATE_FOLDER OWNER/NAME NUMBER push|restart|factory [SETTING=VALUE …]
+
+One at a time for each Space: a newer one ends the one at work. NUMBER is what `State.builds` was
+when it was asked for. The earlier build serves until the new one answers, and on when it never does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from preflight import diagnosis, frontmatter
+from preflight.container import Container, NotServing, start
+from preflight.docker import DockerError, docker
+from preflight.edge import Edge
+from preflight.frontmatter import DEFAULT_APP_PORT, FrontMatter, FrontMatterError
+from preflight.image import BuildError, Image, build, stand_ins_in_use
+from preflight.push import Repository
+from preflight.rehearsal import HUB
+from preflight.run import LABEL
+
+from hub.receive import readme_of, recognised
+from hub.repository import Hub, Space, State, now
+
+SPACE_LABEL = "dev.preflight.space"
+# Time for the one at work to end what it has begun.
+TURN_DEADLINE = 30
+
+
+class Superseded(Exception):
+    """Something newer was asked for."""
+
+
+class Failed(Exception):
+    """The Space gets no further; what its page will say."""
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
+def main() -> int:
+    folder, space_id, number, how, *settings = sys.argv[1:]
+    for setting in settings:
+        HUB.override(setting)
+    signal.signal(signal.SIGTERM, _end_once)
+    space = Hub(Path(folder)).space(space_id)
+    with _turn(space):
+        builder = Builder(space, int(number))
+        with suppress(Superseded):
+            try:
+                builder.work(how)
+            except Failed as failure:
+                builder.mark(failure.stage, str(failure))
+    return 0
+
+
+class Builder:
+    """One build of a Space, its start, and the switch to it."""
+
+    def __init__(self, space: Space, number: int) -> None:
+        self.space = space
+        self.run = space.hub.run
+        self.number = number
+
+    def work(self, how: str) -> None:
+        """how: `push` builds with the layer cache, `factory` without, `restart` only where needed.
+
+        Raises Failed with the stage to show, or Superseded.
+        """
+        retire_all_but_serving(self.space)
+        sha = self.space.head
+        with self._change() as state:
+            if state.container and not _runs(state.container):
+                state.container = state.serving_sha = None
+            state.sha, state.stage, state.error = sha, state.stage_while("BUILDING"), None
+        front = self._front_matter(sha, state)
+        port = front.get("app_port", DEFAULT_APP_PORT)
+        with ThreadPoolExecutor(1) as pool:
+            edge = pool.submit(self._edge, port)
+            if how == "restart" and state.serving_sha == sha and _exists(state.image):
+                image = Image(str(state.image), self.space.build_log)
+            else:
+                image = self._build(sha, state, fresh=how == "factory")
+            self.mark(state.stage_while("APP_STARTING"))
+            container = self._start(image, port, front, state)
+            edge.result().add(self.space.name, container)
+        with self._change() as state:
+            state.container, state.image, state.port = container.id, image.tag, port
+            state.serving_sha = sha
+        retire_all_but_serving(self.space)
+        self.mark("RUNNING")
+
+    def mark(self, stage: str, error: str | None = None) -> None:
+        """Show a stage. Raises Superseded."""
+        with self._change() as state:
+            state.stage, state.error = stage, error
+
+    @contextmanager
+    def _change(self) -> Iterator[State]:
+        with self.space.change() as state:
+            if state.builds != self.number:
+                raise Superseded
+            yield state
+
+    def _front_matter(self, sha: str, state: State) -> FrontMatter:
+        readme = readme_of(self.space.git_dir, sha)
+        try:
+            front = FrontMatter.of_readme(readme)
+        except FrontMatterError as error:
+            missing = not recognised(readme)
+            message = "Missing configuration in README" if missing else str(error)
+            raise Failed("CONFIG_ERROR", message) from None
+        if "sdk" not in front.values or any(frontmatter.emoji_problems(front)):
+            raise Failed("CONFIG_ERROR", "Missing configuration in README")
+        if front.get("sdk") != "docker":
+            raise Failed("CONFIG_ERROR", "This Hub builds `sdk: docker` and no other")
+        if state.variables.keys() & state.secrets.keys():
+            raise Failed("CONFIG_ERROR", "Collision on variables and secrets names")
+        return front
+
+    def _build(self, sha: str, state: State, fresh: bool) -> Image:
+        log = self.space.build_log
+        log.unlink(missing_ok=True)
+        queued = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        _say(log, f"===== Build Queued at {queued} / Commit SHA: {sha[:7]} =====", "")
+        name = f"{self.space.owner}-{self.space.name}-{sha[:7]}"
+        raw = self.run.folder / f"build-{name}.log"
+        raw.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix="hub-build-") as scratch:
+            context = Path(scratch) / "context"
+            Repository(self.space.git_dir, "", sha).export(context)
+            self.space.fill_lfs_pointers(context)
+            if not (context / "Dockerfile").is_file():
+                raise Failed("NO_APP_FILE", "No Dockerfile at the root of the repository")
+            try:
+                with _relayed(raw, log):
+                    image = build(
+                        self.run,
+                        name,
+                        context,
+                        variables={key: one["value"] for key, one in state.variables.items()},
+                        secrets={key: one["value"] for key, one in state.secrets.items()},
+                        fresh=fresh,
+                    )
+                if replaced := stand_ins_in_use():
+                    _say(log, f"NO IMAGE REGISTRY ANSWERED: stand-ins for {', '.join(replaced)}")
+                return image
+            except BuildError as error:
+                said = raw.read_text(errors="replace") if raw.exists() else str(error)
+                _say(log, *re.findall(r"^ERROR: .*", said, re.M))
+                code = re.search(r"exit code: (\d+)", said)
+                message = f"Job failed with exit code: {code[1] if code else 1}"
+                _say(log, f"build error {message}")
+                raise Failed("BUILD_ERROR", message) from None
+
+    def _start(self, image: Image, port: int, front: FrontMatter, state: State) -> Container:
+        owner, name = self.space.owner, self.space.name
+        environment = HUB.environment(name, str(front.get("title", name)), owner)
+        for given in (state.variables, state.secrets):
+            environment |= {key: one["value"] for key, one in given.items()}
+        labels = ["--label", f"{SPACE_LABEL}={self.space.id}"]
+        self.space.run_log.unlink(missing_ok=True)
+        try:
+            container = start(self.run, image, name, environment, port, labels)
+        except DockerError as error:
+            raise Failed("RUNTIME_ERROR", diagnosis.not_started(str(error)).actual) from None
+        declared = frontmatter.seconds_of(str(front.get("startup_duration_timeout", "")))
+        deadline = min(HUB.start_deadline, declared or HUB.start_deadline)
+        try:
+            container.wait_until_serving(deadline=deadline)
+        except NotServing:
+            message = _why_not(container, deadline)
+            with self.space.run_log.open("w") as log:
+                log.writelines(json.dumps(event) + "\n" for event in run_log_of(container.id))
+            container.remove()
+            raise Failed("RUNTIME_ERROR", message) from None
+        return container
+
+    def _edge(self, port: int) -> Edge:
+        """The Space's edge: the one that runs, or another at the same address."""
+        state = self.space.state
+        if state.edge and state.edge_app_port == port and _runs(state.edge):
+            return Edge.running(self.run, state.edge, state.edge_network, self.space.owner)
+        if state.edge:
+            docker("rm", "--force", "--volumes", state.edge, check=False)
+        settings = {
+            "OWNER": self.space.owner,
+            "APP_PORT": str(port),
+            "VISIBILITY": "private" if state.private else "public",
+        }
+        edge = Edge(self.run, {}, settings, state.edge_port)
+        if state.container and _runs(state.container):
+            edge.add(self.space.name, Container(self.space.name, state.container, port))
+        with self.space.change() as state:
+            state.edge, state.edge_network = edge.id, edge.network
+            state.edge_port, state.edge_app_port = edge.port, port
+        return edge
+
+
+def retire_all_but_serving(space: Space, seconds: float | None = None) -> None:
+    """Stop every container of the Space but the one that serves, also what a killed builder left.
+
+    Each gets SIGTERM and `seconds` to finish its requests, by default as many as on the Hub.
+    """
+    state = space.state
+    listed = docker(
+        "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={SPACE_LABEL}={space.id}",
+        "--filter", f"label={LABEL}={space.hub.run.id}",
+    ).stdout.split()  # fmt: skip
+    if others := [one for one in listed if one != state.container]:
+        grace = int(HUB.stop_deadline if seconds is None else seconds)
+        docker("stop", f"--time={grace}", *others, check=False, deadline=grace + 30)
+        docker("rm", "--force", "--volumes", *others, check=False)
+
+
+def run_log_of(container_id: str, follow: bool = False) -> Iterator[dict[str, str]]:
+    """The log of a container as the Hub's API gives it; with `follow`, until the container ends."""
+    shown = docker("inspect", "--format", "{{.State.StartedAt}}", container_id).stdout
+    began = f"===== Application Startup at {shown[:19].replace('T', ' ')} ====="
+    yield {"data": f"{began}\n\n", "timestamp": f"{shown[:19]}.000Z"}
+    command = ["docker", "logs", "--timestamps", *["--follow"] * follow, container_id]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            stamp, _, text = line.decode("utf-8", "replace").partition(" ")
+            yield {"data": text, "timestamp": f"{stamp[:23]}Z"}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _why_not(container: Container, deadline: float) -> str:
+    state = container.state
+    if state["OOMKilled"]:
+        return diagnosis.OUT_OF_MEMORY
+    if state["Status"] != "running":
+        lines = "\n".join(container.logs().splitlines()[-10:])
+        return f"Exit code: {state['ExitCode']}. Reason: {lines}"
+    shown = f"{deadline / 60:g} min" if deadline >= 60 else f"{deadline:g} s"
+    return diagnosis.LAUNCH_TIMED_OUT.format(shown)
+
+
+def _runs(container_id: str) -> bool:
+    shown = docker("inspect", "--format", "{{.State.Running}}", container_id, check=False)
+    return shown.stdout.strip() == "true"
+
+
+def _exists(image: str | None) -> bool:
+    return image is not None and docker("image", "inspect", image, check=False).returncode == 0
+
+
+@contextmanager
+def _turn(space: Space) -> Iterator[None]:
+    """Wait for the builder at work to end, which is told to. Raises TimeoutError."""
+    began = time.monotonic()
+    with (space.folder / "builder.lock").open("a+") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waited = time.monotonic() - began
+                if waited > TURN_DEADLINE + 10:
+                    raise TimeoutError(
+                        f"{space.id}: the builder before this one does not end"
+                    ) from None
+                lock.seek(0)
+                # Whoever holds the lock lives, so that the number is still its own.
+                if pid := lock.read():
+                    os.kill(int(pid), signal.SIGTERM if waited < TURN_DEADLINE else signal.SIGKILL)
+                time.sleep(0.05)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _end_once(*_: object) -> None:
+    # A second signal must not interrupt what ends the commands under way.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _say(log: Path, *lines: str) -> None:
+    with log.open("a") as file:
+        for line in lines:
+            file.write(json.dumps({"data": f"{line}\n", "timestamp": now()}) + "\n")
+
+
+@contextmanager
+def _relayed(raw: Path, log: Path) -> Iterator[None]:
+    """Meanwhile, write what BuildKit writes to `raw` into `log`, in the Hub's shape."""
+    ended = threading.Event()
+
+    def relay() -> None:
+        translate, position = HubShape(), 0
+        while True:
+            last = ended.wait(0.1)
+            *lines, _ = (raw.read_bytes() if raw.exists() else b"")[position:].split(b"\n")
+            position += sum(len(line) + 1 for line in lines)
+            _say(
+                log, *(out for line in lines for out in translate(line.decode("utf-8", "replace")))
+            )
+            if last:
+                return
+
+    thread = threading.Thread(target=relay)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class HubShape:
+    """BuildKit's plain progress, line by line, as the Hub's build log shows it.
+
+    `#6 [2/4] RUN x`, `#6 0.1 said`, `#6 DONE 0.2s` become `--> RUN x`, `said`, `DONE 0.2s`.
+    Source: hub-docs spaces-sdks-docker-first-demo.md; logs in forum reports.
+    """
+
+    def __init__(self) -> None:
+        self._titles: dict[str, str] = {}
+        self._current = ""
+
+    def __call__(self, line: str) -> list[str]:
+        numbered = re.match(r"#(\d+) (.*)", line)
+        if not numbered:
+            return []
+        number, text = numbered.groups()
+        step = re.match(r"\[[^\]]*\d+/\d+\] (.*)", text)
+        if step or text == "exporting to image":
+            self._titles[number] = step[1] if step else "Pushing image"
+            return self._under(number)
+        said = re.match(r"\d+\.\d+ (.*)|((?:DONE|CACHED|ERROR).*)", text)
+        if number not in self._titles or not said:
+            return []
+        return [*self._under(number), said[1] or said[2] or "", *([""] if said[2] else [])]
+
+    def _under(self, number: str) -> list[str]:
+        # Steps that run beside each other take turns in the log.
+        if number == self._current:
+            return []
+        self._current = number
+        return [f"--> {self._titles[number]}"]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,75 @@
+"""A user's clone, from which Spaces are pushed to a Hub in a box."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from preflight.hub import HubInABox
+
+SPACES = Path(__file__).resolve().parents[1] / "selftest" / "spaces"
+
+
+class Clone:
+    """A repository with one commit of a Space's files, and what git says when it is pushed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
+            **{f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{who}_EMAIL": "ada@example.com" for who in ("AUTHOR", "COMMITTER")},
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "LC_ALL": "C",
+        }
+
+    @classmethod
+    def of(cls, source: Path, folder: Path) -> Clone:
+        """Of a folder, all of it committed."""
+        clone = cls(folder)
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        clone.git("init", "--quiet", "--initial-branch=main")
+        clone.commit()
+        return clone
+
+    def git(self, *arguments: str, fails: bool = False) -> str:
+        """What git says on both outputs; `fails`: it has to."""
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.folder, env=self.environment, timeout=120,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert (done.returncode != 0) == fails, f"git {' '.join(arguments)}\n{done.stdout}"
+        return done.stdout
+
+    def commit(self, files: Mapping[str, str | bytes] | None = None) -> str:
+        """Commit the folder as it is, with these files; returns the commit's id."""
+        for name, content in (files or {}).items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message=A change")
+        return self.git("rev-parse", "HEAD").strip()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    """Of a small sound Space that needs no Variable and no Secret."""
+    return Clone.of(SPACES / "static_files", tmp_path / "a clone")
+
+
+@pytest.fixture
+def new_space(hub: HubInABox, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The id of a Space just created, and deleted afterwards."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name.lower())
+    space_id = f"acme/{name.strip('-')[:60].strip('-')}"
+    hub.api.create_repo(space_id, repo_type="space", space_sdk="docker")
+    yield space_id
+    hub.api.delete_repo(space_id, repo_type="space", missing_ok=True)
