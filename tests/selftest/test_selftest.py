@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
-from itertools import groupby
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ ALL_CHECKS = ["tests/contract", "--ignore=tests/contract/test_isolation.py"]
 FOLDERS_TIMEOUT_S = 300
 CONTAINERS_TIMEOUT_S = 600
 AT_ONCE = 6
+# A run waits for the engine about a third of its time.
+RUNS_AT_ONCE = 2
 
 NOT_OF_ONE_FOLDER = {
     # Needs the network: the Hub's own endpoint gives the verdict.
@@ -87,15 +91,31 @@ def records_running(
 ) -> Records:
     """The verdicts on every Space that has to be built and run, from runs over a few of them each."""
     cases = selected(request, "broken_running", "sound_running")
-    records: Records = {}
+
+    def records_of(batch: tuple[Broken, ...]) -> Records:
+        checks = [*ALL_CHECKS, *(f"--hub={setting}" for setting in batch[0].hub)]
+        top = tmp_path_factory.mktemp("running")
+        return judge(list(batch), top, checks, CONTAINERS_TIMEOUT_S)
+
     # Each run keeps its Spaces up to its end: a few at a time, so that they do not slow each other.
-    for hub, alike in groupby(sorted(cases, key=lambda case: case.hub), key=lambda case: case.hub):
-        batch = list(alike)
-        for at in range(0, len(batch), AT_ONCE):
-            top = tmp_path_factory.mktemp("running")
-            checks = [*ALL_CHECKS, *(f"--hub={setting}" for setting in hub)]
-            records |= judge(batch[at : at + AT_ONCE], top, checks, CONTAINERS_TIMEOUT_S)
-    return records
+    batches = [
+        batch
+        for _, alike in groupby(sorted(cases, key=hub_of), key=hub_of)
+        for batch in batched(alike, AT_ONCE)
+    ]
+    with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
+        return {case: own for found in pool.map(records_of, batches) for case, own in found.items()}
+
+
+def hub_of(case: Broken) -> tuple[str, ...]:
+    """The settings of the Hub under which the contract judges a case."""
+    return case.hub
+
+
+def batched(cases: Iterable[Broken], size: int) -> Iterator[tuple[Broken, ...]]:
+    left = iter(cases)
+    while batch := tuple(islice(left, size)):
+        yield batch
 
 
 def judge(cases: list[Broken], top: Path, checks: list[str], timeout_s: float) -> Records:
