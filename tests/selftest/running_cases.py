@@ -358,7 +358,6 @@ HEALTH_CASES = (
         "health-command-never-fails",
         "health.health_command_fails_with_the_app",
         edit=dockerfile(PROBE, 'CMD ["python", "-c", "print()"]'),
-        sample=True,
     ),
 )
 
