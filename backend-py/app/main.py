@@ -79,6 +79,9 @@ class Service:
         """From start to stop. Source: asgi.readthedocs.io, "Lifespan Protocol"."""
         await receive()
         _drain_on_sigterm(self._drain)
+        log.info("started", extra={"data": _described(self._settings)})
+        for warning in self._settings.warnings():
+            log.warning(warning)
         async with AsyncExitStack() as running:
             self._api = asyncio.create_task(self._load(running))
             await send({"type": "lifespan.startup.complete"})
@@ -94,9 +97,6 @@ class Service:
             raise SystemExit(1) from None
         await running.enter_async_context(answerer.run())
         self._answerer = answerer
-        log.info("started", extra={"data": _described(self._settings)})
-        for warning in self._settings.warnings():
-            log.warning(warning)
         return api
 
     def _build(self) -> "tuple[Answerer, ASGIApp]":

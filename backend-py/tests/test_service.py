@@ -1,11 +1,13 @@
 """The service in one process, through its HTTP interface, in embedded mode."""
 
+import asyncio
 import base64
 import hashlib
 import json
 import re
 import threading
 import time
+from collections.abc import AsyncGenerator
 
 import pytest
 from starlette.testclient import TestClient
@@ -14,7 +16,7 @@ from starlette.types import ASGIApp
 from app import http
 from app.logs import JsonFormatter
 from app.main import Service
-from app.rag import Answerer
+from app.rag import Answerer, Stream
 
 ORIGIN = "https://book.example"
 QUESTION = {"question": "Why does my boat leak?"}
@@ -41,6 +43,20 @@ def test_a_stream_carries_the_same_answer(client: TestClient) -> None:
     assert [name for name, _ in events][:3] == ["meta", "sources", "delta"]
     assert [name for name, _ in events].count("done") == 1 and events[-1][0] == "done"
     assert "".join(data["text"] for name, data in events if name == "delta") == whole["answer"]
+
+
+def test_a_silent_stream_is_pinged(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(*_: object) -> Stream:
+        async def frames() -> AsyncGenerator[bytes, None]:
+            await asyncio.sleep(0.2)
+            yield http.event("done", {})
+
+        return Stream(frames(), lambda: asyncio.sleep(0))
+
+    monkeypatch.setattr(http, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(Answerer, "stream", silent)
+    stream = client.post("/chat/stream", json=QUESTION).text
+    assert stream.startswith(": ping\n\n") and stream.endswith("event: done\ndata: {}\n\n")
 
 
 def test_refuses_what_the_book_does_not_cover(client: TestClient) -> None:

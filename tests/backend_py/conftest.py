@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 from backend_py.asking import ORIGIN
+from backend_py.figures import Figures
 from doubles.running import Upstreams, doubles_image, upstreams
 from preflight.container import Container, start
 from preflight.docker import docker
@@ -87,3 +88,9 @@ def bare(run: Run, doubles_image: Image) -> Iterator[Container]:
     with start(run, doubles_image, "bare", {}, options=options) as container:
         container.wait_until_serving("/health", status=200)
         yield container
+
+
+@pytest.fixture
+def figures(capsys: pytest.CaptureFixture[str]) -> Figures:
+    """Prints what a test measures and keeps it in docs/figures.md."""
+    return Figures(capsys)

@@ -77,7 +77,7 @@ def test_headers_while_an_upstream_fails(
     cloud_strict: Container, upstreams: Upstreams, kind: str, status: int
 ) -> None:
     """Row 27: a failing upstream must be visible to the front end as what it is."""
-    upstreams.fault("cohere", kind)
+    upstreams.fault("qdrant", kind)
     answer = cloud_strict.post(
         "/chat", json={"question": f"{QUESTION} {kind}"}, headers={"Origin": ORIGIN}
     )

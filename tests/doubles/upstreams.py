@@ -305,6 +305,7 @@ async def _events(
         call.setdefault("first_token", time.time())
         yield _frame("content-delta", index=0, delta={"message": {"content": {"text": word}}})
         sent += len(word)
+        call["sent"] = sent
         for index, citation in enumerate(citations):
             if sent - len(word) < citation["end"] <= sent:
                 delta = {"message": {"citations": citation}}
