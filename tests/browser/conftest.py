@@ -15,7 +15,7 @@ from pathlib import Path
 import browser as installed
 import engine
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
 from preflight.container import Container, start
 from preflight.docker import docker
 from preflight.edge import Edge
@@ -101,26 +101,41 @@ def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
 
 
 @pytest.fixture(scope="session")
-def chromium(run: Run, sites: Sites) -> Iterator[Browser]:
-    """The machine's Chromium, which takes the sites' names for this machine."""
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(
-            executable_path=HERE / "steady_network.py",
-            env={**os.environ, "PROGRAM": run.once("chromium", installed.ensure)},
-            args=[
-                "--no-sandbox",
-                "--disable-quic",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                # The last list counts: Playwright's own turns off the partitioning of storage.
-                "--disable-features=Translate",
-                f"--host-resolver-rules={sites.resolver_rules}",
-            ],
-        ) as started,
-    ):
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def chromium(run: Run, playwright: Playwright, sites: Sites) -> Iterator[Browser]:
+    """The machine's Chromium, which takes the sites' names for this machine."""
+    rules = f"--host-resolver-rules={sites.resolver_rules}"
+    with launch(run, playwright, rules) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def plain_chromium(run: Run, playwright: Playwright) -> Iterator[Browser]:
+    """The same without the sites, for pages that need none."""
+    with launch(run, playwright) as started:
+        yield started
+
+
+def launch(run: Run, playwright: Playwright, *further: str) -> Browser:
+    return playwright.chromium.launch(
+        executable_path=HERE / "steady_network.py",
+        env={**os.environ, "PROGRAM": run.once("chromium", installed.ensure)},
+        args=[
+            "--no-sandbox",
+            "--disable-quic",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            # The last list counts: Playwright's own turns off the partitioning of storage.
+            "--disable-features=Translate",
+            *further,
+        ],
+    )
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ def write(folder: Path, records: Sequence[Record], tests: Counter[str]) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"size": size, "duration": duration, "short": short, "points": points}
+    environment.filters["slowest"] = slowest
     names = dict.fromkeys(record["space"] for record in records)
     text = environment.get_template(TEMPLATE).render(
         spaces=[Card(name, [one for one in records if one["space"] == name]) for name in names],
@@ -98,7 +99,8 @@ class Card:
         for row in self.rows("cors"):
             good = row["readable"] == row["listed"]
             text = f"{row['status']} {'readable' if row['readable'] else 'refused'}"
-            grid.put(f"{row['kind']}: {row['origin']}", row["route"], text, good)
+            origin = "" if row["origin"] == row["kind"] else row["origin"]
+            grid.put(Heading(row["kind"], origin), row["route"], Cell(text, good))
         return grid
 
     @cached_property
@@ -107,13 +109,13 @@ class Card:
         grid = Grid()
         for row in self.rows("environment"):
             if row["refused"] and len(row["names"]) == 1 and not row["kind"].startswith("all at"):
-                grid.put(row["names"][0], row["kind"], told(row), row["good"])
+                grid.put(Heading(row["names"][0]), row["kind"], Cell(told(row), row["good"]))
         return grid
 
     @property
     def environment_else(self) -> list[Record]:
         """The other starts: several variables at once, or with an environment that is right."""
-        alone = {(row, kind) for row, kind in self.environment.cells}
+        alone = {(row.title, kind) for row, kind in self.environment.cells}
         return [
             {**row, "told": told(row)}
             for row in self.rows("environment")
@@ -121,17 +123,33 @@ class Card:
         ]
 
 
+@dataclass(frozen=True)
+class Heading:
+    """Of a row."""
+
+    title: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What happened, and whether it was as it has to be."""
+
+    text: str
+    good: bool
+
+
 @dataclass
 class Grid:
     """A table of cells by row and column, both in the order of their first cell."""
 
-    cells: dict[tuple[str, str], tuple[str, bool]] = field(default_factory=dict)
+    cells: dict[tuple[Heading, str], Cell] = field(default_factory=dict)
 
-    def put(self, row: str, column: str, text: str, good: bool) -> None:
-        self.cells[row, column] = (text, good)
+    def put(self, row: Heading, column: str, cell: Cell) -> None:
+        self.cells[row, column] = cell
 
     @property
-    def rows(self) -> list[str]:
+    def rows(self) -> list[Heading]:
         return list(dict.fromkeys(row for row, _ in self.cells))
 
     @property
@@ -164,8 +182,17 @@ def points(values: Sequence[float], seconds: Sequence[float]) -> str:
     )
 
 
+def slowest(request: Record) -> float:
+    """The highest percentile of a request that is known."""
+    return float(max(request[key] or 0 for key in ("p50", "p95", "p99")))
+
+
 def size(count: float) -> str:
-    return f"{count / 1024**2:.1f} MiB" if count < 1024**3 else f"{count / 1024**3:.1f} GiB"
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
 
 
 def duration(seconds: float) -> str:

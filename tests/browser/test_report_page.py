@@ -1,0 +1,130 @@
+"""The page that a run leaves must say what the run found, to everybody, on any screen, with nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from preflight.page import duration, size
+
+from loadtests._report import data
+from loadtests._slo import Figures, Run, judge, load
+from loadtests._watch import Watched
+
+ROOT = Path(__file__).resolve().parents[2]
+SOUND = ROOT / "tests" / "selftest" / "spaces" / "sound"
+CHECKS = "serves or size or cors or environment or readme_names"
+BROKEN = "declaration.readme_names_what_is_required"
+
+
+@pytest.fixture(scope="session")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run over one Space with one fault, by two workers, after a load run."""
+    top = tmp_path_factory.mktemp("report")
+    space = top / "signer"
+    shutil.copytree(SOUND, space)
+    readme = space / "README.md"
+    text = readme.read_text()
+    assert "`SIGNER_NAME`" in text
+    readme.write_text(text.replace("`SIGNER_NAME`", "`SIGNER`"))
+    seen = Figures(samples=1000, latencies={10: 950, 30: 40, 80: 10})
+    figures = {"GET backend-py/health": seen}
+    verdict = judge(load(ROOT / "loadtests" / "slo.toml"), Run(30, {"Reader": 4}, figures))
+    watched = SimpleNamespace(
+        name="backend-py", seconds=[1, 2, 3], cpu=[0.1, 0.9, 0.4], memory=[60, 64, 65],
+        network=[], files=[], connections=[], disk=[], restarts=0,
+    )  # fmt: skip
+    (top / "load.json").write_text(data(verdict, [cast(Watched, watched)]))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "tests/contract", f"--space={space}", "-k", CHECKS),
+            *(f"--report-dir={top}", "--numprocesses=2", "--dist=loadfile", "-p", "no:cacheprovider"),
+            *("-q", "-o", "addopts=--import-mode=importlib"),
+        ],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-3000:] + done.stderr
+    assert f"all of it, to look at: {top / 'index.html'}" in done.stdout
+    return top
+
+
+@pytest.fixture(scope="session")
+def records(left: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((left / "preflight.json").read_text())
+    return [one for one in found if one["space"] == "signer"]
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(left: Path, plain_chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page on a narrow screen, in either colour scheme."""
+    with plain_chromium.new_context(
+        viewport={"width": 360, "height": 740}, color_scheme=request.param
+    ) as context:
+        opened = context.new_page()
+        opened.goto((left / "index.html").as_uri())
+        yield opened
+
+
+def shown(records: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
+    found = [row for one in records for row in one["shown"].get(what, [])]
+    assert found, f"no check has shown {what}"
+    return found
+
+
+def test_tells_what_the_run_found(page: Page, records: list[dict[str, Any]]) -> None:
+    """Verdict, finding and every figure of the Space must be those of preflight.json, from whichever worker they came."""
+    ran = [one for one in records if one["outcome"] != "skipped"]
+    card = page.locator(".card").filter(has_text="signer")
+    expect(card).to_contain_text(f"1 of {len(ran)} checks fail")
+    (image,) = shown(records, "image")
+    layers = shown(records, "layers")
+    expect(card).to_contain_text(
+        f"{size(image['size'])} of {size(image['budget'])}, {len(layers)} layers"
+    )
+    (start,) = shown(records, "start")
+    expect(card).to_contain_text(f"{duration(start['seconds'])} after its start")
+    assert start["memory"] > 2**20
+    expect(card).to_contain_text(size(start["memory"]))
+    finding = page.locator(".finding")
+    expect(finding).to_contain_text(BROKEN)
+    expect(finding).to_contain_text("SIGNER_NAME")
+
+    def rows(region: str) -> Any:
+        return page.get_by_role("region", name=region).locator("tbody tr")
+
+    expect(rows("Start of signer")).to_have_count(len(start["timeline"]))
+    assert start["timeline"][-1]["end"] > start["seconds"]
+    expect(rows("Image layers of signer")).to_have_count(len(layers))
+    cors = shown(records, "cors")
+    expect(rows("CORS of signer")).to_have_count(len({one["origin"] for one in cors}))
+    expect(page.get_by_role("region", name="CORS of signer").locator("td")).to_have_count(len(cors))
+    expect(rows("CORS of signer").filter(has_text="another site")).to_contain_text("200 refused")
+    expect(rows("Environment of signer").filter(has_text="SIGNING_KEY")).to_contain_text("exit code 3")  # fmt: skip
+    expect(rows("Latency of each request").filter(has_text="backend-py/health")).to_contain_text("10")  # fmt: skip
+    expect(page.get_by_role("img", name="CPU, cores of backend-py")).to_be_visible()
+
+
+def test_is_one_file_for_every_screen_and_reader(page: Page) -> None:
+    """Nothing may be loaded, nothing may stick out at 360 px, and axe must find no fault, all details open."""
+    page.evaluate(
+        "() => document.querySelectorAll('details').forEach((one) => { one.open = true })"
+    )
+    # The bundle of rules is put in as a script of the test's own.
+    faults = Axe().run(page).response["violations"]
+    assert not faults, [(one["id"], [node["html"] for node in one["nodes"]]) for one in faults]
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    loaded = page.evaluate("() => performance.getEntriesByType('resource').map((one) => one.name)")
+    assert [one for one in loaded if not one.startswith("data:")] == []
+    named = page.eval_on_selector_all(
+        "[src], link[href]", "(found) => found.map((one) => one.src ?? one.href)"
+    )
+    assert [one for one in named if not one.startswith("data:")] == []
