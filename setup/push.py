@@ -36,6 +36,10 @@ OF_THE_HUB = {".gitattributes", "README.md"}
 SPACE_REMOTES = ("space", "hf", "huggingface")
 # The commit that this command has judged: its own hook does not judge it again.
 JUDGED = "PREFLIGHT_JUDGED"
+# The contract in two parts: what the files alone tell, and what a running Space does. Isolation is
+# judged for the Spaces of compose.yaml together.
+OF_FILES = [f"tests/contract/test_{one}.py" for one in ("metadata", "push", "declaration", "dockerfile")]  # fmt: skip
+OF_A_CONTAINER = ["tests/contract", *(f"--ignore={one}" for one in (*OF_FILES, "tests/contract/test_isolation.py"))]  # fmt: skip
 HOOK_MARK = "# preflight: judges what is pushed to a Space"
 
 
@@ -248,32 +252,21 @@ def contract_holds(top: Path, commit: str, space: SpaceId | None, name: str) -> 
 
     What the files alone tell comes first, so that a wrong README is told in seconds.
     """
+    beside = ["--numprocesses=3", "--dist=loadfile"]
     with clone_at(top, commit, space, name) as folder:
         target = [f"--space={folder}", f"--ref={commit}"]
         target += [f"--owner={space.owner}"] if space else []
-        files = [f"tests/contract/test_{one}.py" for one in ("metadata", "push", "declaration", "dockerfile")]  # fmt: skip
-        rest = ["tests/contract", *(f"--ignore={one}" for one in files)]
-        # Judged for the Spaces of compose.yaml together.
-        rest += ["--ignore=tests/contract/test_isolation.py", "--numprocesses=3", "--dist=loadfile"]
         return all(
             judged([*checks, *target], ROOT / "reports" / "push" / name / part)
-            for part, checks in (("files", files), ("container", rest))
+            for part, checks in (("files", OF_FILES), ("container", [*OF_A_CONTAINER, *beside]))
         )
 
 
 def judged(arguments: list[str], report: Path) -> bool:
     """Whether these checks ran and hold. Their report goes to the folder `report`."""
     command = [
-        *(
-            sys.executable,
-            "-m",
-            "pytest",
-            *arguments,
-            "-q",
-            "--no-header",
-            "-p",
-            "no:cacheprovider",
-        ),
+        *(sys.executable, "-m", "pytest", *arguments, "-q", "-rfE", "--no-header"),
+        *("-p", "no:cacheprovider"),
         *(f"--report-dir={report}", f"--junitxml={report / 'junit.xml'}"),
     ]
     try:
