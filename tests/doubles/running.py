@@ -1,19 +1,21 @@
-"""The stand-ins in a container of their own, on a network that Spaces under test can join."""
+"""The stand-ins of compose.test.yaml, on a network that Spaces under test can join."""
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from preflight.container import Container, start
-from preflight.docker import docker
+from preflight.container import Container
 from preflight.image import Image, build
-from preflight.run import Run
+from preflight.run import LABEL, Run
+from preflight.stack import Compose, Services
 
 FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
 PORT = 8080
 
 
@@ -61,12 +63,19 @@ def doubles_image(run: Run) -> Image:
 
 
 @pytest.fixture(scope="session")
-def upstreams(run: Run, doubles_image: Image) -> Iterator[Upstreams]:
-    """The stand-ins, running; one container for each xdist worker and folder of tests."""
-    network = f"{run.id}-upstreams-{secrets.token_hex(4)}"
-    docker("network", "create", *run.labels, network)
-    options = [f"--network={network}", "--network-alias=upstreams"]
-    with start(run, doubles_image, "upstreams", {}, PORT, options) as container:
+def upstreams(run: Run, doubles_image: Image, tmp_path_factory: Any) -> Iterator[Upstreams]:
+    """The stand-ins, running; a project of their own for each xdist worker and folder of tests."""
+    project, labels = f"{run.id}-{secrets.token_hex(4)}", {LABEL: run.id}
+    service = {"image": doubles_image.tag, "pull_policy": "never", "labels": labels}
+    override = tmp_path_factory.mktemp("doubles") / "compose.json"
+    networks = {"backend-py": {"labels": labels}}
+    override.write_text(json.dumps({"services": {"upstreams": service}, "networks": networks}))
+    files = [str(ROOT / "compose.yaml"), str(ROOT / "compose.test.yaml"), str(override)]
+    compose = Compose("docker compose", files, project)
+    try:
+        compose.run("up", "--detach", "--no-build", "upstreams")
+        container = Services(compose).container("upstreams", PORT)
         container.wait_until_serving("/_control/calls", status=200)
-        yield Upstreams(container, network)
-    docker("network", "rm", network, check=False)
+        yield Upstreams(container, f"{project}_backend-py")
+    finally:
+        compose.run("down", "--timeout=0")
