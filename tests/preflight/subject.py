@@ -17,6 +17,7 @@ from preflight import diagnosis
 from preflight.container import Answering, Container, NotServing, start
 from preflight.diagnosis import Diagnosis
 from preflight.docker import DockerError, docker
+from preflight.edge import Named
 from preflight.frontmatter import FrontMatterError
 from preflight.image import Image
 from preflight.observer import Observer
@@ -165,7 +166,7 @@ class Live(Answering):
         self.url = url
         self.http.trust_env = True
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        self.host = host = parts.hostname or ""
         if host.endswith(".localhost") and parts.scheme == "https":
             # Such names are this machine's (RFC 6761), but not every resolver knows; the rehearsed
             # edge signs its certificates itself, and what goes to loopback is read by nobody else.
