@@ -11,12 +11,12 @@ up:  ## build and start both Spaces on 7861 and 7862   (PULL=1 newer base images
 	@$(PYTHON) setup/up.py up $(if $(PULL),--pull) $(if $(NO_CACHE),--no-cache)
 
 OWNER ?= acme
-edge: export COMPOSE_PROFILES := edge
 edge: export BETTER_AUTH_URL ?= https://$(OWNER)-backend-node.hf.localhost:8443
 edge: export OWNER := $(OWNER)
 edge:  ## the same behind the Hub's edge, rehearsed, on 8443   (OWNER=you, settings: docs/rehearsal.md)
-	@$(PYTHON) setup/up.py up
-	@echo "Through the edge: https://$(OWNER)-backend-py.hf.localhost:8443 and https://$(OWNER)-backend-node.hf.localhost:8443"
+	@$(PYTHON) setup/up.py up --edge
+	@echo "Through the edge alone: https://$(OWNER)-backend-py.hf.localhost:8443 and https://$(OWNER)-backend-node.hf.localhost:8443"
+	@echo "What a Space dialled, and what the Hub would refuse: docker compose logs egress-backend-py egress-backend-node"
 	@echo "Accept the certificate. Unlike on hf.space these two names are same-site: what cookies do across sites, tests/browser shows."
 
 down:  ## stop and remove all that `make up` made
@@ -38,6 +38,9 @@ selftest: ready  ## every broken Space that the contract must catch, every sound
 
 load: ready  ## 30 s of load on what `make up` started, with a verdict
 	$(VENV)/bin/locust -f loadtests --headless --users 10 --spawn-rate 10 --run-time 30s --html reports/load.html
+
+load-compare: ready  ## the same load on the images of two refs, in turns: what got slower   (REF=main, five minutes)
+	$(VENV)/bin/python -m loadtests._compare $(or $(REF),$(error name the old one: make load-compare REF=main))
 
 # SPACE=owner/name; REMOTE=another remote; DRY=1 stops before the push; FORCE=1 pushes what did not pass.
 push-py: DIR := backend-py
@@ -71,5 +74,5 @@ ready: $(VENV)/ready
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) setup/venv.py $(VENV)
 
-.PHONY: help up edge down check test thorough selftest load \
+.PHONY: help up edge down check test thorough selftest load load-compare \
 	push-py push-node push hub hooks live rollback space lock ready

@@ -167,6 +167,7 @@ def data(verdict: Verdict, watched: Sequence[Watched] = ()) -> str:
                     "failures": row.figures.failures,
                     "limited": row.figures.limited,
                     "rate": round(row.rate, 2),
+                    "latencies": dict(row.figures.latencies),
                     **{key: row.percentile(key) for key in PERCENTILES},
                 }
                 for row in verdict.rows
