@@ -52,7 +52,7 @@ def embedded(_shared: StartPy) -> Container:
 
 @pytest.fixture(scope="session")
 def _filled(upstreams: Upstreams, _shared: StartPy) -> Container:
-    environment = {**COMMON, **upstreams.environment, "UPSTREAM_TIMEOUT": "3"}
+    environment = {**COMMON, **upstreams.environment, "UPSTREAM_TIMEOUT": "2"}
     container = _shared({**environment, "QDRANT_TIMEOUT": "1"}, [*upstreams.network, *READ_ONLY])
     # Patient here: what is tested of a slow Qdrant is the Space, not the filling.
     push = ("python", "-m", "app.ingest", "push")
@@ -62,7 +62,7 @@ def _filled(upstreams: Upstreams, _shared: StartPy) -> Container:
 
 @pytest.fixture(scope="session")
 def _filled_strict(upstreams: Upstreams, _shared: StartPy, _filled: Container) -> Container:
-    environment = {**COMMON, **upstreams.environment, "UPSTREAM_TIMEOUT": "3"}
+    environment = {**COMMON, **upstreams.environment, "UPSTREAM_TIMEOUT": "2"}
     environment |= {"QDRANT_TIMEOUT": "1", "RAG_FALLBACK": "off"}
     return _shared(environment, [*upstreams.network, *READ_ONLY])
 

@@ -65,11 +65,11 @@ def test_one_quick_retry(cloud_strict: Container, upstreams: Upstreams) -> None:
 
 
 def test_cohere_hangs(cloud_strict: Container, upstreams: Upstreams) -> None:
-    """Row 61: a hanging Cohere must be given up after UPSTREAM_TIMEOUT, here 3 s."""
+    """Row 61: a hanging Cohere must be given up after UPSTREAM_TIMEOUT, here 2 s."""
     upstreams.fault("cohere", "hang")
     answer, seconds = timed(cloud_strict)
     assert (answer.status_code, code_of(answer)) == (504, "upstream_timeout")
-    assert seconds < stretched(4)
+    assert seconds < stretched(3)
 
 
 def test_rate_limit_is_not_slept_away(cloud_strict: Container, upstreams: Upstreams) -> None:

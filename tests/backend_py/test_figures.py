@@ -112,7 +112,7 @@ def test_start(run: Run, py_image: Image, doubles_image: Image, figures: Figures
     """Row 12: from `docker run` to the first answer at most 1.2 s, and twice what a bare server takes."""
     bare: list[float] = []
     ours: list[tuple[float, float]] = []
-    for _ in range(5):
+    for _ in range(4):
         bare.append(start_seconds(run, doubles_image, {}, ["--entrypoint=/doubles/bare.py"])[0])
         ours.append(start_seconds(run, py_image, {"RAG_MODE": "embedded"}))
     first, floor = statistics.median(first for first, _ in ours), statistics.median(bare)
@@ -127,12 +127,13 @@ def test_start(run: Run, py_image: Image, doubles_image: Image, figures: Figures
 def test_health(embedded: Container, bare: Container, figures: Figures) -> None:
     """Row 88: liveness per CPU second at least 0.3 of a bare server's."""
     ratios = []
-    for _ in range(3):
-        for space in (bare, embedded):
-            load(space, "/health", seconds=0.2)
-        ratios.append(load(bare, "/health")["cpu"] / load(embedded, "/health")["cpu"])
-    figures.row("`/health` per CPU second", f"{statistics.median(ratios):.2f} of bare")
-    assert statistics.median(ratios) >= 0.3
+    for seconds in (0.2, 0.8, 0.8, 0.8):
+        floor = load(bare, "/health", seconds=seconds)["cpu"]
+        ratios.append(floor / load(embedded, "/health", seconds=seconds)["cpu"])
+    # The first round only warms up.
+    ratio = statistics.median(ratios[1:])
+    figures.row("`/health` per CPU second", f"{ratio:.2f} of bare")
+    assert ratio >= 0.3
 
 
 def test_chat_rate(embedded: Container, bare: Container, figures: Figures) -> None:

@@ -14,7 +14,7 @@ SOUND = {
     "version": "1.0",
     "services": {"cohere": "connected", "qdrant": "connected"},
 }
-# Qdrant is asked every 5 s; a hanging answer takes its time-out more.
+# Qdrant is asked every 5 s, every second while it is down; a hanging answer takes its time-out more.
 PROBE_SECONDS = 10
 
 
