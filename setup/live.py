@@ -239,10 +239,9 @@ def folder_of(space: SpaceId, folder: str) -> Space:
     """The Space's folder here: as given, or of its name in compose.yaml; else its URL alone is known."""
     if folder:
         return space_of_folder(Path(folder))
-    of_its_name = (
-        one for one in spaces_of_compose(ROOT / "compose.yaml") if one.name == space.name
-    )
-    return next(of_its_name, Space(space.name, source=None))
+    compose = Path("compose.yaml")
+    known = spaces_of_compose(compose) if compose.is_file() else []
+    return next((one for one in known if one.name == space.name), Space(space.name, source=None))
 
 
 def questions_hold(known: Space, url: str) -> bool:

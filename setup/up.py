@@ -1,6 +1,6 @@
 """Start both Spaces on this machine, or remove them.
 
-    python3 setup/up.py up [--pull] [--no-cache]
+    python3 setup/up.py up [--pull] [--no-cache] [--edge]
     python3 setup/up.py down
 
 `up` ends with both Spaces healthy and says how to try them, or with one clear message, exit code 1
@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument(
         "--no-cache", action="store_true", help="build without the layer cache (a factory rebuild)"
     )
+    parser.add_argument("--edge", action="store_true", help="behind the Hub's edge, rehearsed")
     options = parser.parse_args()
     os.chdir(ROOT)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -74,6 +75,9 @@ def main() -> int:
         down()
         return 0
     engine.ensure()
+    if options.edge:
+        os.environ["COMPOSE_PROFILES"] = "edge"
+        COMPOSE.extend(["-f", "compose.edge.yaml"])
     try:
         up(options.pull, options.no_cache)
         return 0
@@ -117,14 +121,14 @@ def up(pull: bool, no_cache: bool) -> None:
     for service in services:
         wait_until_healthy(project, service)
     for service in services:
-        # What is no Space, like the edge, is told by whoever starts it.
-        if not (service.folder / "README.md").is_file():
+        # What is no Space, or is reached through the edge, is told by whoever starts it.
+        if not (service.folder / "README.md").is_file() or not service.ports:
             continue
         url = f"http://{'localhost' if host == '127.0.0.1' else host}:{service.ports[0]}"
         print(f"\n{service.name} is healthy: {url}")
         print(f"  try:  {TRY.get(service.name, 'curl -s {url}/health').format(url=url)}")
         print(f"  logs: docker compose logs -f {service.name}")
-    watch = "docker compose" if compose == COMPOSE else " ".join(compose)
+    watch = "docker compose" if len(compose) == 4 else " ".join(compose)
     print(f"\nEdit and see it within two seconds: {watch} watch --no-up")
     print("Stop and remove: make down")
 

@@ -1,0 +1,107 @@
+"""A new Space from its first file to its roll back, by the documented commands, on a Hub in a box."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from deploy.desk import ROOT, Desk
+
+if TYPE_CHECKING:
+    from preflight.hub import HubInABox
+
+SPACE = "acme/signer-of-notes"
+
+
+def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
+    """A private Space is made, pushed, found to lack a Secret, mended, followed, questioned, taken back."""
+    folder = SPACE.partition("/")[2]
+    made = [sys.executable, str(desk.clone / "setup" / "new_space.py"), folder]
+    subprocess.run(made, cwd=desk.clone, env=desk.environment, check=True, timeout=60)
+    desk.sh("docker compose -f compose.yaml -f compose.test.yaml -f compose.offline.yaml config -q")
+    desk.sh(f"git add . && git commit -qm 'A new Space' && cp -r {folder} ../kept")
+    desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
+    hub.api.create_repo(SPACE, repo_type="space", space_sdk="docker", private=True)
+    hub.api.add_space_variable(SPACE, "SIGNER_NAME", "Ada")
+    hub.api.add_space_variable(SPACE, "SIGNING_KEYS", "misspelt")
+
+    code, said = desk.run("push.py", "push", folder, "--space", SPACE)
+
+    assert code == 0, said
+    assert f"{folder}: 3" in said and "checks hold, 0 warnings" in said
+    assert "SIGNING_KEY: missing; enter it as a Secret" in said
+    assert "SIGNING_KEYS: set there and not declared" in said
+    first = desk.sh(f"git subtree split -q --prefix {folder}").strip()
+    assert hub.api.space_info(SPACE).sha == first
+
+    code, said = desk.run("live.py", "live", SPACE)
+
+    assert code == 1
+    assert "RUNTIME_ERROR" in said and "SIGNING_KEY: missing" in said.partition("run log")[2]
+
+    hub.api.delete_space_variable(SPACE, "SIGNING_KEYS")
+    hub.api.add_space_secret(SPACE, "SIGNING_KEY", "k" * 40)
+    code, said = desk.run("live.py", "live", SPACE)
+
+    assert code == 0, said
+    assert "APP_STARTING: the container starts" in said
+    assert "1 Variables, 1 Secrets; nothing needed is missing" in said
+    assert "live, and every question is answered as promised" in said
+    assert "k" * 40 not in said
+    assert hub.edge(SPACE).get("/").status_code == 401, "it is private: the questions had a token"
+
+    desk.commit(f"{folder}/README.md", "One line more.\n")
+    desk.sh(f"git push -q {hub.remote(SPACE)} $(git subtree split -q --prefix {folder}):main")
+    assert hub.wait(SPACE).stage == "RUNNING"
+    assert hub.api.space_info(SPACE).sha != first
+    code, said = desk.run("live.py", "rollback", SPACE)
+
+    assert code == 0, said
+    code, said = desk.run("live.py", "live", SPACE, "--ref", first[:10])
+    assert code == 0, said
+    assert f"{SPACE} at {first[:7]}" in said
+    assert hub.api.get_space_runtime(SPACE).raw["sha"] == first
+
+
+def test_what_the_hub_refuses_is_told(desk: Desk, hub: HubInABox) -> None:
+    """A push by force reaches the Hub's own check; `--online` asks the same check before."""
+    desk.sh(f"cp -r '{ROOT}/tests/selftest/spaces/static_files' web")
+    desk.sh(
+        "sed -i 's/^colorFrom: .*/colorFrom: orange/' web/README.md && git add . && git commit -qm Web"
+    )
+    desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
+    hub.api.create_repo("acme/refused", repo_type="space", space_sdk="docker")
+
+    code, said = desk.run("push.py", "push", "web", "--space", "acme/refused", "--force")
+
+    assert code == 1
+    assert 'remote: - Error: "colorFrom" must be one of [red, yellow' in said
+    assert "What served before goes on serving" in said
+
+    asked = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "tests/contract/test_metadata.py", "-q"),
+            *(f"--space={desk.clone / 'web'}", "--online", f"--report-dir={desk.hub}"),
+            *("-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"),
+        ],
+        cwd=ROOT, env=desk.environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (
+        'failed: metadata.hub_accepts_the_metadata: - Error: "colorFrom" must be one of'
+        in asked.stdout
+    )
+
+
+def test_a_space_that_is_not_there_is_told(desk: Desk, hub: HubInABox) -> None:
+    desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
+    code, said = desk.run("live.py", "live", "acme/nowhere")
+    assert (code, said) == (1, "live: the Hub answered 404: there is no such Space, or it is private and HF_TOKEN is missing or not of its owner\n")  # fmt: skip
+
+
+def test_no_hub_is_told(desk: Desk) -> None:
+    desk.environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_any_token"}
+    code, said = desk.run("live.py", "live", SPACE)
+    assert code == 1
+    assert "live: no answer from http://127.0.0.1:9" in said
+    assert "hf_any_token" not in said
