@@ -7,8 +7,8 @@
  */
 import type { AddressInfo } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import pino from "pino";
 import { createHttpServer } from "./http-server.ts";
+import { createLog } from "./log.ts";
 import { readSettings, type Settings, SettingsError } from "./settings.ts";
 
 /** EX_CONFIG of sysexits(3): restarting will not help. */
@@ -17,20 +17,11 @@ const EXIT_CONFIGURATION = 78;
 const STOP_DEADLINE_MS = 9_000;
 
 const settings = settingsOrExit();
-const log = pino(
-  {
-    level: settings.logLevel,
-    base: null,
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }) },
-  },
-  // Asynchronous: lines that arrive during a write go out together, so a log line costs little per request.
-  pino.destination({ sync: false }),
-);
+const log = createLog(settings.logLevel);
 
 process.on("uncaughtException", (error) => {
   log.fatal({ err: error }, "uncaught exception");
-  log.flush(() => process.exit(1));
+  process.exit(1);
 });
 process.on("unhandledRejection", (reason) => log.error({ err: reason }, "unhandled rejection"));
 
@@ -73,12 +64,12 @@ async function stop(signal: string): Promise<void> {
   });
   await (await service).close();
   log.info("stopped");
-  log.flush(() => process.exit(0));
+  process.exit(0);
 }
 
 function cannotStart(error: Error): void {
   log.fatal({ reason: error.message }, "cannot start");
-  log.flush(() => process.exit(EXIT_CONFIGURATION));
+  process.exit(EXIT_CONFIGURATION);
 }
 
 function settingsOrExit(): Settings {

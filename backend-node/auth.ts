@@ -70,6 +70,10 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
   const closing = new AbortController();
   let library: Library | undefined;
   let connected = false;
+  /** How often in a row the database has not answered. */
+  let silences = 0;
+  /** One for each call that waits for the database. */
+  const abandoners = new Set<(reason: HttpError) => void>();
 
   let pinging: Promise<boolean> | undefined;
   /** One at a time, however many ask. */
@@ -84,9 +88,13 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     try {
       await database.ping();
       connected = library !== undefined;
+      silences = 0;
     } catch (error) {
       connected = false;
+      silences++;
       if (before) log.error({ reason: reason(error) }, "the database does not answer");
+      // Once may be a moment's load. A call has several queries, and each would wait for its own deadline.
+      if (silences > 1) for (const abandon of abandoners) abandon(databaseAway());
     }
     if (!before && connected) log.info("the database answers again");
     return connected;
@@ -123,11 +131,15 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     if (!library) await Promise.race([firstTry.promise, delay(START_WAIT_MS, undefined, { ref: false })]);
     // In an outage, refuse at once instead of waiting for every query's deadline.
     if (!library || (!connected && !(await ping()))) throw databaseAway();
+    const { promise: abandoned, reject: abandon } = Promise.withResolvers<never>();
+    abandoners.add(abandon);
     try {
-      return await use(library);
+      return await Promise.race([use(library), abandoned]);
     } catch (error) {
       if (!(error instanceof HttpError) && !(await ping())) throw databaseAway();
       throw error;
+    } finally {
+      abandoners.delete(abandon);
     }
   };
 
@@ -143,7 +155,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
         const isSignOut = request.url.endsWith("/sign-out");
         if (isSignOut && !(await ping())) throw databaseAway();
         const response = await handle(request);
-        if ((response.status >= 500 || isSignOut) && !(await ping())) throw databaseAway();
+        // It also takes a session that it could not look up for none, which would sign the user out.
+        const inDoubt = response.status >= 500 || response.status === 401 || isSignOut;
+        if (inDoubt && !(await ping())) throw databaseAway();
         return response;
       }),
     session: (cookie, authorization) => withLibrary(({ readSession }) => readSession(cookie, authorization)),

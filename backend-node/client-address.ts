@@ -2,22 +2,34 @@
 import { createHmac } from "node:crypto";
 import type http from "node:http";
 import net from "node:net";
+import { sameText } from "./same-text.ts";
 
 /** Carries the address to the library; a caller's own copy never gets that far. */
 export const CLIENT_ADDRESS_HEADER = "x-auth-client-address";
+/** In it, a host that rewrites to this server shows TRUSTED_FRONT_SECRET. */
+const FRONT_SECRET_HEADER = "x-front-secret";
 
 /**
- * The address of the client.
+ * A function that gives the address of a request's client.
  *
- * The Hub's edge appends the real address to X-Forwarded-For and keeps what the caller sent, so the last entry
- * counts, and only when the connection itself comes from a proxy's private address.
+ * The Hub's edge appends the address of its caller to X-Forwarded-For and keeps what that caller sent, so the last
+ * entry counts, and only when the connection itself comes from a proxy's private address. Behind a host that rewrites
+ * to this server that entry is the host's own for all its users; who knows `frontSecret` is believed the one before.
  */
-export function clientAddress(request: http.IncomingMessage): string {
-  const peer = (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
-  const forwarded = request.headers["x-forwarded-for"];
-  if (forwarded === undefined || !isPrivate(peer)) return peer;
-  const last = String(forwarded).split(",").at(-1)?.trim() ?? "";
-  return net.isIP(last) ? last : peer;
+export function clientAddressReader(frontSecret: string | undefined): (request: http.IncomingMessage) => string {
+  return ({ socket, headers }) => {
+    const peer = (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+    const forwarded = headers["x-forwarded-for"];
+    if (forwarded === undefined || !isPrivate(peer)) return peer;
+    const entries = String(forwarded).split(",");
+    const last = (entries.pop() ?? "").trim();
+    const shown = headers[FRONT_SECRET_HEADER];
+    if (frontSecret !== undefined && typeof shown === "string" && sameText(shown, frontSecret)) {
+      const beforeLast = (entries.pop() ?? "").trim();
+      if (net.isIP(beforeLast)) return beforeLast;
+    }
+    return net.isIP(last) ? last : peer;
+  };
 }
 
 /** A function that hashes addresses with `key`; it remembers the most recent ones. */
@@ -47,6 +59,14 @@ for (const [network, prefix] of [
 privateNetworks.addSubnet("fc00::", 7, "ipv6");
 privateNetworks.addAddress("::1", "ipv6");
 
+let lastAsked = "";
+let lastAnswer = false;
+
+/** The peer is nearly always the one proxy, and asking the list takes as long as a short answer. */
 function isPrivate(address: string): boolean {
-  return privateNetworks.check(address, net.isIPv6(address) ? "ipv6" : "ipv4");
+  if (address !== lastAsked) {
+    lastAsked = address;
+    lastAnswer = privateNetworks.check(address, net.isIPv6(address) ? "ipv6" : "ipv4");
+  }
+  return lastAnswer;
 }

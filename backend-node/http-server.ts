@@ -5,15 +5,16 @@
  * handler, so one malformed request ends the process. Here the URL comes from the settings, and every
  * request is answered, whatever fails.
  */
-import { hash, randomUUID, timingSafeEqual } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { AuthService } from "./auth.ts";
-import { addressHasher, CLIENT_ADDRESS_HEADER, clientAddress } from "./client-address.ts";
+import { addressHasher, CLIENT_ADDRESS_HEADER, clientAddressReader } from "./client-address.ts";
 import { databaseAway, HttpError } from "./http-error.ts";
 import type { Metrics } from "./metrics.ts";
 import { homePage } from "./page.ts";
+import { sameText } from "./same-text.ts";
 import type { Settings } from "./settings.ts";
 
 // Not imported: for an import Node evaluates every export of a module, and one of this one's, WebSocket, loads an
@@ -43,12 +44,20 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     },
     () => {},
   );
+  const clientAddress = clientAddressReader(settings.frontSecret);
   const hashAddress = addressHasher(settings.secret);
   let metrics: Metrics | undefined;
   if (settings.metricsToken)
     void import("./metrics.ts").then((module) => {
       metrics = module.createMetrics();
     });
+  const embedded = settings.database.kind === "sqlite" && "embedded";
+  const healthy = json(200, { status: "ok", version: VERSION, services: { database: embedded || "connected" } });
+  const degraded = json(200, {
+    status: "degraded",
+    version: VERSION,
+    services: { database: embedded || "disconnected" },
+  });
   const corsOrigins = new Set(settings.corsOrigins);
   const trustedOrigins = new Set(settings.trustedOrigins);
 
@@ -63,42 +72,47 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
       // Answered below in the server's own shape.
       requireHostHeader: false,
     },
-    (request, response) => void serve(request, response),
+    (request, response) => serve(request, response),
   );
-  server.on("checkExpectation", (request, response) => void serve(request, response, expectationFailed));
+  server.on("checkExpectation", (request, response) => serve(request, response, expectationFailed));
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => rejectConnection(error.code ?? "", socket));
   server.on("connect", (_request, socket) => rejectConnection("CONNECT", socket));
   return server;
 
-  async function serve(
+  /** Answers at once where nothing has to be waited for, as liveness probes and visitors without a session do not. */
+  function serve(
     request: IncomingMessage,
     response: ServerResponse,
     choose: (request: IncomingMessage) => Promise<Answer> | Answer = route,
-  ): Promise<void> {
+  ): void {
     const started = performance.now();
     const requestId = randomUUID();
-    const target = request.url ?? "/";
-    const question = target.indexOf("?");
-    // A mail's link carries its token in the path.
-    const path = (question < 0 ? target : target.slice(0, question)).replace(/(\/reset-password\/).*/, "$1:token");
-    response.once("close", () => {
+    response.on("close", () => {
       // 499: the client left before its answer. Source: nginx.
       const status = response.writableFinished ? response.statusCode : 499;
       const ms = Math.round((performance.now() - started) * 10) / 10;
+      const path = loggedPath(request);
       metrics?.observe(request.method ?? "", routeName(path), status, ms / 1000);
       log.info(
         { requestId, method: request.method, path, status, ms, client: hashAddress(clientAddress(request)) },
         "request",
       );
     });
-    let answer: Answer;
+    const give = (answer: Answer) =>
+      send(request, response, requestId, answer.status < 400 ? answer : inErrorShape(answer, requestId));
+    const fail = (error: unknown) =>
+      send(request, response, requestId, errorAnswer(asHttpError(error, requestId), requestId));
     try {
-      answer = await choose(request);
-      if (answer.status >= 400) answer = inErrorShape(answer, requestId);
+      const answer = choose(request);
+      if (answer instanceof Promise) answer.then(give).catch(fail);
+      else give(answer);
     } catch (error) {
-      answer = errorAnswer(asHttpError(error, requestId), requestId);
+      fail(error);
     }
-    const origin = request.headers.origin;
+  }
+
+  function send(request: IncomingMessage, response: ServerResponse, requestId: string, answer: Answer): void {
+    const { origin } = request.headers;
     const headers: OutgoingHttpHeaders = {
       "x-content-type-options": "nosniff",
       "referrer-policy": "no-referrer",
@@ -119,12 +133,16 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     response.writeHead(answer.status, headers);
     response.end(request.method === "HEAD" ? undefined : body);
     // Discards what was not read of the body, so that the client gets to read the answer.
-    request.resume();
+    if (request.method !== "GET") request.resume();
   }
 
-  async function route(request: IncomingMessage): Promise<Answer> {
+  function route(request: IncomingMessage): Promise<Answer> | Answer {
     const { method, headers, url: target = "/" } = request;
-    if (target === "/health" && (method === "GET" || method === "HEAD")) return health();
+    // The two that are asked most, before anything is parsed.
+    if (method === "GET" || method === "HEAD") {
+      if (target === "/health") return health();
+      if (target === SESSION_PATH && headers.host !== undefined) return getSession(request);
+    }
     if (headers.host === undefined && request.httpVersion === "1.1")
       throw new HttpError(400, "BAD_REQUEST", "the Host header is missing");
     const url = parseTarget(target, settings.baseURL);
@@ -180,25 +198,26 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     return methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
   }
 
+  function getSession(request: IncomingMessage): Promise<Answer> | Answer {
+    refuseUnlisted(request.headers.origin);
+    const { cookie, authorization } = request.headers;
+    // Nobody, whatever the database does: no credentials, nothing to look up.
+    if (!cookie && !authorization) return sessionAnswer("null");
+    const find = async ({ session }: AuthService) => {
+      const found = await session(cookie, authorization);
+      return found === undefined ? auth(request, new URL(settings.baseURL + SESSION_PATH)) : sessionAnswer(found);
+    };
+    return opened ? find(opened) : service.then(find);
+  }
+
   async function auth(request: IncomingMessage, url: URL): Promise<Answer> {
-    const { origin } = request.headers;
-    // On GET too: the Hub's edge echoes any origin, so what a browser may read is decided here alone.
-    if (origin !== undefined && !trustedOrigins.has(origin))
-      throw new HttpError(403, "INVALID_ORIGIN", "this origin is not in CORS_ORIGINS");
-    const asksForSession = url.pathname === SESSION_PATH && request.method !== "POST";
-    if (asksForSession && !url.search) {
-      const { cookie, authorization } = request.headers;
-      // Nobody, whatever the database does: no credentials, nothing to look up.
-      const session =
-        cookie || authorization ? await (opened ?? (await service)).session(cookie, authorization) : "null";
-      if (session !== undefined)
-        return { status: 200, headers: { "content-type": "application/json", pragma: "no-cache" }, body: session };
-    }
+    refuseUnlisted(request.headers.origin);
     const body = await readBody(request);
     const waited = opened ?? (await service);
     // The call that every page makes is not counted, so that polling it is never punished.
-    if (!asksForSession) await waited.limits.take("requestsPerAddress", clientAddress(request));
-    const response = await waited.handle(libraryRequest(request, url, body, settings));
+    if (url.pathname !== SESSION_PATH || request.method === "POST")
+      await waited.limits.take("requestsPerAddress", clientAddress(request));
+    const response = await waited.handle(libraryRequest(request, url, body, clientAddress(request), settings));
     const answer = await libraryAnswer(response);
     // The library lets nobody keep it; the keys are public and change seldom.
     if (url.pathname === `${AUTH_PREFIX}jwks` && answer.status === 200)
@@ -206,10 +225,14 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     return answer;
   }
 
+  /** On GET too: the Hub's edge echoes any origin, so what a browser may read is decided here alone. */
+  function refuseUnlisted(origin: string | undefined): void {
+    if (origin !== undefined && !trustedOrigins.has(origin))
+      throw new HttpError(403, "INVALID_ORIGIN", "this origin is not in CORS_ORIGINS");
+  }
+
   function health(): Answer {
-    const connected = opened?.connected() ?? false;
-    const database = opened?.database.kind === "sqlite" ? "embedded" : connected ? "connected" : "disconnected";
-    return json(200, { status: connected ? "ok" : "degraded", version: VERSION, services: { database } });
+    return opened?.connected() ? healthy : degraded;
   }
 
   async function ready(): Promise<Answer> {
@@ -218,10 +241,8 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
   }
 
   async function exposition(authorization = ""): Promise<Answer> {
-    const digest = (text: string) => hash("sha256", text, "buffer");
-    // Compared without telling by the time how much of it is right.
-    const right = timingSafeEqual(digest(authorization), digest(`Bearer ${settings.metricsToken}`));
-    if (!metrics || !right) throw new HttpError(404, "NOT_FOUND", "no such path");
+    if (!metrics || !sameText(authorization, `Bearer ${settings.metricsToken}`))
+      throw new HttpError(404, "NOT_FOUND", "no such path");
     const { type, text } = await metrics.render();
     return { status: 200, headers: { "content-type": type }, body: text };
   }
@@ -275,6 +296,17 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
   }
 }
 
+function sessionAnswer(body: string): Answer {
+  return { status: 200, headers: { "content-type": "application/json", pragma: "no-cache" }, body };
+}
+
+/** The path without its query; a mail's link carries its token in the path. */
+function loggedPath({ url = "/" }: IncomingMessage): string {
+  const question = url.indexOf("?");
+  const path = question < 0 ? url : url.slice(0, question);
+  return path.includes("/reset-password/") ? path.replace(/(\/reset-password\/).*/, "$1:token") : path;
+}
+
 /** Origin-form or absolute-form (RFC 9112 section 3.2) on the server's own origin; `Host` plays no part. */
 function parseTarget(target: string, base: string): URL {
   const path = /^https?:\/\/[^/?#]*/i.test(target) ? target.replace(/^https?:\/\/[^/?#]*/i, "") || "/" : target;
@@ -318,13 +350,19 @@ const PASSED_HEADERS = [
   "user-agent",
 ];
 
-function libraryRequest(request: IncomingMessage, url: URL, body: Buffer, settings: Settings): Request {
+function libraryRequest(
+  request: IncomingMessage,
+  url: URL,
+  body: Buffer,
+  address: string,
+  settings: Settings,
+): Request {
   const headers = new Headers();
   for (const name of PASSED_HEADERS) {
     const value = request.headers[name];
     if (typeof value === "string") headers.set(name, value);
   }
-  headers.set(CLIENT_ADDRESS_HEADER, clientAddress(request));
+  headers.set(CLIENT_ADDRESS_HEADER, address);
   // A browser sends JSON under this type across sites without a preflight request, which the Hub's edge would answer
   // without credentials. Only from a listed origin, because the origin is then the whole defence.
   const { origin, "content-type": type = "" } = request.headers;

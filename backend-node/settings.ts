@@ -27,6 +27,8 @@ export interface Settings {
   mail: { url: string; key: string; from: string } | undefined;
   social: Partial<Record<"huggingface" | "github" | "google", { clientId: string; clientSecret: string }>>;
   metricsToken: string | undefined;
+  /** Shown by a host that rewrites `/api/auth/*` to this server; the address that it forwards is then believed. */
+  frontSecret: string | undefined;
 }
 
 /** Where Postgres is reached over a WebSocket; `relay` is undefined for Neon, whose hosts answer by themselves. */
@@ -133,9 +135,14 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
     const client = together(`${prefix}_CLIENT_ID`, `${prefix}_CLIENT_SECRET`);
     if (client) social[provider] = { clientId: client[0] ?? "", clientSecret: client[1] ?? "" };
   }
-  const metricsToken = read("METRICS_TOKEN");
-  if (metricsToken !== undefined && metricsToken.length < 16)
-    fault("METRICS_TOKEN", `shorter than 16 characters; ${makeSecret}`);
+  /** A secret of this server's own, or undefined when it is not set. */
+  const readSecret = (name: string): string | undefined => {
+    const value = read(name);
+    if (value !== undefined && value.length < 16) fault(name, `shorter than 16 characters; ${makeSecret}`);
+    return value;
+  };
+  const metricsToken = readSecret("METRICS_TOKEN");
+  const frontSecret = readSecret("TRUSTED_FRONT_SECRET");
 
   const settings: Settings = {
     port,
@@ -157,6 +164,7 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
     mail: mailURL ? { url: mailURL, key: mailKey, from: mailFrom } : undefined,
     social,
     metricsToken,
+    frontSecret,
   };
   if (faults.length > 0) throw new SettingsError(faults);
   return settings;

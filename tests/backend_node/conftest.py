@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from backend_node.calling import COMMON, PASSWORD, SECRET, Caller
+from backend_node.loading import Generator
 from preflight.container import Container, start
 from preflight.docker import docker
 from preflight.image import Image, build, build_space, stand_in
@@ -58,6 +59,12 @@ class Postgres:
             assert time.monotonic() < deadline, self.container.describe("did not become ready")
             time.sleep(0.1)
 
+    def revive(self) -> None:
+        """Let it run again, whatever was done to it."""
+        docker("unpause", self.container.id, check=False)
+        docker("start", self.container.id)
+        self.wait()
+
     def database(self) -> str:
         """The URL of a new, empty database."""
         name = f"auth{next(_names)}"
@@ -97,21 +104,27 @@ def postgres(run: Run, network: str) -> Iterator[Postgres]:
     server.container.remove()
 
 
-@pytest.fixture
-def frail_postgres(run: Run, network: str) -> Iterator[Postgres]:
-    """A Postgres of the test's own, to be stopped."""
+@pytest.fixture(scope="module")
+def _frail_postgres(run: Run, network: str) -> Iterator[Postgres]:
     server = Postgres(run, network, "frail-postgres")
     yield server
     server.container.remove()
 
 
-@pytest.fixture(params=KINDS, scope="module")
+@pytest.fixture
+def frail_postgres(_frail_postgres: Postgres) -> Iterator[Postgres]:
+    """A Postgres to be stopped; it runs again at the test's end."""
+    yield _frail_postgres
+    _frail_postgres.revive()
+
+
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """The database under test."""
+    """The database under test. A module whose tests reach no database overrides it by one of them."""
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def new_database(request: pytest.FixtureRequest) -> NewDatabase:
     """`new_database("postgres")`: the URL of an empty database, for `DATABASE_URL`."""
 
@@ -124,21 +137,36 @@ def new_database(request: pytest.FixtureRequest) -> NewDatabase:
     return new
 
 
-@pytest.fixture(scope="module")
-def auth(
-    run: Run, node_image: Image, network: str, kind: str, new_database: NewDatabase
-) -> Iterator[Container]:
-    """The server on each database, shared by a module: tests must not stop it.
+@pytest.fixture(scope="session")
+def server_on(
+    run: Run, node_image: Image, network: str, new_database: NewDatabase
+) -> Iterator[Callable[[str], Container]]:
+    """`server_on("postgres")`: the one server on that database, started when first asked for."""
+    running: dict[str, Container] = {}
+    with ExitStack() as stack:
+
+        def server_on(kind: str) -> Container:
+            if kind not in running:
+                environment = {**COMMON, "DATABASE_URL": new_database(kind)}
+                options = [f"--network={network}", *READ_ONLY]
+                server = start(run, node_image, "backend-node", environment, options=options)
+                running[kind] = stack.enter_context(server)
+                server.wait_until_serving("/ready", status=200)
+            return running[kind]
+
+        yield server_on
+        for server in running.values():
+            assert server.get("/health").status_code == 200, server.describe("died")
+            clean_log(server)
+
+
+@pytest.fixture
+def auth(kind: str, server_on: Callable[[str], Container]) -> Container:
+    """The server on each database, shared: tests must not stop it.
 
     Whatever was asked of it, at the end it lives, and has logged JSON lines without secrets.
     """
-    environment = {**COMMON, "DATABASE_URL": new_database(kind)}
-    options = [f"--network={network}", *READ_ONLY]
-    with start(run, node_image, "backend-node", environment, options=options) as server:
-        server.wait_until_serving("/ready", status=200)
-        yield server
-        assert server.get("/health").status_code == 200, server.describe("died")
-        clean_log(server)
+    return server_on(kind)
 
 
 @pytest.fixture
@@ -150,11 +178,14 @@ def start_auth(
     with ExitStack() as stack:
 
         def begin(
-            ready: bool = True, options: tuple[str, ...] = (), **environment: str
+            ready: bool = True,
+            options: tuple[str, ...] = (),
+            name: str = "backend-node",
+            **environment: str,
         ) -> Container:
             given = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db", **environment}
-            join = [f"--network={network}", *options]
-            server = start(run, node_image, "backend-node", given, options=join)
+            join = [f"--network={network}", f"--network-alias={name}", *options]
+            server = start(run, node_image, name, given, options=join)
             stack.enter_context(server)
             started.append(server)
             if ready:
@@ -199,6 +230,22 @@ def relay(run: Run, network: str, postgres: Postgres) -> Iterator[str]:
     with start(run, image, "relay", {"RELAY_TO": "postgres:5432"}, 8080, options) as container:
         container.wait_until_serving("/health", status=200)
         yield "ws://relay:8080/v1"
+
+
+@pytest.fixture(scope="session")
+def peers_image(run: Run) -> Image:
+    """What the server is measured beside, and the load."""
+    return Image(
+        run.once("image-node-peers", lambda: build(run, "node-peers", DOUBLES / "node_peers").tag),
+        run.folder / "build-node-peers.log",
+    )
+
+
+@pytest.fixture(scope="session")
+def generator(run: Run, peers_image: Image, network: str) -> Iterator[Generator]:
+    """Sends load to servers on the network."""
+    with start(run, peers_image, "generator", {}, options=[f"--network={network}"]) as container:
+        yield Generator(container)
 
 
 def clean_log(server: Container) -> None:

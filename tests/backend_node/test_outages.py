@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import requests
@@ -28,8 +29,7 @@ def test_must_wait_for_its_database(start_auth: StartAuth, frail_postgres: Postg
     assert away(server.get("/ready"))
     assert away(Caller(server).sign_in())
 
-    docker("start", frail_postgres.container.id)
-    frail_postgres.wait()
+    frail_postgres.revive()
     started = time.monotonic()
     server.wait_until_serving("/ready", status=200)
     assert time.monotonic() - started < 15
@@ -46,11 +46,17 @@ def test_must_say_that_its_database_is_away(
     ada.sign_up()
     docker(how, frail_postgres.container.id)
 
-    answers = [
-        *(ada.sign_in(), ada.get("/get-session"), ada.get("/list-sessions"), ada.sign_up()),
-        ada.post("/sign-out"),
+    calls = [
+        *(ada.sign_in, ada.sign_up, partial(ada.post, "/sign-out")),
+        *(partial(ada.get, path) for path in ("/get-session", "/list-sessions")),
     ]
-    for answer in answers:
+    deadline = time.monotonic() + 10
+    with ThreadPoolExecutor(len(calls)) as pool:
+        answers = [pool.submit(call) for call in calls]
+        while not all(answer.done() for answer in answers):
+            assert away(server.get("/ready"))
+            assert time.monotonic() < deadline, "somebody waits for a database that is away"
+    for answer in (one.result() for one in answers):
         assert away(answer)
         assert answer.headers["Access-Control-Allow-Origin"] == ada.origin
         assert not set_cookies(answer), "the cookie is kept"
@@ -58,10 +64,8 @@ def test_must_say_that_its_database_is_away(
     assert server.get("/health").status_code == 200
     assert Caller(server).session() is None, "nobody is known without the database too"
 
-    docker("start" if how == "kill" else "unpause", frail_postgres.container.id)
-    frail_postgres.wait()
-    started = time.monotonic()
-    deadline = started + 5
+    frail_postgres.revive()
+    deadline = time.monotonic() + 5
     while server.get("/ready").status_code != 200:
         assert time.monotonic() < deadline, "it did not recover within 5 s"
         time.sleep(0.05)

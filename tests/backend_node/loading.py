@@ -1,0 +1,82 @@
+"""Load on a server from a container beside it, and what the load costs the server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from backend_node.calling import PASSWORD
+from preflight.container import Container
+from preflight.docker import docker
+
+MB = 1_000_000
+HEALTH = "/health"
+SESSION = "/api/auth/get-session"
+SIGN_IN = "/api/auth/sign-in/email"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What became of some seconds of requests; times in seconds."""
+
+    count: int
+    seconds: float
+    refused: int  # answered, with another status than 2xx or 3xx
+    failed: int  # not answered
+    p50: float
+    p99: float
+    cpu: float  # of the server's process, in all
+
+    @property
+    def rate(self) -> float:
+        return self.count / self.seconds
+
+    @property
+    def cost(self) -> float:
+        """CPU seconds for a request."""
+        return self.cpu / self.count
+
+
+class Generator:
+    """Sends load from a container of its own, so that it reaches each server by the same way."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def load(
+        self, server: Container, path: str, seconds: int = 1, connections: int = 16, **request: str
+    ) -> Load:
+        """Ask `server`, which is known by its name on the network, as fast as each connection may.
+
+        request: METHOD, BODY, COOKIE, PACE, ADDRESSES of doubles/node_peers/load.lua.
+        """
+        before = cpu_seconds(server)
+        shown = docker(
+            "exec", *(f"--env={name}={value}" for name, value in request.items()),
+            self._container.id, "wrk", "--threads=1", f"--connections={connections}",
+            f"--duration={seconds}s", "--timeout=10s", "--latency", "--script=load.lua",
+            f"http://{server.name}:7860{path}",
+        ).stdout  # fmt: skip
+        used = cpu_seconds(server) - before
+        return Load(**json.loads(shown.splitlines()[-1]), cpu=used)
+
+    def sign_ins(
+        self, server: Container, mail: str, seconds: int, connections: int = 16, **request: str
+    ) -> Load:
+        """Sign in with the right password, each time from another address."""
+        body = json.dumps({"email": mail, "password": PASSWORD})
+        request |= {"METHOD": "POST", "BODY": body, "ADDRESSES": "many"}
+        return self.load(server, SIGN_IN, seconds, connections, **request)
+
+
+def cpu_seconds(server: Container) -> float:
+    """User and system time of the container's first process. Source: man 5 proc."""
+    stat = docker("exec", server.id, "cat", "/proc/1/stat").stdout.rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / 100
+
+
+def resident(server: Container) -> float:
+    """Resident memory of the first process in MB. Source: man 5 proc."""
+    status = docker("exec", server.id, "cat", "/proc/1/status").stdout
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024 / MB
