@@ -1,0 +1,138 @@
+"""What a Space may dial: refused as on the Hub and named, at the contract's start of it and behind `make edge`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from preflight.docker import docker
+from preflight.edge import ThroughEdge
+from preflight.image import Image, build, stand_in
+from preflight.rehearsal import HUB
+from preflight.run import LABEL, Run
+from preflight.space import Space
+from preflight.stack import Compose
+from preflight.subject import environment_of, start_observed
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = "python:3.11-slim-bookworm"
+LISTEN = """
+import socket
+with socket.create_server(("", 5432)) as database:
+    print("listens", flush=True)
+    print("reached by", database.accept()[1], flush=True)
+"""
+DIAL = """
+import errno, socket, sys
+for port in (443, 5432):
+    with socket.socket() as dialling:
+        dialling.settimeout(5)
+        print(errno.errorcode.get(dialling.connect_ex((sys.argv[1], port)), "connected"))
+"""
+
+
+@pytest.fixture
+def database(run: Run) -> Iterator[str]:
+    """A container of this run that listens on 5432, where Postgres would."""
+    image = stand_in(PYTHON) or PYTHON
+    listens = docker(
+        "run", "--detach", *run.labels, image, "python", "-c", LISTEN
+    ).stdout.split()[-1]  # fmt: skip
+    yield listens
+    docker("rm", "--force", listens, check=False)
+
+
+def address_of(container: str, network: str = "bridge") -> str:
+    format = f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}'
+    return docker("inspect", "--format", format, container).stdout.strip()
+
+
+def test_a_database_on_5432_is_refused_and_named(
+    run: Run, own_spaces: dict[str, Space], image_of: Callable[[Space], Image], database: str
+) -> None:
+    """backend-node with a DATABASE_URL on 5432 must not reach the database, and the report must name where it dialled."""
+    space, address = own_spaces["backend-node"], address_of(database)
+    assert space.declaration
+    url = f"postgres://auth:only-for-this-test@{address}:5432/auth"
+    declared = space.declaration.valid_environment(DATABASE_URL=url, DATABASE_WEBSOCKET="")
+    started = start_observed(run, space, image_of(space), environment_of(space, declared))
+    assert started.container and started.container.observer, started.failure
+    try:
+        end = time.monotonic() + 15
+        while not (dialled := started.container.observer.connections()):
+            assert time.monotonic() < end, started.container.describe("dials nothing")
+            time.sleep(0.1)
+        assert [(one.address, one.port, one.refused) for one in dialled] == [(address, 5432, True)]
+        assert f"{address} port 5432" in str(dialled[0])
+        ready = started.container.get("/ready")
+        assert ready.status_code == 503, ready.text
+    finally:
+        started.container.remove()
+    assert "reached" not in docker("logs", database).stdout
+
+
+@pytest.fixture
+def for_people(
+    run: Run, own_spaces: dict[str, Space], image_of: Callable[[Space], Image], tmp_path: Path
+) -> Iterator[Compose]:
+    """What `make edge` starts, as a project of this run, on a port that the engine chooses."""
+    egress = run.once("image-egress", lambda: build(run, "egress", ROOT / "edge" / "egress").tag)
+    images = {
+        **{name: image_of(space).tag for name, space in own_spaces.items()},
+        "edge": run.once("image-edge", lambda: build(run, "edge", ROOT / "edge").tag),
+        **{f"egress-{name}": egress for name in own_spaces},
+    }
+    labels = {LABEL: run.id}
+    services = {
+        name: {"image": tag, "pull_policy": "never", "labels": labels}
+        for name, tag in images.items()
+    }
+    override = {"services": services, "networks": {name: {"labels": labels} for name in own_spaces}}
+    (tmp_path / "images.yaml").write_text(json.dumps(override))
+    (tmp_path / "port.yaml").write_text(
+        'services: { edge: { ports: !override ["${HOST_ADDRESS:-127.0.0.1}::443"] } }\n'
+    )
+    files = [ROOT / "compose.yaml", ROOT / "compose.edge.yaml"]
+    files += [tmp_path / "images.yaml", tmp_path / "port.yaml"]
+    compose = Compose("docker compose", [str(one) for one in files], f"{run.id}-people")
+    try:
+        compose.run("--profile=edge", "up", "--detach", "--no-build", "--wait", deadline=60)
+        yield compose
+    finally:
+        compose.run("--profile=edge", "down", "--volumes", "--timeout=1")
+
+
+def test_make_edge_lets_in_and_out_what_the_hub_does(
+    for_people: Compose, run: Run, own_spaces: dict[str, Space], tmp_path: Path
+) -> None:
+    """`make edge` must publish the edge alone; behind it a Space must reach 443 and not 5432, and be told on."""
+    listed = for_people.run("--profile=edge", "ps", "--format=json").splitlines()
+    states = {one["Service"]: one for one in map(json.loads, listed)}
+    assert set(states) == {"edge", *own_spaces, *(f"egress-{name}" for name in own_spaces)}
+    published = {
+        (name, port["PublishedPort"])
+        for name, state in states.items()
+        for port in state["Publishers"] or []
+        if port["PublishedPort"]
+    }
+    ((edge, port),) = published
+    assert edge == "edge"
+    authority = tmp_path / "root.crt"
+    root = "/data/caddy/pki/authorities/local/root.crt"
+    docker("cp", f"{states['edge']['ID']}:{root}", f"{authority}")
+    for name in own_spaces:
+        host = f"{HUB.owner}-{name}.hf.localhost"
+        space = ThroughEdge(name, host, port, authority)
+        assert space.get("/health").json()["status"] == "ok"
+    target = address_of(states["edge"]["ID"], f"{run.id}-people_backend-py")
+    told = docker(
+        "run", "--rm", *run.labels, f"--network=container:{states['backend-py']['ID']}", "--user=1000",
+        stand_in(PYTHON) or PYTHON, "python", "-c", DIAL, target,
+    ).stdout.split()  # fmt: skip
+    assert told == ["connected", "ENETUNREACH"]
+    log = docker("logs", states["egress-backend-py"]["ID"]).stdout.splitlines()
+    refused = [one for one in map(json.loads, log) if one.get("refused")]
+    assert [(one["address"], one["port"]) for one in refused] == [(target, 5432)]
