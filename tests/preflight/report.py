@@ -177,7 +177,7 @@ def summary(records: list[dict[str, Any]]) -> Iterator[str]:
 def asked(fixtures: Iterable[str]) -> str:
     """Where a check asks that takes these fixtures; empty for one that needs nothing running."""
     needed = set(fixtures)
-    if needed & {"direct", "container"}:
+    if needed & {"direct", "container", "pairs"}:
         return "at the Space's own port"
     return "at its port or through the edge" if "subject" in needed else ""
 
@@ -197,6 +197,7 @@ def troubleshooting(contract: Path = CONTRACT) -> str:
     """docs/troubleshooting.md: each check's symptom, rule and fix, in the order of a Space's life."""
     modules = {path.stem.removeprefix("test_"): path for path in contract.glob("test_*.py")}
     known = [name for name in LIFE_CYCLE if name in modules]
+    shared = ast.parse((contract / "conftest.py").read_text(encoding="utf-8"))
     lines = [
         "# Troubleshooting",
         "",
@@ -205,15 +206,56 @@ def troubleshooting(contract: Path = CONTRACT) -> str:
     ]
     for name in [*known, *sorted(set(modules) - set(known))]:
         tree = ast.parse(modules[name].read_text(encoding="utf-8"))
+        fixtures = _fixtures(shared) | _fixtures(tree)
         about = (ast.get_docstring(tree) or "").split("\n\n")[0]
         lines += ["", f"## {name.capitalize()}", "", " ".join(about.split())]
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 rule = Rule.of_docstring(ast.get_docstring(node))
-                check = f"{name}.{node.name.removeprefix('test_')}"
-                lines += ["", f"### {rule.symptom}", "", f"**Rule** (`{check}`): {rule.sentence}"]
+                check = f"`{name}.{node.name.removeprefix('test_')}`"
+                where = asked(_closure(_takes(node) | _marked(tree), fixtures))
+                about = f"{check}, asked {where}" if where else check
+                lines += ["", f"### {rule.symptom}", "", f"**Rule** ({about}): {rule.sentence}"]
                 lines += ["", f"**Fix**: {rule.fix}"]
     return "\n".join(lines) + "\n"
+
+
+def _fixtures(tree: ast.Module) -> dict[str, set[str]]:
+    """The fixtures that a module defines, each with those that it takes."""
+    return {
+        node.name: _takes(node)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any("fixture" in ast.unparse(one) for one in node.decorator_list)
+    }
+
+
+def _takes(function: ast.FunctionDef) -> set[str]:
+    """The fixtures that a function takes, as arguments and by its marks."""
+    marks = [one for mark in function.decorator_list for one in _names_in(mark)]
+    return {one.arg for one in function.args.args} | set(marks)
+
+
+def _marked(tree: ast.Module) -> set[str]:
+    """The fixtures that the mark of a whole module asks for."""
+    marks = [node.value for node in tree.body if isinstance(node, ast.Assign)]
+    return {name for mark in marks for name in _names_in(mark)}
+
+
+def _names_in(mark: ast.expr) -> list[str]:
+    """The names in `pytest.mark.usefixtures("name", …)`."""
+    if not (isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("usefixtures")):
+        return []
+    return [str(one.value) for one in mark.args if isinstance(one, ast.Constant)]
+
+
+def _closure(names: set[str], fixtures: dict[str, set[str]]) -> set[str]:
+    """These fixtures and all that they take."""
+    reached: set[str] = set()
+    while left := names - reached:
+        reached |= left
+        names = names.union(*(fixtures.get(name, set()) for name in left))
+    return reached
 
 
 def _is_contract(item: pytest.Item) -> bool:
