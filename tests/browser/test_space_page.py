@@ -37,6 +37,15 @@ def test_backend_py_answers_in_the_frame(context: BrowserContext) -> None:
     expect(frame.locator("#answer")).not_to_be_empty()
 
 
+def test_the_reference_of_backend_py_needs_no_other_site(context: BrowserContext) -> None:
+    """The API's reference must work in the frame, loaded from the Space alone."""
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    _, frame = shown_on_the_hub(context, f"{BACKEND_PY}/docs")
+    expect(frame.get_by_role("button", name="post /chat", exact=False).first).to_be_visible()
+    assert {url for url in asked if not url.startswith((HUB_PAGE, BACKEND_PY, "data:"))} == set()
+
+
 def test_backend_node_signs_in_inside_the_frame(context: BrowserContext) -> None:
     """A visitor of the Space's page must be able to sign up and see the session by the page's own form."""
     _, frame = shown_on_the_hub(context, BACKEND_NODE)
