@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import shlex
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -25,14 +24,15 @@ from on_the_hub import (
     SpaceId,
     endpoint,
     git,
-    git_environment,
+    masked,
     said,
     settings_report,
 )
+from preflight.environment import EnvironmentDeclarationError
 from preflight.push import GitError, subdomain
 from preflight.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.subject import Live, wake
-from push import JUDGED, OF_A_CONTAINER, PUSH_DEADLINE_S, is_ancestor, judged, remote_head
+from push import OF_A_CONTAINER, is_ancestor, judged, pushed, remote_head
 
 ROOT = Path(__file__).resolve().parent.parent
 # A build, then a start that may take 30 minutes. Source: hub-docs spaces-config-reference.md,
@@ -40,6 +40,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 3600
 # How long the Hub may take to begin: until then a stage may still be that of the build before.
 BEGIN_S = 60
+# Looks in a row that may stay without an answer: a network hiccup ends no build.
+FORGIVEN = 5
 LOG_TAIL = 25
 # Stages. Source: huggingface_hub _space_api.py (SpaceStage); SLEEPING: huggingface.js types/public.ts.
 AT_WORK = {"BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING"}
@@ -95,8 +97,8 @@ def main() -> int:
         return live(space, options.url, options.folder, options.ref)
     except HUB_ERRORS as error:
         print(f"live: {said(error)}", file=sys.stderr, flush=True)
-    except (Refused, GitError, SpaceError) as refusal:
-        print(f"{options.action}: {refusal}", file=sys.stderr, flush=True)
+    except (Refused, GitError, SpaceError, EnvironmentDeclarationError) as refusal:
+        print(f"{options.action}: {masked(str(refusal))}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         return 130
     return 1
@@ -127,11 +129,18 @@ def live(space: SpaceId, url: str, folder: str, ref: str) -> int:
 
 def follow(space: SpaceId, commit: str) -> None:
     """Wait until the build of `commit` serves, telling each change. Raises Refused when it fails."""
-    api, began, last, at_work = HfApi(), time.monotonic(), "", False
+    api, began, last, at_work, unanswered = HfApi(), time.monotonic(), "", False, 0
     unfailed = {"RUNNING", *AT_WORK, *ASLEEP}
     for number in itertools.count():
-        seen = look(api, space)
         seconds = time.monotonic() - began
+        try:
+            seen, unanswered = look(api, space), 0
+        except HUB_ERRORS:
+            unanswered += 1
+            if unanswered > FORGIVEN:
+                raise
+            time.sleep(pause(number))
+            continue
         if seen.stage != last:
             meaning = MEANING.get(seen.stage, "a stage that is not known here")
             say(f"{seconds:5.0f} s  {seen.stage}: {meaning.format(space=space)}")
@@ -140,24 +149,33 @@ def follow(space: SpaceId, commit: str) -> None:
         # Without the running commit in the answer, only a build that was seen to begin tells.
         ours = seen.commit == commit if seen.commit else at_work
         late = seconds > BEGIN_S and not at_work
-        if seen.stage == "RUNNING" and (ours or (late and not seen.commit)):
+        if seen.stage == "RUNNING" and ours:
             return
+        if seen.stage == "RUNNING" and late and not seen.commit:
+            say(f"which commit runs is not told; no build has begun within {BEGIN_S} s")
+            return
+        if seen.stage == "RUNNING" and late:
+            raise Refused(
+                f"{space} runs {str(seen.commit)[:7]}, and no build of {commit[:7]} has begun within "
+                f"{BEGIN_S} s: was the push rejected? What was there before goes on serving."
+            )
         if seen.stage in ASLEEP and (ours or late):
             # Asking for the page wakes it.
             return
         if seen.stage not in unfailed and (ours or at_work or late or was_built(space, commit)):
             raise Refused(failure(space, seen))
-        if late and seen.stage == "RUNNING":
-            raise Refused(
-                f"{space} runs {str(seen.commit)[:7]}, and no build of {commit[:7]} has begun within "
-                f"{BEGIN_S} s: was the push rejected? What was there before goes on serving."
-            )
         if seconds > DEADLINE_S:
             raise Refused(
                 f"{space} does not serve {commit[:7]} after {DEADLINE_S} s; last seen: {last}"
             )
-        # The Hub counts calls; a Hub on this machine does not.
-        time.sleep(0.2 if urlsplit(endpoint()).hostname == "127.0.0.1" else 3 if number < 100 else 10)  # fmt: skip
+        time.sleep(pause(number))
+
+
+def pause(number: int) -> float:
+    """Seconds until the next look: the Hub counts calls, a Hub on this machine does not."""
+    if urlsplit(endpoint()).hostname == "127.0.0.1":
+        return 0.2
+    return 3 if number < 100 else 10
 
 
 def was_built(space: SpaceId, commit: str) -> bool:
@@ -191,14 +209,12 @@ def rollback(top: Path, space: SpaceId, ref: str, remote: str, dry: bool) -> int
     command = ["git", "push", f"--force-with-lease=refs/heads/main:{head}", target, f"{commit}:refs/heads/main"]  # fmt: skip
     print(f"from  {git(top, 'log', '-1', '--format=%h %s', head)}")
     print(f"to    {git(top, 'log', '-1', '--format=%h %s', commit)}")
-    print(shlex.join(command), flush=True)
+    print(masked(shlex.join(command)), flush=True)
     if dry:
         print("DRY=1: not pushed.")
         return 0
     # Not judged again: going back must not take minutes.
-    environment = git_environment(**{JUDGED: commit})
-    done = subprocess.run(command, cwd=top, env=environment, timeout=PUSH_DEADLINE_S)
-    if done.returncode:
+    if not pushed(top, command, commit):
         raise Refused("the push was not accepted; what is at its head now goes on serving")
     print(
         f"\nback. Follow the build: make live SPACE={space}\n"

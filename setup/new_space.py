@@ -81,7 +81,7 @@ def with_service(compose: str, block: str) -> str:
 def service(name: str, declaration: EnvironmentDeclaration, compose: str) -> str:
     ports = [int(port) for port in re.findall(r":-(\d+)\}:7860", compose)]
     port = max([FIRST_PORT - 1, *ports]) + 1
-    settings = "\n".join(f"      {one.name}: {default(one)}" for one in declaration.variables)
+    settings = "\n".join(f"      {setting(one)}" for one in declaration.variables)
     return f"""  {name}:
     <<: *space
     build: ./{name}
@@ -91,12 +91,14 @@ def service(name: str, declaration: EnvironmentDeclaration, compose: str) -> str
     networks: [{name}]"""
 
 
-def default(variable: Variable) -> str:
+def setting(variable: Variable) -> str:
     """A value for this machine: the sample, which the Space refuses on the Hub, or the example."""
     value = variable.sample or variable.default
     if value is None and variable.required:
         value = variable.example
-    return f'"${{{variable.name}:-{value or ""}}}"'
+    # Without a value here it is unset unless the shell sets it.
+    given = f' "${{{variable.name}:-{value}}}"' if value else ""
+    return f"{variable.name}:{given}"
 
 
 def test_service(name: str) -> str:

@@ -52,7 +52,8 @@ class SpaceId:
     def of_remote(cls, url: str) -> SpaceId | None:
         """The Space that a git URL leads to; None when it leads elsewhere."""
         hosts = {"huggingface.co", "hf.co", urlsplit(endpoint()).netloc}
-        anywhere = "|".join(re.escape(host) for host in sorted(hosts))
+        # A Hub in a box is another one at each port.
+        anywhere = "|".join([*map(re.escape, sorted(hosts)), r"127\.0\.0\.1:\d+"])
         found = re.search(
             rf"(?:^|//|@)(?:{anywhere})[/:]/?spaces/([\w.-]+)/([\w.-]+?)(?:\.git)?/?$", url
         )
@@ -82,7 +83,7 @@ def git(
     except subprocess.TimeoutExpired:
         raise GitError(f"git {arguments[0]} took longer than {deadline:g} s") from None
     if done.returncode:
-        raise GitError(done.stderr.strip() or f"git {arguments[0]} failed and said nothing")
+        raise GitError(masked(done.stderr.strip()) or f"git {arguments[0]} failed and said nothing")
     return done.stdout.strip()
 
 
@@ -110,6 +111,11 @@ def git_environment(**more: str) -> dict[str, str]:
         environment["GIT_CONFIG_COUNT"] = str(count)
     # git's words are searched for some that mean more than others.
     return environment | {"LC_ALL": "C"} | more
+
+
+def masked(text: str) -> str:
+    """Text without the passwords of the addresses in it."""
+    return re.sub(r"(://)[^/@\s]+@", r"\1…@", text)
 
 
 def settings_report(space: SpaceId, declaration: EnvironmentDeclaration | None) -> list[str]:

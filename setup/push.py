@@ -21,10 +21,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from on_the_hub import GIT_DEADLINE_S, Refused, SpaceId, git, git_environment, settings_report
+from on_the_hub import (
+    GIT_DEADLINE_S,
+    Refused,
+    SpaceId,
+    git,
+    git_environment,
+    masked,
+    settings_report,
+)
 from preflight.environment import EnvironmentDeclaration, EnvironmentDeclarationError
 from preflight.push import GitError, Repository, dirty_files
-from preflight.space import spaces_of_compose
+from preflight.space import SpaceError, spaces_of_compose
 
 ROOT = Path(__file__).resolve().parent.parent
 PUSH_DEADLINE_S = 1800
@@ -66,8 +74,8 @@ def main() -> int:
             return hook(Path.cwd(), options.name, options.url, sys.stdin.read().splitlines())
         space = SpaceId.of(options.space) if options.space else None
         return push(options.folder, space, options.remote, options.dry, options.force)
-    except (Refused, GitError) as refusal:
-        print(f"push: {refusal}", file=sys.stderr, flush=True)
+    except (Refused, GitError, SpaceError) as refusal:
+        print(f"push: {masked(str(refusal))}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -90,7 +98,7 @@ def push(folder: Path, space: SpaceId | None, remote: str, dry: bool, force: boo
     commands, commit = commit_to_push(repository)
     head = remote_head(repository.root, target)
     if head == commit:
-        print(f"{target} has {commit[:7]} already: nothing to push.")
+        print(f"{masked(target)} has {commit[:7]} already: nothing to push.")
         return 0
     commands.append(push_command(repository.root, target, commit, head))
     say(f"{folder.name} as committed is {commit[:7]}; judging it before it goes to {target}")
@@ -101,20 +109,14 @@ def push(folder: Path, space: SpaceId | None, remote: str, dry: bool, force: boo
             f"{commit[:7]} did not pass the contract, so it is not pushed. Mend what is named above "
             "and commit it.\n      FORCE=1 pushes it all the same."
         )
-    print("\n" + "\n".join(shlex.join(command) for command in commands), flush=True)
+    print("\n" + masked("\n".join(map(shlex.join, commands))), flush=True)
     if not passed or changed:
         why = "what did not pass" if not passed else f"without {some(changed)}"
         print(f"\nFORCE=1: PUSHING {why.upper() if not passed else why}.", flush=True)
     if dry:
         print("DRY=1: not pushed.")
         return 0 if passed else 1
-    done = subprocess.run(
-        commands[-1],
-        cwd=repository.root,
-        env=git_environment(**{JUDGED: commit}),
-        timeout=PUSH_DEADLINE_S,
-    )
-    if done.returncode:
+    if not pushed(repository.root, commands[-1], commit):
         raise Refused(
             "the push was not accepted. What served before goes on serving, and the Space's page "
             "does not say so.\n      docs/troubleshooting.md has the Hub's texts, their causes and fixes."
@@ -247,6 +249,16 @@ def push_command(top: Path, target: str, commit: str, head: str | None) -> list[
     )
 
 
+def pushed(top: Path, command: list[str], commit: str) -> bool:
+    """Whether the remote took it. The hook of `make hooks` lets `commit` pass."""
+    environment = git_environment(**{JUDGED: commit})
+    try:
+        done = subprocess.run(command, cwd=top, env=environment, timeout=PUSH_DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        raise Refused(f"the push did not end within {PUSH_DEADLINE_S} s") from None
+    return done.returncode == 0
+
+
 def contract_holds(top: Path, commit: str, space: SpaceId | None, name: str) -> bool:
     """Whether a commit passes the contract as a Space's repository: build, start, questions and all.
 
@@ -335,7 +347,7 @@ def last_line(error: Exception) -> str:
 
 
 def say(message: str) -> None:
-    print(f"push: {message}", flush=True)
+    print(f"push: {masked(message)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from deploy.desk import ROOT, SPACES, Desk
+from on_the_hub import settings_problems
 from preflight.environment import EnvironmentDeclaration
 from preflight.frontmatter import FrontMatter
 from preflight.image import build
 from preflight.run import Run
 
+if TYPE_CHECKING:
+    from preflight.hub import HubInABox
 
-def documented(heading: str, space: str) -> str:
-    """The commands below a heading of docs/deploy.md that concern a Space."""
+
+def blocks_of(heading: str) -> list[str]:
+    """The commands below a heading of docs/deploy.md."""
     text = (ROOT / "docs" / "deploy.md").read_text()
     section = re.search(rf"^#{{2,3}} {heading}$(.*?)(?=^#|\Z)", text, re.M | re.S)
     assert section, f"docs/deploy.md has no section {heading}"
+    return re.findall(r"^```sh\n(.*?)^```$", section[1], re.M | re.S)
+
+
+def documented(heading: str, space: str) -> str:
+    """The commands below a heading of docs/deploy.md that concern a Space."""
     short = space.removeprefix("backend-")
-    blocks = [
-        block
-        for block in re.findall(r"^```sh\n(.*?)^```$", section[1], re.M | re.S)
-        if re.search(rf"\bspace-{short}\b", block)
-    ]
+    blocks = [block for block in blocks_of(heading) if re.search(rf"\bspace-{short}\b", block)]
     assert len(blocks) == 1, f"{heading}: one block of commands for {space}, not {len(blocks)}"
     return str(blocks[0])
 
@@ -80,6 +89,45 @@ def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> Non
         desk.sh(push)
 
     assert desk.received(space, "main") == theirs
+
+
+def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInABox) -> None:
+    """After steps 1 to 3, typed as they stand, neither Space lacks a Variable or a Secret."""
+    steps = [
+        blocks_of(one) for one in (r"1\. Account and token", r"2\. Two Spaces", r"3\. .*Secrets")
+    ]
+    typed = "".join(block for blocks in steps for block in blocks)
+    # What is read from the keyboard is in the environment already.
+    typed = re.sub(r"^read -rs (\w+) && export \1$", r": ${\1:?}", typed, flags=re.M)
+    desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
+    desk.environment |= {"DATABASE_URL": "postgres://ada@db.example.com/auth"}
+
+    said = desk.sh(typed.replace(".venv/bin/hf", f"'{ROOT}/.venv/bin/hf'"))
+
+    assert hub.api.whoami()["name"] in said
+    for name in SPACES:
+        declaration = EnvironmentDeclaration.of_file(ROOT / name / ".env.example")
+        variables = {
+            key: str(one.value) for key, one in hub.api.get_space_variables(f"OWNER/{name}").items()
+        }
+        secrets = set(hub.api.get_space_secrets(f"OWNER/{name}"))
+        assert variables and not list(settings_problems(declaration, variables, secrets))
+
+
+def test_the_workflow_types_the_documented_commands() -> None:
+    """Each `make` of the deployment workflow is a target that takes what the workflow gives it."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "deploy.yml").read_text())
+    job = workflow["jobs"]["deploy"]
+    steps = [step["run"] for step in job["steps"] if "run" in step]
+    assert steps == ["make push", "make live"]
+    given = os.environ | {"DIR": "backend-py", "SPACE": "ada/backend-py"}
+    assert set(given) >= set(job["env"]) - {"HF_TOKEN"}
+    for step in steps:
+        command = [*step.split(), "--dry-run"]
+        shown = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True)
+        assert re.search(
+            r'"backend-py" .*"ada/backend-py"|"ada/backend-py" .*"backend-py"', shown.stdout
+        )
 
 
 def test_the_named_variables_are_declared() -> None:

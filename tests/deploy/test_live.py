@@ -45,7 +45,7 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     code, said = desk.run("live.py", "live", SPACE)
 
     assert code == 0, said
-    assert "APP_STARTING: the container starts" in said
+    assert "RUNNING: it serves" in said
     assert "1 Variables, 1 Secrets; nothing needed is missing" in said
     assert "live, and every question is answered as promised" in said
     assert "k" * 40 not in said
