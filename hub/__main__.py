@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -39,7 +38,8 @@ def main() -> int:
     hub.folder.mkdir(parents=True, exist_ok=True)
     hub.id_file.write_text(options.run or hub.default_id)
     # What an earlier Hub has built once may be gone by now.
-    shutil.rmtree(hub.run.folder / "once", ignore_errors=True)
+    for known in hub.run.folder.glob("once/*.json"):
+        known.unlink()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     builders = Builders(options.hub)
     try:

@@ -27,7 +27,13 @@ from preflight.rehearsal import HUB
 from werkzeug.exceptions import HTTPException
 
 from hub import ROOT
-from hub.builder import TURN_DEADLINE, retire_all_but_serving, run_log_of
+from hub.builder import (
+    TURN_DEADLINE,
+    end_abandoned_builds,
+    retire_all_but_serving,
+    run_log_of,
+    runs,
+)
 from hub.receive import metadata_errors, readme_of, recognised, refusal
 from hub.repository import (
     BRANCH,
@@ -65,27 +71,24 @@ class Builders:
 
     def start(self, space: Space, how: str) -> None:
         """how: see `hub.builder`. A builder at work on this Space is ended by the new one."""
+        if how != "restart":
+            # Whoever asks for the log from now on wants this build's.
+            space.build_log.unlink(missing_ok=True)
         with space.change() as state:
             state.builds += 1
             state.stage, state.error = state.stage_while("BUILDING"), None
-            number = state.builds
-        command = [
-            sys.executable,
-            "-m",
-            "hub.builder",
-            str(space.hub.folder),
-            space.id,
-            str(number),
-        ]
+            state.sha, number = space.head, str(state.builds)
+        folder = str(space.hub.folder)
+        command = [sys.executable, "-m", "hub.builder", folder, space.id, number, how]
         with (space.folder / "builder.log").open("w") as log:
             process = subprocess.Popen(
-                [*command, how, *self._settings], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [*command, *self._settings], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=ROOT, env=git_environment(),
                 # Ctrl-C reaches the Hub alone, which then ends its builders.
                 start_new_session=True,
             )  # fmt: skip
         self._at_work[space.id] = process
-        threading.Thread(target=self._see, args=(space, number, process), daemon=True).start()
+        threading.Thread(target=self._see, args=(space, int(number), process), daemon=True).start()
 
     def end(self, space: Space) -> None:
         """End the builder at work on a Space, and return when it has ended."""
@@ -108,18 +111,19 @@ class Builders:
                     state.stage = "RUNNING"
                 else:
                     message = f"Job failed with exit code: {code if code >= 0 else 128 - code}"
-                    state.stage, state.error = "BUILD_ERROR", message
+                    in_build = state.stage.endswith("BUILDING")
+                    state.stage = "BUILD_ERROR" if in_build else "RUNTIME_ERROR"
+                    state.error = message
+            end_abandoned_builds(space)
             retire_all_but_serving(space)
 
     def recover(self, hub: Hub) -> None:
         """Bring each Space to where it should be: after a killed builder, Hub or container."""
         for space in hub.spaces():
             state = space.state
-            never_pushed = state.sha is None and state.builds == 0
-            if state.building or (state.container and runtime(space)["stage"] != "RUNNING"):
+            died = state.container and not runs(state.container)
+            if state.building or died or space.head != state.sha:
                 self.start(space, "restart")
-            elif not never_pushed and space.head != state.sha:
-                self.start(space, "push")
 
 
 def make_app(hub: Hub, builders: Builders) -> Flask:
@@ -244,25 +248,6 @@ def make_app(hub: Hub, builders: Builders) -> Flask:
             ]
         )
 
-    @app.get("/api/spaces/<owner>/<name>/commits/<path:revision>")
-    def commits(owner: str, name: str, revision: str) -> Response:
-        space = hub.space(f"{owner}/{name}")
-        shown = space.git(
-            "log", "-z", "--format=%H%n%an%n%cI%n%s%n%b", _commit(space, revision)
-        ).split("\0")
-        return jsonify(
-            [
-                {
-                    "id": sha,
-                    "authors": [{"user": author}],
-                    "date": date,
-                    "title": title,
-                    "message": body,
-                }
-                for sha, author, date, title, body in (one.split("\n", 4) for one in shown)
-            ]
-        )
-
     @app.get("/api/spaces/<owner>/<name>/runtime")
     def get_runtime(owner: str, name: str) -> Response:
         return jsonify(runtime(hub.space(f"{owner}/{name}")))
@@ -295,7 +280,7 @@ def make_app(hub: Hub, builders: Builders) -> Flask:
                     getattr(state, kind)[asked["key"]] = _setting(asked)
                 else:
                     getattr(state, kind).pop(asked["key"], None)
-                pushed = state.sha is not None
+                pushed = state.builds > 0
             # "Any change restarts the app". Source: huggingface_hub guides/manage-spaces.md.
             if pushed:
                 builders.start(space, "restart")
@@ -479,8 +464,12 @@ def serve_git(space: Space, rest: str, received: Callable[[], None]) -> Response
     def answer() -> Iterator[bytes]:
         while chunk := stdout.read1(65536):  # type: ignore[attr-defined]
             yield chunk
+        # Before the client has seen the end: whoever then asks must find the Space at BUILDING.
+        end()
 
     def end() -> None:
+        if lock.closed:
+            return
         stdout.close()
         process.wait()
         lock.close()

@@ -24,13 +24,14 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from preflight import diagnosis, frontmatter
 from preflight.container import Container, NotServing, start
 from preflight.docker import DockerError, docker
 from preflight.edge import Edge
 from preflight.frontmatter import DEFAULT_APP_PORT, FrontMatter, FrontMatterError
 from preflight.image import BuildError, Image, build, stand_ins_in_use
-from preflight.push import Repository
+from preflight.push import Repository, subdomain
 from preflight.rehearsal import HUB
 from preflight.run import LABEL
 
@@ -84,11 +85,11 @@ class Builder:
         Raises Failed with the stage to show, or Superseded.
         """
         retire_all_but_serving(self.space)
-        sha = self.space.head
         with self._change() as state:
-            if state.container and not _runs(state.container):
+            if state.container and not runs(state.container):
                 state.container = state.serving_sha = None
-            state.sha, state.stage, state.error = sha, state.stage_while("BUILDING"), None
+            state.stage = state.stage_while("BUILDING")
+        sha = state.sha
         front = self._front_matter(sha, state)
         port = front.get("app_port", DEFAULT_APP_PORT)
         with ThreadPoolExecutor(1) as pool:
@@ -99,11 +100,14 @@ class Builder:
                 image = self._build(sha, state, fresh=how == "factory")
             self.mark(state.stage_while("APP_STARTING"))
             container = self._start(image, port, front, state)
-            edge.result().add(self.space.name, container)
+            self._switch(edge.result(), container, port)
         with self._change() as state:
-            state.container, state.image, state.port = container.id, image.tag, port
+            before, state.image = state.image, image.tag
+            state.container, state.port = container.id, port
             state.serving_sha = sha
         retire_all_but_serving(self.space)
+        if before != image.tag and _exists(before):
+            docker("image", "rm", str(before), check=False)
         self.mark("RUNNING")
 
     def mark(self, stage: str, error: str | None = None) -> None:
@@ -139,7 +143,7 @@ class Builder:
         log.unlink(missing_ok=True)
         queued = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         _say(log, f"===== Build Queued at {queued} / Commit SHA: {sha[:7]} =====", "")
-        name = f"{self.space.owner}-{self.space.name}-{sha[:7]}"
+        name = f"{_slug(self.space)}-{sha[:7]}"
         raw = self.run.folder / f"build-{name}.log"
         raw.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(prefix="hub-build-") as scratch:
@@ -190,27 +194,41 @@ class Builder:
                 log.writelines(json.dumps(event) + "\n" for event in run_log_of(container.id))
             container.remove()
             raise Failed("RUNTIME_ERROR", message) from None
+        except SystemExit:
+            # It has no requests that it could finish.
+            container.remove()
+            raise
         return container
 
     def _edge(self, port: int) -> Edge:
-        """The Space's edge: the one that runs, or another at the same address."""
+        """The Space's edge: the one that runs, or a new one at the same address."""
         state = self.space.state
-        if state.edge and state.edge_app_port == port and _runs(state.edge):
+        if state.edge and runs(state.edge):
             return Edge.running(self.run, state.edge, state.edge_network, self.space.owner)
-        if state.edge:
-            docker("rm", "--force", "--volumes", state.edge, check=False)
         settings = {
             "OWNER": self.space.owner,
             "APP_PORT": str(port),
+            "UPDATE": "shared",
+            # The address of a replica that is gone answers nothing, not even a refusal.
+            "DIAL_TIMEOUT": "250ms",
             "VISIBILITY": "private" if state.private else "public",
         }
         edge = Edge(self.run, {}, settings, state.edge_port)
-        if state.container and _runs(state.container):
-            edge.add(self.space.name, Container(self.space.name, state.container, port))
         with self.space.change() as state:
             state.edge, state.edge_network = edge.id, edge.network
             state.edge_port, state.edge_app_port = edge.port, port
+        if state.container and port == state.port:
+            edge.add(self.space.name, Container(self.space.name, state.container, port))
         return edge
+
+    def _switch(self, edge: Edge, container: Container, port: int) -> None:
+        """Let the edge reach the new replica too; it serves alone once the old one is stopped."""
+        state = self.space.state
+        if state.edge_app_port != port:
+            # An edge knows one port. For the second that a new one takes, nothing answers.
+            docker("rm", "--force", "--volumes", edge.id)
+            edge = self._edge(port)
+        edge.add(self.space.name, container)
 
 
 def retire_all_but_serving(space: Space, seconds: float | None = None) -> None:
@@ -227,6 +245,15 @@ def retire_all_but_serving(space: Space, seconds: float | None = None) -> None:
         grace = int(HUB.stop_deadline if seconds is None else seconds)
         docker("stop", f"--time={grace}", *others, check=False, deadline=grace + 30)
         docker("rm", "--force", "--volumes", *others, check=False)
+
+
+def end_abandoned_builds(space: Space) -> None:
+    """Kill the `docker buildx build` that a killed builder left behind."""
+    tag = re.compile(rf"--tag=preflight/{_slug(space)}-[0-9a-f]{{7}}:{space.hub.run.id}")
+    for process in psutil.process_iter(["cmdline"]):
+        if any(tag.fullmatch(part) for part in process.info["cmdline"] or ()):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def run_log_of(container_id: str, follow: bool = False) -> Iterator[dict[str, str]]:
@@ -246,6 +273,10 @@ def run_log_of(container_id: str, follow: bool = False) -> Iterator[dict[str, st
         process.wait()
 
 
+def _slug(space: Space) -> str:
+    return subdomain(space.owner, space.name)
+
+
 def _why_not(container: Container, deadline: float) -> str:
     state = container.state
     if state["OOMKilled"]:
@@ -257,7 +288,7 @@ def _why_not(container: Container, deadline: float) -> str:
     return diagnosis.LAUNCH_TIMED_OUT.format(shown)
 
 
-def _runs(container_id: str) -> bool:
+def runs(container_id: str) -> bool:
     shown = docker("inspect", "--format", "{{.State.Running}}", container_id, check=False)
     return shown.stdout.strip() == "true"
 

@@ -73,7 +73,7 @@ class State:
     stage: str = "NO_APP_FILE"
     error: str | None = None
     builds: int = 0
-    sha: str | None = None
+    sha: str = ""
     container: str | None = None
     serving_sha: str | None = None
     port: int = 7860
@@ -159,7 +159,8 @@ class Space:
             ".gitattributes": GITATTRIBUTES,
             "README.md": README.format(title=title, sdk=state.sdk),
         }
-        space.commit({path: text.encode() for path, text in files.items()}, [], "initial commit")
+        first = {path: text.encode() for path, text in files.items()}
+        state.sha = space.commit(first, [], "initial commit")
         space._write(state)
         return space
 

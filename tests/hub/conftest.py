@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 import pytest
+from preflight.edge import ThroughEdge
 from preflight.hub import HubInABox
 
 SPACES = Path(__file__).resolve().parents[1] / "selftest" / "spaces"
@@ -19,7 +23,7 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
             **{f"GIT_{who}_NAME": "Ada" for who in ("AUTHOR", "COMMITTER")},
@@ -34,7 +38,8 @@ class Clone:
     def of(cls, source: Path, folder: Path) -> Clone:
         """Of a folder, all of it committed."""
         clone = cls(folder)
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+        installed = shutil.ignore_patterns("node_modules", "__pycache__", ".*_cache")
+        shutil.copytree(source, folder, ignore=installed, dirs_exist_ok=True)
         clone.git("init", "--quiet", "--initial-branch=main")
         clone.commit()
         return clone
@@ -57,6 +62,42 @@ class Clone:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message=A change")
         return self.git("rev-parse", "HEAD").strip()
+
+
+class Visitor:
+    """Asks a Space every 50 ms, as long as the `with` block lasts, and keeps what came back."""
+
+    def __init__(self, space: ThroughEdge, path: str = "/") -> None:
+        self.answers: list[str] = []
+        """The status, and what the page says; an error's name when nothing came back."""
+        self.slowest = 0.0
+        self._space, self._path = space, path
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def _ask(self) -> None:
+        next_one = time.monotonic()
+        while not self._left.wait(max(0, next_one - time.monotonic())):
+            began, next_one = time.monotonic(), next_one + 0.05
+            try:
+                answer = self._space.get(self._path)
+                self.answers.append(f"{answer.status_code} {answer.text}")
+            except OSError as error:
+                self.answers.append(type(error).__name__)
+            self.slowest = max(self.slowest, time.monotonic() - began)
+
+    @property
+    def lost(self) -> list[str]:
+        """The answers that are not 200."""
+        return [answer for answer in self.answers if not answer.startswith("200 ")]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._thread.join(30)
 
 
 @pytest.fixture

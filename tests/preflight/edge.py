@@ -101,9 +101,12 @@ class Edge:
         self._authority.parent.mkdir(parents=True, exist_ok=True)
         root = f"{self.id}:/data/caddy/pki/authorities/local/root.crt"
         end = time.monotonic() + READY_DEADLINE
+        copy = self._authority.with_name(secrets.token_hex(4))
         while True:
-            done = docker("cp", root, str(self._authority), check=False)
+            done = docker("cp", root, str(copy), check=False)
             try:
+                # In one step: who asks through this edge already reads the file at any time.
+                copy.replace(self._authority)
                 # A name that is no Space's, so that none is asked.
                 self.space("any").get("/", headers={"Host": "ready"}, timeout=2)
                 return

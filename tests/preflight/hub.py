@@ -62,6 +62,12 @@ class HubInABox:
         self._process.kill()
         self._process.wait(10)
 
+    @property
+    def pid(self) -> int:
+        """The process of the Hub itself."""
+        assert self._process
+        return self._process.pid
+
     def remote(self, space_id: str) -> str:
         """The address for `git push`."""
         return f"{self.endpoint}/spaces/{space_id}"

@@ -1,0 +1,95 @@
+"""The official client, pointed at a Hub in a box, does what it does at the Hub."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import RepoCard
+from huggingface_hub.errors import (
+    BadRequestError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from preflight.hub import HubInABox
+
+from .conftest import SPACES, Clone
+
+TWO_GIGABYTES = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {2 * 1024**3}\n".encode()
+
+
+def hf(hub: HubInABox, *arguments: str) -> str:
+    """What the official command line says."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("hf"), *arguments], timeout=120,
+        env={**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any", "HF_HUB_DISABLE_XET": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f"hf {' '.join(arguments)}\n{done.stdout}"
+    return done.stdout
+
+
+def test_from_nothing_to_a_running_space(hub: HubInABox, tmp_path: Path) -> None:
+    """Create, upload with a picture, wait, read the log, look, delete: by `hf` alone; the picture must arrive."""
+    picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256))
+    clone = Clone.of(SPACES / "static_files", tmp_path / "a folder")
+    (clone.folder / "site" / "picture.png").write_bytes(picture)
+    space = ["Acme-Labs/My_Page.2", "--repo-type", "space"]
+    hf(hub, "repos", "create", *space, "--space-sdk", "docker", "--private")
+
+    hf(hub, "upload", space[0], str(clone.folder), ".", "--repo-type", "space", "--delete", "*")
+
+    hf(hub, "spaces", "wait", space[0])
+    assert "--> Pushing image" in hf(hub, "spaces", "logs", space[0], "--build")
+    info = hub.api.space_info(space[0])
+    assert {"Dockerfile", "README.md", "site/picture.png"} <= {one.rfilename for one in info.siblings or []}  # fmt: skip
+    assert (info.subdomain, info.private) == ("acme-labs-my-page-2", True)
+    assert f"{info.host}:".startswith("https://acme-labs-my-page-2.hf.localhost:")
+    edge = hub.edge(space[0])
+    assert edge.get("/picture.png").status_code == 401, "the Space is private"
+    edge.http.headers["X-HF-Authorization"] = "Bearer hf_any"
+    assert edge.get("/picture.png").content == picture
+    hf(hub, "repos", "delete", *space, "--yes")
+    with pytest.raises(RepositoryNotFoundError):
+        hub.api.get_space_runtime(space[0])
+
+
+def test_an_upload_is_judged_as_a_push_is(hub: HubInABox, new_space: str) -> None:
+    """What a push would be refused for must be refused here too, and nothing be committed."""
+    before = hub.api.space_info(new_space).sha
+    for name, content, said in (
+        ("README.md", b"---\nsdk: docker\napp_port: 80\n---\n", '"app_port" must be greater than'),
+        ("weights.txt", TWO_GIGABYTES, r"Repository storage limit reached \(Max: 1 GB\)"),
+    ):
+        with pytest.raises((ValueError, BadRequestError), match=said):
+            hub.api.upload_file(
+                path_or_fileobj=content, path_in_repo=name, repo_id=new_space, repo_type="space"
+            )
+    assert hub.api.space_info(new_space).sha == before
+
+
+def test_faults_are_the_hubs(hub: HubInABox, new_space: str) -> None:
+    """The client must recognise what is missing, taken or not allowed."""
+    with pytest.raises(RepositoryNotFoundError):
+        hub.api.space_info("acme/no-such-space")
+    with pytest.raises(RevisionNotFoundError):
+        hub.api.space_info(new_space, revision="no-such-branch")
+    with pytest.raises(HfHubHTTPError, match="already created this space"):
+        hub.api.create_repo(new_space, repo_type="space", space_sdk="docker")
+    hub.api.create_repo(new_space, repo_type="space", space_sdk="docker", exist_ok=True)
+    with pytest.raises(HfHubHTTPError, match="Spaces alone"):
+        hub.api.create_repo("acme/a-model")
+    with pytest.raises(HfHubHTTPError, match="does not know GET /api/spaces/"):
+        hub.api.list_repo_commits(new_space, repo_type="space")
+
+
+def test_a_readme_is_validated(hub: HubInABox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`RepoCard.validate` must hold a sound one for good, and give the Hub's text for another."""
+    monkeypatch.setattr("huggingface_hub.repocard.constants.ENDPOINT", hub.endpoint)
+    RepoCard("---\nsdk: docker\n---\n").validate(repo_type="space")
+    with pytest.raises(ValueError, match='"colorTo" must be one of'):
+        RepoCard("---\nsdk: docker\ncolorTo: '#fff'\n---\n").validate(repo_type="space")

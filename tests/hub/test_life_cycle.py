@@ -1,0 +1,415 @@
+"""From a push to the switch, and what goes on serving when that does not come."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from preflight.docker import docker
+from preflight.hub import HubInABox
+
+from .conftest import SPACES, Clone, Visitor
+
+SIGNER = "acme/signer"
+SECRETS = {"SIGNING_KEY": "0123456789abcdef0123456789abcdef-of-the-tests"}
+VARIABLES = {"SIGNER_NAME": "Ada"}
+# Longer than anything here waits for it.
+ENDLESS = "RUN sleep 100"
+
+
+class Live:
+    """The signer Space, running, and the clone from which it was pushed."""
+
+    def __init__(self, hub: HubInABox, folder: Path) -> None:
+        self.hub = hub
+        self.clone = Clone.of(SPACES / "sound", folder)
+        self._pushes = 0
+        hub.api.create_repo(
+            SIGNER,
+            repo_type="space",
+            space_sdk="docker",
+            space_variables=[{"key": key, "value": value} for key, value in VARIABLES.items()],
+            space_secrets=[{"key": key, "value": value} for key, value in SECRETS.items()],
+        )
+
+    def change(self, *edits: tuple[str, str, str]) -> str:
+        """Commit a page of its own, with more edits (file, old, new) to what is sound; its text."""
+        self._pushes += 1
+        page = f"Page {self._pushes}"
+        for name in ("app.py", "Dockerfile", "README.md"):
+            text = (SPACES / "sound" / name).read_text()
+            for file, old, new in (("app.py", "<h1>Signer</h1>", f"<h1>{page}</h1>"), *edits):
+                assert file != name or old in text, f"{name} has no {old!r}"
+                text = text.replace(old, new) if file == name else text
+            (self.clone.folder / name).write_text(text)
+        self.commit = self.clone.commit()
+        return page
+
+    def push(self, commit: str = "HEAD") -> str:
+        return self.clone.git(
+            "push", "--force", self.hub.remote(SIGNER), f"{commit}:refs/heads/main"
+        )
+
+    def push_soundly(self) -> None:
+        """Push what works: it has to be what serves then, and nothing else be left."""
+        page = self.change()
+        self.push()
+        assert self.wait() == ("RUNNING", None)
+        assert self.page() == page
+        assert len(self.containers()) == 1
+
+    def wait(self) -> tuple[str, str | None]:
+        """The stage at which the builder has ended, and the error that the Space's page shows."""
+        runtime = self.hub.wait(SIGNER)
+        return runtime.stage, runtime.raw.get("errorMessage")
+
+    def wait_for(self, stage: str) -> None:
+        """Until the Space is at a stage. Fails when it gets past it."""
+        end = time.monotonic() + 60
+        while (runtime := self.hub.api.get_space_runtime(SIGNER)).stage != stage:
+            going = runtime.stage.startswith("RUNNING_") and time.monotonic() < end
+            assert going, f"not at {stage} but at {runtime.raw}"
+            time.sleep(0.02)
+
+    def page(self) -> str:
+        """What the page says, through the edge."""
+        answer = self.hub.edge(SIGNER).get("/", headers={"Accept": "text/html"})
+        assert answer.status_code == 200, answer.text
+        return re.findall("<h1>(.*)</h1>", answer.text)[0]
+
+    def containers(self) -> list[str]:
+        """Every container of the Space, in whatever state."""
+        label = f"label=dev.preflight.space={SIGNER}"
+        return docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label).stdout.split()
+
+    def build_log(self) -> str:
+        return "".join(self.hub.api.fetch_space_logs(SIGNER, build=True))
+
+
+@pytest.fixture(scope="module")
+def live(hub: HubInABox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A Space that serves, whatever stage an earlier test has left it at."""
+    live = Live(hub, tmp_path_factory.mktemp("hub") / "a clone")
+    live.push_soundly()
+    yield live
+    hub.api.delete_repo(SIGNER, repo_type="space")
+
+
+def visited(live: Live) -> Visitor:
+    edge = live.hub.edge(SIGNER)
+    edge.http.headers["Accept"] = "text/html"
+    return Visitor(edge)
+
+
+def test_an_update_and_the_way_back_lose_no_request(live: Live) -> None:
+    """The old build must serve until the new one is ready, then the new one alone; an earlier commit likewise."""
+    live.push_soundly()
+    before, earlier = live.page(), live.commit
+    with visited(live) as visitor:
+        after = live.change()
+        live.push()
+        live.wait_for("RUNNING_BUILDING")
+        live.wait_for("RUNNING_APP_STARTING")
+        assert live.wait() == ("RUNNING", None)
+        assert [live.page() for _ in range(5)] == [after] * 5
+    assert not visitor.lost
+    said = [before in answer for answer in visitor.answers]
+    assert said[0] and not said[-1] and len(said) > 10
+    assert visitor.slowest < 3, "a request waited for a replica that was gone"
+
+    with visited(live) as visitor:
+        live.push(earlier)
+        assert live.wait() == ("RUNNING", None)
+    assert live.page() == before
+    assert live.hub.api.get_space_runtime(SIGNER).raw["sha"] == earlier
+    assert not visitor.lost
+
+
+def test_the_logs_have_the_hubs_shape(live: Live) -> None:
+    """The official client must read them: the build's to its end, the replica's while it runs."""
+    live.change()
+    live.push()
+    following = "".join(live.hub.api.fetch_space_logs(SIGNER, build=True, follow=True))
+    assert live.wait() == ("RUNNING", None)
+
+    assert live.build_log() == following
+    head = rf"===== Build Queued at [\d-]+ [\d:]+ / Commit SHA: {live.commit[:7]} =====\n\n--> "
+    assert re.match(head, following), following
+    assert re.search(
+        r"^--> COPY --chown=1000:1000 app.py \.\n(.*\n)*?DONE \d+\.\ds$", following, re.M
+    )
+    assert re.search(r"^--> Pushing image\n(.*\n)*?DONE \d+\.\ds$", following, re.M)
+    lines = live.hub.api.fetch_space_logs(SIGNER, follow=True)
+    assert re.match(r"===== Application Startup at [\d-]+ [\d:]+ =====\n\n", next(iter(lines)))
+    assert '"event": "listening"' in next(iter(lines))
+
+
+def test_a_build_that_fails(live: Live) -> None:
+    """The stage must say so with the exit code, the log end with the Hub's banner, the old build serve."""
+    before = live.page()
+    live.change(("Dockerfile", "WORKDIR /app", "RUN echo no wheel for it >&2; exit 3"))
+    live.push()
+
+    assert live.wait() == ("BUILD_ERROR", "Job failed with exit code: 3")
+    log = live.build_log()
+    assert "--> RUN echo no wheel for it >&2; exit 3\nno wheel for it\nERROR: " in log, log
+    assert log.endswith("build error Job failed with exit code: 3\n"), log
+    assert live.page() == before
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        (
+            [("README.md", "app_port: 7860", "app_port: 8000\nstartup_duration_timeout: 1s")],
+            "Launch timed out, workload was not healthy after 1 s",
+        ),
+        (
+            [("app.py", "PORT = 7860", "raise SystemExit('no model found')")],
+            "Exit code: 1. Reason: no model found",
+        ),
+        (
+            [("Dockerfile", 'CMD ["python", "app.py"]', 'CMD ["no-such-program"]')],
+            "no-such-program",
+        ),
+    ],
+    ids=["listens on another port", "ends", "cannot be run"],
+)
+def test_a_start_that_never_gets_healthy(
+    live: Live, edits: list[tuple[str, str, str]], message: str
+) -> None:
+    """The stage must be RUNTIME_ERROR with the Hub's text, and the old build serve all the time."""
+    before = live.page()
+    with visited(live) as visitor:
+        live.change(*edits)
+        live.push()
+        stage, error = live.wait()
+
+    assert stage == "RUNTIME_ERROR"
+    assert message in str(error)
+    assert not visitor.lost
+    assert live.page() == before
+
+
+def test_a_configuration_that_cannot_be_read(live: Live) -> None:
+    """No `sdk`, no block, a name in both lists, no Dockerfile: the Hub's stage and text."""
+    before = live.page()
+    missing = ("CONFIG_ERROR", "Missing configuration in README")
+    for old, new in (("sdk: docker\n", ""), ("---\ntitle", "title")):
+        live.change(("README.md", old, new))
+        live.push()
+        assert live.wait() == missing, new
+
+    live.change()
+    (live.clone.folder / "Dockerfile").unlink()
+    live.clone.commit()
+    live.push()
+    assert live.wait()[0] == "NO_APP_FILE"
+
+    live.hub.api.add_space_secret(SIGNER, "SIGNER_NAME", "also a secret")
+    assert live.wait() == ("CONFIG_ERROR", "Collision on variables and secrets names")
+    assert live.page() == before
+    live.hub.api.delete_space_secret(SIGNER, "SIGNER_NAME")
+    assert live.wait()[0] == "NO_APP_FILE"
+
+
+def test_secrets_and_variables_reach_the_replica(live: Live) -> None:
+    """Each change must start it anew; what it then lacks must end it, and the old one serve."""
+    live.push_soundly()
+    api, before = live.hub.api, live.page()
+
+    def signer() -> str:
+        answer = live.hub.edge(SIGNER).post("/sign", json={"text": "a"})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["signer"])
+
+    api.add_space_variable(SIGNER, "SIGNER_NAME", "Grace")
+    assert live.wait() == ("RUNNING", None)
+    assert signer() == "Grace"
+    api.delete_space_secret(SIGNER, "SIGNING_KEY")
+    stage, error = live.wait()
+    assert (stage, error) == ("RUNTIME_ERROR", "Exit code: 3. Reason: SIGNING_KEY: missing")
+    assert (signer(), live.page()) == ("Grace", before)
+    log = "".join(api.fetch_space_logs(SIGNER))
+    assert log.endswith("SIGNING_KEY: missing\n"), log
+    api.add_space_secret(SIGNER, "SIGNING_KEY", SECRETS["SIGNING_KEY"])
+    assert live.wait() == ("RUNNING", None)
+    secrets = api.get_space_secrets(SIGNER)
+    assert set(secrets) == {"SIGNING_KEY"}
+    assert SECRETS["SIGNING_KEY"] not in repr(secrets) + live.build_log() + live.hub.log()
+
+
+def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
+    """The newer commit must be what serves, and the older one's build be ended."""
+    live.change(("Dockerfile", "WORKDIR /app", ENDLESS))
+    live.push()
+    wait_until(lambda: f"--> {ENDLESS}" in live_log(live))
+
+    live.push_soundly()
+
+    assert not building()
+
+
+def test_restart_and_factory_rebuild(live: Live) -> None:
+    """A restart must start a replica of the same image, also of a paused Space; a factory rebuild must use no
+    cached layer."""
+    live.push_soundly()
+    page, before = live.page(), live.containers()
+    live.hub.api.restart_space(SIGNER)
+    assert live.wait() == ("RUNNING", None)
+    assert live.page() == page
+    assert not set(before) & set(live.containers())
+
+    live.hub.api.restart_space(SIGNER, factory_reboot=True)
+
+    assert live.wait() == ("RUNNING", None)
+    assert "CACHED" not in live.build_log()
+    live.hub.api.pause_space(SIGNER)
+    assert live.wait()[0] == "PAUSED"
+    assert live.hub.edge(SIGNER).get("/").status_code == 503
+    live.hub.api.restart_space(SIGNER)
+    assert live.wait() == ("RUNNING", None)
+    assert live.page() == page
+
+
+def kill_builder(live: Live) -> None:
+    pid = (live.hub.folder / "spaces" / SIGNER / "builder.lock").read_text()
+    psutil.Process(int(pid)).kill()
+
+
+@pytest.mark.parametrize(
+    ("edit", "stage", "ended_as"),
+    [
+        (("Dockerfile", "WORKDIR /app", ENDLESS), "RUNNING_BUILDING", "BUILD_ERROR"),
+        (("app.py", "PORT = 7860", "PORT = 8000"), "RUNNING_APP_STARTING", "RUNTIME_ERROR"),
+    ],
+    ids=["at build", "at start"],
+)
+def test_the_builder_is_killed(
+    live: Live, edit: tuple[str, str, str], stage: str, ended_as: str
+) -> None:
+    """SIGKILL: the stage must say that it ended, the old build serve, and nothing be left running."""
+    before = live.page()
+    with visited(live) as visitor:
+        live.change(edit)
+        live.push()
+        live.wait_for(stage)
+        wait_until(lambda: stage != "RUNNING_BUILDING" or f"--> {ENDLESS}" in live_log(live))
+
+        kill_builder(live)
+
+        assert live.wait() == (ended_as, "Job failed with exit code: 137")
+        wait_until(lambda: len(live.containers()) == 1)
+    assert not visitor.lost
+    assert live.page() == before
+    assert not building(), "the build goes on without its builder"
+    live.push_soundly()
+
+
+def test_the_starting_replica_is_killed(live: Live) -> None:
+    """SIGKILL of the engine's container: RUNTIME_ERROR, and the old build must serve."""
+    before, old = live.page(), live.containers()
+    live.change(("app.py", "PORT = 7860", "PORT = 8000"))
+    live.push()
+    live.wait_for("RUNNING_APP_STARTING")
+    wait_until(lambda: len(live.containers()) == 2)
+
+    docker("kill", *(set(live.containers()) - set(old)))
+
+    stage, error = live.wait()
+    assert stage == "RUNTIME_ERROR"
+    assert str(error).startswith("Exit code: 137.")
+    assert live.page() == before
+    live.push_soundly()
+
+
+def test_the_serving_replica_is_killed(live: Live) -> None:
+    """The stage must say so, the edge what the Hub's says, and a restart bring it back."""
+    live.push_soundly()
+    page = live.page()
+    docker("kill", *live.containers())
+
+    assert live.wait() == ("RUNTIME_ERROR", "Exit code: 137.")
+    answer = live.hub.edge(SIGNER).get("/")
+    assert (answer.status_code, answer.text) == (503, "Your space is in error, check its status on hf.co")  # fmt: skip
+    live.hub.api.restart_space(SIGNER)
+    assert live.wait() == ("RUNNING", None)
+    assert live.page() == page
+
+
+def test_the_receiving_git_is_killed(live: Live) -> None:
+    """SIGKILL while it receives: the push must fail, the old build serve, and the same push work again."""
+    before, head = live.page(), live.hub.kept(SIGNER).head
+    page = live.change()
+    push = psutil.Popen(
+        ["git", "push", "--force", live.hub.remote(SIGNER), "HEAD:refs/heads/main"],
+        cwd=live.clone.folder, env=live.clone.environment,
+    )  # fmt: skip
+    # It waits for the hook, and so can be met.
+    wait_until(lambda: bool(receiving(live)), every=0.002)
+    for process in receiving(live):
+        process.kill()
+    assert push.wait(30) != 0
+    repository = live.hub.kept(SIGNER).git_dir
+    assert (live.hub.kept(SIGNER).head, live.page()) == (head, before)
+    # As it is left by a git that is killed while it moves the branch.
+    (repository / "refs/heads/main.lock").touch()
+
+    live.push()
+
+    assert live.wait() == ("RUNNING", None)
+    assert live.page() == page
+    assert not list(repository.glob("objects/*incoming*"))
+
+
+def test_the_hub_is_killed(live: Live) -> None:
+    """SIGKILL of the whole Hub while it builds: what ran must serve on; started again, it must end the build."""
+    page = live.change(("Dockerfile", "WORKDIR /app", "WORKDIR /app\nRUN sleep 1"))
+    with visited(live) as visitor:
+        live.push()
+        live.wait_for("RUNNING_BUILDING")
+
+        live.hub.kill()
+        live.hub.start()
+
+        assert live.wait() == ("RUNNING", None)
+        assert live.page() == page
+    assert not visitor.lost
+    assert len(live.containers()) == 1
+
+
+def building() -> list[psutil.Process]:
+    tag = "--tag=preflight/acme-signer-"
+    return [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if any(part.startswith(tag) for part in one.info["cmdline"] or ())
+    ]
+
+
+def receiving(live: Live) -> list[psutil.Process]:
+    """The processes of git that receive a push, once they have come to the hook; before it, none."""
+    found, at_hook = [], False
+    for one in psutil.Process(live.hub.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            at_hook |= "hub.receive" in one.cmdline()
+            if one.name().startswith("git"):
+                found.append(one)
+    return found if at_hook else []
+
+
+def live_log(live: Live) -> str:
+    log = live.hub.folder / "spaces" / SIGNER / "build.jsonl"
+    return log.read_text() if log.exists() else ""
+
+
+def wait_until(condition: Callable[[], bool], every: float = 0.05, deadline: float = 30) -> None:
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, f"not within {deadline:g} s"
+        time.sleep(every)
