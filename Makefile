@@ -11,11 +11,13 @@ up:  ## build and start both Spaces on 7861 and 7862   (PULL=1 newer base images
 	@$(PYTHON) setup/up.py up $(if $(PULL),--pull) $(if $(NO_CACHE),--no-cache)
 
 OWNER ?= acme
-edge: export BETTER_AUTH_URL ?= https://$(OWNER)-backend-node.hf.localhost:8443
+EDGE_PORT ?= 8443
+edge: export BETTER_AUTH_URL ?= https://$(OWNER)-backend-node.hf.localhost:$(EDGE_PORT)
 edge: export OWNER := $(OWNER)
-edge:  ## the same behind the Hub's edge, rehearsed, on 8443   (OWNER=you, settings: docs/rehearsal.md)
+edge: export EDGE_PORT := $(EDGE_PORT)
+edge:  ## the same behind the Hub's edge, rehearsed, on 8443   (OWNER=you, EDGE_PORT=…, settings: docs/rehearsal.md)
 	@$(PYTHON) setup/up.py up --edge
-	@echo "Through the edge alone: https://$(OWNER)-backend-py.hf.localhost:8443 and https://$(OWNER)-backend-node.hf.localhost:8443"
+	@echo "Through the edge alone: https://$(OWNER)-backend-py.hf.localhost:$(EDGE_PORT) and https://$(OWNER)-backend-node.hf.localhost:$(EDGE_PORT)"
 	@echo "What a Space dialled, and what the Hub would refuse: docker compose logs egress-backend-py egress-backend-node"
 	@echo "Accept the certificate. Unlike on hf.space these two names are same-site: what cookies do across sites, tests/browser shows."
 
