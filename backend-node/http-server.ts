@@ -8,10 +8,11 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Logger } from "pino";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { AuthService } from "./auth.ts";
 import { addressHasher, CLIENT_ADDRESS_HEADER, clientAddressReader } from "./client-address.ts";
 import { databaseAway, HttpError } from "./http-error.ts";
+import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { homePage } from "./page.ts";
 import { sameText } from "./same-text.ts";
@@ -26,6 +27,8 @@ const BODY_LIMIT = 64 * 1024;
 /** For the whole request, body included; then 408. */
 const REQUEST_DEADLINE_MS = 10_000;
 const HEADER_LIMIT = 16 * 1024;
+/** Requests inside the library. Its sign-ups follow one another on SQLite, so a flood would wait longer and longer. */
+const MOST_AT_ONCE = 48;
 const AUTH_PREFIX = "/api/auth/";
 const SESSION_PATH = "/api/auth/get-session";
 
@@ -36,7 +39,7 @@ interface Answer {
 }
 
 /** A server that is not listening yet. `service` may still be opening; what needs it waits or answers 503. */
-export function createHttpServer(settings: Settings, log: Logger, service: Promise<AuthService>): Server {
+export function createHttpServer(settings: Settings, log: Log, service: Promise<AuthService>): Server {
   let opened: AuthService | undefined;
   service.then(
     (value) => {
@@ -46,6 +49,7 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
   );
   const clientAddress = clientAddressReader(settings.frontSecret);
   const hashAddress = addressHasher(settings.secret);
+  let atOnce = 0;
   let metrics: Metrics | undefined;
   if (settings.metricsToken)
     void import("./metrics.ts").then((module) => {
@@ -58,6 +62,7 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     version: VERSION,
     services: { database: embedded || "disconnected" },
   });
+  let turn = Promise.resolve();
   const corsOrigins = new Set(settings.corsOrigins);
   const trustedOrigins = new Set(settings.trustedOrigins);
 
@@ -91,12 +96,10 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
       // 499: the client left before its answer. Source: nginx.
       const status = response.writableFinished ? response.statusCode : 499;
       const ms = Math.round((performance.now() - started) * 10) / 10;
+      const { method = "" } = request;
       const path = loggedPath(request);
-      metrics?.observe(request.method ?? "", routeName(path), status, ms / 1000);
-      log.info(
-        { requestId, method: request.method, path, status, ms, client: hashAddress(clientAddress(request)) },
-        "request",
-      );
+      metrics?.observe(method, routeName(path), status, ms / 1000);
+      log.request({ requestId, method, path, status, ms, client: hashAddress(clientAddress(request)) });
     });
     const give = (answer: Answer) =>
       send(request, response, requestId, answer.status < 400 ? answer : inErrorShape(answer, requestId));
@@ -217,7 +220,14 @@ export function createHttpServer(settings: Settings, log: Logger, service: Promi
     // The call that every page makes is not counted, so that polling it is never punished.
     if (url.pathname !== SESSION_PATH || request.method === "POST")
       await waited.limits.take("requestsPerAddress", clientAddress(request));
-    const response = await waited.handle(libraryRequest(request, url, body, clientAddress(request), settings));
+    if (atOnce >= MOST_AT_ONCE)
+      throw new HttpError(503, "BUSY", "too many requests at once; try again", { "retry-after": "1" });
+    const asked = libraryRequest(request, url, body, clientAddress(request), settings);
+    atOnce++;
+    // One begins in each turn of the event loop: between any two, what needs no library is answered.
+    turn = turn.then(() => nextTurn());
+    await turn;
+    const response = await waited.handle(asked).finally(() => atOnce--);
     const answer = await libraryAnswer(response);
     // The library lets nobody keep it; the keys are public and change seldom.
     if (url.pathname === `${AUTH_PREFIX}jwks` && answer.status === 200)

@@ -21,6 +21,8 @@ log = logging.getLogger("app.http")
 
 BODY_SECONDS = 10.0
 PING_SECONDS = 15.0
+# Whoever comes later is told at once to try again, instead of waiting ever longer with all others.
+LONGEST_LINE = 0.25
 PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
     (b"access-control-allow-headers", b"Authorization, Content-Type"),
@@ -83,6 +85,24 @@ class RateLimit:
         return 0.0 if allowed else (1 - tokens) * 60 / self._per_minute
 
 
+class Line:
+    """The requests that wait for the event loop, which makes one answer after the other."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+
+    def is_long(self) -> bool:
+        """Whether this round of the loop already takes too long for one more answer."""
+        now = time.monotonic()
+        if not self._began:
+            self._began = now
+            asyncio.get_running_loop().call_soon(self._come_round)
+        return now - self._began > LONGEST_LINE
+
+    def _come_round(self) -> None:
+        self._began = 0.0
+
+
 class Guard:
     """Pure ASGI, outermost: request id, CORS, body cap, origins, rate limit, JSON 500, log line.
 
@@ -106,6 +126,7 @@ class Guard:
         self._max_body = settings.max_body_bytes
         self._hops = settings.trusted_proxy_hops
         self._limit = RateLimit(settings.rate_per_minute)
+        self._line = Line()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -189,6 +210,10 @@ class Guard:
         if self._drain.is_set():
             return error_response(
                 503, "shutting_down", "The service is restarting.", headers={"Retry-After": "5"}
+            )
+        if self._line.is_long():
+            return error_response(
+                503, "busy", "Too many requests at once; try again.", headers={"Retry-After": "1"}
             )
         if scope["path"] in LIMITED and (wait := self._limit.take(self._client(scope, headers))):
             return error_response(

@@ -1,67 +1,113 @@
-"""More requests than a Space can answer, without Locust: from many addresses, at a steady rate however slowly
-the answers come.
+"""More requests than a Space can answer, without Locust: each from another address.
 
     python pressure.py URL JOURNEY RATE SECONDS
 
-JOURNEY is `sign-up`, `sign-in` or `chat`. Prints one JSON list: a row for each request with the second of its
-start, its seconds, its status (0: no answer), its Retry-After, and what proves a sign-up (its cookie).
+JOURNEY is `sign-up`, `sign-in` or `chat`. RATE is kept however slowly the answers come; with 0 there are eight
+callers who each wait for their answer. Prints a JSON list with an Answer for each request.
 """
 
 import http.client
 import json
 import random
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from itertools import chain
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-BODIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "sign-up": ("/api/auth/sign-up/email", {"name": "Ada", "password": "correct horse"}),
-    # Nobody's: the password is hashed all the same.
-    "sign-in": ("/api/auth/sign-in/email", {"password": "correct horse"}),
-    # A history keeps the cache out of it.
-    "chat": ("/chat", {"history": [{"role": "assistant", "content": "Hello."}]}),
-}
+PATIENCE = 20
+MOST_AT_ONCE = 400
 QUESTION = (
     "My server listens on 127.0.0.1 and the Space never gets past Starting. What should I change?"
 )
-PATIENCE = 20
-
-url, journey, rate, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
-target = urlsplit(url)
-path, fields = BODIES[journey]
-own = threading.local()
-began = time.perf_counter()
 
 
-def ask(due: float) -> tuple[float, float, int, str | None, str]:
-    body: dict[str, Any] = {**fields}
-    body |= {"question": QUESTION} if journey == "chat" else {"email": f"{uuid4().hex}@example.com"}
-    address = ".".join(str(random.randrange(256)) for _ in range(2))
-    headers = {"Content-Type": "application/json", "X-Forwarded-For": f"198.18.{address}"}
-    if not hasattr(own, "connection"):
-        own.connection = http.client.HTTPConnection(
+class Answer(NamedTuple):
+    due: float  # second in which it was to be asked
+    seconds: float
+    status: int  # 0: no answer
+    retry_after: str | None
+    cookie: str
+
+
+class Caller:
+    """One connection to a Space, kept."""
+
+    def __init__(self, url: str) -> None:
+        target = urlsplit(url)
+        self._connection = http.client.HTTPConnection(
             str(target.hostname), target.port, timeout=PATIENCE
         )
-    try:
-        own.connection.request("POST", path, json.dumps(body), headers)
-        answer = own.connection.getresponse()
-        answer.read()
-    except (OSError, http.client.HTTPException):
-        own.connection.close()
-        return due, time.perf_counter() - began - due, 0, None, ""
-    taken = time.perf_counter() - began - due
-    cookie = (answer.headers["Set-Cookie"] or "").partition(";")[0]
-    return due, taken, answer.status, answer.headers["Retry-After"], cookie
+
+    def ask(self, journey: str, due: float = 0.0) -> Answer:
+        """Take a step of a journey, or GET a path."""
+        method, path, body = "GET", journey, None
+        nobody = {"email": f"{uuid4().hex}@example.com", "password": "correct horse"}
+        if journey == "sign-up":
+            method, path, body = "POST", "/api/auth/sign-up/email", {"name": "Ada", **nobody}
+        elif journey == "sign-in":  # of nobody: the password is hashed all the same
+            method, path, body = "POST", "/api/auth/sign-in/email", nobody
+        elif journey == "chat":  # a history keeps the cache out of it
+            said: Any = [{"role": "assistant", "content": "Hello."}]
+            method, path, body = "POST", "/chat", {"question": QUESTION, "history": said}
+        address = f"198.18.{random.randrange(256)}.{random.randrange(256)}"
+        headers = {"Content-Type": "application/json", "X-Forwarded-For": address}
+        began = time.perf_counter()
+        try:
+            sent = json.dumps(body) if body else None
+            self._connection.request(method, path, sent, headers)
+            answer = self._connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            return Answer(due, time.perf_counter() - began, 0, None, "")
+        cookie = (answer.headers["Set-Cookie"] or "").partition(";")[0]
+        taken = time.perf_counter() - began
+        return Answer(due, taken, answer.status, answer.headers["Retry-After"], cookie)
 
 
-with ThreadPoolExecutor(400) as pool:
-    answers = []
-    for number in range(int(rate * seconds)):
-        due = number / rate
-        time.sleep(max(0.0, began + due - time.perf_counter()))
-        answers.append(pool.submit(ask, due))
-    print(json.dumps([answer.result() for answer in answers]))
+def at_a_rate(url: str, journey: str, rate: float, seconds: float) -> list[Answer]:
+    """The time that a request waited for a free caller counts as part of its answer's."""
+    idle: SimpleQueue[Caller] = SimpleQueue()
+    for _ in range(MOST_AT_ONCE):
+        idle.put(Caller(url))
+
+    def ask(due: float) -> Answer:
+        caller = idle.get()
+        waited = time.perf_counter() - began - due
+        answer = caller.ask(journey, due)
+        idle.put(caller)
+        return answer._replace(seconds=answer.seconds + waited)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+        answers = []
+        for number in range(int(rate * seconds)):
+            due = number / rate
+            time.sleep(max(0.0, began + due - time.perf_counter()))
+            answers.append(pool.submit(ask, due))
+        return [answer.result() for answer in answers]
+
+
+def one_after_the_other(url: str, journey: str, seconds: float) -> list[Answer]:
+    began = time.perf_counter()
+
+    def ask_again_and_again(caller: Caller) -> list[Answer]:
+        answers = []
+        while (due := time.perf_counter() - began) < seconds:
+            answers.append(caller.ask(journey, due))
+        return answers
+
+    with ThreadPoolExecutor(8) as pool:
+        return [*chain(*pool.map(ask_again_and_again, [Caller(url) for _ in range(8)]))]
+
+
+if __name__ == "__main__":
+    url, journey, rate, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
+    if rate:
+        print(json.dumps(at_a_rate(url, journey, rate, seconds)))
+    else:
+        print(json.dumps(one_after_the_other(url, journey, seconds)))
