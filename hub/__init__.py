@@ -4,9 +4,10 @@
 
 | module       | what it does                                                             |
 |--------------|--------------------------------------------------------------------------|
-| `api`        | git's own http-backend, and the API as far as `huggingface_hub` calls it  |
+| `api`        | what `huggingface_hub` calls; `git_http`: git's own http-backend           |
 | `receive`    | the pre-receive hook: the contract's rules, in the Hub's words           |
-| `builder`    | a process for each push: build, start, switch                            |
+| `builder`    | a process for each push: build, start, switch; `builders` looks after it |
+| `replicas`   | the containers of a Space; `logs`: its build's and theirs                |
 | `repository` | what is kept of a Space: its git repository, its settings, its stage     |
 
 Everything that has to outlive a killed process is in the state folder and in the engine. Each lock

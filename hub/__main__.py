@@ -14,7 +14,8 @@ from preflight.run import remove_everything
 from werkzeug.serving import make_server
 
 from hub import ROOT
-from hub.api import Builders, make_app
+from hub.api import make_app
+from hub.builders import Builders
 from hub.repository import Hub
 
 

@@ -9,14 +9,11 @@ when it was asked for. The earlier build serves until the new one answers, and o
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,21 +21,20 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 from preflight import diagnosis, frontmatter
 from preflight.container import Container, NotServing, start
 from preflight.docker import DockerError, docker
 from preflight.edge import Edge
 from preflight.frontmatter import DEFAULT_APP_PORT, FrontMatter, FrontMatterError
 from preflight.image import BuildError, Image, build, stand_ins_in_use
-from preflight.push import Repository, subdomain
+from preflight.push import Repository
 from preflight.rehearsal import HUB
-from preflight.run import LABEL
 
+from hub.logs import keep_run_log, relayed, say
 from hub.receive import readme_of, recognised
-from hub.repository import Hub, Space, State, now
+from hub.replicas import SPACE_LABEL, retire_all_but_serving, runs
+from hub.repository import Hub, Space, State
 
-SPACE_LABEL = "dev.preflight.space"
 # Time for the one at work to end what it has begun.
 TURN_DEADLINE = 30
 
@@ -142,8 +138,8 @@ class Builder:
         log = self.space.build_log
         log.unlink(missing_ok=True)
         queued = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        _say(log, f"===== Build Queued at {queued} / Commit SHA: {sha[:7]} =====", "")
-        name = f"{_slug(self.space)}-{sha[:7]}"
+        say(log, f"===== Build Queued at {queued} / Commit SHA: {sha[:7]} =====", "")
+        name = f"{self.space.subdomain}-{sha[:7]}"
         raw = self.run.folder / f"build-{name}.log"
         raw.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(prefix="hub-build-") as scratch:
@@ -153,7 +149,7 @@ class Builder:
             if not (context / "Dockerfile").is_file():
                 raise Failed("NO_APP_FILE", "No Dockerfile at the root of the repository")
             try:
-                with _relayed(raw, log):
+                with relayed(raw, log):
                     image = build(
                         self.run,
                         name,
@@ -163,14 +159,14 @@ class Builder:
                         fresh=fresh,
                     )
                 if replaced := stand_ins_in_use():
-                    _say(log, f"NO IMAGE REGISTRY ANSWERED: stand-ins for {', '.join(replaced)}")
+                    say(log, f"NO IMAGE REGISTRY ANSWERED: stand-ins for {', '.join(replaced)}")
                 return image
             except BuildError as error:
                 said = raw.read_text(errors="replace") if raw.exists() else str(error)
-                _say(log, *re.findall(r"^ERROR: .*", said, re.M))
+                say(log, *re.findall(r"^ERROR: .*", said, re.M))
                 code = re.search(r"exit code: (\d+)", said)
                 message = f"Job failed with exit code: {code[1] if code else 1}"
-                _say(log, f"build error {message}")
+                say(log, f"build error {message}")
                 raise Failed("BUILD_ERROR", message) from None
 
     def _start(self, image: Image, port: int, front: FrontMatter, state: State) -> Container:
@@ -190,8 +186,7 @@ class Builder:
             container.wait_until_serving(deadline=deadline)
         except NotServing:
             message = _why_not(container, deadline)
-            with self.space.run_log.open("w") as log:
-                log.writelines(json.dumps(event) + "\n" for event in run_log_of(container.id))
+            keep_run_log(self.space, container.id)
             container.remove()
             raise Failed("RUNTIME_ERROR", message) from None
         except SystemExit:
@@ -231,52 +226,6 @@ class Builder:
         edge.add(self.space.name, container)
 
 
-def retire_all_but_serving(space: Space, seconds: float | None = None) -> None:
-    """Stop every container of the Space but the one that serves, also what a killed builder left.
-
-    Each gets SIGTERM and `seconds` to finish its requests, by default as many as on the Hub.
-    """
-    state = space.state
-    listed = docker(
-        "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={SPACE_LABEL}={space.id}",
-        "--filter", f"label={LABEL}={space.hub.run.id}",
-    ).stdout.split()  # fmt: skip
-    if others := [one for one in listed if one != state.container]:
-        grace = int(HUB.stop_deadline if seconds is None else seconds)
-        docker("stop", f"--time={grace}", *others, check=False, deadline=grace + 30)
-        docker("rm", "--force", "--volumes", *others, check=False)
-
-
-def end_abandoned_builds(space: Space) -> None:
-    """Kill the `docker buildx build` that a killed builder left behind."""
-    tag = re.compile(rf"--tag=preflight/{_slug(space)}-[0-9a-f]{{7}}:{space.hub.run.id}")
-    for process in psutil.process_iter(["cmdline"]):
-        if any(tag.fullmatch(part) for part in process.info["cmdline"] or ()):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-
-
-def run_log_of(container_id: str, follow: bool = False) -> Iterator[dict[str, str]]:
-    """The log of a container as the Hub's API gives it; with `follow`, until the container ends."""
-    shown = docker("inspect", "--format", "{{.State.StartedAt}}", container_id).stdout
-    began = f"===== Application Startup at {shown[:19].replace('T', ' ')} ====="
-    yield {"data": f"{began}\n\n", "timestamp": f"{shown[:19]}.000Z"}
-    command = ["docker", "logs", "--timestamps", *["--follow"] * follow, container_id]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            stamp, _, text = line.decode("utf-8", "replace").partition(" ")
-            yield {"data": text, "timestamp": f"{stamp[:23]}Z"}
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _slug(space: Space) -> str:
-    return subdomain(space.owner, space.name)
-
-
 def _why_not(container: Container, deadline: float) -> str:
     state = container.state
     if state["OOMKilled"]:
@@ -286,11 +235,6 @@ def _why_not(container: Container, deadline: float) -> str:
         return f"Exit code: {state['ExitCode']}. Reason: {lines}"
     shown = f"{deadline / 60:g} min" if deadline >= 60 else f"{deadline:g} s"
     return diagnosis.LAUNCH_TIMED_OUT.format(shown)
-
-
-def runs(container_id: str) -> bool:
-    shown = docker("inspect", "--format", "{{.State.Running}}", container_id, check=False)
-    return shown.stdout.strip() == "true"
 
 
 def _exists(image: str | None) -> bool:
@@ -327,71 +271,6 @@ def _end_once(*_: object) -> None:
     # A second signal must not interrupt what ends the commands under way.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + signal.SIGTERM)
-
-
-def _say(log: Path, *lines: str) -> None:
-    with log.open("a") as file:
-        for line in lines:
-            file.write(json.dumps({"data": f"{line}\n", "timestamp": now()}) + "\n")
-
-
-@contextmanager
-def _relayed(raw: Path, log: Path) -> Iterator[None]:
-    """Meanwhile, write what BuildKit writes to `raw` into `log`, in the Hub's shape."""
-    ended = threading.Event()
-
-    def relay() -> None:
-        translate, position = HubShape(), 0
-        while True:
-            last = ended.wait(0.1)
-            *lines, _ = (raw.read_bytes() if raw.exists() else b"")[position:].split(b"\n")
-            position += sum(len(line) + 1 for line in lines)
-            _say(
-                log, *(out for line in lines for out in translate(line.decode("utf-8", "replace")))
-            )
-            if last:
-                return
-
-    thread = threading.Thread(target=relay)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-class HubShape:
-    """BuildKit's plain progress, line by line, as the Hub's build log shows it.
-
-    `#6 [2/4] RUN x`, `#6 0.1 said`, `#6 DONE 0.2s` become `--> RUN x`, `said`, `DONE 0.2s`.
-    Source: hub-docs spaces-sdks-docker-first-demo.md; logs in forum reports.
-    """
-
-    def __init__(self) -> None:
-        self._titles: dict[str, str] = {}
-        self._current = ""
-
-    def __call__(self, line: str) -> list[str]:
-        numbered = re.match(r"#(\d+) (.*)", line)
-        if not numbered:
-            return []
-        number, text = numbered.groups()
-        step = re.match(r"\[[^\]]*\d+/\d+\] (.*)", text)
-        if step or text == "exporting to image":
-            self._titles[number] = step[1] if step else "Pushing image"
-            return self._under(number)
-        said = re.match(r"\d+\.\d+ (.*)|((?:DONE|CACHED|ERROR).*)", text)
-        if number not in self._titles or not said:
-            return []
-        return [*self._under(number), said[1] or said[2] or "", *([""] if said[2] else [])]
-
-    def _under(self, number: str) -> list[str]:
-        # Steps that run beside each other take turns in the log.
-        if number == self._current:
-            return []
-        self._current = number
-        return [f"--> {self._titles[number]}"]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from preflight.push import LFS_POINTER, name_problems
+from preflight.push import LFS_POINTER, name_problems, subdomain
 from preflight.run import Run
 
 from hub import ROOT
@@ -134,6 +134,7 @@ class Space:
         self.id = space_id
         self.owner, _, self.name = space_id.partition("/")
         self.folder = hub.folder / "spaces" / self.owner / self.name
+        self.subdomain = subdomain(self.owner, self.name)
         self.git_dir = self.folder / "repo.git"
         self.state_file = self.folder / "state.json"
         self.build_log = self.folder / "build.jsonl"

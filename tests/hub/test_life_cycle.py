@@ -80,7 +80,7 @@ class Live:
         """What the page says, through the edge."""
         answer = self.hub.edge(SIGNER).get("/", headers={"Accept": "text/html"})
         assert answer.status_code == 200, answer.text
-        return re.findall("<h1>(.*)</h1>", answer.text)[0]
+        return str(re.findall("<h1>(.*)</h1>", answer.text)[0])
 
     def containers(self) -> list[str]:
         """Every container of the Space, in whatever state."""
