@@ -192,7 +192,17 @@ export async function createLibrary(options: BetterAuthOptions, settings: Pick<S
   }
   return {
     route: (path) => routes.get(path) ?? routes.get(path.replace(/[^/]*$/, ":")),
-    handle: async (request) => runWithAdapter(context.adapter, () => handler(request)),
+    handle: async (request) => {
+      let status = 500;
+      try {
+        const response = await runWithAdapter(context.adapter, () => handler(request));
+        status = response.status;
+        return response;
+      } finally {
+        // Neither a right password was a guess, nor one that nobody had the time to look at.
+        if (status < 400 || status >= 500) await refunds.get(request)?.();
+      }
+    },
     readSession: sessionReader(context, settings.secret),
   };
 }
@@ -228,6 +238,8 @@ const GUESSABLE = new Set([
   "/two-factor/verify-totp",
   "/two-factor/verify-backup-code",
 ]);
+/** Gives back the tries that a request has taken. */
+const refunds = new WeakMap<Request, () => Promise<void>>();
 const SENDS_MAIL = new Set(["/request-password-reset", "/send-verification-email"]);
 
 export function authOptions(settings: Settings, database: Database, limits: RateLimits, log: Logger) {
@@ -332,14 +344,13 @@ export function authOptions(settings: Settings, database: Database, limits: Rate
         if (GUESSABLE.has(ctx.path)) {
           await limits.take("passwordsPerAddress", address);
           await limits.take("passwordsPerAccount", ...account);
+          if (ctx.request)
+            refunds.set(ctx.request, async () => {
+              await limits.giveBack("passwordsPerAddress", address);
+              await limits.giveBack("passwordsPerAccount", ...account);
+            });
         } else if (ctx.path === "/sign-up/email") await limits.take("signUpsPerAddress", address);
         else if (SENDS_MAIL.has(ctx.path)) await limits.take("mails", address, ...account);
-      }),
-      after: createAuthMiddleware(async (ctx) => {
-        if (!GUESSABLE.has(ctx.path) || ctx.context.returned instanceof Error) return;
-        const { address, account } = requestSubjects(ctx);
-        await limits.giveBack("passwordsPerAddress", address);
-        await limits.giveBack("passwordsPerAccount", ...account);
       }),
     },
   } satisfies BetterAuthOptions;

@@ -5,11 +5,11 @@ import { mkdtempSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import pino from "pino";
 import { authOptions, createLibrary, openAuth } from "../auth.ts";
 import { CLIENT_ADDRESS_HEADER } from "../client-address.ts";
 import { openDatabase } from "../database.ts";
 import { createHttpServer } from "../http-server.ts";
+import { createLog } from "../log.ts";
 import { createRateLimits } from "../rate-limits.ts";
 import { readSettings, type Settings } from "../settings.ts";
 
@@ -28,7 +28,7 @@ export function testSettings(change: NodeJS.ProcessEnv = {}): Settings {
   });
 }
 
-export const silent = pino({ level: process.env.TEST_LOG ?? "silent" });
+export const silent = createLog(process.env.TEST_LOG ?? "silent");
 
 /** The library with its schema, and the options that the library itself can be built from again. */
 export async function openTestLibrary(settings = testSettings()) {

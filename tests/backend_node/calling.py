@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import socket
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from preflight.container import Container
@@ -114,3 +116,14 @@ def set_cookies(answer: requests.Response) -> list[str]:
 def code(answer: requests.Response) -> tuple[int, str]:
     """Status and error code of a refusal."""
     return answer.status_code, answer.json()["code"]
+
+
+def raw(server: Container, request: bytes, seconds: float = 5) -> bytes:
+    """Send bytes as they are; what comes back until the server closes."""
+    url = urlsplit(server.url)
+    with socket.create_connection((str(url.hostname), int(url.port or 80)), seconds) as connection:
+        connection.sendall(request)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+        return received

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backend_node.calling import PASSWORD
@@ -44,15 +45,20 @@ class Generator:
         self._container = container
 
     def load(
-        self, server: Container, path: str, seconds: int = 1, connections: int = 16, **request: str
+        self,
+        server: Container,
+        path: str,
+        seconds: int = 1,
+        connections: int = 16,
+        request: Mapping[str, str] | None = None,
     ) -> Load:
         """Ask `server`, which is known by its name on the network, as fast as each connection may.
 
-        request: METHOD, BODY, COOKIE, PACE, ADDRESSES of doubles/node_peers/load.lua.
+        request: METHOD, BODY, COOKIE, PACE, ADDRESSES, MAILS of doubles/node_peers/load.lua.
         """
         before = cpu_seconds(server)
         shown = docker(
-            "exec", *(f"--env={name}={value}" for name, value in request.items()),
+            "exec", *(f"--env={name}={value}" for name, value in (request or {}).items()),
             self._container.id, "wrk", "--threads=1", f"--connections={connections}",
             f"--duration={seconds}s", "--timeout=10s", "--latency", "--script=load.lua",
             f"http://{server.name}:7860{path}",
@@ -61,12 +67,18 @@ class Generator:
         return Load(**json.loads(shown.splitlines()[-1]), cpu=used)
 
     def sign_ins(
-        self, server: Container, mail: str, seconds: int, connections: int = 16, **request: str
+        self,
+        server: Container,
+        mails: Sequence[str],
+        seconds: int,
+        connections: int = 16,
+        request: Mapping[str, str] | None = None,
     ) -> Load:
-        """Sign in with the right password, each time from another address."""
-        body = json.dumps({"email": mail, "password": PASSWORD})
-        request |= {"METHOD": "POST", "BODY": body, "ADDRESSES": "many"}
-        return self.load(server, SIGN_IN, seconds, connections, **request)
+        """Sign these users in in turn, with the right password, each time from another address."""
+        body = json.dumps({"email": "MAIL", "password": PASSWORD})
+        users = {"ADDRESSES": "many", "MAILS": " ".join(mails)}
+        sign_in = {"METHOD": "POST", "BODY": body, **users, **(request or {})}
+        return self.load(server, SIGN_IN, seconds, connections, sign_in)
 
 
 def cpu_seconds(server: Container) -> float:

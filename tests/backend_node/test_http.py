@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from urllib.parse import urlsplit
+from collections.abc import Iterator
 
 import pytest
-from backend_node.calling import ORIGIN, Caller, code
+from backend_node.calling import ORIGIN, Caller, code, raw
 from backend_node.conftest import KINDS
 from backend_node.loading import resident
 from preflight.container import Container
@@ -20,33 +17,6 @@ from preflight.container import Container
 def kind() -> str:
     """What is answered before the database is asked needs trying on one."""
     return "sqlite"
-
-
-def raw(server: Container, request: bytes, seconds: float = 5) -> bytes:
-    """Send bytes as they are; what comes back until the server closes."""
-    url = urlsplit(server.url)
-    with socket.create_connection((str(url.hostname), int(url.port or 80)), seconds) as connection:
-        connection.sendall(request)
-        received = b""
-        while chunk := connection.recv(65536):
-            received += chunk
-        return received
-
-
-@pytest.fixture(scope="module", autouse=True)
-def stalled_upload(
-    server_on: Callable[[str], Container],
-) -> Iterator[Future[tuple[bytes, float]]]:
-    """What is answered to 1 byte of 100, and after how many seconds: begun before all tests, because it takes ten."""
-    server = server_on("sqlite")
-
-    def send() -> tuple[bytes, float]:
-        head = b"POST /api/auth/sign-in/email HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
-        started = time.monotonic()
-        return raw(server, head, seconds=15), time.monotonic() - started
-
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(send)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -203,10 +173,3 @@ def test_must_not_take_plain_text_for_json(caller: Caller) -> None:
             headers={"Content-Type": "text/plain", "Origin": origin},
         )  # fmt: skip
         assert answer.status_code == 415
-
-
-def test_must_not_wait_for_a_body_for_ever(stalled_upload: Future[tuple[bytes, float]]) -> None:
-    """Row 20. A body that does not come ends with 408."""
-    answer, seconds = stalled_upload.result()
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert seconds < 15

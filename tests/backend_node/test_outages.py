@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -46,7 +47,7 @@ def test_must_say_that_its_database_is_away(
     ada.sign_up()
     docker(how, frail_postgres.container.id)
 
-    calls = [
+    calls: list[Callable[[], requests.Response]] = [
         *(ada.sign_in, ada.sign_up, partial(ada.post, "/sign-out")),
         *(partial(ada.get, path) for path in ("/get-session", "/list-sessions")),
     ]

@@ -1,8 +1,11 @@
 -- Requests of one kind for wrk, and what became of them as a line of JSON.
--- From the environment: METHOD, BODY and COOKIE of each request; PACE, the milliseconds before each one;
+-- From the environment: METHOD, BODY and COOKIE of each request; PACE, the milliseconds before each one.
 -- ADDRESSES=many gives each an address of its own, so that no limit of an address is met.
+-- MAILS are what MAIL in the body stands for, in turn, separated by blanks.
 local number = 0
-local fixed
+local fixed, body
+local mails = {}
+for mail in string.gmatch(os.getenv("MAILS") or "", "%S+") do table.insert(mails, mail) end
 
 local function address()
   number = number + 1
@@ -11,7 +14,8 @@ end
 
 function init()
   wrk.method = os.getenv("METHOD") or "GET"
-  wrk.body = os.getenv("BODY")
+  body = os.getenv("BODY")
+  wrk.body = body
   wrk.headers["Host"] = "auth.example"
   wrk.headers["X-Forwarded-For"] = address()
   wrk.headers["Cookie"] = os.getenv("COOKIE")
@@ -22,6 +26,7 @@ end
 function request()
   if not os.getenv("ADDRESSES") then return fixed end
   wrk.headers["X-Forwarded-For"] = address()
+  if #mails > 0 then wrk.body = body:gsub("MAIL", mails[number % #mails + 1]) end
   return wrk.format()
 end
 
