@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx2
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
+from preflight.drift import HUB_SETS
 from preflight.environment import EnvironmentDeclaration, Variable
 from preflight.push import GitError, name_problems, subdomain_problems
 
@@ -139,7 +140,7 @@ def settings_report(space: SpaceId, declaration: EnvironmentDeclaration | None) 
     optional = [
         one.name
         for one in declaration.variables
-        if one.required is False and one.name not in variables.keys() | secrets
+        if one.required is False and one.name not in variables.keys() | secrets | HUB_SETS
     ]
     count = f"{len(variables)} Variables, {len(secrets)} Secrets"
     verdict = f"{len(problems)} to change" if problems else "nothing needed is missing"

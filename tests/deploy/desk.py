@@ -27,6 +27,7 @@ class Desk:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_TERMINAL_PROMPT": "0",
             "HF_HOME": str(folder / "no token here"),
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         }  # fmt: skip
         (folder / "gitconfig").write_text(
             "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n"

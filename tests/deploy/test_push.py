@@ -119,17 +119,6 @@ def test_work_of_others_is_not_replaced(desk: Desk) -> None:
     assert f"git push --force-with-lease=refs/heads/main:{theirs}" in said
 
 
-def test_a_rejected_push_says_what_serves(desk: Desk) -> None:
-    hook = desk.bare("signer") / "hooks" / "pre-receive"
-    hook.write_text('#!/bin/sh\necho "Sorry, your push was rejected" >&2\nexit 1\n')
-    hook.chmod(0o755)
-    break_it(desk)
-    code, said = desk.run("push.py", *PUSH, "--force")
-    assert code == 1
-    assert "remote: Sorry, your push was rejected" in said
-    assert "What served before goes on serving" in said
-
-
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
