@@ -7,7 +7,7 @@ import socket
 import ssl
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -212,7 +212,9 @@ print(urllib.request.urlopen(request, timeout=10, context=context).status)
 
 @pytest.mark.alone
 def test_the_edge_costs_less_than_a_millisecond(
-    containers: dict[str, Container], backend_node: ThroughEdge
+    containers: dict[str, Container],
+    backend_node: ThroughEdge,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """At 50 requests a second, the median of /health through the edge must be at most 1 ms above that at the port itself."""
     busy = psutil.cpu_percent(interval=1)
@@ -242,6 +244,9 @@ def test_the_edge_costs_less_than_a_millisecond(
             time.sleep(max(0.0, 0.01 - (time.perf_counter() - at)))
         return statistics.median(took[1]) - statistics.median(took[0])
 
-    # The quietest of three rounds: what else this machine does is not the edge's cost.
-    measured = [added() for _ in range(3)]
+    # The quietest of up to three rounds: what else this machine does is not the edge's cost.
+    measured: list[float] = []
+    while len(measured) < 3 and min(measured, default=1.0) > 0.001:
+        measured.append(added())
+    record_property("added_ms", [round(one * 1000, 2) for one in measured])
     assert min(measured) <= 0.001, [f"{one * 1000:.2f} ms" for one in measured]
