@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import logging
 import signal
 import sys
@@ -37,6 +38,13 @@ def main() -> int:
     engine.ensure()
     hub = Hub(options.state)
     hub.folder.mkdir(parents=True, exist_ok=True)
+    lock = (hub.folder / "hub.lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        parser.exit(
+            1, f"a Hub works in {hub.folder} already; end it, or name another folder: --state\n"
+        )
     hub.id_file.write_text(options.run or hub.default_id)
     # What an earlier Hub has built once may be gone by now.
     for known in hub.run.folder.glob("once/*.json"):

@@ -247,6 +247,7 @@ def make_app(hub: Hub, builders: Builders) -> Flask:
                 case "deletedFile" | "deletedFolder":
                     deleted.append(value["path"])
         with space.lock("receive"):
+            space.remove_leftovers()
             head = space.head
             if header.get("parentCommit") not in (None, head):
                 raise Refused(412, "A commit has happened since. Please refresh and try again.")

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from preflight import diagnosis, frontmatter
 from preflight.container import Container, NotServing, start
 from preflight.docker import DockerError, docker
@@ -102,9 +103,9 @@ class Builder:
             state.container, state.port = container.id, port
             state.serving_sha = sha
         retire_all_but_serving(self.space)
+        self.mark("RUNNING")
         if before != image.tag and _exists(before):
             docker("image", "rm", str(before), check=False)
-        self.mark("RUNNING")
 
     def mark(self, stage: str, error: str | None = None) -> None:
         """Show a stage. Raises Superseded."""
@@ -208,7 +209,13 @@ class Builder:
             "DIAL_TIMEOUT": "250ms",
             "VISIBILITY": "private" if state.private else "public",
         }
-        edge = Edge(self.run, {}, settings, state.edge_port)
+        try:
+            edge = Edge(self.run, {}, settings, state.edge_port)
+        except DockerError:
+            if state.edge_port is None:
+                raise
+            # Somebody has its port now.
+            edge = Edge(self.run, {}, settings)
         with self.space.change() as state:
             state.edge, state.edge_network = edge.id, edge.network
             state.edge_port, state.edge_app_port = edge.port, port
@@ -257,14 +264,20 @@ def _turn(space: Space) -> Iterator[None]:
                         f"{space.id}: the builder before this one does not end"
                     ) from None
                 lock.seek(0)
-                # Whoever holds the lock lives, so that the number is still its own.
-                if pid := lock.read():
-                    os.kill(int(pid), signal.SIGTERM if waited < TURN_DEADLINE else signal.SIGKILL)
+                _end(lock.read(), signal.SIGTERM if waited < TURN_DEADLINE else signal.SIGKILL)
                 time.sleep(0.05)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _end(pid: str, number: signal.Signals) -> None:
+    """Signal a builder. The one that has just got the lock may not have written its own pid yet."""
+    with suppress(ValueError, psutil.NoSuchProcess):
+        process = psutil.Process(int(pid))
+        if "hub.builder" in process.cmdline():
+            process.send_signal(number)
 
 
 def _end_once(*_: object) -> None:

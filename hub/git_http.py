@@ -23,7 +23,7 @@ def serve_git(space: Space, rest: str, received: Callable[[], None]) -> Response
     lock = (space.folder / "receive.lock").open("a+")
     if receiving:
         take(lock)
-        _remove_leftovers(space)
+        space.remove_leftovers()
     before = space.head
     with tempfile.TemporaryFile() as body:
         # git reads its input to the end before it says much; a pipe each way could get stuck.
@@ -69,11 +69,3 @@ def serve_git(space: Space, rest: str, received: Callable[[], None]) -> Response
     response = Response(answer(), status, headers)
     response.call_on_close(end)
     return response
-
-
-def _remove_leftovers(space: Space) -> None:
-    """What a killed git left: its locks, and objects that no ref will ever name."""
-    for lock in [*space.git_dir.glob("*.lock"), *space.git_dir.glob("refs/**/*.lock")]:
-        lock.unlink(missing_ok=True)
-    for incoming in space.git_dir.glob("objects/*incoming-*"):
-        shutil.rmtree(incoming, ignore_errors=True)

@@ -218,6 +218,16 @@ class Space:
         """The commit of main."""
         return self.git("rev-parse", BRANCH)
 
+    def remove_leftovers(self) -> None:
+        """Remove what a killed git left: its locks, and objects that no ref will ever name.
+
+        For who holds the lock `receive`: then no git is at work here.
+        """
+        for lock in [*self.git_dir.glob("*.lock"), *self.git_dir.glob("refs/**/*.lock")]:
+            lock.unlink(missing_ok=True)
+        for incoming in self.git_dir.glob("objects/*incoming-*"):
+            shutil.rmtree(incoming, ignore_errors=True)
+
     def fill_lfs_pointers(self, folder: Path) -> None:
         """Put the content of LFS files where `folder` has their pointers."""
         for path in folder.rglob("*"):
@@ -241,7 +251,7 @@ class Space:
         deleted: paths; one that ends in a slash is a folder.
         """
         parent = self.git("for-each-ref", "--format=%(objectname)", BRANCH)
-        index = self.folder / "commit.index"
+        index = self.git_dir / "commit.index"
         index.unlink(missing_ok=True)
         env = {"GIT_INDEX_FILE": str(index)}
         if parent:

@@ -94,7 +94,7 @@ def hub(run: Run, worker_id: str) -> Iterator[HubInABox]:
     # Imported here: the official client takes a while to load, and few tests need it.
     from preflight.hub import HubInABox
 
-    with HubInABox(run.folder / f"hub-{worker_id}") as started:
+    with HubInABox(run.folder / f"a hub {worker_id}") as started:
         yield started
 
 

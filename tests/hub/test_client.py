@@ -34,28 +34,28 @@ def hf(hub: HubInABox, *arguments: str) -> str:
 
 
 def test_from_nothing_to_a_running_space(hub: HubInABox, tmp_path: Path) -> None:
-    """Create, upload with a picture, wait, read the log, look, delete: by `hf` alone; the picture must arrive."""
+    """Upload with a picture, wait, read the log by `hf`; look at it, delete it: the picture must arrive."""
     picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256))
     clone = Clone.of(SPACES / "static_files", tmp_path / "a folder")
     (clone.folder / "site" / "picture.png").write_bytes(picture)
-    space = ["Acme-Labs/My_Page.2", "--repo-type", "space"]
-    hf(hub, "repos", "create", *space, "--space-sdk", "docker", "--private")
+    space_id = "Acme-Labs/My_Page.2"
+    hub.api.create_repo(space_id, repo_type="space", space_sdk="docker", private=True)
 
-    hf(hub, "upload", space[0], str(clone.folder), ".", "--repo-type", "space", "--delete", "*")
+    hf(hub, "upload", space_id, str(clone.folder), ".", "--repo-type=space", "--delete=*")
 
-    hf(hub, "spaces", "wait", space[0])
-    assert "--> Pushing image" in hf(hub, "spaces", "logs", space[0], "--build")
-    info = hub.api.space_info(space[0])
+    hf(hub, "spaces", "wait", space_id)
+    assert "--> Pushing image" in hf(hub, "spaces", "logs", space_id, "--build")
+    info = hub.api.space_info(space_id)
     assert {"Dockerfile", "README.md", "site/picture.png"} <= {one.rfilename for one in info.siblings or []}  # fmt: skip
     assert (info.subdomain, info.private) == ("acme-labs-my-page-2", True)
     assert f"{info.host}:".startswith("https://acme-labs-my-page-2.hf.localhost:")
-    edge = hub.edge(space[0])
+    edge = hub.edge(space_id)
     assert edge.get("/picture.png").status_code == 401, "the Space is private"
     edge.http.headers["X-HF-Authorization"] = "Bearer hf_any"
     assert edge.get("/picture.png").content == picture
-    hf(hub, "repos", "delete", *space, "--yes")
+    hub.api.delete_repo(space_id, repo_type="space")
     with pytest.raises(RepositoryNotFoundError):
-        hub.api.get_space_runtime(space[0])
+        hub.api.get_space_runtime(space_id)
 
 
 def test_an_upload_is_judged_as_a_push_is(hub: HubInABox, new_space: str) -> None:
@@ -70,6 +70,8 @@ def test_an_upload_is_judged_as_a_push_is(hub: HubInABox, new_space: str) -> Non
                 path_or_fileobj=content, path_in_repo=name, repo_id=new_space, repo_type="space"
             )
     assert hub.api.space_info(new_space).sha == before
+    hub.api.upload_folder(repo_id=new_space, repo_type="space", folder_path=SPACES / "sound")
+    assert "app.py" in hub.api.list_repo_files(new_space, repo_type="space")
 
 
 def test_faults_are_the_hubs(hub: HubInABox, new_space: str) -> None:
