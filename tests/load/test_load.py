@@ -1,14 +1,20 @@
 """Short runs against the Spaces."""
 
+import os
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import engine
 import pytest
 from preflight.container import Container
+from preflight.docker import docker
 from preflight.edge import Edge
 from preflight.rehearsal import HUB
 from preflight.run import Run
+
+from loadtests._watch import Watched
 
 from .conftest import EVERYBODY, ROOT, Bench, LoadRun, wait_for
 
@@ -93,3 +99,27 @@ def test_a_generator_that_is_slower_than_the_space_makes_the_run_invalid(load: L
     """A Space answers more of the cheap requests than one generator process can make."""
     assert load.exit_code == 2, load.output
     assert "the generator was CPU-bound" in load.reasons
+
+
+def test_what_a_space_writes_and_opens_is_watched(start_space: Callable[..., Container]) -> None:
+    """Disk is what a container may write to, wherever it lies; connections are what it holds open."""
+    if os.geteuid():
+        pytest.skip("only root may look into another user's process")
+    environment = {"RAG_MODE": "embedded"}
+    space = start_space("backend-py", environment, ["--tmpfs=/data:uid=1000", "--volume=/kept"])
+    space.wait_until_serving("/health", status=200)
+    watched = Watched("backend-py", f"container:{space.id}")
+    watched.sample(0)
+    write = "[open(f'/{name}/file', 'wb').write(bytes(7_000_000)) for name in ('tmp', 'data')]"
+    docker("exec", space.id, "python", "-c", write)
+    address = (engine.host(), int(space.url.rpartition(":")[2]))
+    with ExitStack() as stack:
+        for _ in range(12):
+            connection = stack.enter_context(socket.create_connection(address))
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert connection.recv(100)
+        watched.disk_due = 0
+        watched.sample(1)
+    assert watched.disk[1] - watched.disk[0] == pytest.approx(14, abs=0.5)
+    assert watched.connections[1] - watched.connections[0] == pytest.approx(12, abs=2)
+    assert watched.files[1] >= watched.connections[1] > 0

@@ -7,6 +7,7 @@ a limit is what stops them, not the machine. Times are therefore longer than a S
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,15 +30,16 @@ SETTINGS = {
         "DATABASE_URL": "sqlite:/home/node/auth.db",
     },
 }
-Start = Callable[[str, float], Container]
+Start = Callable[..., Container]
 
 
 @pytest.fixture
 def start(start_space: Callable[..., Container]) -> Start:
-    """`start("backend-py", 0.5)`: that Space, ready, with half a CPU."""
+    """`start("backend-py", 0.5)`: that Space, ready, with half a CPU; of any, or of the one given."""
 
-    def begin(name: str, cpus: float) -> Container:
-        space = start_space(name, SETTINGS[name], [f"--cpus={cpus}"])
+    def begin(name: str, cpus: float, cpu: int | None = None) -> Container:
+        own = [] if cpu is None else [f"--cpuset-cpus={cpu}"]
+        space = start_space(name, SETTINGS[name], [f"--cpus={cpus}", *own])
         space.wait_until_serving("/ready", status=200)
         return space
 
@@ -47,10 +49,13 @@ def start(start_space: Callable[..., Container]) -> Start:
 class Pressure:
     """pressure.py in a process of its own."""
 
-    def __init__(self, space: Container, journey: str, rate: float, seconds: float) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("pressure.py")), space.url]
+    def __init__(self, url: str, journey: str, rate: float, seconds: float) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("pressure.py")), url]
         command += [journey, str(rate), str(seconds)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def keep_to(self, cpu: int) -> None:
+        os.sched_setaffinity(self._process.pid, {cpu})
 
     def answers(self) -> list[Answer]:
         """When all have come."""
@@ -103,9 +108,9 @@ def test_overload_is_refused_quickly_and_forgotten_soon(
     """Four times what the Space can do: 503 or 429 with Retry-After, liveness within 100 ms (p99, on a
     whole Space), and within 5 s all is as before; whoever was told that he signed up, did."""
     space = start(name, cpus)
-    capacity = len(Pressure(space, journey, 0, 1).answers())
+    capacity = len(Pressure(space.url, journey, 0, 1).answers())
     offered = 4 * capacity
-    with Pressure(space, journey, offered, 2) as pressure:
+    with Pressure(space.url, journey, offered, 2) as pressure:
         time.sleep(0.3)
         alive = paced(space, "/health", 1.7)
         answers = pressure.answers()
@@ -125,7 +130,7 @@ def test_overload_is_refused_quickly_and_forgotten_soon(
     assert percentile([answer.seconds for answer in refused], 0.95) < 1.5, said
     assert last - ended < 5, said
     assert percentile(alive, 0.99) <= (0.1 if cpus == 2 else 1), said
-    after = Pressure(space, journey, 5, 0.6).answers()
+    after = Pressure(space.url, journey, 5, 0.6).answers()
     assert [answer.status for answer in after] == [200] * 3, said
     assert max(answer.seconds for answer in after) < 1, said
     if journey == "sign-up":
@@ -151,27 +156,30 @@ def knows(space: Container, cookie: str) -> bool:
 def test_full_load_on_one_space_is_not_felt_by_the_other(
     start: Start, loaded: str, journey: str, other: str, work: list[str]
 ) -> None:
-    """The other's p95 stays within 20 % of idle while each keeps to its CPU limit.
+    """The other's p95 stays within 20 % of idle while each keeps to a CPU of its own.
 
-    Looked at is work of 20 ms: on cores that both share, the kernel may let whoever has the core
-    finish a slice of 3 ms first, and an answer of 1 ms would show nothing else.
+    Looked at is work of 10 to 30 ms: on a virtual machine an answer of 1 ms takes 1 ms more or less
+    whatever anybody does.
     """
-    victim, neighbour = start(loaded, 0.5), start(other, 1.25)
+    if (os.cpu_count() or 1) < 2 or not hasattr(os, "sched_setaffinity"):
+        pytest.skip("needs two CPUs to give away, and Linux to do so")
+    victim, neighbour = start(loaded, 0.5, cpu=0), start(other, 1, cpu=1)
+    # Not by the published port: the engine's proxy would take its CPU from the neighbour.
+    networks = victim.inspection["NetworkSettings"]["Networks"].values()
+    url = f"http://{next(iter(networks))['IPAddress']}:{victim.port}"
     repeated(neighbour, work, 0.5)
-    idle: list[float] = []
-    beside: list[float] = []
+    idle, beside = list[float](), list[float]()
     # What else the machine does only adds; the more it does, the longer this looks.
-    for _ in range(8):
+    for _ in range(6):
         idle += repeated(neighbour, work, 0.7)
-        with Pressure(victim, journey, 0, 1.2):
-            time.sleep(0.4)
+        with Pressure(url, journey, 0, 1.1) as pressure:
+            pressure.keep_to(0)
+            time.sleep(0.3)
             beside += repeated(neighbour, work, 0.7)
         ratio = percentile(beside, 0.95) / percentile(idle, 0.95)
         if ratio <= 1.2 and len(idle) >= 40:
             break
-    said = (
-        f"{other}: p95 {1000 * percentile(idle, 0.95):.1f} ms idle, "
-        f"{1000 * percentile(beside, 0.95):.1f} ms beside full load, {len(idle)} times each"
-    )
+    p95 = [f"{1000 * percentile(times, 0.95):.1f} ms" for times in (idle, beside)]
+    said = f"{other}: p95 {p95[0]} idle, {p95[1]} beside full load on {loaded}"
     print(said)
     assert ratio <= 1.2, said
