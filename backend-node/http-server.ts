@@ -320,9 +320,7 @@ function loggedPath({ url = "/" }: IncomingMessage): string {
 /** Origin-form or absolute-form (RFC 9112 section 3.2) on the server's own origin; `Host` plays no part. */
 function parseTarget(target: string, base: string): URL {
   const path = /^https?:\/\/[^/?#]*/i.test(target) ? target.replace(/^https?:\/\/[^/?#]*/i, "") || "/" : target;
-  const whole = base + (path.startsWith("/") ? path : `/${path}`);
-  if (!URL.canParse(whole)) throw new HttpError(400, "BAD_REQUEST", "the request target is not a path");
-  return new URL(whole);
+  return new URL(base + (path.startsWith("/") ? path : `/${path}`));
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {
