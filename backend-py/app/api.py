@@ -39,7 +39,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         422: "The request does not fit the schema.",
         429: "Too many requests; see Retry-After.",
         502: "An upstream refused or answered nonsense.",
-        503: "An upstream is unavailable or the service is restarting; see Retry-After.",
+        503: "An upstream is unavailable, or the service restarts or is busy; see Retry-After.",
         504: "An upstream took too long.",
     }.items()
 }

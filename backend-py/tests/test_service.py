@@ -265,3 +265,30 @@ def test_rate_limit_refills_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limit.take("b") == 0
     now += 30
     assert limit.take("a") == 0
+
+
+def test_a_long_line_is_over_with_its_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    line = http.Line()
+
+    async def rounds() -> list[bool]:
+        nonlocal now
+        first = line.is_long()
+        now += http.LONGEST_LINE + 0.01
+        last = line.is_long()
+        await asyncio.sleep(0)
+        return [first, last, line.is_long()]
+
+    assert asyncio.run(rounds()) == [False, True, False]
+
+
+def test_a_long_line_is_refused_readably(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http.Line, "is_long", lambda _: True)
+    answer = client.post("/chat", json=QUESTION, headers={"Origin": ORIGIN})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert client.get("/health").status_code == 200
