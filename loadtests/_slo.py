@@ -249,25 +249,23 @@ def judge(thresholds: Thresholds, run: Run) -> Verdict:
             rate = seen.samples / run.seconds if run.seconds else 0.0
             reason = "slo.toml does not know this name"
             rows.append(Row(name, None, seen, rate, CROSSED, [reason]))
+    notes = [f"{space} woke after {s:.1f} s" for space, s in run.woke.items() if s is not None]
     faults = [*run.faults, *_faults(thresholds.limits, run)]
     too_few = [row for row in rows if row.state == INVALID]
     faults += [f"{row.name}: {reason}" for row in too_few for reason in row.reasons]
     if faults:
-        return Verdict(INVALID, faults, rows, run)
+        return Verdict(INVALID, faults, rows, run, notes)
     crossed = [f"{row.name}: {r}" for row in rows if row.state == CROSSED for r in row.reasons]
     for space, growth in run.growth.items():
         for key, unit in GROWING.items():
             actual, limit = growth.get(key, 0.0), getattr(thresholds.growth, key)
             if actual > limit:
                 crossed.append(f"{space}: grows by {actual:.0f} {unit} an hour > {limit:g}")
-    notes = []
     for space, seconds in run.woke.items():
         if seconds is None:
             crossed.append(f"{space}: did not wake within {run.seconds:.0f} s")
         elif seconds > thresholds.wake.seconds:
             crossed.append(f"{space}: woke after {seconds:.1f} s > {thresholds.wake.seconds:g} s")
-        else:
-            notes.append(f"{space} woke after {seconds:.1f} s")
     return Verdict(CROSSED if crossed else HELD, crossed, rows, run, notes)
 
 

@@ -108,11 +108,11 @@ def test_overload_is_refused_quickly_and_forgotten_soon(
     """Four times what the Space can do: 503 or 429 with Retry-After, liveness within 100 ms (p99, on a
     whole Space), and within 5 s all is as before; whoever was told that he signed up, did."""
     space = start(name, cpus)
-    capacity = len(Pressure(space.url, journey, 0, 1).answers())
+    capacity = len(Pressure(space.url, journey, 0, 1).answers())  # in one second
     offered = 4 * capacity
-    with Pressure(space.url, journey, offered, 2) as pressure:
+    with Pressure(space.url, journey, offered, 1.6) as pressure:
         time.sleep(0.3)
-        alive = paced(space, "/health", 1.7)
+        alive = paced(space, "/health", 1.3)
         answers = pressure.answers()
     ended = max(answer.due for answer in answers)
     last = max(answer.due + answer.seconds for answer in answers)
