@@ -7,7 +7,7 @@ import socket
 import ssl
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -212,9 +212,7 @@ print(urllib.request.urlopen(request, timeout=10, context=context).status)
 
 @pytest.mark.alone
 def test_the_edge_costs_less_than_a_millisecond(
-    containers: dict[str, Container],
-    backend_node: ThroughEdge,
-    record_property: Callable[[str, object], None],
+    containers: dict[str, Container], backend_node: ThroughEdge
 ) -> None:
     """At 50 requests a second, the median of /health through the edge must be at most 1 ms above that at the port itself."""
     busy = psutil.cpu_percent(interval=1)
@@ -248,5 +246,4 @@ def test_the_edge_costs_less_than_a_millisecond(
     measured: list[float] = []
     while len(measured) < 3 and min(measured, default=1.0) > 0.001:
         measured.append(added())
-    record_property("added_ms", [round(one * 1000, 2) for one in measured])
     assert min(measured) <= 0.001, [f"{one * 1000:.2f} ms" for one in measured]
