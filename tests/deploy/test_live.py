@@ -6,7 +6,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 from deploy.desk import ROOT, Desk
+from preflight.frontmatter import online_problems
 
 if TYPE_CHECKING:
     from preflight.hub import HubInABox
@@ -42,9 +44,10 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
 
     hub.api.delete_space_variable(SPACE, "SIGNING_KEYS")
     hub.api.add_space_secret(SPACE, "SIGNING_KEY", "k" * 40)
-    code, said = desk.run("live.py", "live", SPACE)
+    code, said = desk.run("live.py", "live", SPACE, "--ref", first[:10])
 
     assert code == 0, said
+    assert f"{SPACE} at {first[:7]}" in said
     assert "RUNNING: it serves" in said
     assert "1 Variables, 1 Secrets; nothing needed is missing" in said
     assert "live, and every question is answered as promised" in said
@@ -58,39 +61,44 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     code, said = desk.run("live.py", "rollback", SPACE)
 
     assert code == 0, said
-    code, said = desk.run("live.py", "live", SPACE, "--ref", first[:10])
-    assert code == 0, said
-    assert f"{SPACE} at {first[:7]}" in said
-    assert hub.api.get_space_runtime(SPACE).raw["sha"] == first
+    assert hub.wait(SPACE).raw["sha"] == first
 
 
-def test_what_the_hub_refuses_is_told(desk: Desk, hub: HubInABox) -> None:
-    """A push by force reaches the Hub's own check; `--online` asks the same check before."""
+def test_what_does_not_pass_is_refused_here_and_there(desk: Desk, hub: HubInABox) -> None:
+    """A wrong README is told in seconds; forced, it is tried without a push, then refused by the Hub's own check."""
     desk.sh(f"cp -r '{ROOT}/tests/selftest/spaces/static_files' web")
-    desk.sh(
-        "sed -i 's/^colorFrom: .*/colorFrom: orange/' web/README.md && git add . && git commit -qm Web"
-    )
+    desk.sh("sed -i 's/^colorFrom: .*/colorFrom: orange/' web/README.md && git add . && git commit -qm Web")  # fmt: skip
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
     hub.api.create_repo("acme/refused", repo_type="space", space_sdk="docker")
+    before = hub.api.space_info("acme/refused").sha
+    push = ("push", "web", "--space", "acme/refused")
 
-    code, said = desk.run("push.py", "push", "web", "--space", "acme/refused", "--force")
-
+    code, refused = desk.run("push.py", *push)
     assert code == 1
-    assert 'remote: - Error: "colorFrom" must be one of [red, yellow' in said
-    assert "What served before goes on serving" in said
+    for part in (
+        "metadata.colours_are_known",
+        "README.md:4: `colorFrom: orange`",
+        "FORCE=1 pushes",
+    ):
+        assert part in refused
+    assert "git push" not in refused
 
-    asked = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "tests/contract/test_metadata.py", "-q"),
-            *(f"--space={desk.clone / 'web'}", "--online", f"--report-dir={desk.hub}"),
-            *("-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"),
-        ],
-        cwd=ROOT, env=desk.environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert (
-        'failed: metadata.hub_accepts_the_metadata: - Error: "colorFrom" must be one of'
-        in asked.stdout
-    )
+    code, tried = desk.run("push.py", *push, "--force", "--dry")
+    assert code == 1
+    assert "FORCE=1: PUSHING WHAT DID NOT PASS" in tried and "DRY=1: not pushed" in tried
+
+    code, forced = desk.run("push.py", *push, "--force")
+    assert code == 1
+    assert 'remote: - Error: "colorFrom" must be one of [red, yellow' in forced
+    assert "What served before goes on serving" in forced
+    assert hub.api.space_info("acme/refused").sha == before
+
+
+def test_online_asks_the_hub_itself(hub: HubInABox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    assert online_problems(b"---\nsdk: docker\n---\n") == []
+    (problem,) = online_problems(b"---\nsdk: docker\ncolorTo: orange\n---\n")
+    assert '"colorTo" must be one of' in problem.actual
 
 
 def test_a_space_that_is_not_there_is_told(desk: Desk, hub: HubInABox) -> None:
