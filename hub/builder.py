@@ -58,13 +58,15 @@ def main() -> int:
         HUB.override(setting)
     signal.signal(signal.SIGTERM, _end_once)
     space = Hub(Path(folder)).space(space_id)
-    with _turn(space):
-        builder = Builder(space, int(number))
-        with suppress(Superseded):
+    builder = Builder(space, int(number))
+    try:
+        with suppress(Superseded), builder.turn():
             try:
                 builder.work(how)
             except Failed as failure:
                 builder.mark(failure.stage, str(failure))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGTERM
     return 0
 
 
@@ -75,6 +77,30 @@ class Builder:
         self.space = space
         self.run = space.hub.run
         self.number = number
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the builder at work to end, which is told to. Raises Superseded or TimeoutError."""
+        began = time.monotonic()
+        with (self.space.folder / "builder.lock").open("a+") as lock:
+            while True:
+                # An older one must not end a newer one.
+                self._must_be_latest(self.space.state)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    waited = time.monotonic() - began
+                    if waited > TURN_DEADLINE + 10:
+                        message = f"{self.space.id}: the builder before this one does not end"
+                        raise TimeoutError(message) from None
+                    lock.seek(0)
+                    _end(lock.read(), signal.SIGTERM if waited < TURN_DEADLINE else signal.SIGKILL)
+                    time.sleep(0.05)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
 
     def work(self, how: str) -> None:
         """how: `push` builds with the layer cache, `factory` without, `restart` only where needed.
@@ -115,9 +141,12 @@ class Builder:
     @contextmanager
     def _change(self) -> Iterator[State]:
         with self.space.change() as state:
-            if state.builds != self.number:
-                raise Superseded
+            self._must_be_latest(state)
             yield state
+
+    def _must_be_latest(self, state: State) -> None:
+        if state.builds != self.number:
+            raise Superseded
 
     def _front_matter(self, sha: str, state: State) -> FrontMatter:
         readme = readme_of(self.space.git_dir, sha)
@@ -190,7 +219,7 @@ class Builder:
             keep_run_log(self.space, container.id)
             container.remove()
             raise Failed("RUNTIME_ERROR", message) from None
-        except SystemExit:
+        except KeyboardInterrupt:
             # It has no requests that it could finish.
             container.remove()
             raise
@@ -248,30 +277,6 @@ def _exists(image: str | None) -> bool:
     return image is not None and docker("image", "inspect", image, check=False).returncode == 0
 
 
-@contextmanager
-def _turn(space: Space) -> Iterator[None]:
-    """Wait for the builder at work to end, which is told to. Raises TimeoutError."""
-    began = time.monotonic()
-    with (space.folder / "builder.lock").open("a+") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                waited = time.monotonic() - began
-                if waited > TURN_DEADLINE + 10:
-                    raise TimeoutError(
-                        f"{space.id}: the builder before this one does not end"
-                    ) from None
-                lock.seek(0)
-                _end(lock.read(), signal.SIGTERM if waited < TURN_DEADLINE else signal.SIGKILL)
-                time.sleep(0.05)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
 def _end(pid: str, number: signal.Signals) -> None:
     """Signal a builder. The one that has just got the lock may not have written its own pid yet."""
     with suppress(ValueError, psutil.NoSuchProcess):
@@ -283,7 +288,7 @@ def _end(pid: str, number: signal.Signals) -> None:
 def _end_once(*_: object) -> None:
     # A second signal must not interrupt what ends the commands under way.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(128 + signal.SIGTERM)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -87,6 +87,9 @@ def test_pushed_updated_spoiled_and_rolled_back(
             one.push_change("Dockerfile", f"{one.dockerfile}\nRUN exit 2\n")
         for one in both:
             one.ends_as("BUILD_ERROR", "Job failed with exit code: 2")
+            log = "".join(hub.api.fetch_space_logs(one.id, build=True))
+            assert "--> RUN exit 2\nERROR: " in log
+            assert log.endswith("build error Job failed with exit code: 2\n")
 
         for one in both:
             elsewhere = "app_port: 8000\nstartup_duration_timeout: 1s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,8 +19,9 @@ from .conftest import SPACES, Clone, Visitor
 SIGNER = "acme/signer"
 SECRETS = {"SIGNING_KEY": "0123456789abcdef0123456789abcdef-of-the-tests"}
 VARIABLES = {"SIGNER_NAME": "Ada"}
-# Longer than anything here waits for it.
-ENDLESS = "RUN sleep 100"
+# Longer than anything here waits for it; in no layer cache.
+ENDLESS = f"RUN sleep 100; echo {secrets.token_hex(4)}"
+SLOW = f"RUN sleep 1; echo {secrets.token_hex(4)}"
 
 
 class Live:
@@ -125,7 +127,7 @@ def test_an_update_and_the_way_back_lose_no_request(live: Live) -> None:
     assert not visitor.lost
     said = [before in answer for answer in visitor.answers]
     assert said[0] and not said[-1] and len(said) > 10
-    assert visitor.slowest < 3, "a request waited for a replica that was gone"
+    assert visitor.slowest < 1, "a request waited for a replica that was gone"
 
     with visited(live) as visitor:
         live.push(earlier)
@@ -152,19 +154,6 @@ def test_the_logs_have_the_hubs_shape(live: Live) -> None:
     lines = live.hub.api.fetch_space_logs(SIGNER, follow=True)
     assert re.match(r"===== Application Startup at [\d-]+ [\d:]+ =====\n\n", next(iter(lines)))
     assert '"event": "listening"' in next(iter(lines))
-
-
-def test_a_build_that_fails(live: Live) -> None:
-    """The stage must say so with the exit code, the log end with the Hub's banner, the old build serve."""
-    before = live.page()
-    live.change(("Dockerfile", "WORKDIR /app", "RUN echo no wheel for it >&2; exit 3"))
-    live.push()
-
-    assert live.wait() == ("BUILD_ERROR", "Job failed with exit code: 3")
-    log = live.build_log()
-    assert "--> RUN echo no wheel for it >&2; exit 3\nno wheel for it\nERROR: " in log, log
-    assert log.endswith("build error Job failed with exit code: 3\n"), log
-    assert live.page() == before
 
 
 @pytest.mark.parametrize(
@@ -232,7 +221,9 @@ def test_secrets_and_variables_reach_the_replica(live: Live) -> None:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["signer"])
 
-    api.add_space_variable(SIGNER, "SIGNER_NAME", "Grace")
+    for name in ("Joan", "Mary", "Grace"):
+        # Each ends the builder of the one before it.
+        api.add_space_variable(SIGNER, "SIGNER_NAME", name)
     assert live.wait() == ("RUNNING", None)
     assert signer() == "Grace"
     api.delete_space_secret(SIGNER, "SIGNING_KEY")
@@ -297,19 +288,22 @@ def test_restart_and_factory_rebuild(live: Live) -> None:
     assert live.page() == page
 
 
-def kill_builder(live: Live) -> None:
-    pid = (live.hub.folder / "spaces" / SIGNER / "builder.lock").read_text()
-    psutil.Process(int(pid)).kill()
+def at_work(live: Live) -> psutil.Process:
+    """The builder, once it has begun."""
+    return psutil.Process(int((live.hub.folder / "spaces" / SIGNER / "builder.lock").read_text()))
 
 
 @pytest.mark.parametrize(
     ("edit", "stage", "ended_as"),
     [
         (("Dockerfile", "WORKDIR /app", ENDLESS), "RUNNING_BUILDING", "BUILD_ERROR"),
-        (("app.py", "PORT = 7860", "PORT = 8000"), "RUNNING_APP_STARTING", "RUNTIME_ERROR"),
+        pytest.param(
+            ("app.py", "PORT = 7860", "PORT = 8000"), "RUNNING_APP_STARTING", "RUNTIME_ERROR",
+            marks=pytest.mark.thorough,
+        ),
     ],
     ids=["at build", "at start"],
-)
+)  # fmt: skip
 def test_the_builder_is_killed(
     live: Live, edit: tuple[str, str, str], stage: str, ended_as: str
 ) -> None:
@@ -321,7 +315,7 @@ def test_the_builder_is_killed(
         live.wait_for(stage)
         wait_until(lambda: stage != "RUNNING_BUILDING" or f"--> {ENDLESS}" in live_log(live))
 
-        kill_builder(live)
+        at_work(live).kill()
 
         assert live.wait() == (ended_as, "Job failed with exit code: 137")
         wait_until(lambda: len(live.containers()) == 1)
@@ -333,7 +327,7 @@ def test_the_builder_is_killed(
 
 def test_the_builder_is_killed_at_the_switch(live: Live) -> None:
     """SIGKILL when the new replica serves and the old one is told to stop: no request may be lost."""
-    slow_end = "threading.Timer(1.5, server.shutdown).start()"
+    slow_end = "threading.Timer(0.7, server.shutdown).start()"
     live.change(("app.py", "threading.Thread(target=server.shutdown).start()", slow_end))
     live.push()
     assert live.wait() == ("RUNNING", None)
@@ -342,7 +336,7 @@ def test_the_builder_is_killed_at_the_switch(live: Live) -> None:
         live.push()
         wait_until(lambda: live.hub.kept(SIGNER).state.serving_sha == live.commit)
 
-        kill_builder(live)
+        at_work(live).kill()
 
         assert live.wait() == ("RUNNING", None)
         wait_until(lambda: len(live.containers()) == 1)
@@ -407,13 +401,15 @@ def test_the_receiving_git_is_killed(live: Live) -> None:
 
 
 def test_the_hub_is_killed(live: Live) -> None:
-    """SIGKILL of the whole Hub while it builds: what ran must serve on; started again, it must end the build."""
-    page = live.change(("Dockerfile", "WORKDIR /app", "WORKDIR /app\nRUN sleep 1"))
+    """SIGKILL of the Hub and its builder: what ran must serve on; started again, it must end the build."""
+    page = live.change(("Dockerfile", "WORKDIR /app", f"WORKDIR /app\n{SLOW}"))
     with visited(live) as visitor:
         live.push()
-        live.wait_for("RUNNING_BUILDING")
+        wait_until(lambda: f"--> {SLOW}" in live_log(live))
+        builder = at_work(live)
 
         live.hub.kill()
+        builder.kill()
         live.hub.start()
 
         assert live.wait() == ("RUNNING", None)
