@@ -91,14 +91,16 @@ def hammered(bench: Bench) -> LoadRun:
     files = ["-f", f"{ROOT}/loadtests,{ROOT}/tests/load/hammer.py"]
     people = ["Hammer", "BackendNodeMonitor", "-u", 50, "-r", 50, "-t", "5s"]
     target = ["--backend-node", bench.spaces["backend-node"].url]
-    return bench.run(*files, *people, *target, slo=bench.slo(generator={"cpu": 0.9}))
+    strict = {"cpu": 0.9, "late_ms": 30, "busy": 0.3}
+    return bench.run(*files, *people, *target, slo=bench.slo(generator=strict))
 
 
 @pytest.mark.parametrize("load", [hammered], indirect=True)
 def test_a_generator_that_is_slower_than_the_space_makes_the_run_invalid(load: LoadRun) -> None:
-    """A Space answers more of the cheap requests than one generator process can make."""
+    """A Space answers more of the cheap requests than one generator process can make; where others
+    are at work too, it may be they who starve the generator."""
     assert load.exit_code == 2, load.output
-    assert "the generator was CPU-bound" in load.reasons
+    assert "the generator was" in load.reasons or "this machine does other work" in load.reasons
 
 
 def test_what_a_space_writes_and_opens_is_watched(start_space: Callable[..., Container]) -> None:
