@@ -5,7 +5,7 @@ VENV := .venv
 PYTEST := $(VENV)/bin/pytest
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up:  ## build and start both Spaces on 7861 and 7862   (PULL=1 newer base images, NO_CACHE=1 factory rebuild)
 	@$(PYTHON) setup/up.py up $(if $(PULL),--pull) $(if $(NO_CACHE),--no-cache)
