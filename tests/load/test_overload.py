@@ -100,7 +100,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 @pytest.mark.parametrize(
     # Nothing here can ask four times as much of a whole backend-py.
     ("name", "journey", "cpus"),
-    [("backend-py", "chat", 0.2), ("backend-node", "sign-up", 2)],
+    [
+        ("backend-node", "sign-up", 2),
+        pytest.param("backend-py", "chat", 0.2, marks=pytest.mark.thorough),
+    ],
 )
 def test_overload_is_refused_quickly_and_forgotten_soon(
     start: Start, name: str, journey: str, cpus: float
