@@ -2,7 +2,9 @@
 -- From the environment: METHOD, BODY and COOKIE of each request; PACE, the milliseconds before each one.
 -- ADDRESSES=many gives each an address of its own, so that no limit of an address is met.
 -- MAILS are what MAIL in the body stands for, in turn, separated by blanks.
-local number = 0
+-- Where the last run did not begin.
+math.randomseed(os.time())
+local number = math.random(0, 255 * 65536)
 local fixed, body
 local mails = {}
 for mail in string.gmatch(os.getenv("MAILS") or "", "%S+") do table.insert(mails, mail) end
