@@ -38,6 +38,9 @@ def test_from_nothing_to_a_running_space(hub: HubInABox, tmp_path: Path) -> None
     picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256))
     clone = Clone.of(SPACES / "static_files", tmp_path / "a folder")
     (clone.folder / "site" / "picture.png").write_bytes(picture)
+    for name in ("Dockerfile", "README.md"):
+        path = clone.folder / name
+        path.write_text(path.read_text().replace("7860", "8000"))
     space_id = "Acme-Labs/My_Page.2"
     hub.api.create_repo(space_id, repo_type="space", space_sdk="docker", private=True)
 

@@ -250,6 +250,7 @@ def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
     assert not building()
 
 
+@pytest.mark.thorough
 def test_another_app_port(live: Live) -> None:
     """The Space must answer at the same address, on the port that it now names, and on the old one again."""
     live.mend()
@@ -325,6 +326,7 @@ def test_the_builder_is_killed(
     live.push_soundly()
 
 
+@pytest.mark.thorough
 def test_the_builder_is_killed_at_the_switch(live: Live) -> None:
     """SIGKILL when the new replica serves and the old one is told to stop: no request may be lost."""
     slow_end = "threading.Timer(0.7, server.shutdown).start()"
