@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import statistics
 import struct
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -126,21 +125,14 @@ def test_must_close_sign_up(start_auth: StartAuth, postgres: Postgres) -> None:
 
 
 def test_must_not_tell_by_the_answer_who_has_an_account(member: Caller) -> None:
-    """Row 40. Wrong password and unknown address: one answer, about one time."""
-    times: dict[str, list[float]] = {member.mail: [], a_mail(): []}
+    """Row 40. Wrong password and unknown address: one answer. In about one time: test_figures."""
     texts = set()
-    for _ in range(9):
-        for mail, taken in times.items():
-            stranger = Caller(member.server)
-            stranger.mail = mail
-            started = time.perf_counter()
-            answer = stranger.sign_in("wrong password")
-            taken.append(time.perf_counter() - started)
-            texts.add((answer.status_code, answer.json()["code"], answer.json()["message"]))
+    for mail in (member.mail, a_mail()):
+        stranger = Caller(member.server)
+        stranger.mail = mail
+        answer = stranger.sign_in("wrong password")
+        texts.add((answer.status_code, answer.json()["code"], answer.json()["message"]))
     assert len(texts) == 1
-    known, unknown = (statistics.median(taken) for taken in times.values())
-    # Both derive one key; what is left is noise, of which a shared machine has plenty.
-    assert max(known, unknown) / min(known, unknown) < 2
 
 
 def test_must_forget_on_request(member: Caller) -> None:
