@@ -32,7 +32,7 @@ test: ready  ## everything but the long samples
 	$(PYTEST) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 	$(PYTEST) -m "alone and not thorough" --junitxml reports/junit-alone.xml --report-dir reports/alone
 
-thorough: ready  ## the long samples of what `make test` tries in short: every hostile input, hours of wear, thousands of examples
+thorough: ready  ## the long samples of what `make test` tries in short: thousands of requests, whole overloads, comparisons
 	$(PYTEST) -m thorough
 
 selftest: ready  ## every broken Space that the contract must catch, every sound one that it must pass
