@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import answers, as_root, can_install, fail, run_as_root, say
+from engine import answers, as_root, can_install, fail, one_at_a_time, run_as_root, say
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 PREFIX = "standin/"
@@ -133,7 +133,7 @@ def ensure(images: list[str], offline: bool = False, pull: bool = False) -> dict
     """The stand-ins in use: {official name: stand-in's name}, empty where a registry answers.
 
     `offline` asks no registry. `pull` refreshes images that are here already.
-    Raises SystemExit when an image can neither be pulled nor stood in for.
+    Raises Failure when an image can neither be pulled nor stood in for.
     """
     stand_ins = {}
     for image in images:
@@ -159,7 +159,7 @@ def ensure(images: list[str], offline: bool = False, pull: bool = False) -> dict
     if missing:
         install_mmdebstrap()
     with ThreadPoolExecutor(max_workers=2) as pool:
-        list(pool.map(build, missing))
+        list(pool.map(make, missing))
     return stand_ins
 
 
@@ -185,6 +185,13 @@ def install_mmdebstrap() -> None:
         )
     run_as_root(["apt-get", "update", "-q"])
     run_as_root(["apt-get", "install", "-y", "-q", "--no-install-recommends", "mmdebstrap"])
+
+
+def make(image: str) -> None:
+    """Make sure of one stand-in; of several processes that want it, the first builds it."""
+    with one_at_a_time(PREFIX + image):
+        if answers(["docker", "image", "inspect", PREFIX + image]) is None:
+            build(image)
 
 
 def build(image: str) -> None:

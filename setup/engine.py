@@ -8,6 +8,7 @@ Standard library only: it runs before anything is installed.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -15,7 +16,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -44,9 +48,26 @@ def say(message: str) -> None:
     print(f"setup: {message}", flush=True)
 
 
+class Failure(SystemExit):
+    """What can't be brought about here, and what to do; the message has been printed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(1)
+        self.message = message
+
+
 def fail(message: str) -> NoReturn:
     print(f"setup: {message}", file=sys.stderr, flush=True)
-    raise SystemExit(1)
+    raise Failure(message)
+
+
+@contextmanager
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Hold off every other process of this machine's user that does the same; the lock ends with its process."""
+    name = re.sub(r"[^a-z0-9]+", "-", what.lower())
+    with (Path(tempfile.gettempdir()) / f"preflight-{os.getuid()}-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def answers(command: list[str], deadline: float = 20) -> str | None:
@@ -254,9 +275,11 @@ def as_root(command: list[str]) -> list[str]:
 
 def run_as_root(command: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        as_root(command), env=environment, capture_output=True, text=True, timeout=600
-    )
+    # apt-get does not wait for another one: it fails.
+    with one_at_a_time("apt-get"):
+        done = subprocess.run(
+            as_root(command), env=environment, capture_output=True, text=True, timeout=600
+        )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
         fail(f"`{' '.join(command[:3])} …` failed with exit code {done.returncode}:\n{tail}")

@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from base_images import RECIPES, named_in
 from base_images import ensure as ensure_base_images
-from base_images import named_in
 from build_log import digest
+from engine import Failure
 
 from preflight.docker import DockerError, docker
 from preflight.rehearsal import HUB
@@ -153,7 +154,9 @@ def stand_in(image: str) -> str | None:
     if image not in _known:
         try:
             _known[image] = ensure_base_images([image]).get(image)
-        except SystemExit:
+        except Failure as failure:
+            if image in RECIPES:
+                raise DockerError(failure.message) from None
             # The build itself then says why, in the words that the user will meet elsewhere too.
             _known[image] = None
     return _known[image]
