@@ -164,6 +164,7 @@ print(json.dumps([sorted(seen)[int(len(seen) * 0.99)] for seen in waits]))
 """
 
 
+@pytest.mark.alone
 def test_many_streams_at_once(cloud: Container, bare: Container, upstreams: Upstreams) -> None:
     """Row 77: 50 streams must all complete while liveness answers within 100 ms (p99).
 

@@ -127,7 +127,7 @@ def test_an_update_and_the_way_back_lose_no_request(live: Live) -> None:
     assert not visitor.lost
     said = [before in answer for answer in visitor.answers]
     assert said[0] and not said[-1] and len(said) > 10
-    assert visitor.slowest < 1, "a request waited for a replica that was gone"
+    assert visitor.slowest < 2, "a request waited for a replica that was gone"
 
     with visited(live) as visitor:
         live.push(earlier)
