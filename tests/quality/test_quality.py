@@ -26,6 +26,21 @@ def test_the_harness_is_clean(tool: list[str]) -> None:
     assert done.returncode == 0, f"{' '.join(tool)}:\n{done.stdout}{done.stderr}"
 
 
+def test_the_public_workflows_are_valid() -> None:
+    """GitHub must be able to read each workflow: what it cannot read it never runs."""
+    workflows = sorted(map(str, (ROOT / ".github" / "workflows").glob("*.yml")))
+    assert workflows
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.github-workflows",
+    ]
+    done = subprocess.run([*command, *workflows], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", ["backend-py", "backend-node"])
 def test_a_space_passes_its_own_tests(name: str, run: Run, own_spaces: dict[str, Space]) -> None:
     """The `test` stage of each Dockerfile must build: unit tests, type check and linter of that Space."""
