@@ -28,9 +28,10 @@ check: ready  ## the contract for both Spaces: the minute before a push
 	$(PYTEST) tests/contract --numprocesses 3 --dist loadfile
 
 # Most tests wait for containers, so they run side by side; what measures time comes after them.
-test: ready  ## everything but the long samples
-	$(PYTEST) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
-	$(PYTEST) -m "alone and not thorough" --junitxml reports/junit-alone.xml --report-dir reports/alone
+test: CHANGED := $(if $(ALL),,--changed)
+test: ready  ## everything but the long samples; again: the contract and what files changed for   (ALL=1 everything)
+	$(PYTEST) $(CHANGED) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
+	$(PYTEST) $(CHANGED) -m "alone and not thorough" --junitxml reports/junit-alone.xml --report-dir reports/alone
 
 thorough: ready  ## the long samples of what `make test` tries in short: thousands of requests, whole overloads, comparisons
 	$(PYTEST) -m thorough
