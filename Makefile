@@ -29,7 +29,7 @@ check: ready  ## the contract for both Spaces: the minute before a push
 
 # Most tests wait for containers, so they run side by side; what measures time comes after them.
 test: CHANGED := $(if $(ALL),,--changed)
-test: ready  ## everything but the long samples; again: the contract and what files changed for   (ALL=1 everything)
+test: ready  ## everything but the long samples; again: the contract and what a changed file could spoil   (ALL=1)
 	$(PYTEST) $(CHANGED) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 	$(PYTEST) $(CHANGED) -m "alone and not thorough" --junitxml reports/junit-alone.xml --report-dir reports/alone
 
