@@ -12,16 +12,18 @@ Such a run mostly waits, so those of a file run beside each other. A test asks f
 
 import itertools
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from preflight.container import Container
@@ -58,12 +60,57 @@ class LoadRun:
         return {row["name"]: row[key] for row in self.verdict["requests"]}
 
 
+class Forks:
+    """forks.py in a process of its own."""
+
+    def __init__(self) -> None:
+        self._process = python(Path(__file__).with_name("forks.py"), stdin=subprocess.PIPE)
+        self._one_asks = threading.Lock()
+
+    def ask(self, question: int | list[str]) -> int:
+        assert self._process.stdin and self._process.stdout
+        with self._one_asks:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate(timeout=DEADLINE)
+
+
+class Locust:
+    """One `locust`, from its start on."""
+
+    def __init__(self, forks: Forks, output: Path, arguments: list[str]) -> None:
+        os.mkfifo(output)
+        self._forks, self._pid = forks, forks.ask([str(output), *arguments])
+        self.output: TextIO = output.open()
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self._pid, number)
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code and the rest of its output; killed after DEADLINE seconds."""
+        deadline = threading.Timer(DEADLINE, self.send, [signal.SIGKILL])
+        deadline.start()
+        with self.output:
+            rest = self.output.read()
+        deadline.cancel()
+        return self._forks.ask(self._pid), rest
+
+    def close(self) -> None:
+        if not self.output.closed:
+            self.send(signal.SIGKILL)
+            self.end()
+
+
 class Bench:
     """Starts runs, and stubs of both Spaces for them; `close` ends what is left of them."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._numbers = folder, itertools.count()
-        self._processes: list[subprocess.Popen[str]] = []
+    def __init__(self, folder: Path, forks: Forks) -> None:
+        self._folder, self._forks, self._numbers = folder, forks, itertools.count()
+        self._stubs: list[subprocess.Popen[str]] = []
+        self._locusts: list[Locust] = []
         # Filled by a file whose scenarios use them.
         self.spaces: dict[str, Container] = {}
         self.edge: Edge
@@ -72,22 +119,24 @@ class Bench:
     def run(self, *arguments: object, slo: Path | None = None) -> LoadRun:
         """`locust -f loadtests --headless` to its verdict; thresholds as `slo` writes them."""
         report = self.path("load.html")
-        process = self.start("--headless", "--html", report, "--slo", slo or self.slo(), *arguments)
-        return self.finish(process, report)
+        locust = self.start("--headless", "--html", report, "--slo", slo or self.slo(), *arguments)
+        return self.finish(locust, report)
 
-    def finish(self, process: subprocess.Popen[str], report: Path) -> LoadRun:
-        output, _ = process.communicate(timeout=DEADLINE)
-        return LoadRun(process.returncode, output, report)
+    def finish(self, locust: Locust, report: Path) -> LoadRun:
+        return LoadRun(*locust.end(), report)
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
+    def start(self, *arguments: object) -> Locust:
         """`locust -f loadtests`, unless the arguments name other files."""
         files = [] if "-f" in arguments else ["-f", "loadtests"]
-        return self._start([sys.executable, "-m", "locust", *files, *map(str, arguments)])
+        locust = Locust(self._forks, self.path("output"), [*files, *map(str, arguments)])
+        self._locusts.append(locust)
+        return locust
 
     def stub(self, *faults: str) -> list[str]:
         """Starts a stub of both Spaces with faults; the options that send the load there and watch
         it."""
-        stub = self._start([sys.executable, str(Path(__file__).with_name("stub.py")), *faults])
+        stub = python(Path(__file__).with_name("stub.py"), *faults)
+        self._stubs.append(stub)
         assert stub.stdout
         url = f"http://127.0.0.1:{int(stub.stdout.readline())}"
         watch = f"backend-py=pid:{stub.pid}"
@@ -114,27 +163,27 @@ class Bench:
         folder.mkdir()
         return folder / name
 
-    def _start(self, command: list[str]) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self._processes.append(process)
-        return process
-
     def close(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.communicate()
+        for locust in self._locusts:
+            locust.close()
+        for stub in self._stubs:
+            stub.kill()
+            stub.communicate()
 
 
 Scenario = Callable[[Bench], LoadRun]
 
 
-def wait_for(process: subprocess.Popen[str], *texts: str) -> None:
+def python(*command: object, **options: Any) -> subprocess.Popen[str]:
+    """A Python script, started."""
+    options |= {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *map(str, command)], **options)
+
+
+def wait_for(locust: Locust, *texts: str) -> None:
     """Reads the output until one of the texts comes; fails when the process ends before."""
-    assert process.stdout
     seen = []
-    for line in process.stdout:
+    for line in locust.output:
         seen.append(line)
         if any(text in line for text in texts):
             return
@@ -144,12 +193,12 @@ def wait_for(process: subprocess.Popen[str], *texts: str) -> None:
 def interrupt(bench: Bench, number: signal.Signals) -> LoadRun:
     """A long run that gets a signal as soon as everybody is there."""
     report, people = bench.path("load.html"), ["-u", 6, "-r", 6, "-t", "60s"]
-    process = bench.start(
+    locust = bench.start(
         "--headless", "--html", report, "--slo", bench.slo(), *people, *bench.stub()
     )
-    wait_for(process, *EVERYBODY)
-    process.send_signal(number)
-    return bench.finish(process, report)
+    wait_for(locust, *EVERYBODY)
+    locust.send(number)
+    return bench.finish(locust, report)
 
 
 def free_port() -> int:
@@ -158,9 +207,16 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    started = Forks()
+    yield started
+    started.close()
+
+
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    started = Bench(tmp_path_factory.mktemp("load"))
+def bench(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Bench]:
+    started = Bench(tmp_path_factory.mktemp("load"), forks)
     yield started
     started.close()
 

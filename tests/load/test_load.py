@@ -58,12 +58,12 @@ def test_both_spaces_answer_many_people_at_once(load: LoadRun) -> None:
 def waking(bench: Bench) -> LoadRun:
     report = bench.path("load.html")
     run = ["--headless", "--html", report, "--slo", bench.slo(), *PEOPLE, "-t", "12s"]
-    process = bench.start(*run, "--shape", "wake", *through(bench.sleeping_edge))
-    wait_for(process, *EVERYBODY)
+    locust = bench.start(*run, "--shape", "wake", *through(bench.sleeping_edge))
+    wait_for(locust, *EVERYBODY)
     time.sleep(1)  # asleep for a while
     for name, space in bench.spaces.items():
         bench.sleeping_edge.add(name, space)
-    return bench.finish(process, report)
+    return bench.finish(locust, report)
 
 
 @pytest.mark.parametrize("load", [waking], indirect=True)

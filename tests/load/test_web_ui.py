@@ -14,8 +14,8 @@ from .conftest import Bench, free_port, wait_for
 def web_ui(bench: Bench) -> str:
     """The URL of Locust's web UI, ready."""
     port = free_port()
-    process = bench.start("--web-host", "127.0.0.1", "--web-port", port, "--slo", bench.slo())
-    wait_for(process, "Starting web interface")
+    locust = bench.start("--web-host", "127.0.0.1", "--web-port", port, "--slo", bench.slo())
+    wait_for(locust, "Starting web interface")
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers(url), 10)
     return url
