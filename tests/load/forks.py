@@ -8,6 +8,7 @@ process id. A process id is answered by that run's exit code, as soon as it has 
 input the runs that nobody has waited for are killed.
 """
 
+import gc
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from locust.main import main
 
 def forked() -> list[str]:
     """The arguments of a run, in the process that is for it."""
+    # What is imported is no garbage: a fork that looks it through, as each does at its end, copies it all.
+    gc.freeze()
     running = set[int]()
     for line in sys.stdin:
         asked = json.loads(line)
