@@ -20,7 +20,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
+from build_log import recognised
 from engine import answers, as_root, can_install, fail, one_at_a_time, run_as_root, say
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -64,8 +66,9 @@ def node_hooks(scratch: Path) -> str:
             timeout=300,
         )
         if done.returncode != 0:
-            fail(
-                f"the npm package {package}, needed for the stand-in of the Node image, can't be had:\n{done.stderr[-800:]}"
+            fail_saying(
+                f"the npm package {package}, needed for the stand-in of the Node image, can't be had",
+                done.stderr,
             )
     return f"""
         mkdir -p "$1/usr/local/lib/node_modules/npm"
@@ -215,8 +218,9 @@ def build(image: str) -> None:
         ]  # fmt: skip
         done = subprocess.run(as_root(command), capture_output=True, text=True, timeout=600)
         if done.returncode != 0:
-            fail(
-                f"the stand-in for {image} can't be made (mmdebstrap, exit code {done.returncode}):\n{done.stderr[-1500:]}"
+            fail_saying(
+                f"the stand-in for {image} can't be made (mmdebstrap, exit code {done.returncode})",
+                done.stderr,
             )
         config = [
             "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin",
@@ -235,8 +239,15 @@ def build(image: str) -> None:
             timeout=300,
         )
         if done.returncode != 0:
-            fail(f"the engine does not take the stand-in for {image}:\n{done.stderr[-800:]}")
+            fail_saying(f"the engine does not take the stand-in for {image}", done.stderr)
     say(f"stand-in {name} made in {time.monotonic() - started:.0f} s")
+
+
+def fail_saying(what: str, said: str) -> NoReturn:
+    """End with what a command said last, and what to do where that is known."""
+    known = recognised(said)
+    advice = f"\ncause: {known[0]}\nfix:   {known[1]}" if known else ""
+    fail(f"{what}:\n{said.strip()[-1500:]}{advice}")
 
 
 if __name__ == "__main__":

@@ -92,8 +92,17 @@ def digest(output: str, lines: int = 12) -> BuildFailure:
         if line.strip() and not re.match(r"npm notice|\[notice", line)
     ]
     last = [line[:400] for line in telling[-lines:]]
-    for text in (evidence, output):
-        for pattern, cause, fix in CAUSES:
-            if re.search(pattern, text, re.I):
-                return BuildFailure(step, last, cause, fix)
-    return BuildFailure(step, last, "not recognised", "read the lines above, then the full log")
+    cause, fix = (
+        recognised(evidence)
+        or recognised(output)
+        or ("not recognised", "read the lines above, then the full log")
+    )
+    return BuildFailure(step, last, cause, fix)
+
+
+def recognised(said: str) -> tuple[str, str] | None:
+    """The likely cause of what a failed command said, and what to do; None when nothing fits."""
+    for pattern, cause, fix in CAUSES:
+        if re.search(pattern, said, re.I):
+            return cause, fix
+    return None
