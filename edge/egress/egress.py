@@ -12,7 +12,8 @@ name looked up and for each new address and port dialled:
 
 PORT: where a Space may dial; anything else fails at once with "[Errno 101] Network is unreachable",
 as users of the Hub report. Name servers stay in reach. Loopback is not the outside.
---silent PORT: also accept connections on that loopback port and never answer them.
+--silent PORT: also accept connections on that loopback port and never answer them, until SIGUSR1:
+they are closed then, and further ones are refused.
 --failing PORT: also answer every HTTP request to that port with 500, in the place of a Space.
 """
 
@@ -22,12 +23,14 @@ import argparse
 import errno
 import http.server
 import json
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 # Priority raw comes before Docker's own rewriting of what goes to its name server, 127.0.0.11.
 RULES = """
@@ -63,6 +66,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.silent:
         sink = socket.create_server(("127.0.0.1", options.silent))
+        # Unlike close, it also ends the `accept` that waits in the other thread.
+        signal.signal(signal.SIGUSR1, lambda *_: sink.shutdown(socket.SHUT_RDWR))
         threading.Thread(target=hold, args=(sink,), daemon=True).start()
     if options.failing:
         server = http.server.ThreadingHTTPServer(("", options.failing), Failing)
@@ -157,8 +162,11 @@ def attributes(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 def hold(sink: socket.socket) -> None:
     held = []
-    while True:
-        held.append(sink.accept())
+    with suppress(OSError):
+        while True:
+            held.append(sink.accept())
+    for connection, _ in held:
+        connection.close()
 
 
 class Failing(http.server.BaseHTTPRequestHandler):

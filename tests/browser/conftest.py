@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwr
 from preflight.container import Container, start
 from preflight.docker import docker
 from preflight.edge import Edge
-from preflight.image import Image, build, build_space
+from preflight.image import build_own, build_space
 from preflight.rehearsal import HUB
 from preflight.run import Run, failed
 from preflight.space import Space
@@ -80,11 +80,11 @@ def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
         ),
     }
     folder = HERE / "front"
-    front = run.once("image-front", lambda: build(run, "front", folder).tag)
+    image = build_own(run, "front", folder)
     with Edge(run, spaces) as edge:
         container = start(
             run,
-            Image(front, run.folder / "build-front.log"),
+            image,
             "front",
             {"FORWARD_TO": HUB.host("backend-node-forwarded")},
             443,

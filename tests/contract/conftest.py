@@ -49,7 +49,11 @@ def image(built: Image | BuildError, space: Space, request: pytest.FixtureReques
     """The Space's image, built as the Hub builds it."""
     if isinstance(built, BuildError):
         pytest.skip("not checked: the image does not build, see image.builds")
-    if space.name not in _reading:
+    if space.name not in _reading and any(
+        "contents" in item.fixturenames
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+    ):
         # Takes a few seconds, mostly the engine's: begun as soon as there is an image.
         run = request.getfixturevalue("run")
         _reading[space.name] = _reader.submit(contents_of, run, built, _secrets(space))
@@ -60,6 +64,13 @@ def image(built: Image | BuildError, space: Space, request: pytest.FixtureReques
 def contents(space: Space, image: Image) -> Contents:
     """The image's layers, read once for all checks."""
     return _reading[space.name].result()
+
+
+@pytest.fixture
+def unhurried(space: Space, image: Image) -> None:
+    """Nothing that was begun in the background goes on: for what measures time."""
+    if space.name in _reading:
+        _reading[space.name].result()
 
 
 @pytest.fixture

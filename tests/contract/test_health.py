@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from preflight.observer import Observer
 from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space
-from preflight.subject import environment_of, start_observed
+from preflight.subject import Start, environment_of, start_observed
 
 # Longer than a scheduler's hiccup, shorter than any time-out of a client library.
 AT_ONCE = 1.0
@@ -77,10 +77,28 @@ def shape_problems(body: Any) -> Iterator[Problem]:
             yield Problem(f"each service one of {', '.join(states)}", f"{name}: {state!r}")
 
 
+@pytest.fixture(scope="session")
+def failing(run: Run) -> Iterator[Callable[[int], Container]]:
+    """A bare server in the place of a Space, which answers 500 on the given port."""
+    known: dict[int, Container] = {}
+
+    def on(port: int) -> Container:
+        if port not in known:
+            observer = Observer.start(run, port, failing=True)
+            known[port] = Container("a bare server", observer.id, port)
+        return known[port]
+
+    yield on
+    for server in known.values():
+        server.remove()
+
+
+Failing = Callable[[int], Container]
+
+
 @pytest.mark.alone
-# `contents`: the image has been read, which would otherwise go on in the background.
-@pytest.mark.usefixtures("liveness", "contents")
-def test_answers_fast(run: Run, container: Container) -> None:
+@pytest.mark.usefixtures("liveness", "unhurried")
+def test_answers_fast(container: Container, failing: Failing) -> None:
     """99 of 100 answers of an idle /health come within 50 ms.
 
     On the Hub: a monitor that polls it slows the Space down, or takes it for dead under load
@@ -92,12 +110,7 @@ def test_answers_fast(run: Run, container: Container) -> None:
     if took <= budget:
         return
     # A bare server tells how fast this machine is just now.
-    observer = Observer.start(run, container.port, failing=True)
-    bare = Container("a bare server", observer.id, container.port)
-    try:
-        floor = best_p99(bare)
-    finally:
-        bare.remove()
+    floor = best_p99(failing(container.port))
     if took <= budget + 3 * floor:
         pytest.skip(f"this machine is too busy: a bare server needs {floor * 1000:.0f} ms too")
     violated(
@@ -154,49 +167,77 @@ def test_gives_nothing_away(space: Space, health: requests.Response) -> None:
         violated(expected="no version of a dependency in /health", actual=", ".join(versions[:5]))
 
 
+@pytest.fixture(scope="session")
+def lonely_starts() -> Iterator[dict[str, Start]]:
+    known: dict[str, Start] = {}
+    yield known
+    for start in known.values():
+        if start.container:
+            start.container.remove()
+
+
+@pytest.fixture
+def lonely(
+    run: Run, space: Space, image: Image, container: Container, lonely_starts: dict[str, Start]
+) -> Container:
+    """The Space, serving, with every declared dependency accepting connections and never answering."""
+    declaration = space.declaration
+    declared = declaration.environment_without_dependencies() if declaration else None
+    if declared is None:
+        not_promised("no variable of `.env.example` is marked @dependency")
+    if space.name not in lonely_starts:
+        environment = environment_of(space, declared)
+        lonely_starts[space.name] = start_observed(run, space, image, environment, silent=True)
+    start = lonely_starts[space.name]
+    if start.failure or start.container is None:
+        failure = start.failure
+        violated(
+            expected="a Space that serves while its dependencies are out of reach",
+            actual=f"{failure.kind}: {failure.actual}" if failure else "it did not start",
+            fix="Listen first; reach dependencies afterwards, and again after a failure.",
+        )
+    return start.container
+
+
 @pytest.mark.usefixtures("liveness")
-def test_outage_of_a_dependency_shows(
-    run: Run, space: Space, image: Image, container: Container
-) -> None:
-    """With its dependencies out of reach the Space serves, /health stays 200, and the outage shows: /ready 503, or "degraded".
-
-    On the Hub: the Space is restarted again and again for a fault that is elsewhere; or all looks well and every request fails
-
-    Fix: Keep liveness (/health) apart from readiness (/ready), which answers 503 with the reason.
-    """
-    with without_dependencies(run, space, image, silent=False) as lonely:
-        deadline, shown = time.monotonic() + HUB.refusal_deadline, False
-        while not shown and time.monotonic() < deadline:
-            health, ready = lonely.get("/health"), lonely.get("/ready")
-            if health.status_code != 200:
-                violated(expected="status 200 for GET /health", actual=f"{health.status_code}")
-            shown = ready.status_code == 503 or '"degraded"' in health.text
-            time.sleep(0.1)
-        if not shown:
-            violated(
-                expected=f'/ready 503 or /health "degraded" within {HUB.refusal_deadline:g} s of the outage',
-                actual=f"/ready {ready.status_code}, /health {health.text[:200]}",
-            )
-
-
-@pytest.mark.usefixtures("liveness")
-def test_waits_for_no_dependency(
-    run: Run, space: Space, image: Image, container: Container
-) -> None:
+def test_waits_for_no_dependency(lonely: Container) -> None:
     """With dependencies that accept a connection and never answer, /health answers as fast as ever.
 
     On the Hub: a slow database makes the whole Space look dead, and it is restarted
 
     Fix: Ask dependencies in the background, with a time-out, and let /health report what was last seen.
     """
-    with without_dependencies(run, space, image, silent=True) as lonely:
-        # Whatever asks the dependency in the background, or on demand, is waiting for it by now.
-        slowest = max(seconds(lonely) for _ in range(20))
-        if slowest > AT_ONCE:
-            violated(
-                expected=f"/health within {AT_ONCE:g} s while dependencies are silent",
-                actual=f"{slowest:.1f} s",
-            )
+    # Whatever asks the dependency in the background, or on demand, is waiting for it by now.
+    slowest = max(seconds(lonely) for _ in range(20))
+    if slowest > AT_ONCE:
+        violated(
+            expected=f"/health within {AT_ONCE:g} s while dependencies are silent",
+            actual=f"{slowest:.1f} s",
+        )
+
+
+@pytest.mark.usefixtures("liveness")
+def test_outage_of_a_dependency_shows(lonely: Container) -> None:
+    """With its dependencies out of reach the Space serves, /health stays 200, and the outage shows: /ready 503, or "degraded".
+
+    On the Hub: the Space is restarted again and again for a fault that is elsewhere; or all looks well and every request fails
+
+    Fix: Keep liveness (/health) apart from readiness (/ready), which answers 503 with the reason.
+    """
+    assert lonely.observer
+    lonely.observer.break_off()
+    deadline, shown = time.monotonic() + HUB.refusal_deadline, False
+    while not shown and time.monotonic() < deadline:
+        health, ready = lonely.get("/health"), lonely.get("/ready")
+        if health.status_code != 200:
+            violated(expected="status 200 for GET /health", actual=f"{health.status_code}")
+        shown = ready.status_code == 503 or '"degraded"' in health.text
+        time.sleep(0.1)
+    if not shown:
+        violated(
+            expected=f'/ready 503 or /health "degraded" within {HUB.refusal_deadline:g} s of the outage',
+            actual=f"/ready {ready.status_code}, /health {health.text[:200]}",
+        )
 
 
 @pytest.fixture
@@ -240,7 +281,12 @@ def test_health_command_passes_while_it_serves(
 
 
 def test_health_command_fails_with_the_app(
-    run: Run, space: Space, image: Image, container: Container, health_command: list[str]
+    run: Run,
+    space: Space,
+    image: Image,
+    container: Container,
+    health_command: list[str],
+    failing: Failing,
 ) -> None:
     """The image's HEALTHCHECK command fails when the app answers 500.
 
@@ -248,18 +294,15 @@ def test_health_command_fails_with_the_app(
 
     Fix: Let it exit with 1 on any other status than 200: no `|| true`, no `|| exit 0`, no mere port test.
     """
-    failing = Observer.start(run, space.app_port, failing=True)
-    try:
-        end = run_to_end(
-            run,
-            image,
-            environment_of(space),
-            health_timeout(image),
-            [f"--network=container:{failing.id}", f"--entrypoint={health_command[0]}"],
-            health_command[1:],
-        )
-    finally:
-        failing.remove()
+    beside = f"--network=container:{failing(space.app_port).id}"
+    end = run_to_end(
+        run,
+        image,
+        environment_of(space),
+        health_timeout(image),
+        [beside, f"--entrypoint={health_command[0]}"],
+        health_command[1:],
+    )
     if end is not None and end.code == 0:
         violated(expected="an exit code other than 0 of HEALTHCHECK on 500", actual="exit code 0")
 
@@ -272,27 +315,3 @@ def health_timeout(image: Image) -> float:
 def last_line(done: Completed) -> str:
     lines = (done.stderr or done.stdout).strip().splitlines()
     return lines[-1][:300] if lines else "it printed nothing"
-
-
-@contextmanager
-def without_dependencies(run: Run, space: Space, image: Image, silent: bool) -> Iterator[Container]:
-    """The Space, serving, with every declared dependency out of reach (or silent)."""
-    declaration = space.declaration
-    declared: Mapping[str, str] | None = (
-        declaration.environment_without_dependencies() if declaration else None
-    )
-    if declared is None:
-        not_promised("no variable of `.env.example` is marked @dependency")
-    start = start_observed(run, space, image, environment_of(space, declared), silent=silent)
-    try:
-        if start.failure or start.container is None:
-            failure = start.failure
-            violated(
-                expected="a Space that serves while its dependencies are out of reach",
-                actual=f"{failure.kind}: {failure.actual}" if failure else "it did not start",
-                fix="Listen first; reach dependencies afterwards, and again after a failure.",
-            )
-        yield start.container
-    finally:
-        if start.container:
-            start.container.remove()

@@ -20,6 +20,7 @@ from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space
 from preflight.stack import Services
+from preflight.subject import start_once
 
 PROBE = "python:3.11-slim-bookworm"
 # A step that changes no file, such as WORKDIR on a folder that is there, leaves this: an empty archive.
@@ -144,7 +145,10 @@ def layers(image: str) -> list[str]:
 
 
 def test_serves_while_the_other_is_dead(
-    pairs: list[tuple[Space, Space]], start_as_on_the_hub: Callable[[Space], Container]
+    pairs: list[tuple[Space, Space]],
+    run: Run,
+    image_of: Callable[[Space], Image],
+    start_as_on_the_hub: Callable[[Space], Container],
 ) -> None:
     """Each Space goes on serving when the other is killed.
 
@@ -154,9 +158,12 @@ def test_serves_while_the_other_is_dead(
     """
     for pair in pairs:
         for dying, staying in (pair, pair[::-1]):
-            with start_as_on_the_hub(dying) as dead, start_as_on_the_hub(staying) as alive:
+            # The one that all checks ask.
+            alive = start_once(run, staying, image_of(staying)).subject
+            if alive is None:
+                pytest.skip(f"not checked: {staying.name} does not start, see start.serves")
+            with start_as_on_the_hub(dying) as dead:
                 dead.wait_until_serving()
-                alive.wait_until_serving()
                 before = alive.get("/health").status_code
                 dead.signal("SIGKILL")
                 dead.wait_for_exit(HUB.stop_deadline)
@@ -170,7 +177,7 @@ def test_serves_while_the_other_is_dead(
 
 @pytest.mark.alone
 def test_serves_as_fast_while_the_other_is_loaded(
-    pairs: list[tuple[Space, Space]], start_as_on_the_hub: Callable[..., Container]
+    pairs: list[tuple[Space, Space]], start_as_on_the_hub: Callable[[Space], Container]
 ) -> None:
     """Load on one Space leaves the other's p95 within 20 % of idle, each within its own CPU limit.
 
@@ -178,30 +185,35 @@ def test_serves_as_fast_while_the_other_is_loaded(
 
     Fix: Give each service its own CPU limit in compose.yaml.
     """
-    # Small enough that both, and the two clients, fit on two CPUs.
-    limit = ["--cpus=0.5"]
     for pair in pairs:
-        for loaded, measured in (pair, pair[::-1]):
-            with (
-                start_as_on_the_hub(loaded, options=limit) as busy,
-                start_as_on_the_hub(measured, options=limit) as quiet,
-            ):
-                busy.wait_until_serving()
-                quiet.wait_until_serving()
-                p95(quiet)
-                idle, under_load = [], []
-                # Interleaved, so that a slower machine slows both sides of the comparison.
-                for _ in range(5):
-                    idle.append(p95(quiet))
-                    with load(busy):
-                        under_load.append(p95(quiet))
-            # The least of several windows: whatever else this machine did can only have added.
-            before, during = min(idle), min(under_load)
-            if during > before * 1.2 + NOISE_SECONDS:
-                violated(
-                    expected=f"p95 of {measured.name} at most {before * 1.2 * 1000:.1f} ms with load on {loaded.name}",
-                    actual=f"{during * 1000:.1f} ms",
-                )
+        with start_as_on_the_hub(pair[0]) as one, start_as_on_the_hub(pair[1]) as other:
+            for container in (one, other):
+                container.wait_until_serving()
+                # Small enough that both, and the two clients, fit on two CPUs.
+                docker("update", "--cpus=0.5", container.id)
+            for busy, quiet in ((one, other), (other, one)):
+                before, during = idle_and_beside(busy, quiet)
+                if during > before * 1.2 + NOISE_SECONDS:
+                    violated(
+                        expected=f"p95 of {quiet.name} at most {before * 1.2 * 1000:.1f} ms with load on {busy.name}",
+                        actual=f"{during * 1000:.1f} ms",
+                    )
+
+
+def idle_and_beside(busy: Container, quiet: Container) -> tuple[float, float]:
+    """The p95 of `quiet` by itself, and with load on `busy`: the least of three to five windows each.
+
+    Whatever else this machine did can only have added. Interleaved, so that a slower machine slows
+    both sides of the comparison.
+    """
+    p95(quiet)
+    idle: list[float] = []
+    under_load: list[float] = []
+    while len(idle) < 3 or (len(idle) < 5 and min(under_load) > min(idle) * 1.2 + NOISE_SECONDS):
+        idle.append(p95(quiet))
+        with load(busy):
+            under_load.append(p95(quiet))
+    return min(idle), min(under_load)
 
 
 def p95(container: Container) -> float:

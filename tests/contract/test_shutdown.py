@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
-from preflight.container import Container
+from preflight.container import Container, Exit
 from preflight.docker import docker
 from preflight.findings import violated, warn
 from preflight.rehearsal import HUB
@@ -17,61 +18,66 @@ from preflight.space import Space
 Begin = Callable[[], Container]
 
 
+@dataclass(frozen=True)
+class Told:
+    """What SIGTERM brought: the first bytes of the answer that was under way, and the end, if one came."""
+
+    answer: bytes
+    end: Exit | None
+
+
+@pytest.fixture(scope="session")
+def replicas() -> Iterator[dict[str, Container]]:
+    """The second replica of each Space."""
+    known: dict[str, Container] = {}
+    yield known
+    for replica in known.values():
+        replica.remove()
+
+
 @pytest.fixture
 def begin(
-    space: Space, container: Container, start_as_on_the_hub: Callable[[Space], Container]
-) -> Iterator[Begin]:
-    """Starts the Space, serving, as often as it is called; removes all of it.
+    space: Space,
+    container: Container,
+    start_as_on_the_hub: Callable[[Space], Container],
+    replicas: dict[str, Container],
+) -> Begin:
+    """Gives a second replica of the Space, serving; another one where a check has ended it.
 
     Asks for `container` so that a Space that does not start is one finding: start.serves.
     """
-    started: list[Container] = []
 
-    def one() -> Container:
-        another = start_as_on_the_hub(space)
-        started.append(another)
-        another.wait_until_serving()
-        return another
+    def replica() -> Container:
+        known = replicas.get(space.name)
+        if known is None or known.state["Status"] != "running":
+            if known is not None:
+                known.remove()
+            known = replicas[space.name] = start_as_on_the_hub(space)
+        known.wait_until_serving()
+        return known
 
-    yield one
-    for another in started:
-        another.remove()
-
-
-def promised(space: Space) -> bool:
-    """Whether the Space follows the conventions; nothing is known of the Hub's own grace period."""
-    return space.declaration is not None
+    return replica
 
 
-def test_ends_when_told_to(space: Space, begin: Begin) -> None:
-    """On SIGTERM the Space ends by itself with exit code 0 before it is killed.
-
-    On the Hub: every restart and update cuts off what visitors are doing; data that is written on exit is lost.
-
-    Fix: Use the exec form of CMD so that the server itself is PID 1, and handle SIGTERM.
-    """
-    container = begin()
-    container.signal("SIGTERM")
-    end = container.wait_for_exit(HUB.stop_deadline)
-    if end is None:
-        actual = f"still running after {HUB.stop_deadline:g} s"
-    elif end.code == 0:
-        return
-    else:
-        actual = f"exit code {end.code} after {end.seconds:.1f} s"
-    if not promised(space):
-        return warn(f"SIGTERM: {actual}")
-    violated(expected=f"exit code 0 within {HUB.stop_deadline:g} s of SIGTERM", actual=actual)
+@pytest.fixture(scope="session")
+def heard() -> dict[str, Told]:
+    """How each Space took SIGTERM."""
+    return {}
 
 
-def test_finishes_requests_in_flight(space: Space, begin: Begin) -> None:
-    """A request that is under way at SIGTERM still gets its answer.
+@pytest.fixture
+def told(space: Space, begin: Begin, heard: dict[str, Told]) -> Callable[[], Told]:
+    """Sends SIGTERM to a replica while a request is under way, once for all checks."""
 
-    On the Hub: "502 Bad Gateway" or "Failed to fetch" for some visitors at every update.
+    def tell() -> Told:
+        if space.name not in heard:
+            heard[space.name] = told_to_end(begin())
+        return heard[space.name]
 
-    Fix: Stop accepting, finish what was begun, then end; most servers do once they receive SIGTERM.
-    """
-    container = begin()
+    return tell
+
+
+def told_to_end(container: Container) -> Told:
     url = urlsplit(container.url)
     with socket.create_connection(
         (url.hostname, url.port), timeout=HUB.stop_deadline
@@ -86,12 +92,30 @@ def test_finishes_requests_in_flight(space: Space, begin: Begin) -> None:
             answer = connection.recv(64)
         except OSError as error:
             answer = type(error).__name__.encode()
-    if answer.startswith(b"HTTP/1."):
-        return
-    actual = answer.decode(errors="replace") or "the connection was closed without an answer"
-    if not promised(space):
-        return warn(f"a request in flight at SIGTERM is lost: {actual}")
-    violated(expected="an HTTP answer to the request that was under way", actual=actual)
+    return Told(answer, container.wait_for_exit(HUB.stop_deadline))
+
+
+def promised(space: Space) -> bool:
+    """Whether the Space follows the conventions; nothing is known of the Hub's own grace period."""
+    return space.declaration is not None
+
+
+def test_two_replicas_serve_at_once(container: Container, begin: Begin) -> None:
+    """A new replica starts while the old one still serves, as at every update.
+
+    On the Hub: the update never gets ready and the old version goes on serving (stage RUNNING_APP_STARTING).
+
+    Fix: Let a start need no exclusive lock, port or file that the running replica holds.
+    """
+    replicas = {"old": container, "new": begin()}
+    for name, replica in replicas.items():
+        if replica.state["Status"] != "running":
+            violated(
+                expected="both replicas running",
+                actual=replica.describe(f"({name} replica) ended"),
+            )
+    statuses = {name: replica.get("/").status_code for name, replica in replicas.items()}
+    assert statuses["old"] == statuses["new"], statuses
 
 
 def test_starts_again_after_a_kill(space: Space, begin: Begin) -> None:
@@ -116,18 +140,36 @@ def test_starts_again_after_a_kill(space: Space, begin: Begin) -> None:
         warn(f"a restart on the Hub loses what is on the disk; this Space wrote {shown}")
 
 
-def test_two_replicas_serve_at_once(space: Space, begin: Begin) -> None:
-    """A new replica starts while the old one still serves, as at every update.
+def test_ends_when_told_to(space: Space, told: Callable[[], Told]) -> None:
+    """On SIGTERM the Space ends by itself with exit code 0 before it is killed.
 
-    On the Hub: the update never gets ready and the old version goes on serving (stage RUNNING_APP_STARTING).
+    On the Hub: every restart and update cuts off what visitors are doing; data that is written on exit is lost.
 
-    Fix: Let a start need no exclusive lock, port or file that the running replica holds.
+    Fix: Use the exec form of CMD so that the server itself is PID 1, and handle SIGTERM.
     """
-    old, new = begin(), begin()
-    for name, container in (("old", old), ("new", new)):
-        if container.state["Status"] != "running":
-            violated(
-                expected="both replicas running",
-                actual=container.describe(f"({name} replica) ended"),
-            )
-    assert old.get("/").status_code == new.get("/").status_code
+    end = told().end
+    if end is None:
+        actual = f"still running after {HUB.stop_deadline:g} s"
+    elif end.code == 0:
+        return
+    else:
+        actual = f"exit code {end.code} after {end.seconds:.1f} s"
+    if not promised(space):
+        return warn(f"SIGTERM: {actual}")
+    violated(expected=f"exit code 0 within {HUB.stop_deadline:g} s of SIGTERM", actual=actual)
+
+
+def test_finishes_requests_in_flight(space: Space, told: Callable[[], Told]) -> None:
+    """A request that is under way at SIGTERM still gets its answer.
+
+    On the Hub: "502 Bad Gateway" or "Failed to fetch" for some visitors at every update.
+
+    Fix: Stop accepting, finish what was begun, then end; most servers do once they receive SIGTERM.
+    """
+    answer = told().answer
+    if answer.startswith(b"HTTP/1."):
+        return
+    actual = answer.decode(errors="replace") or "the connection was closed without an answer"
+    if not promised(space):
+        return warn(f"a request in flight at SIGTERM is lost: {actual}")
+    violated(expected="an HTTP answer to the request that was under way", actual=actual)

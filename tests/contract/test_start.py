@@ -14,7 +14,7 @@ from preflight.layers import Contents, home_of
 from preflight.rehearsal import HUB
 from preflight.run import Run
 from preflight.space import Space
-from preflight.subject import Start, start_observed
+from preflight.subject import Start, start_unobserved
 
 # What a clean start prints is read by people; more than this hides the one line that matters.
 LOG_BUDGET = 1024 * 1024
@@ -106,7 +106,7 @@ def test_starts_without_alarms(started: Start, container: Container) -> None:
 
 
 def test_writes_only_home_and_tmp(
-    run: Run, space: Space, image: Image, contents: Contents, container: Container
+    run: Run, space: Space, image: Image, container: Container, contents: Contents
 ) -> None:
     """The Space works with a read-only disk but for its home and /tmp, without capabilities, and without a way to gain any.
 
@@ -120,7 +120,7 @@ def test_writes_only_home_and_tmp(
     if home not in ("/", "/tmp"):
         # A volume without a name begins with what the image has at that path.
         hardened.append(f"--volume={home}")
-    start = start_observed(run, space, image, options=hardened)
+    start = start_unobserved(run, space, image, options=hardened)
     if start.container:
         start.container.remove()
     if start.failure:

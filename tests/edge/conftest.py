@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from preflight.container import Container, start
 from preflight.edge import Edge, ThroughEdge
-from preflight.image import Image, build
+from preflight.image import build_own
 from preflight.run import Run
 
 StartEcho = Callable[..., Container]
@@ -18,8 +18,7 @@ StartEcho = Callable[..., Container]
 def start_echo(run: Run) -> Iterator[StartEcho]:
     """Starts the telling Space: `start_echo(REPLICA="new", START_AFTER="1")`."""
     folder = Path(__file__).parent / "echo"
-    tag = run.once("image-echo", lambda: build(run, "echo", folder).tag)
-    image = Image(tag, run.folder / "build-echo.log")
+    image = build_own(run, "echo", folder)
     started: list[Container] = []
 
     def begin(**environment: str) -> Container:

@@ -25,6 +25,8 @@ PREFLIGHT = {
     "Access-Control-Request-Method": "PUT",
     "Access-Control-Request-Headers": "content-type,x-anything",
 }
+# Leaves out the token that the fixture's requests bring.
+STRANGER: dict[str, str | None] = {"X-HF-Authorization": None}
 NOT_RUNNING = "Your space is in error, check its status on hf.co"
 
 
@@ -53,6 +55,31 @@ def switched(run: Run, echo: Container) -> Iterator[ThroughEdge]:
     }
     with Edge(run, {"echo": echo}, settings) as edge:
         yield edge.space("echo")
+
+
+@pytest.fixture(scope="module")
+def several(run: Run, echo: Container) -> Iterator[Edge]:
+    """An edge in front of a private Space that wakes first and is updated afterwards."""
+    settings = {"WAKE_SECONDS": "4", "VISIBILITY": "private", "UPDATE": "on"}
+    with Edge(run, {"echo": echo}, settings) as edge:
+        yield edge
+
+
+@pytest.fixture(scope="module")
+def states(several: Edge) -> ThroughEdge:
+    """The telling Space behind it, asked with a token of the Hub."""
+    space = several.space("echo")
+    space.http.headers["X-HF-Authorization"] = "Bearer hf_x"
+    return space
+
+
+def awake(space: ThroughEdge) -> ThroughEdge:
+    """The Space, once it has woken."""
+    end = time.monotonic() + 15
+    while space.get("/").status_code == 503:
+        assert time.monotonic() < end, "the Space does not wake"
+        time.sleep(0.1)
+    return space
 
 
 class TestRequests:
@@ -234,44 +261,36 @@ class TestStates:
         answer = edge.space("nothing").get("/")
         assert (answer.status_code, answer.text) == (503, NOT_RUNNING)
 
-    def test_a_private_space_asks_for_a_token(self, run: Run, echo: Container) -> None:
-        """A private Space must refuse strangers itself and let a token of the Hub in, in either header."""
-        with Edge(run, {"echo": echo}, {"VISIBILITY": "private"}) as edge:
-            space = edge.space("echo")
-            refused = space.get("/")
-            assert refused.status_code == 401
-            with pytest.raises(json.JSONDecodeError):
-                json.loads(refused.text)
-            for header in ("Authorization", "X-HF-Authorization"):
-                assert space.get("/", headers={header: "Bearer hf_x"}).status_code == 200
-
-    def test_a_space_that_wakes(self, run: Run, echo: Container) -> None:
+    def test_a_space_that_wakes(self, states: ThroughEdge) -> None:
         """For WAKE_SECONDS the Hub's text must come with 503, and then the Space."""
-        with Edge(run, {"echo": echo}, {"WAKE_SECONDS": "4"}) as edge:
-            space = edge.space("echo")
-            asleep = space.get("/")
-            assert (asleep.status_code, asleep.text) == (503, NOT_RUNNING)
-            end = time.monotonic() + 15
-            while space.get("/").status_code == 503:
-                assert time.monotonic() < end, "the Space does not wake"
-                time.sleep(0.1)
-            assert space.get("/").json()["replica"] == "old"
+        asleep = states.get("/")
+        assert (asleep.status_code, asleep.text) == (503, NOT_RUNNING)
+        assert awake(states).get("/").json()["replica"] == "old"
+
+    def test_a_private_space_asks_for_a_token(self, states: ThroughEdge) -> None:
+        """A private Space must refuse strangers itself and let a token of the Hub in, in either header."""
+        space = awake(states)
+        refused = space.get("/", headers=STRANGER)
+        assert refused.status_code == 401
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(refused.text)
+        for header in ("Authorization", "X-HF-Authorization"):
+            assert space.get("/", headers={**STRANGER, header: "Bearer hf_x"}).status_code == 200
 
     def test_an_update_leaves_no_gap(
-        self, run: Run, echo: Container, start_echo: StartEcho
+        self, several: Edge, states: ThroughEdge, start_echo: StartEcho
     ) -> None:
         """The old replica must serve until the new one listens; then the new one alone, and no request fails."""
-        with Edge(run, {"echo": echo}, {"UPDATE": "on"}) as edge:
-            space = edge.space("echo")
-            assert space.get("/").json()["replica"] == "old"
-            edge.add("echo-new", start_echo(REPLICA="new", START_AFTER="1"))
-            replicas: list[str] = []
-            end = time.monotonic() + 15
-            while replicas[-5:] != ["new"] * 5:
-                assert time.monotonic() < end, f"the new replica does not take over: {replicas}"
-                answer = space.get("/")
-                assert answer.status_code == 200, answer.text
-                replicas.append(answer.json()["replica"])
-                time.sleep(0.02)
+        space = awake(states)
+        assert space.get("/").json()["replica"] == "old"
+        several.add("echo-new", start_echo(REPLICA="new", START_AFTER="1"))
+        replicas: list[str] = []
+        end = time.monotonic() + 15
+        while replicas[-5:] != ["new"] * 5:
+            assert time.monotonic() < end, f"the new replica does not take over: {replicas}"
+            answer = space.get("/")
+            assert answer.status_code == 200, answer.text
+            replicas.append(answer.json()["replica"])
+            time.sleep(0.02)
         assert replicas == sorted(replicas, reverse=True), "it went back to the old replica"
         assert replicas[0] == "old", "the new replica was there before the old one was asked"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from preflight.docker import docker
 from preflight.edge import ThroughEdge
-from preflight.image import Image, build, stand_in
+from preflight.image import Image, build_own, stand_in
 from preflight.rehearsal import HUB
 from preflight.run import LABEL, Run
 from preflight.space import Space
@@ -79,10 +79,10 @@ def for_people(
     run: Run, own_spaces: dict[str, Space], image_of: Callable[[Space], Image], tmp_path: Path
 ) -> Iterator[Compose]:
     """What `make edge` starts, as a project of this run, on a port that the engine chooses."""
-    egress = run.once("image-egress", lambda: build(run, "egress", ROOT / "edge" / "egress").tag)
+    egress = build_own(run, "egress", ROOT / "edge" / "egress").tag
     images = {
         **{name: image_of(space).tag for name, space in own_spaces.items()},
-        "edge": run.once("image-edge", lambda: build(run, "edge", ROOT / "edge").tag),
+        "edge": build_own(run, "edge", ROOT / "edge").tag,
         **{f"egress-{name}": egress for name in own_spaces},
     }
     labels = {LABEL: run.id}

@@ -143,6 +143,13 @@ def _running(container: Container) -> Diagnosis:
             TIMED_OUT,
             "answer HTTP before models load and dependencies are reached; load in the background",
         )
+    if container.observer is None:
+        return Diagnosis(
+            "no answer",
+            f"it runs, and answers nothing on port {port} {within}{said}",
+            TIMED_OUT,
+            f"listen on 0.0.0.0:{port} first, load models and reach dependencies afterwards",
+        )
     if listening:
         return Diagnosis(
             "wrong port",

@@ -82,6 +82,27 @@ def docker(
     return done
 
 
+def first_line(container: str, deadline: float) -> str:
+    """What a container prints first, as soon as it does; empty when it ends without, or says nothing for `deadline` s."""
+    with subprocess.Popen(
+        ("docker", "logs", "--follow", container),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        overdue = threading.Timer(deadline, _kill, (process,))
+        overdue.start()
+        try:
+            assert process.stdout
+            return process.stdout.readline()
+        finally:
+            overdue.cancel()
+            _kill(process)
+
+
 def end_running_commands() -> None:
     """Kill every Docker command that is under way and refuse new ones until `reopen`."""
     global _closed

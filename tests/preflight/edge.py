@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import secrets
+import socket
+import ssl
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import engine
-import requests
 from requests.adapters import HTTPAdapter
 
 from preflight.container import Answering, Container
 from preflight.docker import DockerError, docker
-from preflight.image import Image, build
+from preflight.image import build_own
 from preflight.rehearsal import HUB
 from preflight.run import Run
 
@@ -47,7 +48,7 @@ class Edge:
         # Ports are published on the default network; an internal one has no way to this machine.
         self.id = docker(
             "run", "--detach", *run.labels, f"--publish={address}:{port or ''}:443",
-            *(f"--env={name}={value}" for name, value in given.items()), _image(run).tag,
+            *(f"--env={name}={value}" for name, value in given.items()), build_own(run, "edge", FOLDER).tag,
         ).stdout.split()[-1]  # fmt: skip
         aliases = [f"--alias={HUB.host(name, self.owner)}" for name in spaces]
         docker("network", "connect", *aliases, self._network, self.id)
@@ -99,24 +100,32 @@ class Edge:
         # The edge signs its certificates itself.
         self._authority = self._run.folder / "once" / f"{self._network}.crt"
         self._authority.parent.mkdir(parents=True, exist_ok=True)
-        root = f"{self.id}:/data/caddy/pki/authorities/local/root.crt"
-        end = time.monotonic() + READY_DEADLINE
-        copy = self._authority.with_name(secrets.token_hex(4))
-        while True:
-            done = docker("cp", root, str(copy), check=False)
-            try:
-                # In one step: who asks through this edge already reads the file at any time.
-                copy.replace(self._authority)
-                # A name that is no Space's, so that none is asked.
-                self.space("any").get("/", headers={"Host": "ready"}, timeout=2)
-                return
-            except (OSError, requests.RequestException) as error:
-                if time.monotonic() > end:
-                    said = docker("logs", "--tail=10", self.id, check=False).stderr
-                    raise DockerError(
-                        f"the edge does not answer ({error}):\n{done.stderr}{said}"
-                    ) from None
+        # A name that is no Space's, so that none is asked.
+        host, end = HUB.host("any", self.owner), time.monotonic() + READY_DEADLINE
+        while not _hand_shakes(self.port, host):
+            if time.monotonic() > end:
+                said = docker("logs", "--tail=10", self.id, check=False).stderr
+                raise DockerError(f"the edge does not answer within {READY_DEADLINE} s:\n{said}")
             time.sleep(0.05)
+        root = f"{self.id}:/data/caddy/pki/authorities/local/root.crt"
+        copy = self._authority.with_name(secrets.token_hex(4))
+        docker("cp", root, str(copy))
+        # In one step: who asks through this edge already reads the file at any time.
+        copy.replace(self._authority)
+
+
+def _hand_shakes(port: int, host: str) -> bool:
+    """Whether TLS is spoken there; who speaks it is not asked yet."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((engine.host(), port), timeout=2) as connection,
+            context.wrap_socket(connection, server_hostname=host),
+        ):
+            return True
+    except OSError:
+        return False
 
 
 class ThroughEdge(Answering):
@@ -140,9 +149,3 @@ class Named(HTTPAdapter):
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, server_hostname=self._host, **options)
-
-
-def _image(run: Run) -> Image:
-    """The edge's image, built by the first caller of the run."""
-    run.once("image-edge", lambda: build(run, "edge", FOLDER).tag)
-    return Image(f"preflight/edge:{run.id}", run.folder / "build-edge.log")

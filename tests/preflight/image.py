@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from base_images import ensure as ensure_base_images
 from build_log import digest
 from engine import Failure
 
+from preflight.context import context_files
 from preflight.docker import DockerError, docker
 from preflight.rehearsal import HUB
 from preflight.run import Run
@@ -75,6 +77,27 @@ def build_space(run: Run, space: Space) -> Image:
     return _image(run, space.name)
 
 
+def build_own(run: Run, name: str, folder: Path) -> Image:
+    """An image of the harness itself: built when its files have changed, kept for later runs.
+
+    Raises BuildError.
+    """
+    content = hashlib.sha256()
+    for path in sorted(folder / file for file in context_files(folder)):
+        content.update(f"{path.relative_to(folder)}\0{path.stat().st_mode:o}\0".encode())
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+
+    def make() -> str:
+        for official in base_images(folder):
+            content.update((stand_in(official) or official).encode())
+        kept = f"preflight/{name}:{content.hexdigest()[:12]}"
+        if docker("image", "inspect", kept, check=False).returncode != 0:
+            build(run, name, folder, kept=kept)
+        return kept
+
+    return Image(run.once(f"own-image-{name}", make), run.folder / f"build-{name}.log")
+
+
 class BuildError(DockerError):
     """The build failed; the message says which step, the likely cause, the fix and where the log is."""
 
@@ -91,14 +114,18 @@ def build(
     secrets: Mapping[str, str] | None = None,
     target: str | None = None,
     fresh: bool = False,
+    kept: str | None = None,
 ) -> Image:
     """Build `folder` by its root Dockerfile, for linux/amd64.
 
     variables: passed as build args. secrets: passed as build secrets, and in no other way.
     fresh: without the layer cache, as a "factory rebuild".
+    kept: a tag under which it outlives the run.
     Source: hub-docs spaces-sdks-docker.md. Raises BuildError.
     """
     image = _image(run, f"{name}-{target}" if target else name)
+    if kept:
+        image = replace(image, tag=kept)
     log = image.build_log
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="preflight-secrets-") as scratch:
@@ -117,7 +144,7 @@ def build(
         try:
             docker(
                 "buildx", "build", "--progress=plain", "--load", f"--platform={HUB.platform}",
-                f"--tag={image.tag}", *run.labels, *arguments, str(folder),
+                f"--tag={image.tag}", *([] if kept else run.labels), *arguments, str(folder),
                 deadline=HUB.build_deadline, log=log,
             )  # fmt: skip
         except DockerError as error:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from preflight.container import NotServing, run_to_end, start
-from preflight.environment import Case, EnvironmentDeclaration, Variable
+from preflight.environment import Case, Condition, EnvironmentDeclaration, Variable
 from preflight.image import Image
 from preflight.rehearsal import HUB
 from preflight.run import Run
@@ -34,51 +34,65 @@ class Outcome:
 
 
 def cases(declaration: EnvironmentDeclaration) -> list[Case]:
-    """The matrix; an environment that several variables ask for stands in it once."""
+    """The matrix, the valid environment first; one that several variables ask for stands in it once."""
     once: dict[tuple[bool, str, frozenset[tuple[str, str]]], Case] = {}
     for case in _cases(declaration):
-        here = case.id if case.id == "sample-here" else ""
+        here = case.id if "sample-here" in case.id else ""
         once.setdefault((case.refused, here, frozenset(case.environment.items())), case)
     return list(once.values())
 
 
 def _cases(declaration: EnvironmentDeclaration) -> Iterator[Case]:
-    """Each fault of a required variable alone; those of optional ones together, a start for each kind.
+    """Each required variable unset alone; all else together with as much of the other variables.
 
-    A Space has to name all faults at once, so one start judges many optional variables.
+    A Space has to name all faults at once, so one start judges many variables.
     """
     optional = [v for v in declaration.variables if v.required is False]
     valid = declaration.valid_environment()
+    yield Case("valid", valid)
     missing = declaration.everything_missing()
     if missing.refused:
         yield missing
+    # What a condition requires is judged apart from what that condition reads.
+    groups: dict[Condition | None, list[Variable]] = {}
     for variable in declaration.variables:
+        condition = variable.required if isinstance(variable.required, Condition) else None
+        groups.setdefault(condition, []).append(variable)
         if variable not in optional:
-            yield from declaration.faulty_cases(variable)
-    yield Case("valid", valid)
+            alone = ("unset", "unset-where-not-required")
+            yield from (one for one in declaration.faulty_cases(variable) if one.id in alone)
     blank = {**valid, **{v.name: "" for v in optional}}
     yield Case("every optional variable empty", blank)
     yield Case(
         "every optional variable blank", {name: value or "   " for name, value in blank.items()}
     )
-    yield from _together(optional, declaration, refused=True)
-    yield from _together(optional, declaration, refused=False)
+    for group in groups.values():
+        yield from _together(group, declaration, refused=True)
+        yield from _together(group, declaration, refused=False)
 
 
 def _together(
-    optional: list[Variable], declaration: EnvironmentDeclaration, refused: bool
+    variables: list[Variable], declaration: EnvironmentDeclaration, refused: bool
 ) -> Iterator[Case]:
-    """The n-th case of each optional variable in one environment, for each n."""
+    """The n-th case of each variable in one environment, for each n."""
+    elsewhere = ["valid", "unset", "unset-where-not-required"]
+    elsewhere += [] if refused else ["empty", "blank"]
     rows = [
         [
             (variable, case)
             for case in declaration.faulty_cases(variable)
-            if case.refused == refused and case.id not in ("valid", "unset", "empty", "blank")
+            if case.refused == refused and case.id not in elsewhere
         ]
-        for variable in optional
+        for variable in variables
     ]
+    conditional = isinstance(variables[0].required, Condition)
     for column in range(max(map(len, rows), default=0)):
-        environment = declaration.valid_environment()
+        # Where they are required on a condition, that condition holds.
+        environment = (
+            declaration.environment_for(variables[0])
+            if conditional
+            else declaration.valid_environment()
+        )
         chosen = [row[column] for row in rows if column < len(row)]
         for variable, case in chosen:
             environment |= {
@@ -88,7 +102,7 @@ def _together(
             }
         kinds = ", ".join(dict.fromkeys(case.id for _, case in chosen))
         names = tuple(variable.name for variable, _ in chosen) if refused else ()
-        yield Case(f"all at once: {kinds}", environment, names)
+        yield Case(kinds if len(chosen) == 1 else f"all at once: {kinds}", environment, names)
 
 
 def try_cases(run: Run, space: Space, image: Image, chosen: list[Case]) -> list[Outcome]:

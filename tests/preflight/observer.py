@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import engine
 
-from preflight.docker import DockerError, docker
-from preflight.image import build
+from preflight.docker import DockerError, docker, first_line
+from preflight.image import build_own
 from preflight.rehearsal import HUB
 from preflight.run import Run
 
 FOLDER = Path(__file__).resolve().parents[2] / "edge" / "egress"
 # The port at which a dependency that accepts and never answers may be rehearsed ("discard", RFC 863).
 SILENT_PORT = 9
+READY_DEADLINE = 20
 
 
 @dataclass(frozen=True)
@@ -66,30 +66,25 @@ class Observer:
     def start(cls, run: Run, port: int, silent: bool = False, failing: bool = False) -> Observer:
         """Start watching, with `port` published on this machine.
 
-        silent: also accept connections on loopback port 9 and never answer them.
+        silent: also accept connections on loopback port 9 and never answer them, until `break_off`.
         failing: also answer every HTTP request to `port` with 500, in the place of a Space.
         Raises DockerError when the observer ends or does not get ready within 20 s.
         """
         address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
-        run.once("image-egress", lambda: build(run, "egress", FOLDER).tag)
+        image = build_own(run, "egress", FOLDER)
         arguments = [f"{allowed}" for allowed in HUB.outbound_ports]
         arguments += [f"--silent={SILENT_PORT}"] if silent else []
         arguments += [f"--failing={port}"] if failing else []
         done = docker(
             "run", "--detach", *run.labels, "--no-healthcheck", "--cap-add=NET_ADMIN", "--memory=64m",
-            f"--publish={address}::{port}", f"preflight/egress:{run.id}", *arguments,
+            f"--publish={address}::{port}", image.tag, *arguments,
         )  # fmt: skip
         observer = cls(done.stdout.split()[-1])
-        deadline = time.monotonic() + 20
-        while not observer._reports():
+        if not first_line(observer.id, READY_DEADLINE):
             state = docker("inspect", "--format", "{{.State.Status}}", observer.id).stdout.strip()
-            if state != "running" or time.monotonic() > deadline:
-                said = docker("logs", observer.id, check=False).stderr
-                observer.remove()
-                raise DockerError(
-                    f"the network observer does not get ready ({state}): {said[-500:]}"
-                )
-            time.sleep(0.02)
+            said = docker("logs", observer.id, check=False).stderr
+            observer.remove()
+            raise DockerError(f"the network observer does not get ready ({state}): {said[-500:]}")
         return observer
 
     def connections(self) -> list[Connection]:
@@ -110,6 +105,10 @@ class Observer:
         """The listening sockets of now, the observer's own left out."""
         tables = docker("exec", self.id, "cat", "/proc/net/tcp", "/proc/net/tcp6").stdout
         return [one for one in listeners(tables) if (one.loopback, one.port) != (True, SILENT_PORT)]
+
+    def break_off(self) -> None:
+        """Close the silent connections on loopback port 9, and refuse further ones."""
+        docker("kill", "--signal=USR1", self.id)
 
     def remove(self) -> None:
         docker("rm", "--force", "--volumes", self.id, check=False)
