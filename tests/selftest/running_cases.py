@@ -327,7 +327,6 @@ HEALTH_CASES = (
         "outage-does-not-show",
         "health.outage_of_a_dependency_shows",
         edit=with_directory(),
-        sample=True,
     ),
     Running(
         "health-fails-with-a-dependency",
@@ -338,6 +337,7 @@ HEALTH_CASES = (
                 f"if os.environ.get('DIRECTORY_URL'):\n                return self.answer(500, {{}})\n            {HEALTH}",
             )
         ),
+        sample=True,
     ),
     Running(
         "health-command-does-not-exist",
