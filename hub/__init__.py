@@ -17,6 +17,8 @@ is held by whoever works, and falls with its process.
 import sys
 from pathlib import Path
 
+BRANCH = "refs/heads/main"
+"""The one that is built."""
 ROOT = Path(__file__).resolve().parent.parent
 # The library asks these folders for `engine`, `base_images` and `preflight` itself.
 sys.path[:0] = [str(ROOT / "setup"), str(ROOT / "tests")]

@@ -21,12 +21,12 @@ from preflight.rehearsal import HUB
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from hub import logs
+from hub import BRANCH, logs
 from hub.builders import Builders
 from hub.git_http import serve_git
 from hub.receive import metadata_errors, readme_of, recognised, refusal
 from hub.replicas import retire_all_but_serving
-from hub.repository import BRANCH, Busy, Hub, NoSuchSpace, Space, State, name_faults, now
+from hub.repository import Busy, Hub, NoSuchSpace, Space, State, name_faults, now
 
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n"
 SLEEP_AFTER = 48 * 3600

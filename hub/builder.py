@@ -1,9 +1,7 @@
 """A process for each push: it builds what was received, starts it, and switches when it is ready.
 
-    python -m hub.builder STATE_FOLDER OWNER/NAME NUMBER push|restart|factory [SETTING=VALUE …]
-
-One at a time for each Space: a newer one ends the one at work. NUMBER is what `State.builds` was
-when it was asked for. The earlier build serves until the new one answers, and on when it never does.
+One at a time for each Space: a newer one ends the one at work. The earlier build serves until the
+new one answers, and on when it never does.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from preflight.rehearsal import HUB
 from hub.logs import keep_run_log, relayed, say
 from hub.receive import readme_of, recognised
 from hub.replicas import SPACE_LABEL, retire_all_but_serving, runs
-from hub.repository import Hub, Space, State
+from hub.repository import Hub, NoSuchSpace, Space, State
 
 # Time for the one at work to end what it has begun.
 TURN_DEADLINE = 30
@@ -52,22 +50,31 @@ class Failed(Exception):
         self.stage = stage
 
 
-def main() -> int:
-    folder, space_id, number, how, *settings = sys.argv[1:]
+def main(folder: Path, space_id: str, number: int, how: str, settings: list[str]) -> None:
+    """The whole of a builder's process.
+
+    number: what `State.builds` was when it was asked for. how: see `Builder.work`.
+    settings: `NAME=VALUE` of preflight/rehearsal.py.
+    """
+    # Ctrl-C reaches the Hub alone, which then ends its builders.
+    os.setsid()
+    signal.signal(signal.SIGTERM, _end_once)
     for setting in settings:
         HUB.override(setting)
-    signal.signal(signal.SIGTERM, _end_once)
-    space = Hub(Path(folder)).space(space_id)
-    builder = Builder(space, int(number))
+    space = Space(Hub(folder), space_id)
+    with (space.folder / "builder.log").open("w") as log:
+        for output in (1, 2):
+            os.dup2(log.fileno(), output)
+    builder = Builder(space, number)
     try:
-        with suppress(Superseded), builder.turn():
+        # Deleted meanwhile: nobody waits for this any more.
+        with suppress(Superseded, NoSuchSpace), builder.turn():
             try:
                 builder.work(how)
             except Failed as failure:
                 builder.mark(failure.stage, str(failure))
     except KeyboardInterrupt:
-        return 128 + signal.SIGTERM
-    return 0
+        sys.exit(128 + signal.SIGTERM)
 
 
 class Builder:
@@ -98,7 +105,7 @@ class Builder:
                     _end(lock.read(), signal.SIGTERM if waited < TURN_DEADLINE else signal.SIGKILL)
                     time.sleep(0.05)
             lock.truncate(0)
-            lock.write(str(os.getpid()))
+            lock.write(f"{os.getpid()} {psutil.Process().create_time()}")
             lock.flush()
             yield
 
@@ -277,11 +284,12 @@ def _exists(image: str | None) -> bool:
     return image is not None and docker("image", "inspect", image, check=False).returncode == 0
 
 
-def _end(pid: str, number: signal.Signals) -> None:
-    """Signal a builder. The one that has just got the lock may not have written its own pid yet."""
+def _end(holder: str, number: signal.Signals) -> None:
+    """Signal a builder. The one that has just got the lock may not have written its own name yet."""
     with suppress(ValueError, psutil.NoSuchProcess):
+        pid, created = holder.split()
         process = psutil.Process(int(pid))
-        if "hub.builder" in process.cmdline():
+        if process.create_time() == float(created):
             process.send_signal(number)
 
 
@@ -289,7 +297,3 @@ def _end_once(*_: object) -> None:
     # A second signal must not interrupt what ends the commands under way.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
-import subprocess
-import sys
 import threading
 from contextlib import suppress
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
 
 import psutil
 from preflight.docker import DockerError
 
-from hub import ROOT
-from hub.builder import TURN_DEADLINE
+from hub import builder
 from hub.replicas import retire_all_but_serving, runs
-from hub.repository import Hub, NoSuchSpace, Space, git_environment
+from hub.repository import Hub, NoSuchSpace, Space
 
 
 class Builders:
@@ -22,7 +22,13 @@ class Builders:
 
     def __init__(self, settings: list[str]) -> None:
         self._settings = settings
-        self._at_work: dict[str, subprocess.Popen[bytes]] = {}
+        # A fork of a process that has everything loaded: starting Python anew would take longer than
+        # what a restart does. The Hub itself has threads, so it can't be forked.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["hub.builder"])
+        # The exit code can be read once, by whichever thread looks first; `start` looks as well.
+        self._exit_codes = threading.Lock()
+        self._at_work: dict[str, tuple[ForkServerProcess, threading.Thread]] = {}
 
     def start(self, space: Space, how: str) -> None:
         """how: see `hub.builder`. A builder at work on this Space is ended by the new one."""
@@ -32,31 +38,30 @@ class Builders:
         with space.change() as state:
             state.builds += 1
             state.stage, state.error = state.stage_while("BUILDING"), None
-            state.sha, number = space.head, str(state.builds)
-        folder = str(space.hub.folder)
-        command = [sys.executable, "-m", "hub.builder", folder, space.id, number, how]
-        with (space.folder / "builder.log").open("w") as log:
-            process = subprocess.Popen(
-                [*command, *self._settings], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=ROOT, env=git_environment(),
-                # Ctrl-C reaches the Hub alone, which then ends its builders.
-                start_new_session=True,
-            )  # fmt: skip
-        self._at_work[space.id] = process
-        threading.Thread(target=self._see, args=(space, int(number), process), daemon=True).start()
+            state.sha, number = space.head, state.builds
+        process = self._context.Process(
+            target=builder.main, args=(space.hub.folder, space.id, number, how, self._settings)
+        )
+        with self._exit_codes:
+            process.start()
+        seen = threading.Thread(target=self._see, args=(space, number, process), daemon=True)
+        self._at_work[space.id] = process, seen
+        seen.start()
 
     def end(self, space: Space) -> None:
         """End the builder at work on a Space, and return when it has ended."""
-        if process := self._at_work.pop(space.id, None):
+        if at_work := self._at_work.pop(space.id, None):
+            process, seen = at_work
             process.terminate()
-            try:
-                process.wait(TURN_DEADLINE)
-            except subprocess.TimeoutExpired:
+            seen.join(builder.TURN_DEADLINE)
+            if seen.is_alive():
                 process.kill()
-                process.wait()
+                seen.join()
 
-    def _see(self, space: Space, number: int, process: subprocess.Popen[bytes]) -> None:
-        code = process.wait()
+    def _see(self, space: Space, number: int, process: ForkServerProcess) -> None:
+        wait([process.sentinel])
+        with self._exit_codes:
+            code = process.exitcode or 0
         with suppress(NoSuchSpace, DockerError):
             with space.change() as state:
                 if state.builds != number or not state.building:

@@ -18,7 +18,7 @@ from preflight.findings import Problem
 from preflight.frontmatter import HUB_PATTERN, FrontMatter, FrontMatterError
 from preflight.push import GitError, Repository
 
-from hub.repository import BRANCH
+from hub import BRANCH
 
 RULER = "-" * 73
 DELETED = "0" * 40

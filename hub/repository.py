@@ -21,9 +21,8 @@ from typing import IO
 from preflight.push import LFS_POINTER, name_problems, subdomain
 from preflight.run import Run
 
-from hub import ROOT
+from hub import BRANCH, ROOT
 
-BRANCH = "refs/heads/main"
 # What a new Space's repository holds. Source: any Space; the README is made on the web page.
 LFS_PATTERNS = """
     *.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.lfs.* *.mlmodel *.model *.msgpack

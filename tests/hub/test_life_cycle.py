@@ -291,7 +291,8 @@ def test_restart_and_factory_rebuild(live: Live) -> None:
 
 def at_work(live: Live) -> psutil.Process:
     """The builder, once it has begun."""
-    return psutil.Process(int((live.hub.folder / "spaces" / SIGNER / "builder.lock").read_text()))
+    holder = live.hub.folder / "spaces" / SIGNER / "builder.lock"
+    return psutil.Process(int(holder.read_text().split()[0]))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import emoji
-import requests
 import yaml
 
 from preflight.findings import Problem
@@ -316,6 +314,9 @@ def short_description_problems(front: FrontMatter) -> Iterator[Problem]:
 
 def emoji_problems(front: FrontMatter) -> Iterator[Problem]:
     """`emoji` with a character that is none ("emoji-only character allowed")."""
+    # Imported here: a large table, for which git's hook would wait at every push.
+    import emoji
+
     text = front.get("emoji")
     if isinstance(text, str) and not emoji.purely_emoji(text.strip() or "none"):
         yield Problem("one emoji character", f"{front.at('emoji')}: `emoji: {text}`")
@@ -323,6 +324,8 @@ def emoji_problems(front: FrontMatter) -> Iterator[Problem]:
 
 def emoji_warning(front: FrontMatter) -> str | None:
     """More than one emoji: the reference speaks of one; what the Hub does with two is not known."""
+    import emoji
+
     text = front.get("emoji")
     if isinstance(text, str) and emoji.purely_emoji(text) and not emoji.is_emoji(text):
         return f"{front.at('emoji')}: the Hub's reference allows one emoji, this has more"
@@ -434,6 +437,9 @@ def online_problems(readme: bytes, *, timeout_s: float = 20) -> list[Problem]:
     Raises:
         ConnectionError: when the Hub gives no verdict.
     """
+    # Imported here: git's hook keeps these rules at every push, and asks nobody.
+    import requests
+
     try:
         answer = requests.post(
             f"{os.environ.get('HF_ENDPOINT', HUB_URL).rstrip('/')}/api/validate-yaml",

@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from preflight.context import context_files, glob_pattern
-from preflight.dockerfile import Dockerfile
 from preflight.findings import Problem
+
+if TYPE_CHECKING:
+    from preflight.dockerfile import Dockerfile
 
 LARGEST_BLOB = 10 * 1024 * 1024
 """Bytes. "Your push was rejected because it contains files larger than 10 MiB."""
