@@ -13,7 +13,7 @@ import httpx2
 
 from app.schemas import Citation, Delta, End
 from app.settings import Settings
-from app.upstream import Upstream
+from app.upstream import UNREADABLE, Upstream
 
 # The most texts that one call may embed. Source: docs.cohere.com/reference/embed
 EMBED_BATCH = 96
@@ -55,7 +55,7 @@ class Cohere(Upstream):
             vectors = answer["embeddings"]["float"]
             if len(vectors) == len(texts) and all(isinstance(v, list) and v for v in vectors):
                 return list(vectors)
-        except (KeyError, TypeError):
+        except UNREADABLE:
             pass
         raise self.failure(502, "upstream_bad_response")
 
@@ -72,7 +72,7 @@ class Cohere(Upstream):
             order = [int(result["index"]) for result in answer["results"]]
             if all(0 <= position < len(texts) for position in order):
                 return order
-        except (KeyError, TypeError, ValueError):
+        except UNREADABLE:
             pass
         raise self.failure(502, "upstream_bad_response")
 
@@ -85,7 +85,7 @@ class Cohere(Upstream):
             text = "".join(part["text"] for part in message["content"] if part["type"] == "text")
             citations = [c for given in message.get("citations") or () if (c := _citation(given))]
             completion = Completion(text, str(answer["finish_reason"]), citations)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except UNREADABLE:
             raise self.failure(502, "upstream_bad_response") from None
         if not text or completion.finish_reason in ("ERROR", "TIMEOUT"):
             raise self.failure(502, "upstream_bad_response")
@@ -116,7 +116,7 @@ class Cohere(Upstream):
                     self.succeeded()
                     yield End(reason)
                     return
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except UNREADABLE:
             raise self.failure(502, "upstream_bad_response") from None
         except (httpx2.HTTPError, TimeoutError) as error:
             raise self.failed(error) from None

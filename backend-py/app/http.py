@@ -320,6 +320,7 @@ class EventStream(Response):
         gone = asyncio.ensure_future(_disconnected(receive))
         draining = asyncio.ensure_future(self._drain.wait())
         frame: asyncio.Future[bytes] | None = None
+        failed: BaseException | None = None
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             while True:
@@ -333,15 +334,19 @@ class EventStream(Response):
                     scope["state"].setdefault("log", {})["client_gone"] = True
                     return
                 if frame.done():
-                    chunk, frame = frame.result(), None
-                    if not chunk:
+                    if failed := frame.exception():
+                        # Proxies may show a cut connection as a whole answer.
+                        log.error("stream failed", exc_info=failed)
+                        chunk = event("error", {"code": "internal", "retryable": False})
+                    elif not (chunk := frame.result()):
                         break
+                    frame = None
                 elif draining.done():
                     chunk = event("error", {"code": "shutting_down", "retryable": True})
                 else:
                     chunk = b": ping\n\n"
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                if frame and draining.done():
+                if failed or (frame and draining.done()):
                     break
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.settings import Settings
-from app.upstream import Upstream, UpstreamError
+from app.upstream import UNREADABLE, Upstream, UpstreamError
 
 TEXT_KEYS = ("text", "content", "chunk", "page_content")
 TITLE_KEYS = ("title", "heading", "chapter")
@@ -70,7 +70,7 @@ class Qdrant(Upstream):
                 {name: int(v["size"]) for name, v in vectors.items()},
                 int(answer["result"].get("points_count") or 0),
             )
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except UNREADABLE:
             raise self.failure(502, "upstream_bad_response") from None
         return self._collection
 
@@ -82,6 +82,8 @@ class Qdrant(Upstream):
         collection = self._collection or await self.collection()
         name = collection.named(len(vector)) if collection else None
         if name is None:
+            # It may be made anew meanwhile, with other vectors.
+            self._collection = None
             raise self.failure(502, "vector_size_mismatch" if collection else "upstream_not_found")
         body: dict[str, object] = {"query": vector, "limit": limit, "with_payload": True}
         if name:
@@ -89,12 +91,11 @@ class Qdrant(Upstream):
         try:
             answer = await self.json("POST", f"{self._path}/points/query", body)
         except UpstreamError:
-            # The collection may have been made anew, with other vectors.
             self._collection = None
             raise
         try:
             return [p for given in answer["result"]["points"] if (p := _point(given))]
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except UNREADABLE:
             raise self.failure(502, "upstream_bad_response") from None
 
     async def create(self, size: int) -> None:
@@ -115,7 +116,7 @@ class Qdrant(Upstream):
                     if (point.get("payload") or {}).get("hash"):
                         yield str(point["id"])
                 offset = answer["result"].get("next_page_offset")
-            except (KeyError, TypeError, AttributeError):
+            except UNREADABLE:
                 raise self.failure(502, "upstream_bad_response") from None
             if offset is None:
                 return

@@ -13,6 +13,8 @@ from app.http import ApiError
 RETRY_SECONDS = 0.1
 # Without traffic nothing would clear a failure, so that readiness forgets it after this time.
 FAILURE_SECONDS = 60.0
+# What reading an answer raises that is not as documented: `1e999` and deep nesting are JSON too.
+UNREADABLE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 @cache
@@ -67,7 +69,7 @@ class Upstream:
                     answer = response.json()
                 finally:
                     await response.aclose()
-        except (httpx2.HTTPError, TimeoutError, ValueError) as error:
+        except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError) as error:
             raise self.failed(error) from None
         if not isinstance(answer, dict):
             raise self.failure(502, "upstream_bad_response")
@@ -132,7 +134,7 @@ class Upstream:
             return error
         if isinstance(error, TimeoutError | httpx2.TimeoutException):
             return self.failure(504, "upstream_timeout")
-        if isinstance(error, ValueError):
+        if isinstance(error, ValueError | RecursionError):
             return self.failure(502, "upstream_bad_response")
         return self.failure(503, "upstream_unavailable", 5)
 

@@ -9,14 +9,18 @@ import threading
 import time
 from collections.abc import AsyncGenerator
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from app import http
+from app.cohere import Cohere
 from app.logs import JsonFormatter
 from app.main import Service
 from app.rag import Answerer, Stream
+from app.settings import read_settings
+from app.upstream import UpstreamError
 
 ORIGIN = "https://book.example"
 QUESTION = {"question": "Why does my boat leak?"}
@@ -57,6 +61,43 @@ def test_a_silent_stream_is_pinged(client: TestClient, monkeypatch: pytest.Monke
     monkeypatch.setattr(Answerer, "stream", silent)
     stream = client.post("/chat/stream", json=QUESTION).text
     assert stream.startswith(": ping\n\n") and stream.endswith("event: done\ndata: {}\n\n")
+
+
+def test_a_bug_ends_a_stream_with_an_error(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> Stream:
+        async def frames() -> AsyncGenerator[bytes, None]:
+            yield http.event("meta", {})
+            raise RuntimeError("a reader's question")
+
+        return Stream(frames(), lambda: asyncio.sleep(0))
+
+    monkeypatch.setattr(Answerer, "stream", broken)
+    stream = client.post("/chat/stream", json=QUESTION).text
+    error = http.event("error", {"code": "internal", "retryable": False}).decode()
+    assert stream == http.event("meta", {}).decode() + error
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert "a reader's question" not in JsonFormatter().format(record)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"type": "citation-start", "delta": {"message": {"citations": '
+        '{"start": 0, "end": 1e999, "sources": [{"id": "a"}]}}}}',
+        "[" * 100_000,
+    ],
+    ids=["endless number", "deep"],
+)
+def test_nonsense_inside_a_stream_is_told_from_a_bug(said: str) -> None:
+    async def read() -> None:
+        async with Cohere(read_settings({"RAG_MODE": "embedded"})) as cohere:
+            async for _ in cohere.events(httpx2.Response(200, text=f"data: {said}\n\n")):
+                pass
+
+    with pytest.raises(UpstreamError, match="upstream_bad_response"):
+        asyncio.run(read())
 
 
 def test_refuses_what_the_book_does_not_cover(client: TestClient) -> None:
