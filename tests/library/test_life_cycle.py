@@ -18,6 +18,8 @@ from preflight.run import LABEL, remove_everything
 ROOT = Path(__file__).resolve().parents[2]
 # Starts the whole stack, and asks little of it.
 USES_THE_STACK = "tests/contract/test_isolation.py::test_shares_no_network_and_no_volume"
+# Starts containers that belong to no stack.
+STARTS_A_SPACE = "tests/contract/test_start.py::test_serves[backend-py]"
 
 
 class Pytest:
@@ -79,7 +81,7 @@ class Pytest:
         return {kind: found for kind, listing in kinds.items() if (found := self.left(*listing))}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def suite() -> Iterator[type[Pytest]]:
     """Starts runs of the suite; ends those that a failed test left running."""
     started: list[Pytest] = []
@@ -96,45 +98,63 @@ def suite() -> Iterator[type[Pytest]]:
             one.wait()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_run_must_leave_nothing(suite: type[Pytest], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "test"),
+    [("SIGINT", USES_THE_STACK), ("SIGTERM", STARTS_A_SPACE)],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_an_interrupted_run_must_leave_nothing(suite: type[Pytest], name: str, test: str) -> None:
     """Ctrl-C, and the end of a CI job, must remove containers, networks, volumes and images."""
-    run = suite(USES_THE_STACK)
+    run = suite(test)
     run.wait_for_container()
     run.process.send_signal(signal.Signals[name])
     assert run.wait() == pytest.ExitCode.INTERRUPTED, run.output
     assert run.everything_left() == {}
 
 
-def test_a_killed_run_must_be_cleaned_up_by_the_next(suite: type[Pytest]) -> None:
+@pytest.fixture(scope="module")
+def killed(suite: type[Pytest]) -> Pytest:
+    """A run that was killed as its first container came."""
+    run = suite(USES_THE_STACK)
+    run.wait_for_container()
+    run.process.kill()
+    run.wait()
+    assert run.everything_left(), "the killed run left nothing, so nothing is shown"
+    return run
+
+
+@pytest.fixture(scope="module")
+def following(suite: type[Pytest], killed: Pytest) -> Iterator[tuple[Pytest, Pytest]]:
+    """Two runs at once after the killed one, at their ends; the first was told to leave its stack."""
+    runs = suite(USES_THE_STACK, "--reuse"), suite(USES_THE_STACK)
+    for run in runs:
+        run.wait()
+    yield runs
+    remove_everything(runs[0].id)
+
+
+def test_two_runs_at_once_must_not_disturb_each_other(following: tuple[Pytest, Pytest]) -> None:
+    """Two runs of one checkout must both pass, each with a stack of its own."""
+    first, second = following
+    assert first.id != second.id
+    assert first.process.returncode == pytest.ExitCode.OK, first.output
+    assert second.process.returncode == pytest.ExitCode.OK, second.output
+    assert second.everything_left() == {}
+
+
+def test_a_killed_run_must_be_cleaned_up_by_the_next(
+    killed: Pytest, following: tuple[Pytest, Pytest]
+) -> None:
     """What a run left that was killed must be gone after the next one."""
-    killed = suite(USES_THE_STACK)
-    killed.wait_for_container()
-    killed.process.kill()
-    killed.wait()
-    assert killed.everything_left(), "the killed run left nothing, so nothing is shown"
-    following = suite(USES_THE_STACK)
-    assert following.wait() == pytest.ExitCode.OK, following.output
     assert killed.everything_left() == {}
 
 
-def test_two_runs_at_once_must_not_disturb_each_other(suite: type[Pytest]) -> None:
-    """Two runs of one checkout must both pass, each with a stack of its own."""
-    first, second = suite(USES_THE_STACK), suite(USES_THE_STACK)
-    assert first.id != second.id
-    assert first.wait() == pytest.ExitCode.OK, first.output
-    assert second.wait() == pytest.ExitCode.OK, second.output
-
-
-def test_a_kept_stack_must_serve_the_next_run(suite: type[Pytest]) -> None:
+def test_a_kept_stack_must_serve_the_next_run(
+    suite: type[Pytest], following: tuple[Pytest, Pytest]
+) -> None:
     """`--reuse` must leave the stack up, and the next `--reuse` must use the same containers."""
-    first = suite(USES_THE_STACK, "--reuse")
-    assert first.wait() == pytest.ExitCode.OK, first.output
-    try:
-        containers = sorted(first.left("ps"))
-        assert containers, "--reuse left no container running"
-        second = suite(USES_THE_STACK, "--reuse")
-        assert second.wait() == pytest.ExitCode.OK, second.output
-        assert sorted(second.left("ps")) == containers
-    finally:
-        remove_everything(first.id)
+    containers = sorted(following[0].left("ps"))
+    assert containers, "--reuse left no container running"
+    again = suite(USES_THE_STACK, "--reuse")
+    assert again.wait() == pytest.ExitCode.OK, again.output
+    assert sorted(again.left("ps")) == containers

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from preflight.push import GitError, Repository, subdomain
@@ -186,29 +187,39 @@ def test_unknown_folder_ends_with_one_clear_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_verdicts_of_all_workers_are_in_one_report(monorepo: Path, tmp_path: Path) -> None:
-    (monorepo / "README.md").write_text("---\nsdk: gradio\ndockerfile: x\n---\n")
-    done = run_contract(tmp_path, f"--space={monorepo}", "-n2")
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    records = json.loads((tmp_path / "preflight.json").read_text())
-    failed = [record for record in records if record["outcome"] == "failed"]
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
+    """What two workers said of two faulty folders: the output and the records of the one report."""
+    top = tmp_path_factory.mktemp("judged")
+    for name, readme in {
+        "the space": "---\nsdk: gradio\ndockerfile: x\n---\n",
+        "big": "---\nsdk: docker\n" + "key: value\n" * 500_000 + "---\n",
+    }.items():
+        (top / name).mkdir()
+        (top / name / "README.md").write_text(readme)
+    done = run_contract(top, f"--space={top / 'the space'}", f"--space={top / 'big'}", "-n2")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout
+    return done.stdout, json.loads((top / "preflight.json").read_text())
+
+
+def test_verdicts_of_all_workers_are_in_one_report(
+    judged: tuple[str, list[dict[str, Any]]],
+) -> None:
+    output, records = judged
+    own = [record for record in records if record["space"] == "the space"]
+    failed = [record for record in own if record["outcome"] == "failed"]
     assert [one["id"] for one in failed] == ["metadata.sdk_is_docker"]
-    assert failed[0]["space"] == "the space"
     assert failed[0]["actual"] == "README.md:2: `sdk: gradio`"
     for part in ("Space       the space", "On the Hub  Configuration error", "Fix         Put"):
-        assert part in done.stdout
-    assert "the space: 1 of 17 checks fail, 1 warnings, 1 skipped" in done.stdout
-    assert "skipped: 1 x asks huggingface.co: only with --online" in done.stdout
-    assert "Traceback" not in done.stdout
+        assert part in output
+    assert "the space: 1 of 17 checks fail, 1 warnings, 1 skipped" in output
+    assert "skipped: 1 x asks huggingface.co: only with --online" in output
 
 
-def test_enormous_readme_is_judged_in_time(tmp_path: Path) -> None:
-    space = tmp_path / "big"
-    space.mkdir()
-    (space / "README.md").write_text("---\nsdk: docker\n" + "key: value\n" * 500_000 + "---\n")
-    done = run_contract(tmp_path, f"--space={space}")
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    assert "a front matter of at most 65536 bytes" in done.stdout
+def test_enormous_readme_is_judged_in_time(judged: tuple[str, list[dict[str, Any]]]) -> None:
+    output, _ = judged
+    assert "a front matter of at most 65536 bytes" in output
 
 
 def test_check_without_its_three_parts_is_refused(tmp_path: Path) -> None:
