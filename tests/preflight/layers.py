@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
-from preflight.docker import DockerError
+from preflight.docker import DockerError, docker
 from preflight.image import Image
 from preflight.rehearsal import HUB
-from preflight.run import Run
+from preflight.run import LABEL, Run
 
 # Reading 2 GiB takes a small machine about 20 s.
 DEADLINE = 300
@@ -78,16 +81,44 @@ def home_of(image: Image, contents: Contents) -> str:
 
 
 def contents_of(run: Run, image: Image, secrets: Mapping[str, str]) -> Contents:
-    """Read an image, once per run. secrets: name → value to look for in every file and setting."""
-    known = run.once(
-        f"layers-{image.tag.partition(':')[0]}", lambda: asdict(read_image(image.tag, secrets))
-    )
+    """Read an image, once for its content: a later run finds what this one has read.
+
+    secrets: name → value to look for in every file and setting.
+    """
+    name = image.tag.partition(":")[0].replace("/", "-")
+    kept = run.folder.parent / "layers" / f"{name}.json"
+
+    def read() -> dict[str, Any]:
+        content = _digest(image, secrets)
+        with suppress(OSError, ValueError, KeyError):
+            known = json.loads(kept.read_text())
+            if known["content"] == content:
+                found: dict[str, Any] = known["found"]
+                return found
+        found = asdict(read_image(image.tag, secrets))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        # In one step: another run may read it at any time.
+        part = kept.with_name(f"{name}.{run.id}")
+        part.write_text(json.dumps({"content": content, "found": found}))
+        part.replace(kept)
+        return found
+
+    known = run.once(f"layers-{name}", read)
     return Contents(
         [Layer(**one) for one in known["layers"]],
         known["passwd"],
         {path: Entry(**one) for path, one in known["entries"].items()},
         [(name, place) for name, place in known["leaks"]],
     )
+
+
+def _digest(image: Image, secrets: Mapping[str, str]) -> str:
+    """What the outcome of reading depends on: layers, settings and history of the image, the values looked for, this file."""
+    history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image.tag).stdout
+    settings = {**image.config, "Labels": {**(image.config.get("Labels") or {}), LABEL: ""}}
+    layers = image.inspection["RootFS"]["Layers"]
+    told = json.dumps([layers, settings, history, dict(secrets)], sort_keys=True)
+    return hashlib.sha256(told.encode() + Path(__file__).read_bytes()).hexdigest()
 
 
 def read_image(tag: str, secrets: Mapping[str, str]) -> Contents:
