@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
-from backend_py.asking import ORIGIN
+import requests
+from backend_py.asking import ORIGIN, ask
 from backend_py.figures import Figures
 from doubles.running import Upstreams, doubles_image, upstreams
 from preflight.container import Container, start
@@ -19,6 +21,10 @@ __all__ = ["doubles_image", "upstreams"]
 
 # No limit: only the tests of the limits want to meet them.
 COMMON = {"CORS_ORIGINS": ORIGIN, "RATE_PER_MINUTE": "0", "GLOBAL_PER_MINUTE": "0"}
+OTHER_COLLECTION = "other-book"
+# What the stand-in for Qdrant is asked with by the tests themselves.
+KEY = {"api-key": "k"}
+FLAT = {"size": 1536, "distance": "Cosine"}
 READ_ONLY = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
 
 StartPy = Callable[..., Container]
@@ -47,7 +53,7 @@ def _shared(run: Run, py_image: Image) -> Iterator[StartPy]:
 def embedded(_shared: StartPy) -> Container:
     """The Space without keys, without network but its published port's, on a read-only disk."""
     token = {"FEEDBACK_TOKEN": "the-owner's-token-of-at-least-32-characters"}
-    return _shared({**COMMON, **token, "RAG_MODE": "embedded"}, READ_ONLY)
+    return _shared({**COMMON, **token, "RAG_MODE": "embedded", "HOME": ""}, READ_ONLY)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +73,21 @@ def _filled_strict(upstreams: Upstreams, _shared: StartPy, _filled: Container) -
     return _shared(environment, [*upstreams.network, *READ_ONLY])
 
 
+@pytest.fixture(scope="session")
+def _set_otherwise(upstreams: Upstreams, _shared: StartPy) -> Container:
+    environment = {**COMMON, **upstreams.environment, "COLLECTION_NAME": OTHER_COLLECTION}
+    environment |= {"RERANK_MODEL": "rerank-v3.5", "RAG_FALLBACK": "off"}
+    return _shared(environment, upstreams.network)
+
+
+@pytest.fixture(scope="session")
+def closed_port(upstreams: Upstreams, _shared: StartPy) -> Container:
+    """The Space on the Hub, its Qdrant at a port where nothing listens and that is closed there."""
+    environment = {**COMMON, **upstreams.environment, "QDRANT_URL": "http://upstreams:6333"}
+    environment |= {"SYSTEM": "spaces", "RAG_FALLBACK": "off"}
+    return _shared(environment, upstreams.network)
+
+
 @pytest.fixture
 def cloud(_filled: Container, upstreams: Upstreams) -> Container:
     """The Space on sound stand-ins; a failing upstream is replaced by the index in the image."""
@@ -79,6 +100,26 @@ def cloud_strict(_filled_strict: Container, upstreams: Upstreams) -> Container:
     """The Space on sound stand-ins, refusing when an upstream fails (`RAG_FALLBACK=off`)."""
     upstreams.reset()
     return _filled_strict
+
+
+@pytest.fixture
+def other(_set_otherwise: Container, upstreams: Upstreams) -> Callable[..., Container]:
+    """Gives a Space with a reranker on a collection of its own, made anew with just these points."""
+
+    def holding(points: list[dict[str, Any]], vectors: dict[str, Any] = FLAT) -> Container:
+        upstreams.reset()
+        collection = f"{upstreams.url}/collections/{OTHER_COLLECTION}"
+        requests.delete(collection, headers=KEY)
+        requests.put(collection, json={"vectors": vectors}, headers=KEY).raise_for_status()
+        if points:
+            answer = requests.put(f"{collection}/points", json={"points": points}, headers=KEY)
+            answer.raise_for_status()
+        # The first question meets what the Space remembers of the collection before.
+        ask(_set_otherwise)
+        upstreams.reset()
+        return _set_otherwise
+
+    return holding
 
 
 @pytest.fixture(scope="session")

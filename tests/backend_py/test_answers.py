@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from backend_py.asking import QUESTION, ask, stream
-from backend_py.conftest import COMMON
 from doubles.running import Upstreams
 from preflight.container import Container
 
@@ -151,16 +151,21 @@ def test_shape_of_the_calls(cloud: Container, upstreams: Upstreams) -> None:
     assert len(documents) == 4 and all(d["id"] and d["data"]["text"] for d in documents)
 
 
-@pytest.mark.usefixtures("cloud")
-def test_reranker(start_space: Any, upstreams: Upstreams) -> None:
+def test_reranker(other: Callable[..., Container], upstreams: Upstreams) -> None:
     """A rerank model, when set, must decide the order of the passages."""
-    environment = {**COMMON, **upstreams.environment, "RERANK_MODEL": "rerank-v3.5"}
-    space = start_space("backend-py", environment, upstreams.network)
-    space.wait_until_serving("/health", status=200)
+    texts = ["Boats.", "Sails.", "Which port may the app use? This one.", "Ropes.", "Tides."]
+    space = other(
+        [
+            {"id": number, "vector": [1.0] * 1536, "payload": {"text": text, "title": text}}
+            for number, text in enumerate(texts)
+        ]
+    )
     answer = ask(space, "Which port may the app use?", top_k=3).json()
     (call,) = upstreams.calls("/v2/rerank")
     assert call["body"]["model"] == "rerank-v3.5"
     assert len(call["body"]["documents"]) > len(answer["sources"]) == 3
+    # To Qdrant all are equally near.
+    assert answer["sources"][0]["title"] == texts[2]
 
 
 def test_instructions_inside_passages(cloud: Container, upstreams: Upstreams) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,11 @@ print(json.dumps({"count": len(waits), "rate": len(waits) / float(seconds),
 
 
 def load(
-    space: Container, path: str, body: object = None, seconds: float = 0.6
+    space: Container, path: str, body: object = None, seconds: float = 0.4
 ) -> dict[str, float]:
-    """Rate per second, p99 in seconds and CPU seconds of the space per request, 8 at a time."""
+    """Count, rate per second and p99 in seconds of the answers, 8 at a time."""
     port, sent = space.url.rpartition(":")[2], json.dumps(body) if body else ""
     method = "POST" if body else "GET"
-    before = cpu_seconds(space)
     done = subprocess.run(
         [sys.executable, "-c", LOAD, port, method, path, sent, str(seconds)],
         capture_output=True,
@@ -67,7 +67,7 @@ def load(
     )
     assert done.returncode == 0, done.stderr[-2000:]
     figures: dict[str, float] = json.loads(done.stdout)
-    return {**figures, "cpu": (cpu_seconds(space) - before) / figures["count"]}
+    return figures
 
 
 def cpu_seconds(space: Container) -> float:
@@ -114,7 +114,7 @@ def test_start(run: Run, py_image: Image, doubles_image: Image, figures: Figures
     """Row 12: from `docker run` to the first answer at most 1.2 s, and twice what a bare server takes."""
     bare: list[float] = []
     ours: list[tuple[float, float]] = []
-    for _ in range(4):
+    for _ in range(3):
         bare.append(start_seconds(run, doubles_image, {}, ["--entrypoint=/doubles/bare.py"])[0])
         ours.append(start_seconds(run, py_image, {"RAG_MODE": "embedded"}))
     first, floor = statistics.median(first for first, _ in ours), statistics.median(bare)
@@ -128,12 +128,16 @@ def test_start(run: Run, py_image: Image, doubles_image: Image, figures: Figures
 
 def test_health(embedded: Container, bare: Container, figures: Figures) -> None:
     """Row 88: liveness per CPU second at least 0.3 of a bare server's."""
-    ratios = []
-    for seconds in (0.2, 0.6, 0.6, 0.6):
-        floor = load(bare, "/health", seconds=seconds)["cpu"]
-        ratios.append(floor / load(embedded, "/health", seconds=seconds)["cpu"])
-    # The first round only warms up.
-    ratio = statistics.median(ratios[1:])
+    spaces = (bare, embedded)
+    for space in spaces:
+        load(space, "/health", seconds=0.2)  # Warms up.
+    before, answers = [cpu_seconds(space) for space in spaces], [0.0, 0.0]
+    # In turns, for what else the machine does comes and goes.
+    for turn in range(6):
+        answers[turn % 2] += load(spaces[turn % 2], "/health")["count"]
+    used = [cpu_seconds(space) - cpu for space, cpu in zip(spaces, before, strict=True)]
+    floor, ours = (cpu / count for cpu, count in zip(used, answers, strict=True))
+    ratio = floor / ours
     figures.row("`/health` per CPU second", f"{ratio:.2f} of bare")
     assert ratio >= 0.3
 
@@ -181,11 +185,8 @@ def test_memory(
     space = start_space("backend-py", {**COMMON, **upstreams.environment}, upstreams.network)
     space.wait_until_serving("/", status=200)
     idle = resident(space)
-    for number in range(50):
-        ask(space, f"{QUESTION} {number}")
-        stream(space)
-    before = resident(space)
-    for number in range(100):
+
+    def visit(number: int) -> None:
         ask(space, f"{QUESTION} {number}", fresh=number % 2 == 0)
         ask(space, f"{number} {'x' * 1900}")
         stream(space)
@@ -195,6 +196,11 @@ def test_memory(
         space.post("/chat", json={"question": number})
         space.post("/chat", data="x" * 200_000)
         space.get("/nowhere")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(visit, range(20)))
+        before = resident(space)
+        list(pool.map(visit, range(20, 120)))
     growth = resident(space) - before
     figures.row("Idle memory", f"{idle:.0f} MB")
     figures.row("Growth over 1,000 mixed requests", f"{growth:+.1f} MB")
@@ -215,21 +221,21 @@ def test_slow_reader(cloud: Container, upstreams: Upstreams, figures: Figures) -
         while (now := upstreams.calls("/v2/chat")[0].get("sent", 0)) > sent or not now:
             assert time.monotonic() < end, f"the model still writes: {now} of {len(text)}"
             sent = now
-            time.sleep(1)
+            time.sleep(0.5)
         growth = resident(cloud) - before
     assert sent < len(text), "all of the answer was taken in"
     figures.row("Growth for a reader who does not read, answer of 32 MB", f"{growth:+.1f} MB")
     assert growth <= 2
 
 
-def test_rate_limit_answer(cloud_strict: Container, upstreams: Upstreams, figures: Figures) -> None:
+def test_rate_limit_answer(cloud: Container, upstreams: Upstreams, figures: Figures) -> None:
     """Cohere's 429 with a Retry-After of a minute must be answered within 50 ms."""
-    ask(cloud_strict)
+    ask(cloud)
     upstreams.fault("cohere", "429", path="/v2/chat", retry_after=60)
     waits = []
     for _ in range(5):
         began = time.monotonic()
-        assert ask(cloud_strict).status_code == 503
+        assert ask(cloud).json()["degraded"]
         waits.append(time.monotonic() - began)
     median = statistics.median(waits)
     figures.row("Cohere's 429 with Retry-After 60, answered", f"{median * 1000:.0f} ms")

@@ -44,7 +44,7 @@ def test_all_well(cloud: Container) -> None:
 
 def test_costs_no_quota(cloud: Container, upstreams: Upstreams) -> None:
     """Row 14: liveness must never call Cohere, whose calls are counted by the month."""
-    for _ in range(200):
+    for _ in range(50):
         assert cloud.get("/health").status_code == 200
     assert not upstreams.calls("/v2/")
 

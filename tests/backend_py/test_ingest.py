@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import requests
-from backend_py.conftest import StartPy
+from backend_py.conftest import KEY
 from doubles.running import Upstreams
 from preflight.container import Container
-from preflight.docker import Completed, docker
+from preflight.docker import docker
 
 PAGE = """---
 title: The harbour
@@ -41,6 +41,34 @@ A second section of that name.
 """
 
 
+# Writes files below /tmp/docs, and nothing else, then does what `python -m app.ingest` would do with
+# each of several command lines: in one process, for what they import takes longer than they do.
+TOOL = """
+import contextlib, io, json, pathlib, shutil, sys
+from app.ingest import main
+files, commands = json.load(sys.stdin)
+if files is not None:
+    shutil.rmtree("/tmp/docs", ignore_errors=True)
+    for name, text in files.items():
+        path = pathlib.Path("/tmp/docs", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+ends = []
+for arguments in commands:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = end.code
+    ends.append([code, said.getvalue()])
+print(json.dumps(ends))
+"""
+BUILD = ["build", "--source", "/tmp/docs", "--base-url", "https://docs.example/", "--out"]
+OWN = "/tmp/own.sqlite"
+PUSH = ["push"]
+
+
 class Workshop:
     """The image as a tool, with a collection of the test's own in the Qdrant stand-in."""
 
@@ -49,32 +77,31 @@ class Workshop:
         self._collection = f"own-{secrets.token_hex(4)}"
         self.rest = f"{upstreams.url}/collections/{self._collection}"
 
-    def shell(self, *command: str, check: bool = True) -> Completed:
-        variables = {"INDEX_PATH": "/tmp/own.sqlite", "COLLECTION_NAME": self._collection}
+    def shell(self, *command: str, stdin: str | None = None) -> str:
+        variables = {
+            "INDEX_PATH": OWN,
+            "COLLECTION_NAME": self._collection,
+            # Short vectors: the stand-in compares them in Python.
+            "EMBED_MODEL": "embed-english-light-v3.0",
+            # The Space beside it has less, for tests of slow upstreams.
+            "UPSTREAM_TIMEOUT": "20",
+            "QDRANT_TIMEOUT": "30",
+        }
         given = [f"--env={name}={value}" for name, value in variables.items()]
-        return docker("exec", *given, self._space.id, *command, check=check, deadline=120)
+        return docker(
+            "exec", "--interactive", *given, self._space.id, *command, stdin=stdin, deadline=120
+        ).stdout
 
-    def write(self, files: dict[str, str]) -> None:
-        """Writes `files` below /tmp/docs, and nothing else."""
-        script = (
-            "import json, pathlib, shutil, sys\n"
-            "shutil.rmtree('/tmp/docs', ignore_errors=True)\n"
-            "for name, text in json.loads(sys.argv[1]).items():\n"
-            "    path = pathlib.Path('/tmp/docs', name)\n"
-            "    path.parent.mkdir(parents=True, exist_ok=True)\n"
-            "    path.write_text(text)\n"
-        )
-        self.shell("python", "-c", script, json.dumps(files))
+    def ingest(
+        self, *commands: list[str], files: dict[str, str] | None = None, fails: bool = False
+    ) -> list[str]:
+        """What each command says; the last must succeed or fail as said, those before succeed."""
+        ends = json.loads(self.shell("python", "-c", TOOL, stdin=json.dumps([files, commands])))
+        assert [code != 0 for code, _ in ends] == [False] * (len(commands) - 1) + [fails], ends
+        return [said for _, said in ends]
 
-    def ingest(self, *arguments: str, fails: bool = False) -> str:
-        """Output of `python -m app.ingest`, which must succeed or fail as said."""
-        done = self.shell("python", "-m", "app.ingest", *arguments, check=False)
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def build(self, out: str = "/tmp/own.sqlite") -> str:
-        base = "https://docs.example/"
-        return self.ingest("build", "--source", "/tmp/docs", "--base-url", base, "--out", out)
+    def build_and_push(self, files: dict[str, str]) -> None:
+        self.ingest([*BUILD, OWN], PUSH, files=files)
 
     def points(self) -> list[dict[str, Any]]:
         answer = requests.post(f"{self.rest}/points/scroll", json={"limit": 10_000}, headers=KEY)
@@ -82,20 +109,9 @@ class Workshop:
         return found
 
 
-KEY = {"api-key": "k"}
-
-
-@pytest.fixture(scope="module")
-def _tool(_shared: StartPy, upstreams: Upstreams) -> Container:
-    # Short vectors: the stand-in compares them in Python.
-    environment = {**upstreams.environment, "EMBED_MODEL": "embed-english-light-v3.0"}
-    return _shared(environment, upstreams.network)
-
-
 @pytest.fixture
-def workshop(_tool: Container, upstreams: Upstreams) -> Workshop:
-    upstreams.reset()
-    return Workshop(_tool, upstreams)
+def workshop(cloud: Container, upstreams: Upstreams) -> Workshop:
+    return Workshop(cloud, upstreams)
 
 
 def pages(count: int) -> dict[str, str]:
@@ -107,41 +123,39 @@ def pages(count: int) -> dict[str, str]:
 
 def test_same_documents_same_bytes(workshop: Workshop) -> None:
     """Row 89: the index must be the same byte for byte, or no cache would know it again."""
-    workshop.write(pages(20))
-    workshop.build("/tmp/one.sqlite")
-    workshop.build("/tmp/two.sqlite")
-    done = workshop.shell("sha256sum", "/tmp/one.sqlite", "/tmp/two.sqlite")
-    first, second = (line.split()[0] for line in done.stdout.splitlines())
+    both = ("/tmp/one.sqlite", "/tmp/two.sqlite")
+    workshop.ingest(*([*BUILD, out] for out in both), files=pages(20))
+    first, second = (line.split()[0] for line in workshop.shell("sha256sum", *both).splitlines())
     assert first == second
 
 
 def test_push_again(workshop: Workshop, upstreams: Upstreams) -> None:
     """Rows 90, 92: a second push must embed nothing; the first goes in batches, indexes first."""
-    workshop.write(pages(100))
-    workshop.build()
-    assert "200 to embed" in workshop.ingest("push", "--dry-run")
+    _, dry = workshop.ingest([*BUILD, OWN], [*PUSH, "--dry-run"], files=pages(50))
+    assert "100 to embed" in dry
     assert not upstreams.calls("/v2/")
-    workshop.ingest("push")
+    workshop.ingest(PUSH)
     embeds = upstreams.calls("/v2/embed")
-    assert [len(call["body"]["texts"]) for call in embeds] == [96, 96, 8]
+    assert [len(call["body"]["texts"]) for call in embeds] == [96, 4]
     assert {call["body"]["input_type"] for call in embeds} == {"search_document"}
     paths = [call["path"].rpartition("/")[2] for call in upstreams.calls("/collections/own-")]
     assert paths.count("index") == 2
     assert paths.index("index") < paths.index("points")
-    assert len(workshop.points()) == 200
+    assert len(workshop.points()) == 100
     upstreams.reset()
-    assert "0 to embed, 0 stale" in workshop.ingest("push")
-    assert not upstreams.calls("/v2/embed")
-    assert len(workshop.points()) == 200
-    assert "nothing missing or stale" in workshop.ingest("check")
+    again, check = workshop.ingest(PUSH, ["check"])
+    assert "0 to embed, 0 stale" in again
+    assert "nothing missing or stale" in check
+    kinds = [call["body"]["input_type"] for call in upstreams.calls("/v2/embed")]
+    # The one is what `check` asks with.
+    assert kinds == ["search_query"]
+    assert len(workshop.points()) == 100
 
 
 def test_one_page_edited(workshop: Workshop, upstreams: Upstreams) -> None:
     """Row 91: an edit must cost its own chunks alone, and leave nothing of the old ones."""
     files = pages(10)
-    workshop.write(files)
-    workshop.build()
-    workshop.ingest("push")
+    workshop.build_and_push(files)
     foreign = {"id": 1, "vector": [1.0] * 384, "payload": {"text": "somebody else's"}}
     requests.put(
         f"{workshop.rest}/points", json={"points": [foreign]}, headers=KEY
@@ -149,9 +163,7 @@ def test_one_page_edited(workshop: Workshop, upstreams: Upstreams) -> None:
     upstreams.reset()
     files["page-003.md"] = "# Page 3\n\nText of page 3.\n\n## Section\n\nRewritten.\n"
     del files["page-004.md"]
-    workshop.write(files)
-    workshop.build()
-    assert "fail" not in workshop.ingest("push")
+    workshop.build_and_push(files)
     (call,) = upstreams.calls("/v2/embed")
     assert len(call["body"]["texts"]) == 1 and "Rewritten" in call["body"]["texts"][0]
     texts = [point["payload"]["text"] for point in workshop.points()]
@@ -162,17 +174,18 @@ def test_one_page_edited(workshop: Workshop, upstreams: Upstreams) -> None:
 
 def test_rate_limit_midway(workshop: Workshop, upstreams: Upstreams) -> None:
     """Row 93: a rate limit must be waited out; an end midway must be made up by the next push."""
-    workshop.write(pages(60))
-    workshop.build()
     upstreams.fault("cohere", "429", retry_after=1, after=1, times=1)
-    workshop.ingest("push")
+    workshop.build_and_push(pages(60))
     assert len(workshop.points()) == 120
+    assert len(upstreams.calls("/v2/embed")) == 3
     requests.delete(workshop.rest, headers=KEY).raise_for_status()
     upstreams.fault("cohere", "401", after=1)
-    assert "upstream_auth" in workshop.ingest("push", fails=True)
+    (said,) = workshop.ingest(PUSH, fails=True)
+    assert "upstream_auth" in said
     assert len(workshop.points()) == 96
     upstreams.reset()
-    assert "24 to embed" in workshop.ingest("push")
+    (said,) = workshop.ingest(PUSH)
+    assert "24 to embed" in said
     assert len(workshop.points()) == 120
 
 
@@ -183,11 +196,9 @@ def test_what_pages_are_made_of(workshop: Workshop) -> None:
         "<p>Moor here.</p><section id='ropes'><h2>Ropes<a class='headerlink'>¶</a></h2>"
         "<pre>tie()\n  knot()</pre></section></main></body></html>"
     )
-    workshop.write(
+    workshop.build_and_push(
         {"guide/02-harbour.mdx": PAGE, "pier.html": page, "empty.md": "", "only.md": "# Alone\n"},
     )
-    workshop.build()
-    workshop.ingest("push")
     found = {point["payload"]["url"]: point["payload"] for point in workshop.points()}
     harbour = "https://docs.example/guide/harbour"
     assert set(found) == {
@@ -207,8 +218,8 @@ def test_what_pages_are_made_of(workshop: Workshop) -> None:
     assert "tie()\n  knot()" in found["https://docs.example/pier.html#ropes"]["text"]
 
 
-def test_wrong_source(workshop: Workshop) -> None:
+@pytest.mark.parametrize("source", ["/nowhere", "/proc/self/fdinfo"])
+def test_wrong_source(workshop: Workshop, source: str) -> None:
     """A folder that is missing or empty must be refused in one line."""
-    for source in ("/nowhere", "/proc/self/fdinfo"):
-        said = workshop.ingest("build", "--source", source, "--out", "/tmp/x", fails=True)
-        assert said.startswith("--source:") and len(said.splitlines()) == 1
+    (said,) = workshop.ingest(["build", "--source", source, "--out", "/tmp/x"], fails=True)
+    assert said.startswith("--source:") and len(said.splitlines()) == 1

@@ -17,13 +17,11 @@ from requests import RequestException
 LIMIT = 5
 
 
-@pytest.fixture
-def limited(start_space: StartPy) -> Container:
-    """The Space with five questions a minute for each client address."""
+@pytest.fixture(scope="module")
+def limited(_shared: StartPy) -> Container:
+    """The Space with five questions a minute for each client address: each test has its own."""
     environment = {"RAG_MODE": "embedded", "CORS_ORIGINS": ORIGIN, "RATE_PER_MINUTE": str(LIMIT)}
-    space = start_space("backend-py", environment)
-    space.wait_until_serving("/health", status=200)
-    return space
+    return _shared(environment, [])
 
 
 def statuses(space: Container, forwarded: Iterator[str]) -> list[int]:

@@ -10,7 +10,14 @@ import pytest
 from backend_py.asking import ask, stream, text_of
 from backend_py.conftest import COMMON, READ_ONLY
 from backend_py.figures import Figures
-from backend_py.test_figures import FRESH_QUESTION, above_base, load, resident, start_seconds
+from backend_py.test_figures import (
+    FRESH_QUESTION,
+    above_base,
+    cpu_seconds,
+    load,
+    resident,
+    start_seconds,
+)
 from doubles.running import Upstreams
 from preflight.container import Container, start
 from preflight.image import Image, build
@@ -67,9 +74,11 @@ def test_beside_the_sdks(
             expected = ask(cloud).json()["answer"]
             assert ask(space).json()["answer"] == text_of(stream(space)) == expected
             load(space, "/chat", FRESH_QUESTION)
+            before = cpu_seconds(space)
             loaded = load(space, "/chat", FRESH_QUESTION, seconds=4)
+            cpu = (cpu_seconds(space) - before) / loaded["count"]
             above = above_base(image, own_spaces["backend-py"].folder)
-            return Cost(above, first_200, first_answer, idle, -loaded["rate"], loaded["cpu"])
+            return Cost(above, first_200, first_answer, idle, -loaded["rate"], cpu)
 
     theirs = cost(build(run, "sdk-build", FOLDER, variables={"BACKEND_PY": py_image.tag}))
     ours = cost(py_image)

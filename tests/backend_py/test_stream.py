@@ -170,7 +170,7 @@ def test_many_streams_at_once(cloud: Container, bare: Container, upstreams: Upst
 
     What a bare server beside it takes is the machine's own share and is added.
     """
-    upstreams.answer(text="word " * 20, delay_ms=100)
+    upstreams.answer(text="word " * 15, delay_ms=100)
     ports = [space.url.rpartition(":")[2] for space in (cloud, bare)]
     with ThreadPoolExecutor(50) as pool:
         running = [pool.submit(stream, cloud) for _ in range(50)]
