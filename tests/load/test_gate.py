@@ -11,7 +11,7 @@ from .conftest import EVERYBODY, Bench, LoadRun, free_port, interrupt, wait_for
 
 # Long enough for somebody's whole visit, and so for every request name, on a busy machine too.
 EVERY_NAME = ["-u", 6, "-r", 6, "-t", "6s"]
-READERS = ["-u", 20, "-r", 20, "-t", "6s", "--tags", "backend-py"]
+READERS = ["-u", 12, "-r", 12, "-t", "5s", "--tags", "backend-py"]
 
 
 def run_with(*arguments: object) -> pytest.MarkDecorator:

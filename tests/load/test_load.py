@@ -46,7 +46,7 @@ def through(edge: Edge) -> list[str]:
 
 def both_spaces(bench: Bench) -> LoadRun:
     targets = [part for n, space in bench.spaces.items() for part in (f"--{n}", space.url)]
-    return bench.run(*PEOPLE, "-t", "8s", *targets)
+    return bench.run(*PEOPLE, "-t", "6s", *targets)
 
 
 @pytest.mark.parametrize("load", [both_spaces], indirect=True)
@@ -57,7 +57,7 @@ def test_both_spaces_answer_many_people_at_once(load: LoadRun) -> None:
 
 def waking(bench: Bench) -> LoadRun:
     report = bench.path("load.html")
-    run = ["--headless", "--html", report, "--slo", bench.slo(), *PEOPLE, "-t", "12s"]
+    run = ["--headless", "--html", report, "--slo", bench.slo(), "-u", 6, "-r", 6, "-t", "10s"]
     locust = bench.start(*run, "--shape", "wake", *through(bench.sleeping_edge))
     wait_for(locust, *EVERYBODY)
     time.sleep(1)  # asleep for a while
@@ -76,7 +76,7 @@ def test_the_first_requests_after_sleep_are_judged_through_the_edge(load: LoadRu
 
 
 def many_at_one_address(bench: Bench) -> LoadRun:
-    return bench.run(*PEOPLE, "-t", "6s", *through(bench.edge))
+    return bench.run(*PEOPLE, "-t", "5s", "--tags", "backend-py", *through(bench.edge))
 
 
 @pytest.mark.parametrize("load", [many_at_one_address], indirect=True)
@@ -89,7 +89,7 @@ def test_people_who_share_an_address_are_told_apart_from_slow_ones(load: LoadRun
 
 def hammered(bench: Bench) -> LoadRun:
     files = ["-f", f"{ROOT}/loadtests,{ROOT}/tests/load/hammer.py"]
-    people = ["Hammer", "BackendNodeMonitor", "-u", 50, "-r", 50, "-t", "5s"]
+    people = ["Hammer", "BackendNodeMonitor", "-u", 50, "-r", 50, "-t", "3s"]
     target = ["--backend-node", bench.spaces["backend-node"].url]
     strict = {"cpu": 0.9, "late_ms": 30, "busy": 0.3}
     return bench.run(*files, *people, *target, slo=bench.slo(generator=strict))
