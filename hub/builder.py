@@ -235,8 +235,10 @@ class Builder:
     def _edge(self, port: int) -> Edge:
         """The Space's edge: the one that runs, or a new one at the same address."""
         state = self.space.state
-        if state.edge and runs(state.edge):
-            return Edge.running(self.run, state.edge, state.edge_network, self.space.owner)
+        if state.edge and state.edge_port and runs(state.edge):
+            return Edge.running(
+                self.run, state.edge, state.edge_network, self.space.owner, state.edge_port
+            )
         settings = {
             "OWNER": self.space.owner,
             "APP_PORT": str(port),

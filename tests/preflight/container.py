@@ -267,7 +267,7 @@ def _as_on_the_hub(run: Run) -> list[str]:
     uid = f"{HUB.uid}" if HUB.gid is None else f"{HUB.uid}:{HUB.gid}"
     memory = f"{HUB.memory}"
     return [
-        *run.labels, "--no-healthcheck", f"--user={uid}", f"--cpus={min(HUB.cpus, _engine_cpus())}",
+        *run.labels, "--no-healthcheck", f"--user={uid}", f"--cpus={min(HUB.cpus, _engine_cpus(run))}",
         f"--memory={memory}", f"--memory-swap={memory}",
         # A container that floods its log must not fill this machine's disk.
         "--log-driver=json-file", "--log-opt=max-size=5m", "--log-opt=max-file=2",
@@ -278,10 +278,6 @@ def _variables(environment: Mapping[str, str]) -> list[str]:
     return [f"--env={name}={value}" for name, value in environment.items()]
 
 
-_cpus: list[int] = []
-
-
-def _engine_cpus() -> int:
-    if not _cpus:
-        _cpus.append(int(docker("info", "--format", "{{.NCPU}}").stdout))
-    return _cpus[0]
+def _engine_cpus(run: Run) -> int:
+    # `docker info` asks every plugin of the command line, and takes longer than most commands.
+    return int(run.once("engine-cpus", lambda: docker("info", "--format", "{{.NCPU}}").stdout))

@@ -57,11 +57,11 @@ class Edge:
         self._find()
 
     @classmethod
-    def running(cls, run: Run, container_id: str, network: str, owner: str) -> Self:
-        """An edge that another process has started. Raises DockerError when it does not answer."""
+    def running(cls, run: Run, container_id: str, network: str, owner: str, port: int) -> Self:
+        """An edge that another process of this run has started and seen answer, at `port`."""
         edge = cls.__new__(cls)
         edge._run, edge.id, edge._network, edge.owner = run, container_id, network, owner
-        edge._find()
+        edge.port = port
         return edge
 
     def add(self, name: str, container: Container) -> None:
@@ -80,6 +80,11 @@ class Edge:
         """The network on which the edge answers for the public host names of its Spaces."""
         return self._network
 
+    @property
+    def _authority(self) -> Path:
+        """The certificate to trust: the edge signs its own itself."""
+        return self._run.folder / "once" / f"{self._network}.crt"
+
     def __enter__(self) -> Self:
         return self
 
@@ -97,8 +102,6 @@ class Edge:
     def _find(self) -> None:
         """Learn its port and its certificate, once it answers."""
         self.port = int(docker("port", self.id, "443/tcp").stdout.split()[0].rpartition(":")[2])
-        # The edge signs its certificates itself.
-        self._authority = self._run.folder / "once" / f"{self._network}.crt"
         self._authority.parent.mkdir(parents=True, exist_ok=True)
         # A name that is no Space's, so that none is asked.
         host, end = HUB.host("any", self.owner), time.monotonic() + READY_DEADLINE

@@ -80,8 +80,8 @@ class HubInABox:
         """A Space that has been started, as the world reaches it."""
         space = self.kept(space_id)
         state = space.state
-        assert state.edge, f"{space_id} has not been started yet"
-        edge = Edge.running(self._run, state.edge, state.edge_network, space.owner)
+        assert state.edge and state.edge_port, f"{space_id} has not been started yet"
+        edge = Edge.running(self._run, state.edge, state.edge_network, space.owner, state.edge_port)
         return edge.space(space.name)
 
     def wait(self, space_id: str, deadline: float = 120) -> SpaceRuntime:
