@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -250,17 +252,27 @@ def run_to_end(
     options: further options of `docker run`. command: in the place of the image's CMD.
     """
     began = time.monotonic()
-    done = docker(
-        "run", "--detach", *_as_on_the_hub(run), *_variables(environment), *options,
-        image.tag, *command, check=False,
-    )  # fmt: skip
-    if done.returncode in (126, 127):
-        return Exit(done.returncode, time.monotonic() - began, done.stderr)
-    if done.returncode != 0:
-        raise DockerError(f"the engine could not start {image.tag}:\n{done.stderr.strip()}")
-    with Container(image.tag, done.stdout.split()[-1], port=0) as container:
-        end = container.wait_for_exit(deadline)
-    return end and Exit(end.code, time.monotonic() - began, end.output)
+    name = f"{run.id}-{secrets.token_hex(4)}"
+    with subprocess.Popen(
+        # A container that floods its log must not fill this process's memory.
+        ["tail", "-c", "5000000"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as tail:
+        try:
+            code = docker(
+                "run", "--rm", f"--name={name}", *_as_on_the_hub(run), *_variables(environment), *options,
+                image.tag, *command, deadline=stretched(deadline), check=False, log=tail.stdin,
+            ).returncode  # fmt: skip
+        except DockerError:
+            docker("rm", "--force", "--volumes", name, check=False)
+            return None
+        output = tail.communicate()[0].decode(errors="replace")
+    # Exit codes of `docker run`: 125 the engine refuses, 126 the command can't be run, 127 it is not found.
+    if code == 125 and "docker: " in output:
+        raise DockerError(f"the engine could not start {image.tag}:\n{output.strip()}")
+    return Exit(code, time.monotonic() - began, output)
 
 
 def _as_on_the_hub(run: Run) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def docker(
     *arguments: str,
     deadline: float = 60,
     check: bool = True,
-    log: Path | None = None,
+    log: Path | IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> Completed:
@@ -38,12 +39,13 @@ def docker(
 
     deadline: seconds after which the command and its children are killed.
     check: raise DockerError on an exit code other than 0.
-    log: a file that receives both outputs as they come, instead of the result.
+    log: a file, by its path or open, that receives both outputs as they come, instead of the result.
     """
     command = ("docker", *arguments)
-    if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") if log else nullcontext() as sink:
+    path, stream = (log, None) if isinstance(log, Path) else (None, log)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") if path else nullcontext(stream) as sink:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
@@ -66,7 +68,7 @@ def docker(
             _kill(process)
             process.wait(timeout=10)
             if isinstance(error, subprocess.TimeoutExpired):
-                where = f"; its output is in {log}" if log else ""
+                where = f"; its output is in {path}" if path else ""
                 raise DockerError(
                     f"`{_short(command)}` did not end within {deadline:g} s{where}"
                 ) from None
@@ -76,7 +78,7 @@ def docker(
                 _running.discard(process)
     done = Completed(command, process.returncode, stdout or "", stderr or "")
     if check and done.returncode != 0:
-        said = log.read_text(errors="replace") if log else done.stderr or done.stdout
+        said = path.read_text(errors="replace") if path else done.stderr or done.stdout
         tail = "\n".join(said.strip().splitlines()[-15:])
         raise DockerError(f"`{_short(command)}` failed with exit code {done.returncode}:\n{tail}")
     return done
