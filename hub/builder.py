@@ -124,7 +124,7 @@ class Builder:
         port = front.get("app_port", DEFAULT_APP_PORT)
         with ThreadPoolExecutor(1) as pool:
             edge = pool.submit(self._edge, port)
-            if how == "restart" and state.serving_sha == sha and _exists(state.image):
+            if how == "restart" and state.image_sha == sha and _exists(state.image):
                 image = Image(str(state.image), self.space.build_log)
             else:
                 image = self._build(sha, state, fresh=how == "factory")
@@ -132,7 +132,7 @@ class Builder:
             container = self._start(image, port, front, state)
             self._switch(edge.result(), container, port)
         with self._change() as state:
-            before, state.image = state.image, image.tag
+            before, state.image, state.image_sha = state.image, image.tag, sha
             state.container, state.port = container.id, port
             state.serving_sha = sha
         retire_all_but_serving(self.space)

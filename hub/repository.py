@@ -61,7 +61,8 @@ class Busy(Exception):
 class State:
     """What is known of a Space. `builds` counts what was asked of the builder: the last one counts.
 
-    `sha` is the commit that `stage` speaks of; `serving_sha` the one that `container` runs.
+    `sha` is the commit that `stage` speaks of; `serving_sha` the one that `container` runs;
+    `image_sha` the one that `image` was built from, which outlives the container.
     """
 
     private: bool = False
@@ -77,6 +78,7 @@ class State:
     serving_sha: str | None = None
     port: int = 7860
     image: str | None = None
+    image_sha: str = ""
     edge: str | None = None
     edge_network: str = ""
     edge_port: int | None = None

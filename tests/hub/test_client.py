@@ -34,7 +34,7 @@ def hf(hub: HubInABox, *arguments: str) -> str:
 
 
 def test_from_nothing_to_a_running_space(hub: HubInABox, tmp_path: Path) -> None:
-    """Upload with a picture, wait, read the log by `hf`; look at it, delete it: the picture must arrive."""
+    """Upload with a picture by `hf`, wait, read the log, look at it, delete it: the picture must arrive."""
     picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256))
     clone = Clone.of(SPACES / "static_files", tmp_path / "a folder")
     (clone.folder / "site" / "picture.png").write_bytes(picture)
@@ -46,8 +46,8 @@ def test_from_nothing_to_a_running_space(hub: HubInABox, tmp_path: Path) -> None
 
     hf(hub, "upload", space_id, str(clone.folder), ".", "--repo-type=space", "--delete=*")
 
-    hf(hub, "spaces", "wait", space_id)
-    assert "--> Pushing image" in hf(hub, "spaces", "logs", space_id, "--build")
+    assert hub.wait(space_id).stage == "RUNNING"
+    assert "--> Pushing image" in "".join(hub.api.fetch_space_logs(space_id, build=True))
     info = hub.api.space_info(space_id)
     assert {"Dockerfile", "README.md", "site/picture.png"} <= {one.rfilename for one in info.siblings or []}  # fmt: skip
     assert (info.subdomain, info.private) == ("acme-labs-my-page-2", True)

@@ -21,6 +21,8 @@ SECRETS = {"SIGNING_KEY": "0123456789abcdef0123456789abcdef-of-the-tests"}
 VARIABLES = {"SIGNER_NAME": "Ada"}
 # Longer than anything here waits for it; in no layer cache.
 ENDLESS = f"RUN sleep 100; echo {secrets.token_hex(4)}"
+# Nothing answers on the port that the README names.
+NEVER_READY = ("app.py", "PORT = 7860", "PORT = 8000")
 SLOW = f"RUN sleep 1; echo {secrets.token_hex(4)}"
 
 
@@ -259,7 +261,7 @@ def test_another_app_port(live: Live) -> None:
 def test_restart_and_pause(live: Live) -> None:
     """A restart must start a replica of the same image, also of a paused Space, which has none."""
     live.mend()
-    page, before, image = live.page(), live.containers(), live.hub.kept(SIGNER).state.image
+    page, before, log = live.page(), live.containers(), live.build_log()
     live.hub.api.restart_space(SIGNER)
     assert live.wait() == ("RUNNING", None)
     assert live.page() == page
@@ -271,7 +273,7 @@ def test_restart_and_pause(live: Live) -> None:
     live.hub.api.restart_space(SIGNER)
     assert live.wait() == ("RUNNING", None)
     assert live.page() == page
-    assert live.hub.kept(SIGNER).state.image == image
+    assert live.build_log() == log, "it was built again"
 
 
 def test_the_serving_replica_is_killed(live: Live) -> None:
@@ -298,7 +300,7 @@ def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
 
     live.push_soundly()
 
-    assert not building()
+    assert not building(live)
 
 
 def at_work(live: Live) -> psutil.Process:
@@ -307,35 +309,69 @@ def at_work(live: Live) -> psutil.Process:
     return psutil.Process(int(holder.read_text().split()[0]))
 
 
-@pytest.mark.parametrize(
-    ("edit", "stage", "ended_as"),
-    [
-        (("Dockerfile", "WORKDIR /app", ENDLESS), "RUNNING_BUILDING", "BUILD_ERROR"),
-        pytest.param(
-            ("app.py", "PORT = 7860", "PORT = 8000"), "RUNNING_APP_STARTING", "RUNTIME_ERROR",
-            marks=pytest.mark.thorough,
-        ),
-    ],
-    ids=["at build", "at start"],
-)  # fmt: skip
-def test_the_builder_is_killed(
-    live: Live, edit: tuple[str, str, str], stage: str, ended_as: str
-) -> None:
-    """SIGKILL: the stage must say that it ended, the old build serve, and nothing be left running."""
+def test_killed_on_the_way(live: Live) -> None:
+    """SIGKILL of the builder, of the starting replica, of the receiving git: each time the stage must say so, the old
+    build serve, nothing be left running, and the next push get further."""
+    live.mend()
+    before, old = live.page(), live.containers()
+    with visited(live) as visitor:
+        live.change(("Dockerfile", "WORKDIR /app", ENDLESS))
+        live.push()
+        wait_until(lambda: f"--> {ENDLESS}" in live_log(live))
+        assert building(live)
+        at_work(live).kill()
+        assert live.wait() == ("BUILD_ERROR", "Job failed with exit code: 137")
+        wait_until(lambda: not building(live), saying="the build goes on without its builder")
+
+        live.change(NEVER_READY)
+        live.push()
+        live.wait_for("RUNNING_APP_STARTING")
+        wait_until(lambda: len(live.containers()) == 2)
+        docker("kill", *(set(live.containers()) - set(old)))
+        stage, error = live.wait()
+        assert (stage, str(error)[:15]) == ("RUNTIME_ERROR", "Exit code: 137.")
+        assert live.containers() == old
+
+        head, page = live.hub.kept(SIGNER).head, live.change()
+        push = psutil.Popen(
+            ["git", "push", "--force", live.hub.remote(SIGNER), "HEAD:refs/heads/main"],
+            cwd=live.clone.folder, env=live.clone.environment,
+        )  # fmt: skip
+        # It waits for the hook, and so can be met.
+        wait_until(lambda: bool(receiving(live)), every=0.002)
+        for process in receiving(live):
+            process.kill()
+        assert push.wait(30) != 0
+        assert (live.hub.kept(SIGNER).head, live.page()) == (head, before)
+        # As it is left by a git that is killed while it moves the branch.
+        repository = live.hub.kept(SIGNER).git_dir
+        (repository / "refs/heads/main.lock").touch()
+
+        live.push()
+
+        assert live.wait() == ("RUNNING", None)
+    assert not visitor.lost
+    assert live.page() == page
+    assert len(live.containers()) == 1
+    assert not list(repository.glob("objects/*incoming*"))
+
+
+@pytest.mark.thorough
+def test_the_builder_is_killed_at_the_start(live: Live) -> None:
+    """SIGKILL while the new replica starts: that one must be removed, and the old build serve."""
+    live.mend()
     before = live.page()
     with visited(live) as visitor:
-        live.change(edit)
+        live.change(NEVER_READY)
         live.push()
-        live.wait_for(stage)
-        wait_until(lambda: stage != "RUNNING_BUILDING" or f"--> {ENDLESS}" in live_log(live))
+        live.wait_for("RUNNING_APP_STARTING")
 
         at_work(live).kill()
 
-        assert live.wait() == (ended_as, "Job failed with exit code: 137")
+        assert live.wait() == ("RUNTIME_ERROR", "Job failed with exit code: 137")
         wait_until(lambda: len(live.containers()) == 1)
     assert not visitor.lost
     assert live.page() == before
-    assert not building(), "the build goes on without its builder"
     live.push_soundly()
 
 
@@ -359,48 +395,6 @@ def test_the_builder_is_killed_at_the_switch(live: Live) -> None:
     assert live.page() == page
 
 
-def test_the_starting_replica_is_killed(live: Live) -> None:
-    """SIGKILL of the engine's container: RUNTIME_ERROR, and the old build must serve."""
-    before, old = live.page(), live.containers()
-    live.change(("app.py", "PORT = 7860", "PORT = 8000"))
-    live.push()
-    live.wait_for("RUNNING_APP_STARTING")
-    wait_until(lambda: len(live.containers()) == 2)
-
-    docker("kill", *(set(live.containers()) - set(old)))
-
-    stage, error = live.wait()
-    assert stage == "RUNTIME_ERROR"
-    assert str(error).startswith("Exit code: 137.")
-    assert live.page() == before
-    live.push_soundly()
-
-
-def test_the_receiving_git_is_killed(live: Live) -> None:
-    """SIGKILL while it receives: the push must fail, the old build serve, and the same push work again."""
-    before, head = live.page(), live.hub.kept(SIGNER).head
-    page = live.change()
-    push = psutil.Popen(
-        ["git", "push", "--force", live.hub.remote(SIGNER), "HEAD:refs/heads/main"],
-        cwd=live.clone.folder, env=live.clone.environment,
-    )  # fmt: skip
-    # It waits for the hook, and so can be met.
-    wait_until(lambda: bool(receiving(live)), every=0.002)
-    for process in receiving(live):
-        process.kill()
-    assert push.wait(30) != 0
-    repository = live.hub.kept(SIGNER).git_dir
-    assert (live.hub.kept(SIGNER).head, live.page()) == (head, before)
-    # As it is left by a git that is killed while it moves the branch.
-    (repository / "refs/heads/main.lock").touch()
-
-    live.push()
-
-    assert live.wait() == ("RUNNING", None)
-    assert live.page() == page
-    assert not list(repository.glob("objects/*incoming*"))
-
-
 def test_the_hub_is_killed(live: Live) -> None:
     """SIGKILL of the Hub and its builder: what ran must serve on; started again, it must end the build."""
     page = live.change(("Dockerfile", "WORKDIR /app", f"WORKDIR /app\n{SLOW}"))
@@ -419,12 +413,14 @@ def test_the_hub_is_killed(live: Live) -> None:
     assert len(live.containers()) == 1
 
 
-def building() -> list[psutil.Process]:
-    tag = "--tag=preflight/acme-signer-"
+def building(live: Live) -> list[psutil.Process]:
+    """The commands that build an image of the Space for this Hub."""
+    run = live.hub.kept(SIGNER).hub.run.id
+    tag = re.compile(rf"--tag=preflight/acme-signer-\w+:{run}")
     return [
         one
         for one in psutil.process_iter(["cmdline"])
-        if any(part.startswith(tag) for part in one.info["cmdline"] or ())
+        if any(tag.fullmatch(part) for part in one.info["cmdline"] or ())
     ]
 
 
@@ -444,8 +440,13 @@ def live_log(live: Live) -> str:
     return log.read_text() if log.exists() else ""
 
 
-def wait_until(condition: Callable[[], bool], every: float = 0.05, deadline: float = 30) -> None:
+def wait_until(
+    condition: Callable[[], bool],
+    every: float = 0.05,
+    deadline: float = 30,
+    saying: str = "it does not come to that",
+) -> None:
     end = time.monotonic() + deadline
     while not condition():
-        assert time.monotonic() < end, f"not within {deadline:g} s"
+        assert time.monotonic() < end, f"{saying}, not within {deadline:g} s"
         time.sleep(every)
