@@ -70,10 +70,15 @@ def test_limit_of_all_together(start_space: StartPy, upstreams: Upstreams) -> No
     assert len(upstreams.calls("/v2/chat")) == 2
 
 
-@pytest.mark.parametrize("signals", [1, 2])
-def test_stops_at_once_when_idle(start_space: StartPy, signals: int) -> None:
+def test_stops_at_once_when_idle(start_space: StartPy) -> None:
     """Rows 82, 84: SIGTERM must end an idle Space within a second with code 0, repeated or not."""
     space = start_space("backend-py", {**COMMON, "RAG_MODE": "embedded"})
+    assert_stops(space, signals=1)
+    space.start_again()
+    assert_stops(space, signals=2)
+
+
+def assert_stops(space: Container, signals: int) -> None:
     space.wait_until_serving("/health", status=200)
     ask(space)
     for _ in range(signals):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from preflight.container import Container
-from preflight.image import Image, build
+from preflight.image import Image, build_own
 from preflight.run import LABEL, Run
 from preflight.stack import Compose, Services
 
@@ -57,9 +57,8 @@ class Upstreams:
 
 @pytest.fixture(scope="session")
 def doubles_image(run: Run) -> Image:
-    """The image of the stand-ins, built once per run."""
-    tag = run.once("image-doubles", lambda: build(run, "doubles", FOLDER).tag)
-    return Image(str(tag), run.folder / "build-doubles.log")
+    """The image of the stand-ins."""
+    return build_own(run, "doubles", FOLDER)
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,7 @@ def build(
     """Build `folder` by its root Dockerfile, for linux/amd64.
 
     variables: passed as build args. secrets: passed as build secrets, and in no other way.
+    target: only that stage, which leaves no image.
     fresh: without the layer cache, as a "factory rebuild".
     kept: a tag under which it outlives the run.
     Source: hub-docs spaces-sdks-docker.md. Raises BuildError.
@@ -138,13 +139,15 @@ def build(
             if replacement := stand_in(official):
                 arguments.append(f"--build-context={official}=docker-image://{replacement}")
         if target:
-            arguments.append(f"--target={target}")
+            arguments += [f"--target={target}", "--output=type=cacheonly"]
+        else:
+            arguments += ["--load", f"--tag={image.tag}"]
         if fresh:
             arguments.append("--no-cache")
         try:
             docker(
-                "buildx", "build", "--progress=plain", "--load", f"--platform={HUB.platform}",
-                f"--tag={image.tag}", *([] if kept else run.labels), *arguments, str(folder),
+                "buildx", "build", "--progress=plain", f"--platform={HUB.platform}",
+                *([] if kept else run.labels), *arguments, str(folder),
                 deadline=HUB.build_deadline, log=log,
             )  # fmt: skip
         except DockerError as error:
