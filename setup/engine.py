@@ -20,8 +20,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 # healthcheck.start_interval needs engine 25; `!override` in compose.test.yaml needs Compose 2.24.4.
@@ -79,11 +80,25 @@ def answers(command: list[str], deadline: float = 20) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def engine_version() -> str | None:
-    """The version of the engine that answers, or None."""
-    output = answers(["docker", "version", "--format", "{{json .Server}}"])
-    server = json.loads(output) if output and output.strip() not in ("", "null") else None
-    return server["Version"] if server else None
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answers, and the client's plug-ins: name and version. memory: bytes."""
+
+    version: str
+    cpus: int
+    memory: int
+    plugins: dict[str, str]
+
+
+def look() -> Engine | None:
+    """The engine that answers, or None. One command: each is a process that loads every plug-in."""
+    output = answers(["docker", "info", "--format", "{{json .}}"])
+    found: dict[str, Any] = json.loads(output) if output and output.strip() else {}
+    if not found.get("ServerVersion"):
+        return None
+    listed = found.get("ClientInfo", {}).get("Plugins") or []
+    plugins = {one["Name"]: one.get("Version", "") for one in listed if not one.get("Err")}
+    return Engine(found["ServerVersion"], found["NCPU"], found["MemTotal"], plugins)
 
 
 def host() -> str:
@@ -108,13 +123,13 @@ def version_tuple(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-def ensure() -> None:
-    """Return when an engine, Compose v2 and Buildx answer.
+def ensure() -> Engine:
+    """Return the engine when it, Compose v2 and Buildx are there.
 
     Raises SystemExit with what to install when that can't be brought about here.
     """
-    version = engine_version()
-    if version is None:
+    found = look()
+    if found is None:
         if os.environ.get("DOCKER_HOST"):
             fail(
                 f"no Docker engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}. "
@@ -126,26 +141,25 @@ def ensure() -> None:
             fail("the Docker engine does not answer. Start Docker Desktop, then run it again.")
         if shutil.which("dockerd") is None:
             install()
-        version = start()
-    check_versions(version)
-
-
-def check_versions(engine: str) -> None:
-    if version_tuple(engine) < OLDEST_ENGINE:
-        fail(
-            f"Docker engine {engine} is too old, 25.0 or newer is needed (health checks with start_interval). {INSTALL_HINT}"
-        )
-    compose = answers(["docker", "compose", "version", "--short"])
-    if compose is None and can_install():
+        found = start()
+    if "compose" not in found.plugins and can_install():
         install()
-        compose = answers(["docker", "compose", "version", "--short"])
+        found = look() or found
+    check_versions(found)
+    return found
+
+
+def check_versions(engine: Engine) -> None:
+    if version_tuple(engine.version) < OLDEST_ENGINE:
+        fail(
+            f"Docker engine {engine.version} is too old, 25.0 or newer is needed (health checks with start_interval). {INSTALL_HINT}"
+        )
+    compose = engine.plugins.get("compose")
     if compose is None:
         fail(f"Docker Compose v2 is missing (`docker compose version` fails). {INSTALL_HINT}")
     if version_tuple(compose) < OLDEST_COMPOSE:
-        fail(
-            f"Docker Compose {compose.strip()} is too old, 2.24.4 or newer is needed. {INSTALL_HINT}"
-        )
-    if answers(["docker", "buildx", "version"]) is None:
+        fail(f"Docker Compose {compose} is too old, 2.24.4 or newer is needed. {INSTALL_HINT}")
+    if "buildx" not in engine.plugins:
         fail(f"Docker Buildx is missing (`docker buildx version` fails). {INSTALL_HINT}")
 
 
@@ -219,8 +233,8 @@ def add_newer_suite() -> None:
     write_as_root(Path(f"/etc/apt/preferences.d/preflight-{NEWER_SUITE}"), pin)
 
 
-def start() -> str:
-    """Start the installed engine, by the init system where there is one, and return its version."""
+def start() -> Engine:
+    """Start the installed engine, by the init system where there is one, and return it."""
     if Path("/run/systemd/system").is_dir():
         say("starting the Docker engine (systemctl start docker) …")
         run_as_root(["systemctl", "start", "docker"])
@@ -230,9 +244,9 @@ def start() -> str:
         run_as_root(["sh", "-c", f"setsid nohup dockerd >{LOG_FILE} 2>&1 & echo $! >{PID_FILE}"])
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        version = engine_version()
-        if version is not None:
-            return version
+        found = look()
+        if found is not None:
+            return found
         if refuses_this_user():
             fail(NOT_IN_GROUP)
         if PID_FILE.exists() and not pid_runs(PID_FILE):

@@ -18,7 +18,9 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +74,13 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop_once)
     if options.action == "down":
-        down()
-        return 0
-    engine.ensure()
+        return remove_all()
+    found = engine.ensure()
     if options.edge:
         os.environ["COMPOSE_PROFILES"] = "edge"
         COMPOSE.extend(["-f", "compose.edge.yaml"])
     try:
-        up(options.pull, options.no_cache)
+        up(found, options.pull, options.no_cache)
         return 0
     except (Failed, OSError) as failure:
         print(f"\n{failure}", file=sys.stderr, flush=True)
@@ -89,7 +90,9 @@ def main() -> int:
         code = 1
     except KeyboardInterrupt:
         code = 130
-    down()
+    # Compose can't act on a file that it can't read; that has been said.
+    with suppress(Failed):
+        down()
     if code == 130:
         print("\nstopped; nothing is left running.", file=sys.stderr)
     return code
@@ -102,13 +105,28 @@ def stop_once(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def up(pull: bool, no_cache: bool) -> None:
+def remove_all() -> int:
+    """`make down`. Returns the exit code."""
+    if engine.look() is None:
+        if os.environ.get("DOCKER_HOST"):
+            fail("no Docker engine answers at DOCKER_HOST, so nothing can be removed there.")
+        say("no Docker engine answers, so nothing is running.")
+        return 0
+    try:
+        down()
+    except Failed as failure:
+        print(failure, file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def up(found: engine.Engine, pull: bool, no_cache: bool) -> None:
     host = engine.host()
     if host != "127.0.0.1":
         # On a remote engine, that machine's loopback would be out of reach from here.
         os.environ.setdefault("HOST_ADDRESS", "0.0.0.0")
-    limit_to_machine()
-    project, services = read_compose()
+    limit_to(found)
+    project, services = compose_config()["name"], read_services()
     check_ports(project, services, host)
     compose = COMPOSE
     if base_images.ensure(base_images_of(services), pull=pull):
@@ -120,6 +138,7 @@ def up(pull: bool, no_cache: bool) -> None:
     start(compose, services)
     for service in services:
         wait_until_healthy(project, service)
+    remove_replaced_images(project)
     for service in services:
         # What is no Space, or is reached through the edge, is told by whoever starts it.
         if not (service.folder / "README.md").is_file() or not service.ports:
@@ -133,33 +152,36 @@ def up(pull: bool, no_cache: bool) -> None:
     print("Stop and remove: make down")
 
 
-def limit_to_machine() -> None:
+def limit_to(found: engine.Engine) -> None:
     """A Space has 2 CPUs and 16 GB; an engine refuses more CPUs than it has."""
-    cpus, memory = (
-        answers(["docker", "info", "--format", "{{.NCPU}} {{.MemTotal}}"]) or "2 0"
-    ).split()
-    if int(cpus) < 2:
-        say(f"this engine has {cpus} CPU; a Space has 2: starts will be slower than on the Hub.")
-        os.environ.setdefault("SPACE_CPUS", cpus)
-    if 0 < int(memory) < 16 * 1024**3:
-        os.environ.setdefault("SPACE_MEMORY", memory)
+    if found.cpus < 2:
+        say(f"this engine has {found.cpus} CPU; a Space has 2: starts will be slower than on the Hub.")  # fmt: skip
+        os.environ.setdefault("SPACE_CPUS", str(found.cpus))
+    if 0 < found.memory < 16 * 1024**3:
+        os.environ.setdefault("SPACE_MEMORY", str(found.memory))
 
 
-def read_compose() -> tuple[str, list[Service]]:
-    """The project's name and the services of compose.yaml. Raises Failed when it is not valid."""
+@cache
+def compose_config() -> dict[str, Any]:
+    """The project as Compose reads it. Raises Failed when compose.yaml is not valid."""
     done = subprocess.run(
         [*COMPOSE, "config", "--format", "json"], capture_output=True, text=True, timeout=30
     )
     if done.returncode != 0:
         raise Failed(f"compose.yaml is not valid with these variables:\n{done.stderr.strip()}")
     config: dict[str, Any] = json.loads(done.stdout)
+    return config
+
+
+def read_services() -> list[Service]:
+    """The services that are built here. Raises Failed when one has no Dockerfile."""
     services = [
         Service(
             name,
             Path(service["build"]["context"]),
             [int(port["published"]) for port in service.get("ports", [])],
         )
-        for name, service in config["services"].items()
+        for name, service in compose_config()["services"].items()
         if "build" in service
     ]
     for service in services:
@@ -168,17 +190,15 @@ def read_compose() -> tuple[str, list[Service]]:
                 f"{service.name}: there is no {service.dockerfile}.\n"
                 "fix: the Hub builds the Dockerfile at the root of a Space and no other; put it there."
             )
-    return config["name"], services
+    return services
 
 
 def check_ports(project: str, services: list[Service], host: str) -> None:
-    """Raise Failed when a port is taken, saying by whom where that can be known."""
+    """Raise Failed when a port of this machine is taken, saying by whom where that can be known."""
     for service in services:
         for port in service.ports:
-            container, owner = container_on(port)
-            if (container and owner != project) or (
-                not container and host == "127.0.0.1" and is_taken(port)
-            ):
+            # A port that is free here, or on an engine elsewhere: `start` tells who holds it.
+            if host == "127.0.0.1" and is_taken(port) and container_on(port)[1] != project:
                 raise Failed(port_taken(service, port))
 
 
@@ -299,7 +319,14 @@ def wait_until_healthy(project: str, service: Service) -> None:
                 f"{service.name}: the container {what}.\n"
                 f"{last_lines(log.read_text(errors='replace'))}{probe}\nfull log: {log}"
             )
-        time.sleep(0.05)
+        # A probe comes every 200 ms (start_interval), and each look is a process.
+        time.sleep(0.1)
+
+
+def remove_replaced_images(project: str) -> None:
+    """Remove the images that a newer build took the name of. The builder keeps its cache by itself."""
+    mark = f"label=com.docker.compose.project={project}"
+    answers(["docker", "image", "prune", "--force", f"--filter={mark}"], DOWN_DEADLINE)
 
 
 def last_lines(output: str) -> str:
@@ -344,24 +371,21 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def down() -> None:
     """Remove containers, networks, volumes and images of this project.
 
-    Raises SystemExit when the engine does not do it.
+    Raises Failed when compose.yaml is not valid, SystemExit when the engine does not do it.
     """
-    if engine.engine_version() is None:
-        if os.environ.get("DOCKER_HOST"):
-            fail("no Docker engine answers at DOCKER_HOST, so nothing can be removed there.")
-        say("no Docker engine answers, so nothing is running.")
-        return
+    project = compose_config()["name"]
     flags = ["--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "10"]
     # What a profile starts, like the edge, belongs to the project as well.
-    compose = [*COMPOSE, "--profile", "*"]
+    command = [*COMPOSE, "--profile", "*", "down", *flags]
+    left = ["docker", "ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={project}"]  # fmt: skip
     log = LOGS / "down.log"
     # A container whose creation was under way when its command was ended shows up a little later.
     for _ in range(3):
-        code = run([*compose, "down", *flags], log, DOWN_DEADLINE)
-        if code != 0:
+        if run(command, log, DOWN_DEADLINE) != 0:
             fail(f"docker compose down failed:\n{last_lines(log.read_text(errors='replace'))}")
-        if not answers([*compose, "ps", "--all", "--quiet"]):
-            return
+        if not answers(left):
+            break
+    remove_replaced_images(project)
 
 
 if __name__ == "__main__":

@@ -123,8 +123,10 @@ def remove_everything(run_id: str) -> None:
             listed = docker(kind, "ls", "--quiet", "--filter", mark).stdout.split()
             if listed:
                 docker(kind, "rm", *listed, check=False)
+    # An image that a newer one took the name of has its id alone.
+    name = '{{if eq .Tag "<none>"}}{{.ID}}{{else}}{{.Repository}}:{{.Tag}}{{end}}'
     images = docker(
-        "image", "ls", "--filter", f"label={LABEL}={run_id}", "--format", "{{.Repository}}:{{.Tag}}"
+        "image", "ls", "--filter", f"label={LABEL}={run_id}", "--format", name
     ).stdout.split()
     if images:
         docker("image", "rm", *images, check=False)

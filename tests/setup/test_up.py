@@ -38,6 +38,7 @@ SERVE = {
 HEALTHCHECK CMD ["true"]
 """,
 }
+# Runs, and ends at once when told to.
 HANG = 'CMD ["sleep", "120"]\n'
 
 
@@ -54,8 +55,8 @@ class Outcome:
 class Checkout:
     """A copy of this checkout in a folder of its own, and so with a Compose project of its own.
 
-    dockerfiles: what the Dockerfiles of both Spaces are instead of the real ones, with or without
-    a FROM; a Space that is left out serves. None: the real ones.
+    dockerfiles: what the Dockerfiles of its Spaces are instead of the real ones, with or without
+    a FROM; a Space that is left out is no service there. None: the real ones, of both.
     """
 
     def __init__(self, run: Run, folder: Path, dockerfiles: dict[str, str] | None = None) -> None:
@@ -73,17 +74,25 @@ class Checkout:
         if dockerfiles is None:
             copy_sources(folder)
         else:
-            for name, base in SPACES.items():
-                text = dockerfiles.get(name, SERVE[name])
+            for name, text in dockerfiles.items():
                 (folder / name).mkdir()
                 (folder / name / "Dockerfile").write_text(
-                    text if text.startswith("FROM") else base + text
+                    text if text.startswith("FROM") else SPACES[name] + text
                 )
-        self._label(run)
+        self._write_compose_files(run, [*(SPACES if dockerfiles is None else dockerfiles)])
 
-    def _label(self, run: Run) -> None:
+    def _write_compose_files(self, run: Run, spaces: list[str]) -> None:
         """Mark what Compose will make as this run's, so that its clean-up covers it too."""
-        document = yaml.safe_load((ROOT / "compose.yaml").read_text())
+        document, offline = (
+            yaml.safe_load((ROOT / name).read_text())
+            for name in ("compose.yaml", "compose.offline.yaml")
+        )
+        if set(spaces) < set(SPACES):
+            # Nor what stands before or behind all Spaces.
+            document["networks"] = dict.fromkeys(spaces)
+            for one in (document, offline):
+                one["services"] = {name: one["services"][name] for name in spaces}
+            (self.folder / "compose.offline.yaml").write_text(yaml.safe_dump(offline))
         labels = {LABEL: run.id}
         for service in document["services"].values():
             build = service["build"]
@@ -139,17 +148,18 @@ class Checkout:
         ]
 
     def images(self) -> dict[str, str]:
-        """Id of each image of the project, by name."""
-        listing = docker("image", "ls", "--no-trunc", "--format", "{{.Repository}} {{.ID}}").stdout
-        rows = (line.split() for line in listing.splitlines())
-        return {name: number for name, number in rows if name.startswith(f"{self.project}-")}
+        """Id of each image that was built for the project, by name; `<none>` for a replaced one."""
+        mark = f"label=com.docker.compose.project={self.project}"
+        rows = docker(
+            "image", "ls", "--no-trunc", "--filter", mark, "--format", "{{.Repository}} {{.ID}}"
+        ).stdout.splitlines()
+        return dict(row.split() for row in rows)
 
     def remove(self) -> None:
+        """Remove what is left. Images are for the end of the run, which finds them by its label."""
         for listed in self.left():
             kind, name = listed.split(" ", 1)
             docker(kind, "rm", "--force", name, check=False)
-        for name in self.images():
-            docker("image", "rm", name, check=False)
 
 
 def copy_sources(folder: Path) -> None:
@@ -180,7 +190,7 @@ def wait_for(condition: Callable[[], object], what: str, deadline: float = 60) -
     end = time.monotonic() + deadline
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {deadline:g} s"
-        time.sleep(0.02)
+        time.sleep(0.03)
 
 
 # Failures: each case gets a checkout, provokes one failure and returns what came of it.
@@ -202,19 +212,19 @@ def up_with(dockerfiles: dict[str, str], *edits: tuple[str, str, str]) -> Case:
 
 
 def without_a_dockerfile(run: Run, folder: Path) -> Outcome:
-    checkout = Checkout(run, folder, {})
+    checkout = Checkout(run, folder, SERVE)
     (folder / "backend-py" / "Dockerfile").unlink()
     return checkout.make("up")
 
 
 def with_a_port_that_is_none(run: Run, folder: Path) -> Outcome:
-    checkout = Checkout(run, folder, {})
+    checkout = Checkout(run, folder, SERVE)
     checkout.environment["BACKEND_PY_PORT"] = "http"
     return checkout.make("up")
 
 
 def with_a_process_on_the_port(run: Run, folder: Path) -> Outcome:
-    checkout = Checkout(run, folder, {})
+    checkout = Checkout(run, folder, SERVE)
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", checkout.ports["backend-node"]))
         holder.listen()
@@ -222,7 +232,7 @@ def with_a_process_on_the_port(run: Run, folder: Path) -> Outcome:
 
 
 def with_a_container_on_the_port(run: Run, folder: Path) -> Outcome:
-    checkout = Checkout(run, folder, {"backend-py": HANG})
+    checkout = Checkout(run, folder, {**SERVE, "backend-py": HANG})
     image = build(run, "port-holder", folder / "backend-py")
     port = checkout.ports["backend-node"]
     holder = docker(
@@ -236,22 +246,25 @@ def with_a_container_on_the_port(run: Run, folder: Path) -> Outcome:
 
 
 def without_an_engine(run: Run, folder: Path) -> Outcome:
-    checkout = Checkout(run, folder, {})
+    checkout = Checkout(run, folder, SERVE)
     checkout.environment["DOCKER_HOST"] = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     return checkout.make("up")
 
 
 def with_no_socket_at_docker_host(run: Run, folder: Path) -> Outcome:
-    checkout = Checkout(run, folder, {})
+    checkout = Checkout(run, folder, SERVE)
     checkout.environment["DOCKER_HOST"] = f"unix://{folder}/none.sock"
     return checkout.make("up")
 
 
 def interrupted(
-    dockerfile: str, when: Callable[[Checkout], object], number: signal.Signals, times: int = 1
+    dockerfiles: dict[str, str],
+    when: Callable[[Checkout], object],
+    number: signal.Signals,
+    times: int = 1,
 ) -> Case:
     def case(run: Run, folder: Path) -> Outcome:
-        checkout = Checkout(run, folder, {"backend-node": dockerfile})
+        checkout = Checkout(run, folder, dockerfiles)
         process = checkout.begin("make", "up")
         try:
             wait_for(
@@ -279,12 +292,13 @@ def builds(checkout: Checkout) -> bool:
 
 
 def has_a_container(checkout: Checkout) -> bool:
-    return any(name.startswith("container") for name in checkout.left())
-
-
-def runs_both(checkout: Checkout) -> bool:
     mark = f"label=com.docker.compose.project={checkout.project}"
-    return len(docker("ps", "--quiet", "--filter", mark).stdout.split()) == 2
+    return docker("ps", "--all", "--quiet", "--filter", mark).stdout != ""
+
+
+def runs(checkout: Checkout) -> bool:
+    mark = f"label=com.docker.compose.project={checkout.project}"
+    return docker("ps", "--quiet", "--filter", mark).stdout != ""
 
 
 # Longer than any test, and recognisable among the processes of this machine.
@@ -299,7 +313,7 @@ SHORT_PROBES = ("compose.yaml", "interval: 30s", "interval: 200ms"), (
 # name: (case, what its output has to say)
 FAILURES: dict[str, tuple[Case, list[str]]] = {
     "a failing build step": (
-        up_with({"backend-node": "RUN echo the reason >&2 && exit 3\n"}),
+        up_with({**SERVE, "backend-node": "RUN echo the reason >&2 && exit 3\n"}),
         ["backend-node: the build failed", "step:", "RUN echo the reason", "    the reason",
          "exit code: 3", "full log: LOGS/build-backend-node.log"],
     ),
@@ -353,9 +367,13 @@ FAILURES: dict[str, tuple[Case, list[str]]] = {
 }  # fmt: skip
 
 INTERRUPTIONS: dict[str, Case] = {
-    "Ctrl-C in a build": interrupted(SLOW_BUILD, builds, signal.SIGINT),
-    "Ctrl-C twice at the first container": interrupted(FALSE_PROBE, has_a_container, signal.SIGINT, 2),
-    "SIGTERM while waiting for health": interrupted(FALSE_PROBE, runs_both, signal.SIGTERM),
+    "Ctrl-C in a build": interrupted({"backend-node": SLOW_BUILD}, builds, signal.SIGINT),
+    "Ctrl-C twice at the first container": interrupted(
+        dict.fromkeys(SPACES, FALSE_PROBE), has_a_container, signal.SIGINT, 2
+    ),
+    "SIGTERM while waiting for health": interrupted(
+        {"backend-node": FALSE_PROBE}, runs, signal.SIGTERM
+    ),
 }  # fmt: skip
 CASES: dict[str, Case] = {**{n: case for n, (case, _) in FAILURES.items()}, **INTERRUPTIONS}
 
@@ -435,11 +453,6 @@ def build_steps() -> list[psutil.Process]:
 # Success, with tiny Spaces and with the real ones.
 
 
-@pytest.fixture
-def folder(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return own_folder(run, tmp_path_factory)
-
-
 def own_folder(run: Run, factory: pytest.TempPathFactory) -> Path:
     # Compose takes the folder's name as the project's.
     return factory.mktemp(f"{run.id}-up-", numbered=True)
@@ -455,54 +468,72 @@ def test_make_lists_each_target_with_a_line() -> None:
         assert re.search(rf"^  make {target} +\S.+$", listing, re.M), target
 
 
-def test_up_again_keeps_what_is_there_unless_told(run: Run, folder: Path) -> None:
-    """Layers and containers stay; NO_CACHE=1 builds anew; PULL=1 asks the registry anew."""
+@dataclass(frozen=True)
+class Started:
+    checkout: Checkout
+    up: Outcome
+
+
+@pytest.fixture(scope="module")
+def elsewhere(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """Two tiny Spaces, started by `make up` on an engine behind a TCP port: DOCKER_HOST."""
+    folder = own_folder(run, tmp_path_factory)
     (folder / "base").mkdir()
     (folder / "base" / "Dockerfile").write_text(SPACES["backend-py"])
     here_alone = build(run, "here-alone", folder / "base").tag
-    text = f"FROM {here_alone}\nRUN date +%s%N >/stamp\n{SERVE['backend-py']}"
+    # Killed at once when told to end: as the edge it has no init that would end it.
+    text = f"FROM {here_alone}\nRUN date +%s%N >/stamp\nSTOPSIGNAL SIGKILL\n{SERVE['backend-py']}"
     checkout = Checkout(run, folder, dict.fromkeys(SPACES, text))
-    mark = f"label=com.docker.compose.project={checkout.project}"
-    try:
-        assert checkout.make("up").code == 0
-        images, containers = checkout.images(), docker("ps", "--quiet", "--filter", mark).stdout
-        assert len(images) == 2
-
-        again = checkout.make("up")
-        assert (again.code, checkout.images()) == (0, images), again.output
-        assert docker("ps", "--quiet", "--filter", mark).stdout == containers
-
-        anew = checkout.make("up", "NO_CACHE=1")
-        assert anew.code == 0, anew.output
-        assert set(checkout.images().values()).isdisjoint(images.values())
-
-        pulled = checkout.make("up", "PULL=1")
-        assert f"{here_alone} can't be pulled" in pulled.output
-        assert (pulled.code, pulled.left) == (2, [])
-    finally:
-        checkout.remove()
-
-
-def test_an_engine_elsewhere_is_used_by_docker_host(run: Run, folder: Path) -> None:
-    """DOCKER_HOST over TCP: `make up` serves there, `make down` removes all of it, images included."""
-    checkout = Checkout(run, folder, {})
     with forwarded_engine() as (address, connections):
         checkout.environment["DOCKER_HOST"] = address
         try:
             up = checkout.make("up")
-
-            assert up.code == 0, up.output
-            assert len(connections) > 5
-            for port in checkout.ports.values():
-                wait_for(partial(serves, port), "an answer of the Space", 10)
-            assert (len(up.left), len(checkout.images())) == (4, 2), "containers, networks, images"
-
-            checkout.start_edge()
-            assert len(checkout.images()) == 3, "the edge, which only a profile starts"
-            down = checkout.make("down")
-            assert (down.code, down.left, checkout.images()) == (0, [], {}), down.output
+            assert len(connections) > 5, "all of it went to that engine"
+            yield Started(checkout, up)
         finally:
             checkout.remove()
+
+
+def test_an_engine_elsewhere_is_used_by_docker_host(elsewhere: Started) -> None:
+    assert elsewhere.up.code == 0, elsewhere.up.output
+    for port in elsewhere.checkout.ports.values():
+        wait_for(partial(serves, port), "an answer of the Space", 10)
+    left = (len(elsewhere.up.left), len(elsewhere.checkout.images()))
+    assert left == (4, 2), "containers, networks, images"
+
+
+def test_up_again_keeps_what_is_there_unless_told(elsewhere: Started) -> None:
+    """Layers and containers stay; NO_CACHE=1 builds anew, and what it replaces is removed."""
+    checkout = elsewhere.checkout
+    mark = f"label=com.docker.compose.project={checkout.project}"
+    images, containers = checkout.images(), docker("ps", "--quiet", "--filter", mark).stdout
+
+    again = checkout.make("up")
+    assert (again.code, checkout.images()) == (0, images), again.output
+    assert docker("ps", "--quiet", "--filter", mark).stdout == containers
+
+    anew = checkout.make("up", "NO_CACHE=1")
+    assert anew.code == 0, anew.output
+    assert checkout.images().keys() == images.keys(), "no image without a name"
+    assert set(checkout.images().values()).isdisjoint(images.values())
+
+
+def test_down_removes_all_of_it(elsewhere: Started) -> None:
+    """Containers, networks, volumes, images; also the edge's, which only a profile starts."""
+    checkout = elsewhere.checkout
+    checkout.start_edge()
+    assert f"{checkout.project}-edge" in checkout.images()
+
+    down = checkout.make("down")
+
+    assert (down.code, down.left, checkout.images()) == (0, [], {}), down.output
+
+
+def test_pull_asks_the_registry_anew(elsewhere: Started) -> None:
+    """PULL=1: a base image that is here and nowhere else will not do."""
+    pulled = elsewhere.checkout.make("up", "PULL=1")
+    assert re.search(r"base image preflight/here-alone:\S+ can't be pulled", pulled.output)
+    assert (pulled.code, pulled.left) == (2, [])
 
 
 def serves(port: int) -> bool:
@@ -552,12 +583,6 @@ def forwarded_engine() -> Iterator[tuple[str, list[None]]]:
         threading.Thread(target=serve, daemon=True).start()
         yield f"tcp://127.0.0.1:{listener.getsockname()[1]}", connections
         listener.shutdown(socket.SHUT_RDWR)
-
-
-@dataclass(frozen=True)
-class Started:
-    checkout: Checkout
-    up: Outcome
 
 
 @pytest.fixture(scope="module")
