@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from preflight.container import Container
+from preflight.container import Container, stretched
 
 ORIGIN = "https://book.example"
 # Something the built-in book answers in every mode.
@@ -69,3 +69,11 @@ def code_of(response: requests.Response) -> str:
     assert set(body) == {"error"}, body
     assert set(body["error"]) - {"fields"} == {"code", "message"}, body
     return str(body["error"]["code"])
+
+
+def assert_stops(space: Container) -> None:
+    """The signalled Space, idle, must end within a second with code 0."""
+    done = space.wait_for_exit(10)
+    assert done and done.code == 0, done
+    # The second beside the one demanded is what asking the engine takes.
+    assert done.seconds < stretched(2)

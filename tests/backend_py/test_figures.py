@@ -191,7 +191,7 @@ def test_first_token(cloud: Container, upstreams: Upstreams, figures: Figures) -
 
 
 @pytest.mark.parametrize(
-    ("visits", "most"), [(30, 5), pytest.param(100, 10, marks=pytest.mark.thorough)]
+    ("visits", "most"), [(20, 4), pytest.param(100, 10, marks=pytest.mark.thorough)]
 )
 def test_memory(
     start_space: StartPy,
@@ -219,9 +219,9 @@ def test_memory(
         space.get("/nowhere")
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(visit, range(10)))
+        list(pool.map(visit, range(5)))
         before = resident(space)
-        list(pool.map(visit, range(10, 10 + visits)))
+        list(pool.map(visit, range(5, 5 + visits)))
     growth = resident(space) - before
     figures.row("Idle memory", f"{idle:.0f} MB")
     figures.row(f"Growth over {10 * visits:,} mixed requests", f"{growth:+.1f} MB")

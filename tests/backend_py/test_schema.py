@@ -19,7 +19,7 @@ CHECKS = (
 
 @pytest.mark.parametrize(
     ("per_operation", "least"),
-    [(10, 300), pytest.param(420, 2000, marks=pytest.mark.thorough)],
+    [(5, 300), pytest.param(420, 2000, marks=pytest.mark.thorough)],
     ids=["sample", "all"],
 )
 def test_openapi_holds(embedded: Container, tmp_path: Path, per_operation: int, least: int) -> None:

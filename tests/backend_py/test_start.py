@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
-from backend_py.asking import QUESTION, ask
+from backend_py.asking import ask, assert_stops
 from backend_py.conftest import OTHER_COLLECTION, StartPy
 from doubles.running import Upstreams
 from preflight.container import Container, run_to_end, stretched
@@ -114,7 +114,7 @@ def test_import_checks_too(embedded: Container) -> None:
 
 
 def test_upstreams_unreachable(start_space: StartPy) -> None:
-    """Row 8: dead upstreams must not keep the Space from starting."""
+    """Rows 8, 82: dead upstreams must keep the Space neither from starting nor from stopping."""
     environment = {
         **CLOUD,
         "QDRANT_URL": "http://127.0.0.1:9",
@@ -122,7 +122,9 @@ def test_upstreams_unreachable(start_space: StartPy) -> None:
     }
     space = start_space("backend-py", environment)
     assert space.wait_until_serving("/health", status=200) < stretched(5)
-    assert ask(space, QUESTION).json()["mode"] == "extractive"
+    assert ask(space).json()["mode"] == "extractive"
+    space.signal("SIGTERM")
+    assert_stops(space)
 
 
 def test_no_network_no_home_no_disk(embedded: Container) -> None:

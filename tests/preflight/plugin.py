@@ -14,6 +14,9 @@ from preflight.rehearsal import HUB
 from preflight.run import FAILED, Run, remove_leftovers, run_of
 from preflight.stack import save_material
 
+# Each worker with a file of such a folder would start the same upstreams and Spaces once more.
+ONE_WORKER = ("tests/backend_py/", "tests/backend_node/")
+
 _KEPT = pytest.StashKey[str]()
 _STAND_INS = pytest.StashKey[set[str]]()
 
@@ -60,6 +63,21 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Give each xdist worker the controller's run."""
     node.workerinput["preflight_run"] = run_of(node.config).id
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile` the files of a folder in ONE_WORKER stay on one worker."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return next((folder for folder in ONE_WORKER if file.startswith(folder)), file)
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)
