@@ -22,7 +22,7 @@ from loadtests._watch import Watched
 
 ROOT = Path(__file__).resolve().parents[2]
 SOUND = ROOT / "tests" / "selftest" / "spaces" / "sound"
-CHECKS = "serves or size or cors or environment or readme_names"
+CHECKS = "test_serves or size or cors or environment or readme_names"
 BROKEN = "declaration.readme_names_what_is_required"
 
 
@@ -48,7 +48,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             *(sys.executable, "-m", "pytest", "tests/contract", f"--space={space}", "-k", CHECKS),
             *(f"--report-dir={top}", "--numprocesses=2", "--dist=loadfile", "-p", "no:cacheprovider"),
-            *("-q", "-o", "addopts=--import-mode=importlib"),
+            *("-q", f"--junitxml={top / 'junit.xml'}"),
         ],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip

@@ -36,7 +36,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         [
             *(sys.executable, "-m", "pytest", *ASKING, "--through=edge"),
             *(f"--space={space}", f"--report-dir={top}", "-q", "-p", "no:cacheprovider"),
-            *("-o", "addopts=--import-mode=importlib"),
+            f"--junitxml={top / 'junit.xml'}",
         ],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
