@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 import socket
+from collections.abc import Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -94,6 +96,15 @@ class Caller:
         body = {"email": self.mail, "password": password, **fields}
         return self._keep(self.post("/sign-in/email", body))
 
+    def guess(self, mail: str, headers: dict[str, str] | None = None) -> int:
+        """Status of a sign-in with a wrong password; one that is refused says until when."""
+        body = {"email": mail, "password": "wrong password"}
+        answer = self.post("/sign-in/email", body, headers=headers)
+        if answer.status_code == 429:
+            assert code(answer) == (429, "TOO_MANY_REQUESTS")
+            assert 1 <= int(answer.headers["Retry-After"]) <= 300
+        return answer.status_code
+
     def session(self, **options: Any) -> Any:
         """What get-session says: user and session, or None."""
         answer = self.get("/get-session", **options)
@@ -127,3 +138,20 @@ def raw(server: Container, request: bytes, seconds: float = 5) -> bytes:
         while chunk := connection.recv(65536):
             received += chunk
         return received
+
+
+def pipelined(server: Container, path: str, headers: Sequence[Mapping[str, str]]) -> list[int]:
+    """Statuses of a GET request with each of these headers, sent without waiting for answers between.
+
+    What a call of its own costs here is many times what it costs the server.
+    """
+    statuses: list[int] = []
+    # More at once the server would send away as too busy.
+    for first in range(0, len(headers), 32):
+        sent = [
+            f"GET {path} HTTP/1.1\r\nHost: x\r\n" + "".join(f"{n}: {v}\r\n" for n, v in one.items())
+            for one in headers[first : first + 32]
+        ]
+        received = raw(server, ("\r\n".join(sent) + "Connection: close\r\n\r\n").encode(), 20)
+        statuses += [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]
+    return statuses

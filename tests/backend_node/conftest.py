@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import time
+import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from backend_node.calling import COMMON, PASSWORD, SECRET, Caller
 from backend_node.loading import Generator
 from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.image import Image, build, build_space, stand_in
+from preflight.docker import Completed, DockerError, docker
+from preflight.image import Image, build_own, build_space, stand_in
 from preflight.run import Run, failed
 from preflight.space import Space
 
@@ -29,13 +27,12 @@ POSTGRES_PASSWORD = "password-of-the-test-database"
 
 StartAuth = Callable[..., Container]
 NewDatabase = Callable[[str], str]
-_names = itertools.count()
 
 
 class Postgres:
-    """A Postgres server that Spaces on `network` reach as `alias`."""
+    """A Postgres server that Spaces on `network` reach as `postgres`."""
 
-    def __init__(self, run: Run, network: str, alias: str) -> None:
+    def __init__(self, run: Run, network: str) -> None:
         def ensure() -> str:
             return stand_in("postgres:15") or "postgres:15"
 
@@ -43,8 +40,7 @@ class Postgres:
         environment = {"POSTGRES_USER": "auth", "POSTGRES_PASSWORD": POSTGRES_PASSWORD}
         # Its socket's folder need not exist in an image that was never booted.
         socket = "--tmpfs=/var/run/postgresql:mode=1777"
-        options = ["--user=postgres", f"--network={network}", f"--network-alias={alias}", socket]
-        self.alias = alias
+        options = ["--user=postgres", f"--network={network}", "--network-alias=postgres", socket]
         self.container = start(
             run, image, "postgres", {**environment, "POSTGRES_DB": "auth"}, 5432, options
         )
@@ -54,10 +50,11 @@ class Postgres:
 
     def wait(self) -> None:
         """Until it answers over TCP, which the official image's first start does last."""
-        deadline = time.monotonic() + 60
-        while self._run("pg_isready", check=False).returncode != 0:
-            assert time.monotonic() < deadline, self.container.describe("did not become ready")
-            time.sleep(0.1)
+        asked = "until pg_isready --quiet --host=127.0.0.1; do sleep 0.05; done"
+        try:
+            docker("exec", self.container.id, "sh", "-c", asked)
+        except DockerError:
+            raise AssertionError(self.container.describe("did not become ready")) from None
 
     def revive(self) -> None:
         """Let it run again, whatever was done to it."""
@@ -67,19 +64,19 @@ class Postgres:
 
     def database(self) -> str:
         """The URL of a new, empty database."""
-        name = f"auth{next(_names)}"
+        name = f"auth_{secrets.token_hex(4)}"
         self._run("createdb", name)
-        return f"postgres://auth:{POSTGRES_PASSWORD}@{self.alias}:5432/{name}"
+        return f"postgres://auth:{POSTGRES_PASSWORD}@postgres:5432/{name}"
 
     def query(self, url: str, sql: str) -> str:
         """What psql prints for `sql`, bare."""
         database = url.rpartition("/")[2]
         return str(self._run("psql", "--tuples-only", "--no-align", "-c", sql, database).stdout)
 
-    def _run(self, program: str, *arguments: str, check: bool = True) -> Any:
+    def _run(self, program: str, *arguments: str) -> Completed:
         password = f"--env=PGPASSWORD={POSTGRES_PASSWORD}"
         where = ["--host=127.0.0.1", "--username=auth"]
-        return docker("exec", password, self.container.id, program, *where, *arguments, check=check)
+        return docker("exec", password, self.container.id, program, *where, *arguments)
 
 
 @pytest.fixture(scope="session")
@@ -98,24 +95,10 @@ def network(run: Run, worker_id: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres(run: Run, network: str) -> Iterator[Postgres]:
-    """Shared: tests must not stop it."""
-    server = Postgres(run, network, "postgres")
+    """Shared: a test that stops it revives it."""
+    server = Postgres(run, network)
     yield server
     server.container.remove()
-
-
-@pytest.fixture(scope="module")
-def _frail_postgres(run: Run, network: str) -> Iterator[Postgres]:
-    server = Postgres(run, network, "frail-postgres")
-    yield server
-    server.container.remove()
-
-
-@pytest.fixture
-def frail_postgres(_frail_postgres: Postgres) -> Iterator[Postgres]:
-    """A Postgres to be stopped; it runs again at the test's end."""
-    yield _frail_postgres
-    _frail_postgres.revive()
 
 
 @pytest.fixture(params=KINDS)
@@ -169,33 +152,51 @@ def auth(kind: str, server_on: Callable[[str], Container]) -> Container:
     return server_on(kind)
 
 
+@contextmanager
+def _starting(
+    run: Run, image: Image, network: str, has_failed: Callable[[], bool]
+) -> Iterator[StartAuth]:
+    started: list[Container] = []
+
+    def begin(
+        ready: bool = True,
+        options: tuple[str, ...] = (),
+        name: str = "backend-node",
+        **environment: str,
+    ) -> Container:
+        given = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db", **environment}
+        join = [f"--network={network}", f"--network-alias={name}", *options]
+        server = start(run, image, name, given, options=join)
+        started.append(server)
+        if ready:
+            server.wait_until_serving("/ready", status=200)
+        return server
+
+    try:
+        yield begin
+    finally:
+        for server in started:
+            if has_failed():
+                server.save(run.folder)
+            server.remove()
+
+
 @pytest.fixture
 def start_auth(
     run: Run, node_image: Image, network: str, request: pytest.FixtureRequest
 ) -> Iterator[StartAuth]:
     """`start_auth(DATABASE_URL=…, SIGNUP=…)`: a server of the test's own, ready unless `ready=False`."""
-    started: list[Container] = []
-    with ExitStack() as stack:
-
-        def begin(
-            ready: bool = True,
-            options: tuple[str, ...] = (),
-            name: str = "backend-node",
-            **environment: str,
-        ) -> Container:
-            given = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db", **environment}
-            join = [f"--network={network}", f"--network-alias={name}", *options]
-            server = start(run, node_image, name, given, options=join)
-            stack.enter_context(server)
-            started.append(server)
-            if ready:
-                server.wait_until_serving("/ready", status=200)
-            return server
-
+    with _starting(run, node_image, network, lambda: failed(request.node)) as begin:
         yield begin
-        for server in started:
-            if failed(request.node):
-                server.save(run.folder)
+
+
+@pytest.fixture(scope="module")
+def start_for_all(
+    run: Run, node_image: Image, network: str, request: pytest.FixtureRequest
+) -> Iterator[StartAuth]:
+    """The same for all tests of a module."""
+    with _starting(run, node_image, network, lambda: request.session.testsfailed > 0) as begin:
+        yield begin
 
 
 @pytest.fixture
@@ -213,19 +214,36 @@ def member(auth: Container) -> Caller:
 
 
 @pytest.fixture(scope="session")
+def _accounts() -> dict[str, Caller]:
+    return {}
+
+
+@pytest.fixture
+def known(auth: Container, _accounts: dict[str, Caller]) -> Caller:
+    """Somebody whose account all such tests share, at an address of his own: they only look at it."""
+    if auth.id not in _accounts:
+        first = Caller(auth)
+        assert first.sign_up().status_code == 200
+        _accounts[auth.id] = first
+    account, again = _accounts[auth.id], Caller(auth)
+    again.mail, again.cookie, again.token = account.mail, account.cookie, account.token
+    return again
+
+
+@pytest.fixture(scope="session")
 def mail_api(run: Run, network: str) -> Iterator[Container]:
     """Takes mails at http://mail:8080/emails; shows them at /sent."""
-    image = build(run, "mail", DOUBLES / "mail")
+    image = build_own(run, "mail", DOUBLES / "mail")
     options = [f"--network={network}", "--network-alias=mail"]
     with start(run, image, "mail", {}, 8080, options) as container:
         container.wait_until_serving("/sent", status=200)
         yield container
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def relay(run: Run, network: str, postgres: Postgres) -> Iterator[str]:
     """The URL of a WebSocket relay to `postgres`, for `DATABASE_WEBSOCKET`."""
-    image = build(run, "websocket-relay", DOUBLES / "websocket_relay")
+    image = build_own(run, "websocket-relay", DOUBLES / "websocket_relay")
     options = [f"--network={network}", "--network-alias=relay"]
     with start(run, image, "relay", {"RELAY_TO": "postgres:5432"}, 8080, options) as container:
         container.wait_until_serving("/health", status=200)
@@ -235,10 +253,7 @@ def relay(run: Run, network: str, postgres: Postgres) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def peers_image(run: Run) -> Image:
     """What the server is measured beside, and the load."""
-    return Image(
-        run.once("image-node-peers", lambda: build(run, "node-peers", DOUBLES / "node_peers").tag),
-        run.folder / "build-node-peers.log",
-    )
+    return build_own(run, "node-peers", DOUBLES / "node_peers")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 from backend_node.calling import ORIGIN, Caller, code, raw
-from backend_node.conftest import KINDS
 from backend_node.loading import resident
 from preflight.container import Container
 
@@ -17,23 +16,6 @@ from preflight.container import Container
 def kind() -> str:
     """What is answered before the database is asked needs trying on one."""
     return "sqlite"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_must_tell_that_it_lives(auth: Container, kind: str) -> None:
-    """Row 11. Liveness is JSON, for GET and HEAD."""
-    health = auth.get("/health")
-    state = "embedded" if kind == "sqlite" else "connected"
-    assert health.json() == {"status": "ok", "version": "1.0", "services": {"database": state}}
-    head = auth.head("/health")
-    assert (head.status_code, head.content) == (200, b"")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_must_tell_that_it_is_ready(auth: Container, kind: str) -> None:
-    """Row 12. Readiness names the database, and whether it outlives the container."""
-    ready = auth.get("/ready").json()
-    assert ready == {"status": "ready", "database": kind, "durable": kind == "postgres"}
 
 
 def test_must_greet_programs_and_browsers(auth: Container) -> None:
@@ -144,24 +126,6 @@ def test_must_refuse_a_large_body(caller: Caller, size: int, chunked: bool) -> N
     assert code(answer) == (413, "PAYLOAD_TOO_LARGE")
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert resident(caller.server) - before < 20
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        ("{", 400), ("null", 400), ("[]", 400), ("", 400), ('"text"', 400), ("[" * 10_000, 400),
-        ("[" * 10_000 + "]" * 10_000, 400), ('{"email":{"$ne":1},"password":[]}', 400),
-        ('{"name":"a\\u0000b","email":"nul@example.com","password":"long enough"}', 400),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("path", ["/sign-in/email", "/sign-up/email"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_must_refuse_a_malformed_body(caller: Caller, path: str, body: str, expected: int) -> None:
-    """Row 59. What is no object of the right form is 400."""
-    answer = caller.call(
-        "POST", path, data=body.encode(), headers={"Content-Type": "application/json"}
-    )
-    assert answer.status_code == expected
 
 
 def test_must_not_take_plain_text_for_json(caller: Caller) -> None:

@@ -56,21 +56,19 @@ def test_must_refuse_a_preflight_request_of_any_other(auth: Container, origin: s
 
 @pytest.mark.parametrize("origin", NEAR_MISSES)
 @pytest.mark.parametrize(("method", "path"), [("GET", "/get-session"), ("POST", "/sign-out")])
-def test_must_refuse_calls_of_any_other(
-    member: Caller, origin: str, method: str, path: str
-) -> None:
+def test_must_refuse_calls_of_any_other(known: Caller, origin: str, method: str, path: str) -> None:
     """Rows 23 and 25. The edge echoes any origin, so the server alone keeps others from reading."""
-    answer = member.call(method, path, headers={"Origin": origin})
+    answer = known.call(method, path, headers={"Origin": origin})
     assert code(answer) == (403, "INVALID_ORIGIN")
-    assert member.mail not in answer.text
+    assert known.mail not in answer.text
     assert not [name for name in CORS if name in answer.headers]
-    assert member.session(), "and nothing has happened"
+    assert known.session(), "and nothing has happened"
 
 
-def test_must_let_a_listed_origin_read(member: Caller) -> None:
+def test_must_let_a_listed_origin_read(known: Caller) -> None:
     """Rows 24 and 31. The listed origin reads the session, and the headers that it needs."""
-    answer = member.get("/get-session")
-    assert answer.json()["user"]["email"] == member.mail
+    answer = known.get("/get-session")
+    assert answer.json()["user"]["email"] == known.mail
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
     exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
@@ -93,25 +91,25 @@ def test_must_let_a_listed_origin_read_errors(caller: Caller) -> None:
         assert answer.headers["Access-Control-Allow-Credentials"] == "true"
 
 
-def test_must_refuse_a_cookie_without_an_origin(member: Caller) -> None:
+def test_must_refuse_a_cookie_without_an_origin(known: Caller) -> None:
     """Row 27. A state change by cookie needs a known origin."""
-    answer = member.post("/sign-out", headers={"Origin": ""})
+    answer = known.post("/sign-out", headers={"Origin": ""})
     assert code(answer) == (403, "MISSING_OR_NULL_ORIGIN")
-    assert member.session(), "still signed in"
+    assert known.session(), "still signed in"
 
 
-def test_must_serve_native_clients(member: Caller) -> None:
+def test_must_serve_native_clients(known: Caller) -> None:
     """Row 28. Without cookie and origin there is nothing to forge."""
-    native = Caller(member.server, origin=None)
-    native.mail = member.mail
+    native = Caller(known.server, origin=None)
+    native.mail = known.mail
     assert native.sign_in().status_code == 200
 
 
-def test_must_refuse_to_sign_in_by_navigation(member: Caller) -> None:
+def test_must_refuse_to_sign_in_by_navigation(known: Caller) -> None:
     """Row 29. Another site must not sign a visitor in by a form."""
-    visitor = Caller(member.server)
+    visitor = Caller(known.server)
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": ""}
-    body = {"email": member.mail, "password": "correct horse battery"}
+    body = {"email": known.mail, "password": "correct horse battery"}
     answer = visitor.post("/sign-in/email", body, headers=headers)
     assert code(answer) == (403, "CROSS_SITE_NAVIGATION_LOGIN_BLOCKED")
 
@@ -120,10 +118,10 @@ def test_must_refuse_to_sign_in_by_navigation(member: Caller) -> None:
     ("path", "field"),
     [("/sign-in/email", "callbackURL"), ("/request-password-reset", "redirectTo")],
 )
-def test_must_not_redirect_elsewhere(member: Caller, path: str, field: str) -> None:
+def test_must_not_redirect_elsewhere(known: Caller, path: str, field: str) -> None:
     """Row 30. A link that leads away is refused."""
-    body = {"email": member.mail, "password": "correct horse battery", field: UNLISTED}
-    assert member.post(path, body).status_code == 403
+    body = {"email": known.mail, "password": "correct horse battery", field: UNLISTED}
+    assert known.post(path, body).status_code == 403
 
 
 def test_must_serve_its_own_page(auth: Container) -> None:

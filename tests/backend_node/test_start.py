@@ -1,147 +1,169 @@
-"""Start: what is refused, and how a database gets its schema."""
+"""Start: what is refused, and how several begin on one database."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
-from backend_node.calling import COMMON, SECRET, Caller
-from backend_node.conftest import READ_ONLY, NewDatabase, Postgres, StartAuth
-from preflight.container import Exit, run_to_end
+from backend_node.calling import COMMON, Caller, a_mail
+from backend_node.conftest import Postgres, StartAuth
+from preflight.container import Container, run_to_end
+from preflight.docker import docker
 from preflight.image import Image
 from preflight.run import Run
 
 SOUND = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db"}
 EX_CONFIG = 78
 
+# Runs the image's command in one environment after the other, with nothing else set.
+ENDS = """
+const { spawnSync } = require("node:child_process");
+const [[program, ...args], environments] = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
+const ends = environments.map((env) => spawnSync(program, args, { env, encoding: "utf8", timeout: 10_000 }));
+console.log(JSON.stringify(ends.map(({ status, stdout, stderr }) => [status, stdout + stderr])));
+"""
 
-def refusal(
-    run: Run, image: Image, environment: dict[str, str], options: tuple[str, ...] = ()
-) -> Exit:
-    end = run_to_end(run, image, environment, 10, options)
-    assert end is not None, "it went on running"
-    return end
+Refuse = Callable[..., list[str]]
 
 
-def names(end: Exit) -> list[str]:
+@pytest.fixture
+def refuse(node_image: Image, server_on: Callable[[str], Container]) -> Refuse:
+    """`refuse({"SIGNUP": "maybe"}, …)`: what the server says in each environment, all of which it must refuse."""
+
+    def refuse(*environments: Mapping[str, str]) -> list[str]:
+        # A container for each would cost more than the refusals.
+        own = dict(variable.split("=", 1) for variable in node_image.config["Env"])
+        given = json.dumps([node_image.config["Cmd"], [{**own, **one} for one in environments]])
+        space = server_on("sqlite")
+        ends = json.loads(
+            docker("exec", "--interactive", space.id, "node", "-e", ENDS, stdin=given).stdout
+        )
+        assert [code for code, _ in ends] == [EX_CONFIG] * len(environments), ends
+        return [output for _, output in ends]
+
+    return refuse
+
+
+def names(output: str) -> list[str]:
     """The variables that the lines of a refusal begin with."""
-    return [line.split(":")[0] for line in end.output.splitlines()]
+    return [line.split(":")[0] for line in output.splitlines()]
 
 
-def test_must_name_each_missing_variable(run: Run, node_image: Image) -> None:
-    """Row 1. Without its secret, the server must not start."""
-    for environment in ({}, {"BETTER_AUTH_SECRET": " ", "DATABASE_URL": ""}):
-        end = refusal(run, node_image, environment)
-        assert end.code == EX_CONFIG
-        assert names(end) == ["BETTER_AUTH_SECRET", "DATABASE_URL"]
+def test_must_not_start_without_its_secret(run: Run, node_image: Image) -> None:
+    """Row 1. What is missing is named, and the container ends."""
+    end = run_to_end(run, node_image, {}, 10, ["--network=none"])
+    assert end is not None, "it went on running"
+    assert (end.code, names(end.output)) == (EX_CONFIG, ["BETTER_AUTH_SECRET", "DATABASE_URL"])
 
 
-@pytest.mark.parametrize(
-    "secret", ["k3Jd8sLw", "better-auth-secret-12345678901234567890", "a" * 40]
-)
-def test_must_refuse_a_weak_secret(run: Run, node_image: Image, secret: str) -> None:
+def test_must_take_blank_for_missing(refuse: Refuse) -> None:
+    """Row 1. A variable that is set to nothing is not set."""
+    (output,) = refuse({"BETTER_AUTH_SECRET": " ", "DATABASE_URL": ""})
+    assert names(output) == ["BETTER_AUTH_SECRET", "DATABASE_URL"]
+
+
+def test_must_refuse_a_weak_secret(refuse: Refuse) -> None:
     """Row 2. A secret that is short, published or monotonous signs nothing."""
-    end = refusal(run, node_image, {**SOUND, "BETTER_AUTH_SECRET": secret})
-    assert (end.code, names(end)) == (EX_CONFIG, ["BETTER_AUTH_SECRET"])
-    assert secret not in end.output
+    secrets = ["k3Jd8sLw", "better-auth-secret-12345678901234567890", "a" * 40]
+    outputs = refuse(*({**SOUND, "BETTER_AUTH_SECRET": secret} for secret in secrets))
+    for secret, output in zip(secrets, outputs, strict=True):
+        assert names(output) == ["BETTER_AUTH_SECRET"]
+        assert secret not in output
 
 
-@pytest.mark.parametrize(("name", "value"), [("TEST", "1"), ("NODE_ENV", ""), ("NODE_ENV", "test")])
-def test_must_refuse_what_switches_security_off(
-    run: Run, node_image: Image, name: str, value: str
-) -> None:
+def test_must_refuse_the_published_sample_on_the_hub(refuse: Refuse) -> None:
+    """Row 2, on the Hub. What compose.yaml uses is known to everybody."""
+    sample = {"BETTER_AUTH_SECRET": "sample-secret-for-this-machine-only-0123456789"}
+    (output,) = refuse({**SOUND, **sample, "SYSTEM": "spaces"})
+    assert names(output) == ["BETTER_AUTH_SECRET"]
+
+
+def test_must_refuse_what_switches_security_off(refuse: Refuse) -> None:
     """Row 3. Better Auth lowers its guard by TEST and by NODE_ENV."""
-    end = refusal(run, node_image, {**SOUND, name: value})
-    assert (end.code, names(end)) == (EX_CONFIG, [name])
+    unsafe = [("TEST", "1"), ("NODE_ENV", ""), ("NODE_ENV", "test")]
+    outputs = refuse(*({**SOUND, name: value} for name, value in unsafe))
+    assert [names(output) for output in outputs] == [[name] for name, _ in unsafe]
 
 
-@pytest.mark.parametrize("origin", ["*", "https://a.example/", "https://*.vercel.app", "a.example"])
-def test_must_refuse_an_inexact_origin(run: Run, node_image: Image, origin: str) -> None:
+def test_must_refuse_an_inexact_origin(refuse: Refuse) -> None:
     """Row 4. Each origin must be exact; the faulty entry is named, not shown."""
-    end = refusal(run, node_image, {**SOUND, "CORS_ORIGINS": f"https://b.example,{origin}"})
-    assert (end.code, names(end)) == (EX_CONFIG, ["CORS_ORIGINS"])
-    assert "entry 2 " in end.output
+    origins = ["*", "https://a.example/", "https://*.vercel.app", "a.example"]
+    inexact = [{**SOUND, "CORS_ORIGINS": f"https://b.example,{origin}"} for origin in origins]
+    for output in refuse(*inexact):
+        assert names(output) == ["CORS_ORIGINS"]
+        assert "entry 2 " in output
 
 
-def test_must_list_all_faults_at_once(run: Run, node_image: Image) -> None:
+def test_must_list_all_faults_at_once(refuse: Refuse) -> None:
     """Row 5. Whoever repairs one fault must not meet the next at the next start."""
     faulty = {
         **{"TEST": "1", "BETTER_AUTH_SECRET": "short", "CORS_ORIGINS": "*", "DATABASE_URL": "x"},
         **{"SIGNUP": "maybe", "MAIL_URL": "https://mail.example", "GITHUB_CLIENT_ID": "x"},
     }
-    end = refusal(run, node_image, faulty)
-    assert end.code == EX_CONFIG
-    assert {*names(end)} == {
+    (output,) = refuse(faulty)
+    assert {*names(output)} == {
         *("TEST", "BETTER_AUTH_SECRET", "CORS_ORIGINS", "DATABASE_URL", "SIGNUP"),
         *("MAIL_KEY", "MAIL_FROM", "GITHUB_CLIENT_SECRET"),
     }
 
 
-def test_must_refuse_the_published_sample_on_the_hub(run: Run, node_image: Image) -> None:
-    """Row 2, on the Hub. What compose.yaml uses is known to everybody."""
-    sample = {"BETTER_AUTH_SECRET": "sample-secret-for-this-machine-only-0123456789"}
-    end = refusal(run, node_image, {**SOUND, **sample, "SYSTEM": "spaces"})
-    assert (end.code, names(end)) == (EX_CONFIG, ["BETTER_AUTH_SECRET"])
-
-
-def test_must_name_folder_and_user_when_it_cannot_write(run: Run, node_image: Image) -> None:
+def test_must_name_folder_and_user_when_it_cannot_write(refuse: Refuse) -> None:
     """Row 10. An unwritable folder is a fault of the settings."""
-    end = refusal(run, node_image, {**SOUND, "DATABASE_URL": "sqlite:/root/data/auth.db"})
-    assert (end.code, names(end)) == (EX_CONFIG, ["DATABASE_URL"])
-    assert "/root/data" in end.output
-    assert "1000" in end.output
+    (output,) = refuse({**SOUND, "DATABASE_URL": "sqlite:/root/data/auth.db"})
+    assert names(output) == ["DATABASE_URL"]
+    assert "/root/data" in output
+    assert "1000" in output
 
 
-def test_must_create_the_schema_once(
-    kind: str, new_database: NewDatabase, start_auth: StartAuth
-) -> None:
-    """Row 7, and 71. An empty database gets its tables; a second start changes nothing."""
-    server = start_auth(DATABASE_URL=new_database(kind))
-    ada = Caller(server)
-    assert ada.sign_up().status_code == 200
-    assert '"tables":0' not in server.logs()
-
-    server.signal()
-    end = server.wait_for_exit(10)
-    assert end is not None
-    assert end.code == 0
-    server.start_again()
-    server.wait_until_serving("/ready", status=200)
-
-    assert '"tables":0,"changed":0' in server.logs()
-    assert ada.session()["user"]["email"] == ada.mail, "the session outlives a restart"
-    assert server.get("/ready").json()["durable"] == (kind == "postgres")
+@pytest.fixture(scope="module")
+def database(postgres: Postgres) -> str:
+    """The URL of what the replicas share."""
+    return postgres.database()
 
 
-def test_must_migrate_one_replica_at_a_time(start_auth: StartAuth, postgres: Postgres) -> None:
+@pytest.fixture(scope="module")
+def replicas(start_for_all: StartAuth, database: str, relay: str) -> list[Container]:
+    """Four servers begun at once on an empty database, the last one through the WebSocket."""
+    begin = partial(start_for_all, ready=False, DATABASE_URL=database)
+    with ThreadPoolExecutor(4) as pool:
+        begun = [pool.submit(begin) for _ in range(3)]
+        begun.append(pool.submit(begin, DATABASE_WEBSOCKET=relay))
+        return [one.result() for one in begun]
+
+
+def test_must_migrate_one_replica_at_a_time(replicas: list[Container]) -> None:
     """Row 8. Four replicas that meet an empty database all become ready."""
-    url = postgres.database()
-    replicas = [start_auth(ready=False, DATABASE_URL=url) for _ in range(4)]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda one: one.wait_until_serving("/ready", 60, status=200), replicas))
     for replica in replicas:
         assert "cannot open" not in replica.logs()
     ada = Caller(replicas[0])
     ada.sign_up()
-    assert Caller(replicas[3]).session(headers={"Cookie": str(ada.cookie)}), "they share accounts"
+    for replica in replicas:
+        assert Caller(replica).session(headers={"Cookie": str(ada.cookie)}), "they share accounts"
 
 
 def test_must_reach_postgres_through_a_websocket(
-    start_auth: StartAuth, postgres: Postgres, relay: str
+    replicas: list[Container], postgres: Postgres, database: str
 ) -> None:
     """A Space may dial ports 80, 443 and 8080 only: Postgres over a WebSocket is Postgres."""
-    url = postgres.database()
-    server = start_auth(DATABASE_URL=url, DATABASE_WEBSOCKET=relay)
+    server = replicas[3]
+    server.wait_until_serving("/ready", status=200)
     ada = Caller(server)
     assert ada.sign_up().status_code == 200
     assert ada.session()["user"]["email"] == ada.mail
     assert server.get("/health").json()["services"] == {"database": "connected"}
-    assert ada.mail in postgres.query(url, 'SELECT email FROM "user"'), "it is in that database"
+    assert ada.mail in postgres.query(database, 'SELECT email FROM "user"'), "it is in there"
 
 
-def test_must_run_confined(start_auth: StartAuth) -> None:
-    """Row 72. Uid 1000, a read-only disk and no capability are enough."""
-    server = start_auth(options=tuple(READ_ONLY))
-    assert Caller(server).sign_up().status_code == 200
-    assert server.inspection["Config"]["User"] == "1000"
-    assert SECRET not in server.logs()
+def test_must_count_for_all_replicas(replicas: list[Container]) -> None:
+    """Replicas that share a database count together; another one is no way round a limit."""
+    for replica in replicas[:2]:
+        replica.wait_until_serving("/ready", status=200)
+    stranger, again = (Caller(replica) for replica in replicas[:2])
+    again.address = stranger.address
+    assert [stranger.guess(a_mail()) for _ in range(10)] == [401] * 10
+    assert again.guess(a_mail()) == 429

@@ -1,0 +1,180 @@
+"""What the optional variables change."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from backend_node.calling import (
+    BASE,
+    ORIGIN,
+    PASSWORD,
+    Caller,
+    a_mail,
+    an_address,
+    code,
+    set_cookies,
+)
+from backend_node.conftest import Postgres, StartAuth
+from preflight.container import Container
+
+FRONT_SECRET = "front-secret-Xw7pQz2mN8"
+METRICS_TOKEN = "a-token-for-metrics"
+MAIL = {"MAIL_URL": "http://mail:8080/emails", "MAIL_KEY": "mail-key", "MAIL_FROM": "a@b.example"}
+EXTENDED = {
+    **{"COOKIE_MODE": "cross-site", "TRUSTED_FRONT_SECRET": FRONT_SECRET, **MAIL},
+    **{"METRICS_TOKEN": METRICS_TOKEN, "OAUTH_CLIENT_ID": "client", "GITHUB_CLIENT_ID": "client"},
+    **{"OAUTH_CLIENT_SECRET": "client-secret", "GITHUB_CLIENT_SECRET": "client-secret"},
+    **{"GOOGLE_CLIENT_ID": "client", "GOOGLE_CLIENT_SECRET": "client-secret"},
+}
+
+
+@pytest.fixture(scope="module")
+def database(postgres: Postgres) -> str:
+    """The URL of what the two servers share."""
+    return postgres.database()
+
+
+@pytest.fixture(scope="module")
+def extended(start_for_all: StartAuth, database: str, mail_api: Container) -> Container:
+    """The server with all that can be switched on."""
+    return start_for_all(DATABASE_URL=database, **EXTENDED)
+
+
+@pytest.fixture(scope="module")
+def ada(extended: Container) -> Caller:
+    """Somebody who signed up before sign-up was closed."""
+    member = Caller(extended)
+    assert member.sign_up().status_code == 200
+    return member
+
+
+@pytest.fixture(scope="module")
+def closed(start_for_all: StartAuth, database: str, ada: Caller) -> Container:
+    """The server on the same database, without sign-up, and with an administrator."""
+    number = ada.session()["user"]["id"]
+    return start_for_all(DATABASE_URL=database, SIGNUP="closed", ADMIN_USER_IDS=number)
+
+
+def test_must_partition_the_cookie_across_sites(extended: Container) -> None:
+    """Row 34, and mode C of 32. Across sites the cookie is partitioned, and JSON comes as text."""
+    ada = Caller(extended)
+    body = json.dumps({"name": "Ada", "email": ada.mail, "password": PASSWORD})
+    answer = ada.call("POST", "/sign-up/email", data=body, headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 200
+    (cookie,) = set_cookies(answer)
+    assert {"Path=/", "HttpOnly", "Secure", "SameSite=None", "Partitioned"} <= {*cookie.split("; ")}
+    assert "Domain" not in cookie
+    refused = ada.call(
+        "POST", "/sign-up/email", data=body, headers={"Content-Type": "text/plain", "Origin": ""}
+    )
+    assert refused.status_code == 415
+
+
+def test_must_not_tell_who_has_an_account(start_auth: StartAuth, mail_api: Container) -> None:
+    """Row 36, `SIGNUP=verified`. A taken address is answered like a free one."""
+    server = start_auth(SIGNUP="verified", **MAIL)
+    ada = Caller(server)
+    first, second = ada.sign_up(), Caller(server).sign_up(email=ada.mail)
+    assert first.status_code == second.status_code == 200
+    assert first.json().keys() == second.json().keys()
+    assert first.json()["token"] is second.json()["token"] is None
+    assert code(ada.sign_in()) == (403, "EMAIL_NOT_VERIFIED")
+
+
+def test_must_close_sign_up(closed: Container, database: str, postgres: Postgres) -> None:
+    """Row 39. `SIGNUP=closed` makes no user."""
+    ada = Caller(closed)
+    assert code(ada.sign_up()) == (400, "EMAIL_PASSWORD_SIGN_UP_DISABLED")
+    made = f"SELECT count(*) FROM \"user\" WHERE email = '{ada.mail}'"
+    assert postgres.query(database, made).strip() == "0"
+
+
+def test_must_let_only_administrators_administer(
+    extended: Container, closed: Container, ada: Caller
+) -> None:
+    """Row 56. An administrator is who the environment names."""
+    path = f"/admin/list-users?searchField=email&searchValue={ada.mail}"
+    assert ada.get(path).status_code == 403
+    administrator = Caller(closed)
+    administrator.cookie = ada.cookie
+    users = administrator.get(path)
+    assert users.status_code == 200
+    assert [user["email"] for user in users.json()["users"]] == [ada.mail]
+    other = Caller(extended)
+    other.sign_up()
+    other.server = closed
+    assert other.get(path).status_code == 403
+
+
+def test_must_reset_a_password_by_mail(extended: Container, mail_api: Container) -> None:
+    """Row 51. One call to the API, and a link that works once."""
+    ada = Caller(extended)
+    ada.sign_up()
+    asked = ada.post("/request-password-reset", {"email": ada.mail, "redirectTo": ORIGIN})
+    assert asked.status_code == 200
+    (mail,) = [sent for sent in mail_api.get("/sent").json() if ada.mail in sent["to"]]
+    assert mail["authorization"] == "Bearer mail-key"
+    link = next(word for word in mail["text"].split() if word.startswith(BASE))
+    landed = ada.get(link.removeprefix(f"{BASE}/api/auth"))
+    assert landed.headers["Location"].startswith(ORIGIN)
+    (token,) = parse_qs(urlsplit(landed.headers["Location"]).query)["token"]
+    body = {"newPassword": "another long one", "token": token}
+    assert ada.post("/reset-password", body).status_code == 200
+    assert code(ada.post("/reset-password", body)) == (400, "INVALID_TOKEN")
+    assert ada.session() is None, "all sessions ended"
+    assert ada.sign_in("another long one").status_code == 200
+    assert token not in extended.logs()
+
+
+@pytest.mark.parametrize(
+    ("provider", "host"),
+    [
+        ("huggingface", "huggingface.co"),
+        ("github", "github.com"),
+        ("google", "accounts.google.com"),
+    ],
+)
+def test_must_start_oauth_at_the_public_origin(
+    extended: Container, provider: str, host: str
+) -> None:
+    """Row 57. The provider sends the user back to the public origin, over https."""
+    ada = Caller(extended)
+    started = ada.post("/sign-in/social", {"provider": provider, "callbackURL": ORIGIN}).json()
+    where = urlsplit(started["url"])
+    assert where.hostname == host
+    assert parse_qs(where.query)["redirect_uri"] == [f"{BASE}/api/auth/callback/{provider}"]
+    lost = ada.get(f"/callback/{provider}?code=x")
+    assert lost.status_code == 302
+    assert lost.headers["Location"].startswith((BASE, "/"))
+    assert "error" in lost.headers["Location"]
+
+
+def test_must_believe_the_front_end_that_it_knows(extended: Container) -> None:
+    """Mode A. Users behind a front end's host have limits of their own, but for whoever knows its secret alone."""
+    front, user = Caller(extended), Caller(extended)
+    assert [user.guess(a_mail()) for _ in range(11)] == [401] * 10 + [429]
+
+    def forward(caller: Caller, address: str, shown: str) -> int:
+        forwarded = {"X-Forwarded-For": f"{address}, {caller.address}", "X-Front-Secret": shown}
+        return caller.guess(a_mail(), forwarded)
+
+    assert forward(front, user.address, FRONT_SECRET) == 429, "the user's own limit"
+    assert forward(front, an_address(), FRONT_SECRET) == 401, "another user's"
+    wrong = FRONT_SECRET[:-1]
+    assert forward(front, user.address, wrong) == 401, "the limit of the front's address"
+    assert forward(user, an_address(), wrong) == 429, "no way round the user's own limit"
+    assert FRONT_SECRET not in extended.logs()
+
+
+def test_must_show_metrics_to_their_reader_only(extended: Container) -> None:
+    """Metrics exist behind their token, with a bounded number of routes."""
+    Caller(extended).get("/nope")
+    assert extended.get("/metrics").status_code == 404
+    answer: requests.Response = extended.get(
+        "/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"}
+    )
+    assert 'route="other",status="404"' in answer.text
+    assert "process_resident_memory_bytes" in answer.text
