@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Self
+from unittest.mock import patch
+
+from huggingface_hub import constants
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACES = ("backend-py", "backend-node")
+THE_HUB = "https://huggingface.co"
 # What a new Space's repository holds; the README only when it was made on the web page.
 # Source: huggingface_hub, `create_repo`; forum reports.
 HUB_FILES = {".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", "README.md": "---\nsdk: docker\n---\n"}  # fmt: skip
@@ -18,6 +26,7 @@ class Desk:
     """The clone has one commit; `https://huggingface.co/spaces/OWNER/…` are repositories in a folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.clone = folder / "the clone"
         self.hub = folder / "hub"
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,13 +40,24 @@ class Desk:
         }  # fmt: skip
         (folder / "gitconfig").write_text(
             "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n"
-            f'[url "file://{self.hub}/"]\n\tinsteadOf = https://huggingface.co/spaces/\n'
+            f'[url "file://{self.hub}/"]\n\tinsteadOf = {THE_HUB}/spaces/\n'
         )
-        self.clone.mkdir()
-        self.sh(f"git -C '{ROOT}' archive HEAD | tar -x")
-        self.sh("git init -q && git add --all && git commit -qm 'All of it'")
+
+    @classmethod
+    def new(cls, folder: Path) -> Self:
+        """A desk with the clone and a Space on the Hub for each of its own, just made."""
+        desk = cls(folder)
+        desk.clone.mkdir()
+        desk.sh(f"git -C '{ROOT}' archive HEAD | tar -x")
+        desk.sh("git init -q && git add --all && git commit -qm 'All of it' && git repack -adq")
         for space in SPACES:
-            self.create_space(space)
+            desk.create_space(space)
+        return desk
+
+    def copy(self, folder: Path) -> Self:
+        """The same desk at another place: a tenth of what a new one costs."""
+        subprocess.run(["cp", "-a", str(self.folder), str(folder)], check=True, timeout=60)
+        return type(self)(folder)
 
     def create_space(self, space: str) -> None:
         seed = self.hub / "seed" / space
@@ -62,15 +82,23 @@ class Desk:
         assert done.returncode == 0, f"{commands}\n{done.stdout}"
         return done.stdout
 
-    def run(self, script: str, *arguments: str, **environment: str) -> tuple[int, str]:
-        """Exit code and both outputs of a script of setup/, run in the clone."""
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "setup" / script), *arguments],
-            cwd=self.clone, env=self.environment | environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
-        )  # fmt: skip
-        assert "Traceback" not in done.stdout, done.stdout
-        return done.returncode, done.stdout
+    def run(self, script: str, *arguments: str) -> tuple[int, str]:
+        """Exit code and both outputs of a script of setup/, run in the clone.
+
+        In this process, since each of its own would load the official client anew.
+        """
+        output = self.folder / "said"
+        with (
+            chdir(self.clone),
+            patch.dict(os.environ, self.environment, clear=True),
+            patch.object(sys, "argv", [script, *arguments]),
+            # What the official client has read from the environment when it was imported.
+            patch.object(constants, "ENDPOINT", self.environment.get("HF_ENDPOINT", THE_HUB)),
+            patch.object(constants, "HF_TOKEN_PATH", str(self.folder / "no token here" / "token")),
+            said_to(output),
+        ):
+            code = importlib.import_module(script.removesuffix(".py")).main()
+        return code, output.read_text()
 
     def commit(self, name: str, line: str) -> None:
         with (self.clone / name).open("a") as file:
@@ -83,3 +111,19 @@ class Desk:
     def committed(self, space: str) -> str:
         """The tree of the Space's folder as the user has committed it."""
         return self.sh(f"git rev-parse HEAD:{space}").strip()
+
+
+@contextmanager
+def said_to(path: Path) -> Iterator[None]:
+    """Both outputs go to a file, also those of child processes, in the order in which they come."""
+    kept = [os.dup(number) for number in (1, 2)]
+    with path.open("w", buffering=1) as file:
+        try:
+            for number in (1, 2):
+                os.dup2(file.fileno(), number)
+            with redirect_stdout(file), redirect_stderr(file):
+                yield
+        finally:
+            for number, before in enumerate(kept, 1):
+                os.dup2(before, number)
+                os.close(before)

@@ -16,13 +16,19 @@ PUSH = ("push", "signer", "--space", SPACE)
 BROKEN = "colorFrom: orange"
 
 
-@pytest.fixture
-def desk(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def desk_with_a_space(first_desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """A desk with one small Space, in the clone and, just made, on the Hub."""
+    desk = first_desk.copy(tmp_path_factory.mktemp("desk") / "with a Space")
     desk.sh(f"cp -r '{ROOT}/tests/selftest/spaces/sound' signer && git add signer")
     desk.sh("git commit -qm 'A Space'")
     desk.create_space("signer")
     return desk
+
+
+@pytest.fixture
+def desk(desk_with_a_space: Desk, tmp_path: Path) -> Desk:
+    return desk_with_a_space.copy(tmp_path / "a desk")
 
 
 def break_it(desk: Desk) -> None:
