@@ -46,14 +46,24 @@ class Space:
         readme = self.folder / "README.md"
         return readme.read_bytes() if readme.is_file() else b""
 
-    @cached_property
+    @property
     def front_matter(self) -> FrontMatter:
         """The README's front matter, read as the Hub reads it.
 
         Raises:
             FrontMatterError: when the Hub would not recognise or could not read it.
         """
-        return FrontMatter.of_readme(self.readme_bytes)
+        if isinstance(self._front_matter, FrontMatterError):
+            raise FrontMatterError(self._front_matter.problem)
+        return self._front_matter
+
+    @cached_property
+    def _front_matter(self) -> FrontMatter | FrontMatterError:
+        # What is wrong is found once as well: of an enormous file that takes longest.
+        try:
+            return FrontMatter.of_readme(self.readme_bytes)
+        except FrontMatterError as error:
+            return error
 
     @cached_property
     def declaration(self) -> EnvironmentDeclaration | None:
