@@ -10,14 +10,14 @@ import pytest
 import requests
 from backend_py.asking import ORIGIN, ask
 from backend_py.figures import Figures
-from doubles.running import Upstreams, doubles_image, upstreams
+from doubles.running import Upstreams, doubles_image, upstreams, upstreams_begun
 from preflight.container import Container, start
 from preflight.docker import docker
 from preflight.image import Image, build_space
 from preflight.run import Run
 from preflight.space import Space
 
-__all__ = ["doubles_image", "upstreams"]
+__all__ = ["doubles_image", "upstreams", "upstreams_begun"]
 
 # No limit: only the tests of the limits want to meet them.
 COMMON = {"CORS_ORIGINS": ORIGIN, "RATE_PER_MINUTE": "0", "GLOBAL_PER_MINUTE": "0"}
@@ -57,9 +57,11 @@ def embedded(_shared: StartPy) -> Container:
 
 
 @pytest.fixture(scope="session")
-def _filled(upstreams: Upstreams, _shared: StartPy) -> Container:
-    environment = {**COMMON, **upstreams.environment, "UPSTREAM_TIMEOUT": "2"}
-    container = _shared({**environment, "QDRANT_TIMEOUT": "1"}, [*upstreams.network, *READ_ONLY])
+def _filled(upstreams_begun: Upstreams, _shared: StartPy) -> Container:
+    environment = {**COMMON, **upstreams_begun.environment, "UPSTREAM_TIMEOUT": "2"}
+    options = [*upstreams_begun.network, *READ_ONLY]
+    container = _shared({**environment, "QDRANT_TIMEOUT": "1"}, options)
+    upstreams_begun.wait_until_serving()
     # Patient here: what is tested of a slow Qdrant is the Space, not the filling.
     push = ("python", "-m", "app.ingest", "push")
     docker("exec", "--env=QDRANT_TIMEOUT=30", container.id, *push, deadline=120)

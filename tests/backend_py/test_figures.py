@@ -243,7 +243,7 @@ def test_slow_reader(cloud: Container, upstreams: Upstreams, figures: Figures) -
         while (now := upstreams.calls("/v2/chat")[0].get("sent", 0)) > sent or not now:
             assert time.monotonic() < end, f"the model still writes: {now} of {len(text)}"
             sent = now
-            time.sleep(0.4)
+            time.sleep(0.3)
         growth = resident(cloud) - before
     assert sent < len(text), "all of the answer was taken in"
     figures.row("Growth for a reader who does not read, answer of 32 MB", f"{growth:+.1f} MB")

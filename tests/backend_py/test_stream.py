@@ -153,7 +153,7 @@ PROBE = """
 import http.client, json, sys, time
 connections = [http.client.HTTPConnection("127.0.0.1", int(port)) for port in sys.argv[1:]]
 waits = [[] for _ in connections]
-end = time.monotonic() + 0.8
+end = time.monotonic() + 0.7
 while time.monotonic() < end:
     for connection, seen in zip(connections, waits):
         began = time.monotonic()
@@ -170,7 +170,7 @@ def test_many_streams_at_once(cloud: Container, bare: Container, upstreams: Upst
 
     What a bare server beside it takes is the machine's own share and is added.
     """
-    upstreams.answer(text="word " * 13, delay_ms=100)
+    upstreams.answer(text="word " * 11, delay_ms=100)
     ports = [space.url.rpartition(":")[2] for space in (cloud, bare)]
     with ThreadPoolExecutor(50) as pool:
         running = [pool.submit(stream, cloud) for _ in range(50)]

@@ -35,6 +35,9 @@ class Upstreams:
             "QDRANT_API_KEY": "key-of-the-qdrant-double",
         }
 
+    def wait_until_serving(self) -> None:
+        self._container.wait_until_serving("/_control/calls", status=200)
+
     def reset(self, *, collections: bool = False) -> None:
         """No fault, the stock answer, no calls recorded; the collections too when asked."""
         query = "?collections=1" if collections else ""
@@ -62,8 +65,15 @@ def doubles_image(run: Run) -> Image:
 
 
 @pytest.fixture(scope="session")
-def upstreams(run: Run, doubles_image: Image, tmp_path_factory: Any) -> Iterator[Upstreams]:
+def upstreams(upstreams_begun: Upstreams) -> Upstreams:
     """The stand-ins, running; a project of their own for each xdist worker and folder of tests."""
+    upstreams_begun.wait_until_serving()
+    return upstreams_begun
+
+
+@pytest.fixture(scope="session")
+def upstreams_begun(run: Run, doubles_image: Image, tmp_path_factory: Any) -> Iterator[Upstreams]:
+    """The same, for what can begin while they load: they take a second."""
     project, labels = f"{run.id}-{secrets.token_hex(4)}", {LABEL: run.id}
     service = {"image": doubles_image.tag, "pull_policy": "never", "labels": labels}
     override = tmp_path_factory.mktemp("doubles") / "compose.json"
@@ -74,7 +84,6 @@ def upstreams(run: Run, doubles_image: Image, tmp_path_factory: Any) -> Iterator
     try:
         compose.run("up", "--detach", "--no-build", "upstreams")
         container = Services(compose).container("upstreams", PORT)
-        container.wait_until_serving("/_control/calls", status=200)
         yield Upstreams(container, f"{project}_backend-py")
     finally:
         compose.run("down", "--timeout=0")
