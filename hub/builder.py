@@ -137,8 +137,8 @@ class Builder:
             state.serving_sha = sha
         retire_all_but_serving(self.space)
         self.mark("RUNNING")
-        if before != image.tag and _exists(before):
-            docker("image", "rm", str(before), check=False)
+        if before and before != image.tag:
+            docker("image", "rm", before, check=False)
 
     def mark(self, stage: str, error: str | None = None) -> None:
         """Show a stage. Raises Superseded."""
