@@ -46,7 +46,7 @@ def through(edge: Edge) -> list[str]:
 
 def both_spaces(bench: Bench) -> LoadRun:
     targets = [part for n, space in bench.spaces.items() for part in (f"--{n}", space.url)]
-    return bench.run(*PEOPLE, "-t", "6s", *targets)
+    return bench.run(*PEOPLE, "-t", "5s", *targets)
 
 
 @pytest.mark.parametrize("load", [both_spaces], indirect=True)
@@ -57,7 +57,7 @@ def test_both_spaces_answer_many_people_at_once(load: LoadRun) -> None:
 
 def waking(bench: Bench) -> LoadRun:
     report = bench.path("load.html")
-    run = ["--headless", "--html", report, "--slo", bench.slo(), "-u", 6, "-r", 6, "-t", "10s"]
+    run = ["--headless", "--html", report, "--slo", bench.slo(), "-u", 4, "-r", 4, "-t", "10s"]
     locust = bench.start(*run, "--shape", "wake", *through(bench.sleeping_edge))
     wait_for(locust, *EVERYBODY)
     time.sleep(1)  # asleep for a while
