@@ -36,8 +36,10 @@ def test_an_environment_case_must_be_quick(
     ours = (time.monotonic() - began) / len(chosen)
     assert all(one.code for one in outcomes), "a case did not refuse, so no refusal was timed"
 
+    # One after the other, so two tell as much as many.
+    few = chosen[:2]
     began = time.monotonic()
-    for number, case in enumerate(chosen):
+    for number, case in enumerate(few):
         service = {"image": image.tag, "environment": case.environment, "labels": run.labels[1:]}
         path = tmp_path / f"{number}.json"
         path.write_text(json.dumps({"services": {"space": service}}))
@@ -45,7 +47,7 @@ def test_an_environment_case_must_be_quick(
         docker(*project, "up", "--detach", "--wait", check=False)
         assert docker(*project, "logs").stdout, "the naive way saw no refusal"
         docker(*project, "down", "--timeout=0")
-    naive = (time.monotonic() - began) / len(chosen)
+    naive = (time.monotonic() - began) / len(few)
 
     with capsys.disabled():
         print(f"\nenvironment case: {ours:.2f} s, one after the other with compose: {naive:.2f} s")
