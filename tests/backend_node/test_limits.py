@@ -100,7 +100,7 @@ def flood(server: Container, addresses: int) -> None:
 def test_must_hold_many_addresses(start_auth: StartAuth) -> None:
     """Row 65. Addresses without number do not fill the memory."""
     server = start_auth(NODE_OPTIONS=SMALL_HEAP)
-    flood(server, 500)
+    flood(server, 2_000)
     held = resident(server)
     flood(server, 2_000)
     assert resident(server) - held < 20
