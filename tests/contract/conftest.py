@@ -19,6 +19,7 @@ from preflight.edge import Edge, ThroughEdge
 from preflight.environment import EnvironmentDeclarationError
 from preflight.image import BuildError, Image, build_space
 from preflight.layers import Contents, contents_of
+from preflight.run import Run
 from preflight.space import Space
 from preflight.subject import Live, Start, start_once, wake
 
@@ -49,21 +50,25 @@ def image(built: Image | BuildError, space: Space, request: pytest.FixtureReques
     """The Space's image, built as the Hub builds it."""
     if isinstance(built, BuildError):
         pytest.skip("not checked: the image does not build, see image.builds")
-    if space.name not in _reading and any(
-        "contents" in item.fixturenames
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-    ):
+    wanted = (
+        item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)
+    )
+    if any("contents" in names for names in wanted) and not through_an_edge(request.config):
         # Takes a few seconds, mostly the engine's: begun as soon as there is an image.
-        run = request.getfixturevalue("run")
-        _reading[space.name] = _reader.submit(contents_of, run, built, _secrets(space))
+        _read(request.getfixturevalue("run"), space, built)
     return built
 
 
 @pytest.fixture
-def contents(space: Space, image: Image) -> Contents:
+def contents(run: Run, space: Space, image: Image) -> Contents:
     """The image's layers, read once for all checks."""
-    return _reading[space.name].result()
+    return _read(run, space, image).result()
+
+
+def _read(run: Run, space: Space, image: Image) -> Future[Contents]:
+    if space.name not in _reading:
+        _reading[space.name] = _reader.submit(contents_of, run, image, _secrets(space))
+    return _reading[space.name]
 
 
 @pytest.fixture
@@ -103,6 +108,11 @@ def started(space: Space, request: pytest.FixtureRequest) -> Start:
     return _live[space.name]
 
 
+def through_an_edge(config: pytest.Config) -> bool:
+    """Whether Spaces are asked as the world asks on the Hub; little is asked of their images then."""
+    return bool(config.getoption("--through") == "edge")
+
+
 @pytest.fixture(scope="session")
 def through_edge(request: pytest.FixtureRequest) -> Iterator[Callable[[Container], Answering]]:
     """Gives a running Space as the world reaches it on the Hub: each behind an edge of its own."""
@@ -132,7 +142,7 @@ def subject(
     """The Space, running here or, with `--live`, at its URL: `.get(path)`, `.post(path, json=…)` …"""
     if started.failure is not None or started.subject is None:
         pytest.skip("not checked: the Space does not start, see start.serves")
-    if pytestconfig.getoption("--through") == "edge" and started.container:
+    if through_an_edge(pytestconfig) and started.container:
         return through_edge(started.container)
     return started.subject
 

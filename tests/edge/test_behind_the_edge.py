@@ -215,7 +215,7 @@ def test_the_edge_costs_less_than_a_millisecond(
     containers: dict[str, Container], backend_node: ThroughEdge
 ) -> None:
     """At 50 requests a second, the median of /health through the edge must be at most 1 ms above that at the port itself."""
-    busy = psutil.cpu_percent(interval=1)
+    busy = psutil.cpu_percent(interval=0.3)
     if busy > 50:
         pytest.skip(f"not measured: other work takes {busy:.0f} % of this machine")
     direct = urlsplit(containers["backend-node"].url)
@@ -232,7 +232,7 @@ def test_the_edge_costs_less_than_a_millisecond(
 
     def added() -> float:
         took: tuple[list[float], list[float]] = ([], [])
-        for number in range(200):
+        for number in range(120):
             at = time.perf_counter()
             ways[number % 2].request("GET", "/health", headers={"Host": backend_node.host})
             answer = ways[number % 2].getresponse()

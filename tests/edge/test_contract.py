@@ -25,7 +25,7 @@ ASKING = [
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The verdicts, through the edge, on a Space that shares its visitors' credentials with every site."""
     top = tmp_path_factory.mktemp("through")
-    space = top / "signer"
+    space = top / "sharer"
     shutil.copytree(SOUND, space)
     app = (space / "app.py").read_text()
     vary = 'self.send_header("Vary", "Origin")'
@@ -42,7 +42,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     )  # fmt: skip
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-3000:] + done.stderr
     found = json.loads((top / "preflight.json").read_text())
-    return {one["id"]: one for one in found if one["space"] == "signer"}
+    return {one["id"]: one for one in found if one["space"] == "sharer"}
 
 
 def test_what_holds_and_what_does_not_is_the_same(records: dict[str, dict[str, Any]]) -> None:
