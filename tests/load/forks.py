@@ -33,7 +33,8 @@ def forked() -> list[str]:
             running.add(pid)
             print(pid, flush=True)
         else:
-            output, *arguments = asked
+            output: str = asked[0]
+            arguments: list[str] = asked[1:]
             sink = os.open(output, os.O_WRONLY)
             os.dup2(sink, 1)
             os.dup2(sink, 2)
