@@ -57,7 +57,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.rounds < 3:
         parser.error("--rounds must be 3 or more: of two runs each nothing can be told")
-    up.limit_to_machine()
+    up.limit_to(engine.ensure())
     try:
         with ExitStack() as stack:
             old, new = (
