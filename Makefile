@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 PYTEST := $(VENV)/bin/pytest
+# The tests start Python a hundred times and more: without bytecode each start compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

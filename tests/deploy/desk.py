@@ -48,7 +48,11 @@ class Desk:
         """A desk with the clone and a Space on the Hub for each of its own, just made."""
         desk = cls(folder)
         desk.clone.mkdir()
-        desk.sh(f"git -C '{ROOT}' archive HEAD | tar -x")
+        # The files as they stand here, committed or not: what the other tests judge.
+        desk.sh(
+            f"git -C '{ROOT}' ls-files -z --cached --others --exclude-standard"
+            f" | tar -C '{ROOT}' --null --files-from=- --ignore-failed-read -c | tar -x"
+        )
         desk.sh("git init -q && git add --all && git commit -qm 'All of it' && git repack -adq")
         for space in SPACES:
             desk.create_space(space)
