@@ -18,7 +18,12 @@ from preflight.space import Space, spaces_of_compose
 if TYPE_CHECKING:
     from preflight.hub import HubInABox
 
-pytest_plugins = ["preflight.plugin", "preflight.targets", "preflight.report", "preflight.unchanged"]
+pytest_plugins = [
+    "preflight.plugin",
+    "preflight.targets",
+    "preflight.report",
+    "preflight.unchanged",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 
