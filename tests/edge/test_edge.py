@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import engine
 import pytest
@@ -148,6 +149,21 @@ class TestRequests:
         seen = public.request("PUT", "/a%2Fb?c=%20d&c=2", data=b"x" * 100_000).json()
         assert (seen["method"], seen["path"]) == ("PUT", "/a%2Fb?c=%20d&c=2")
         assert seen["body"] == "x" * 100_000
+
+    @pytest.mark.thorough
+    def test_no_answer_is_cut_short_by_its_request(self, public: ThroughEdge) -> None:
+        """An app that answers at once must be heard to the end; one of five hundred was not."""
+
+        def whole(_: int) -> bool:
+            try:
+                answer = public.request("PUT", "/", data=b"x" * 100_000).json()
+            except requests.exceptions.ChunkedEncodingError:
+                return False
+            return len(answer["body"]) == 100_000
+
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(whole, range(8000)))
+        assert all(answers), f"{answers.count(False)} of {len(answers)} ended early"
 
     def test_unknown_host_names_are_not_served(self, edge: Edge) -> None:
         """A host name that belongs to no Space must be answered 404 and reach none."""
