@@ -167,9 +167,10 @@ def test_answers(
 def test_sign_in(
     generator: Generator, ours: Container, user: tuple[str, str], figures: Figures
 ) -> None:
-    """45 sign-ins a second on two CPUs; liveness and sessions hardly wait for them."""
+    """45 sign-ins a second on two CPUs, or 0.7 of the hashes that slower ones can make; liveness and sessions hardly wait for them."""
     # What else the machine does makes it slower, and nothing makes it quicker: one try that holds tells.
     for _ in range(4):
+        least = min(45, 0.7 * hashes_a_second(ours))
         # An account of its own for each: so many sign-ins of one would meet its limit.
         mail = sign_up(ours)[0]
         with ThreadPoolExecutor() as pool:
@@ -179,14 +180,29 @@ def test_sign_in(
             sign_in, probe, look = signing.result(), probing.result(), looking.result()
         for load in (sign_in, probe, look):
             assert load.refused == load.failed == 0
-        if sign_in.rate >= 45 and probe.p99 <= 0.02 and look.p99 <= 0.02:
+        if sign_in.rate >= least and probe.p99 <= 0.02 and look.p99 <= 0.02:
             break
     figures.row("Sign-in, 16 connections", f"{sign_in.rate:.0f}/s, p99 {milliseconds(sign_in)}")
     figures.row("p99 of `/health` meanwhile", milliseconds(probe))
     figures.row("p99 of `get-session` with a cookie meanwhile", milliseconds(look))
-    assert sign_in.rate >= 45
+    assert sign_in.rate >= least
     assert probe.p99 <= 0.02
     assert look.p99 <= 0.02
+
+
+def hashes_a_second(server: Container) -> float:
+    """What these CPUs can make of the Space's password hashes, two at a time and nothing else."""
+    script = """
+        import { hashPassword } from "/app/password.ts";
+        const until = performance.now() + 1000;
+        let made = 0;
+        await Promise.all([1, 2].map(async () => {
+          for (; performance.now() < until; made++) await hashPassword("correct horse");
+        }));
+        console.log(made);
+    """
+    command = ["node", "--input-type=module", "-e", script]
+    return float(docker("exec", server.id, *command).stdout)
 
 
 @pytest.mark.thorough
