@@ -63,11 +63,25 @@ def fail(message: str) -> NoReturn:
 
 
 @contextmanager
-def one_at_a_time(what: str) -> Iterator[None]:
-    """Hold off every other process of this machine's user that does the same; the lock ends with its process."""
+def one_at_a_time(what: str, shared: bool = False) -> Iterator[None]:
+    """Hold off every other process of this machine's user that does the same; the lock ends with its process.
+
+    shared: hold off only those that do it unshared.
+    """
     name = re.sub(r"[^a-z0-9]+", "-", what.lower())
     with (Path(tempfile.gettempdir()) / f"preflight-{os.getuid()}-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def building(no_cache: bool) -> Iterator[None]:
+    """Hold while the engine builds an image: builds run side by side, one without the layer cache alone.
+
+    An engine older than 28 dies when a build without the cache meets another one that shares steps with
+    it: the solver walks a step that was never begun. Source: moby/buildkit pull request 5606.
+    """
+    with one_at_a_time("build", shared=not no_cache):
         yield
 
 
@@ -240,8 +254,7 @@ def start() -> Engine:
         run_as_root(["systemctl", "start", "docker"])
     else:
         say(f"starting the Docker engine; its log is {LOG_FILE}")
-        # A session of its own, so that Ctrl-C in this terminal does not end it.
-        run_as_root(["sh", "-c", f"setsid nohup dockerd >{LOG_FILE} 2>&1 & echo $! >{PID_FILE}"])
+        launch()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = look()
@@ -250,12 +263,33 @@ def start() -> Engine:
         if refuses_this_user():
             fail(NOT_IN_GROUP)
         if PID_FILE.exists() and not pid_runs(PID_FILE):
-            break
+            # An engine that was killed a moment ago still counts as a process until init has seen its end.
+            if "is still running" not in "\n".join(log_lines()[-1:]):
+                break
+            launch()
         time.sleep(0.2)
-    tail = answers(as_root(["tail", "-n", "5", str(LOG_FILE)])) or "(no log)"
+    tail = "\n".join(log_lines()[-5:])
     fail(
         f"the Docker engine was started but does not answer within 60 s. The last lines of {LOG_FILE}:\n{tail}"
     )
+
+
+def launch() -> None:
+    """Start dockerd in a session of its own, so that Ctrl-C in this terminal does not end it."""
+    run_as_root(["sh", "-c", f"setsid nohup dockerd >{LOG_FILE} 2>&1 & echo $! >{PID_FILE}"])
+
+
+def log_lines() -> list[str]:
+    return (answers(as_root(["cat", str(LOG_FILE)])) or "(no log)").splitlines()
+
+
+def last_words() -> str:
+    """Why the engine that start() started has ended by itself, from its log; empty when it runs or was not started here."""
+    if not PID_FILE.exists() or pid_runs(PID_FILE):
+        return ""
+    lines = log_lines()
+    crash = next((line for line in lines if line.startswith(("panic:", "fatal error:"))), lines[-1])
+    return f"it has ended: {crash}; its log: {LOG_FILE}"
 
 
 def stop() -> None:

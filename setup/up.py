@@ -256,10 +256,10 @@ def build(compose: list[str], service: Service, pull: bool, no_cache: bool) -> N
     log = LOGS / f"build-{service.name}.log"
     say(f"building {service.name} …")
     flags = ["--pull"] * pull + ["--no-cache"] * no_cache
-    started = time.monotonic()
-    code = run(
-        [*compose, "--progress", "plain", "build", *flags, service.name], log, BUILD_DEADLINE
-    )
+    command = [*compose, "--progress", "plain", "build", *flags, service.name]
+    with engine.building(no_cache):
+        started = time.monotonic()
+        code = run(command, log, BUILD_DEADLINE)
     output = log.read_text(errors="replace")
     if code is None:
         raise Failed(

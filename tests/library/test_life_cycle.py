@@ -25,7 +25,7 @@ STARTS_A_SPACE = "tests/contract/test_start.py::test_serves[backend-py]"
 class Pytest:
     """Another run of the suite, in a process of its own."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -35,6 +35,7 @@ class Pytest:
                 *arguments,
             ],
             cwd=ROOT,
+            env={**os.environ, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -87,8 +88,8 @@ def suite() -> Iterator[type[Pytest]]:
     started: list[Pytest] = []
 
     class Tracked(Pytest):
-        def __init__(self, *arguments: str) -> None:
-            super().__init__(*arguments)
+        def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+            super().__init__(*arguments, environment=environment)
             started.append(self)
 
     yield Tracked
@@ -110,6 +111,25 @@ def test_an_interrupted_run_must_leave_nothing(suite: type[Pytest], name: str, t
     run.process.send_signal(signal.Signals[name])
     assert run.wait() == pytest.ExitCode.INTERRUPTED, run.output
     assert run.everything_left() == {}
+
+
+def test_a_run_whose_engine_ends_must_stop_and_say_so(suite: type[Pytest], tmp_path: Path) -> None:
+    """No test can pass then, and the clean-up has nobody to ask: a line tells it, not a stack trace."""
+    host = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip()
+    if not host.startswith("unix://"):
+        pytest.skip(f"the engine is not on this machine: {host}")
+    engine = tmp_path / "engine"
+    engine.symlink_to(host.removeprefix("unix://"))
+    run = suite("tests/contract/test_start.py", environment={"DOCKER_HOST": f"unix://{engine}"})
+    try:
+        run.wait_for_container()
+        engine.unlink()
+        assert run.wait() == pytest.ExitCode.INTERRUPTED, run.output
+        assert "THE CLEAN-UP FAILED" in run.output
+        assert "no Docker engine answers any more" in run.output.splitlines()[-2], run.output
+        assert "INTERNALERROR" not in run.output and "_pytest" not in run.output, run.output
+    finally:
+        remove_everything(run.id)
 
 
 @pytest.fixture(scope="module")

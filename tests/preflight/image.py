@@ -15,7 +15,7 @@ from typing import Any
 from base_images import RECIPES, named_in
 from base_images import ensure as ensure_base_images
 from build_log import digest
-from engine import Failure
+from engine import Failure, building
 
 from preflight.context import context_files
 from preflight.docker import DockerError, docker
@@ -145,11 +145,12 @@ def build(
         if fresh:
             arguments.append("--no-cache")
         try:
-            docker(
-                "buildx", "build", "--progress=plain", f"--platform={HUB.platform}",
-                *([] if kept else run.labels), *arguments, str(folder),
-                deadline=HUB.build_deadline, log=log,
-            )  # fmt: skip
+            with building(no_cache=fresh):
+                docker(
+                    "buildx", "build", "--progress=plain", f"--platform={HUB.platform}",
+                    *([] if kept else run.labels), *arguments, str(folder),
+                    deadline=HUB.build_deadline, log=log,
+                )  # fmt: skip
         except DockerError as error:
             said = log.read_text(errors="replace") if log.exists() else str(error)
             if "did not end within" in str(error):

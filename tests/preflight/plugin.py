@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from engine import last_words
 
 from preflight.docker import DockerError, docker
 from preflight.image import stand_ins_in_use
@@ -18,6 +19,7 @@ from preflight.stack import save_material
 ONE_WORKER = ("tests/backend_py/", "tests/backend_node/")
 
 _KEPT = pytest.StashKey[str]()
+_LEFT = pytest.StashKey[str]()
 _STAND_INS = pytest.StashKey[set[str]]()
 
 
@@ -94,21 +96,27 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         item.stash[FAILED] = True
+        if not item.session.shouldstop and engine_problem():
+            item.session.shouldstop = f"no Docker engine answers any more. {last_words()}".strip()
     return report
 
 
 @pytest.fixture(scope="session")
 def run(pytestconfig: pytest.Config) -> Run:
     """This run: its id, its folder, its clean-up. Fails when no Docker engine answers."""
-    done = docker("version", "--format", "{{.Server.Version}}", check=False, deadline=20)
-    if done.returncode != 0:
+    if problem := engine_problem():
         raise DockerError(
-            "no Docker engine answers. Start it, or `make up` where there is none yet.\n"
-            + done.stderr.strip()
+            f"no Docker engine answers. Start it, or `make up` where there is none yet.\n{problem}"
         )
     run = run_of(pytestconfig)
     run.once("leftovers", remove_leftovers)
     return run
+
+
+def engine_problem() -> str:
+    """Why no engine answers; empty when one does."""
+    done = docker("version", "--format", "{{.Server.Version}}", check=False, deadline=20)
+    return "" if done.returncode == 0 else done.stderr.strip() or "it says nothing"
 
 
 @pytest.hookimpl(trylast=True)
@@ -131,6 +139,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             config.stash[_KEPT] = run.id
         else:
             run.remove(keep_material=bad)
+    except DockerError as error:
+        config.stash[_LEFT] = str(error)
+        session.exitstatus = exitstatus if bad else pytest.ExitCode.TESTS_FAILED
     finally:
         signal.signal(signal.SIGINT, previous)
 
@@ -148,6 +159,12 @@ def pytest_terminal_summary(
             f"NO IMAGE REGISTRY ANSWERED: stand-ins took the place of {', '.join(stand_ins)}. "
             "Sizes and base layers differ from the Hub's.",
             yellow=True,
+        )
+    left = config.stash.get(_LEFT, None)
+    if left:
+        terminalreporter.write_line(
+            f"THE CLEAN-UP FAILED; the next run removes what is left. {left}",
+            red=True,
         )
     kept = config.stash.get(_KEPT, None)
     if kept:

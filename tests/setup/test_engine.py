@@ -1,0 +1,33 @@
+"""What setup/engine.py keeps apart."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import engine
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [(False, False, True), (False, True, False), (True, False, False), (True, True, False)],
+    ids=["two builds", "a fresh one after", "a fresh one before", "two fresh ones"],
+)
+def test_a_build_without_the_cache_must_run_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: bool, second: bool, together: bool
+) -> None:
+    """An engine older than 28 dies of one beside another build; others need not wait for each other."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    began = threading.Event()
+
+    def build() -> None:
+        with engine.building(no_cache=second):
+            began.set()
+
+    other = threading.Thread(target=build)
+    with engine.building(no_cache=first):
+        other.start()
+        assert began.wait(10 if together else 0.3) == together
+    other.join(10)
+    assert began.is_set(), "the one that waited goes on"
