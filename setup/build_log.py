@@ -91,18 +91,24 @@ def digest(output: str, lines: int = 12) -> BuildFailure:
         for line in said
         if line.strip() and not re.match(r"npm notice|\[notice", line)
     ]
-    last = [line[:400] for line in telling[-lines:]]
-    cause, fix = (
-        recognised(evidence)
-        or recognised(output)
-        or ("not recognised", "read the lines above, then the full log")
+    pattern, cause, fix = (
+        _recognised(evidence)
+        or _recognised(output)
+        or (None, "not recognised", "read the lines above, then the full log")
     )
-    return BuildFailure(step, last, cause, fix)
+    last = telling[-lines:]
+    # Two outputs of a command come in any order, so what tells the cause may have come long before.
+    tells = [line for line in telling if pattern and re.search(pattern, line, re.I)]
+    if tells and tells[-1] not in last:
+        last = [tells[-1], *last[1:]]
+    return BuildFailure(step, [line[:400] for line in last], cause, fix)
 
 
 def recognised(said: str) -> tuple[str, str] | None:
     """The likely cause of what a failed command said, and what to do; None when nothing fits."""
-    for pattern, cause, fix in CAUSES:
-        if re.search(pattern, said, re.I):
-            return cause, fix
-    return None
+    found = _recognised(said)
+    return found[1:] if found else None
+
+
+def _recognised(said: str) -> tuple[str, str, str] | None:
+    return next((entry for entry in CAUSES if re.search(entry[0], said, re.I)), None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 import itertools
 import re
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,17 +26,37 @@ COMMON = {
 }
 COOKIE = "__Secure-better-auth.session_token"
 
-_numbers = itertools.count(secrets.randbelow(200) * 65536)
+# As many addresses, and as many accounts, the limits tell apart. Source: backend-node/rate-limits.ts.
+BUCKETS = 32_768
+
+# Each is another one, as the edge would append it.
+addresses = (
+    f"203.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    for number in itertools.count(secrets.randbelow(200) * 65536)
+)
 
 
 def an_address() -> str:
-    """An address that no other caller has, as the edge would append it."""
-    number = next(_numbers)
-    return f"203.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    """An address that no other caller has, and whose tries are counted with no other's."""
+    return _counted_alone(addresses)
 
 
 def a_mail() -> str:
-    return f"{secrets.token_hex(6)}@example.com"
+    """The same of mail addresses."""
+    return _counted_alone(f"{secrets.token_hex(6)}@example.com" for _ in itertools.count())
+
+
+def _counted_alone(subjects: Iterator[str]) -> str:
+    for subject in subjects:
+        digest = hmac.digest(SECRET.encode(), subject.encode(), "sha256")
+        bucket = int.from_bytes(digest[:4], "big") % BUCKETS
+        if bucket not in _taken:
+            _taken.add(bucket)
+            return subject
+    raise AssertionError("they never end")
+
+
+_taken: set[int] = set()
 
 
 class Caller:

@@ -122,7 +122,11 @@ def new_database(request: pytest.FixtureRequest) -> NewDatabase:
 
 @pytest.fixture(scope="session")
 def server_on(
-    run: Run, node_image: Image, network: str, new_database: NewDatabase
+    run: Run,
+    node_image: Image,
+    network: str,
+    new_database: NewDatabase,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Callable[[str], Container]]:
     """`server_on("postgres")`: the one server on that database, started when first asked for."""
     running: dict[str, Container] = {}
@@ -139,6 +143,8 @@ def server_on(
 
         yield server_on
         for server in running.values():
+            if request.session.testsfailed:
+                server.save(run.folder)
             assert server.get("/health").status_code == 200, server.describe("died")
             clean_log(server)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from build_log import digest as digest_of_output
 from preflight.image import BuildError, build
 from preflight.run import Run
 
@@ -192,3 +193,13 @@ def test_the_digest_names_step_line_and_cause(name: str, digest_of: Callable[[st
     assert cause.startswith("cause: ") and case.cause in cause, lines
     assert fix.startswith("fix:   ")
     assert Path(log.removeprefix("full log: ")).is_file()
+
+
+def test_the_digest_holds_the_line_that_tells_the_cause() -> None:
+    """However much the step printed after it: a command's two outputs come in any order."""
+    after = "\n".join(f"#6 0.2 INFO: line {number}" for number in range(30))
+    said = f"#6 [2/3] RUN pip install\n#6 0.1 ERROR: ResolutionImpossible\n{after}\n#6 ERROR: exit code: 1\n"
+    found = digest_of_output(said)
+    assert "resolved together" in found.cause
+    assert found.last_lines[0] == "ERROR: ResolutionImpossible"
+    assert found.last_lines[-2:] == ["INFO: line 29", "exit code: 1"]
