@@ -173,9 +173,11 @@ def test_subdomain_is_that_of_the_hub() -> None:
 
 
 def run_contract(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A run with each option and its value apart, the folder being none of this checkout."""
     command = [
         *(sys.executable, "-m", "pytest", "tests/contract/test_metadata.py", *arguments),
-        *("-p", "no:cacheprovider", f"--junitxml={folder / 'junit.xml'}", f"--report-dir={folder}"),
+        *("-p", "no:cacheprovider", f"--junitxml={folder / 'junit.xml'}"),
+        *("--report-dir", str(folder)),
     ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
@@ -197,7 +199,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str
     }.items():
         (top / name).mkdir()
         (top / name / "README.md").write_text(readme)
-    done = run_contract(top, f"--space={top / 'the space'}", f"--space={top / 'big'}", "-n2")
+    done = run_contract(top, "--space", str(top / "the space"), f"--space={top / 'big'}", "-n2")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     assert "Traceback" not in done.stdout
     return done.stdout, json.loads((top / "preflight.json").read_text())

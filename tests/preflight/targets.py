@@ -77,15 +77,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    # pytest looks for its settings and conftests before it knows this option: the DIR of
+    # pytest looks for its settings and conftests before it knows these options: the DIR of
     # `--space DIR` would be taken for a folder of tests. `--space=DIR` cannot be.
     arguments = list(early_config.invocation_params.args)
     joined: list[str] = []
     while arguments:
         argument = str(arguments.pop(0))
-        joined.append(
-            f"--space={arguments.pop(0)}" if argument == "--space" and arguments else argument
-        )
+        if argument in ("--space", "--report-dir") and arguments:
+            argument += f"={arguments.pop(0)}"
+        joined.append(argument)
     if joined != [str(one) for one in early_config.invocation_params.args]:
         early_config.pluginmanager.getplugin("capturemanager").stop_global_capturing()
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *joined])
