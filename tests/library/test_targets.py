@@ -172,10 +172,12 @@ def test_subdomain_is_that_of_the_hub() -> None:
     assert subdomain("microsoft", "TRELLIS.2") == "microsoft-trellis-2"
 
 
+METADATA = "tests/contract/test_metadata.py"
+
+
 def run_contract(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A run told of folders elsewhere, and of none here: pytest must not take one for its root."""
     command = [
-        *(sys.executable, "-m", "pytest", "-k", "test_metadata", *arguments),
+        *(sys.executable, "-m", "pytest", *arguments),
         *("-p", "no:cacheprovider", f"--junitxml={folder / 'junit.xml'}"),
         *("--report-dir", str(folder)),
     ]
@@ -183,7 +185,8 @@ def run_contract(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def test_unknown_folder_ends_with_one_clear_line(tmp_path: Path) -> None:
-    done = run_contract(tmp_path, f"--space={tmp_path / 'gone'}")
+    """Also where all folders named are elsewhere: pytest must not take one of them for its root."""
+    done = run_contract(tmp_path, "--space", str(tmp_path / "gone"))
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "does not exist; name the folder that holds the Dockerfile" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -199,7 +202,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str
     }.items():
         (top / name).mkdir()
         (top / name / "README.md").write_text(readme)
-    done = run_contract(top, "--space", str(top / "the space"), f"--space={top / 'big'}", "-n2")
+    spaces = "--space", str(top / "the space"), f"--space={top / 'big'}"
+    done = run_contract(top, METADATA, *spaces, "-n2")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     assert "Traceback" not in done.stdout
     return done.stdout, json.loads((top / "preflight.json").read_text())
