@@ -70,7 +70,12 @@ def one_at_a_time(what: str, shared: bool = False) -> Iterator[None]:
     """
     name = re.sub(r"[^a-z0-9]+", "-", what.lower())
     with (Path(tempfile.gettempdir()) / f"preflight-{os.getuid()}-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process of this machine ({what}) …")
+            fcntl.flock(lock, kind)
         yield
 
 

@@ -15,9 +15,17 @@ import pytest
     ids=["two builds", "a fresh one after", "a fresh one before", "two fresh ones"],
 )
 def test_a_build_without_the_cache_must_run_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: bool, second: bool, together: bool
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    first: bool,
+    second: bool,
+    together: bool,
 ) -> None:
-    """An engine older than 28 dies of one beside another build; others need not wait for each other."""
+    """An engine older than 28 dies of one beside another build; others need not wait for each other.
+
+    Who waits says so.
+    """
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     began = threading.Event()
 
@@ -31,3 +39,4 @@ def test_a_build_without_the_cache_must_run_alone(
         assert began.wait(10 if together else 0.3) == together
     other.join(10)
     assert began.is_set(), "the one that waited goes on"
+    assert ("waiting for another process" in capsys.readouterr().out) != together
