@@ -54,6 +54,8 @@ def run(command: list[str]) -> str:
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=900)
     except subprocess.TimeoutExpired as error:
         return f"no end within {error.timeout:.0f} s"
+    except OSError as error:
+        return str(error)
     return "" if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
 
 

@@ -96,8 +96,10 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         item.stash[FAILED] = True
-        if not item.session.shouldstop and engine_problem():
-            item.session.shouldstop = f"no Docker engine answers any more. {last_words()}".strip()
+        by_docker = call.excinfo is not None and call.excinfo.errisinstance(DockerError)
+        if by_docker and not item.session.shouldstop and (problem := engine_problem()):
+            # No other test could pass.
+            item.session.shouldstop = f"no Docker engine answers: {last_words() or problem}"
     return report
 
 
@@ -115,8 +117,11 @@ def run(pytestconfig: pytest.Config) -> Run:
 
 def engine_problem() -> str:
     """Why no engine answers; empty when one does."""
-    done = docker("version", "--format", "{{.Server.Version}}", check=False, deadline=20)
-    return "" if done.returncode == 0 else done.stderr.strip() or "it says nothing"
+    try:
+        docker("version", "--format", "{{.Server.Version}}", deadline=20)
+    except DockerError as error:
+        return str(error)
+    return ""
 
 
 @pytest.hookimpl(trylast=True)
