@@ -7,6 +7,9 @@ from pathlib import Path
 
 import engine
 import pytest
+import up
+from preflight import image
+from preflight.run import Run
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,22 @@ def test_a_build_without_the_cache_must_run_alone(
     other.join(10)
     assert began.is_set(), "the one that waited goes on"
     assert ("waiting for another process" in capsys.readouterr().out) != together
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_who_builds_without_the_cache_must_ask_to_be_alone(
+    monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path, fresh: bool
+) -> None:
+    class Asked(Exception):
+        pass
+
+    def ask(no_cache: bool) -> None:
+        raise Asked(no_cache)
+
+    monkeypatch.setattr("engine.building", ask)
+    monkeypatch.setattr("preflight.image.building", ask)
+    with pytest.raises(Asked, match=str(fresh)):
+        image.build(run, "asks", tmp_path, fresh=fresh)
+    service = up.Service("asks", tmp_path, [])
+    with pytest.raises(Asked, match=str(fresh)):
+        up.build([], service, pull=False, no_cache=fresh)
