@@ -425,14 +425,14 @@ def building(live: Live) -> list[psutil.Process]:
 
 
 def receiving(live: Live) -> list[psutil.Process]:
-    """The processes of git that receive a push, once they have come to the hook; before it, none."""
-    found, at_hook = [], False
+    """The processes that receive a push: those of git, and the hook, which stands still; before it, none."""
     for one in psutil.Process(live.hub.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            at_hook |= "hub.receive" in one.cmdline()
-            if one.name().startswith("git"):
-                found.append(one)
-    return found if at_hook else []
+            if "hub.receive" in one.cmdline():
+                # git waits for it now, however late somebody comes to kill it.
+                one.suspend()
+                return [*(git for git in one.parents()[::-1] if git.name().startswith("git")), one]
+    return []
 
 
 def live_log(live: Live) -> str:
