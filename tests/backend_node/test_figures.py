@@ -168,10 +168,12 @@ def test_answers(
 def test_sign_in(
     generator: Generator, ours: Container, user: tuple[str, str], figures: Figures
 ) -> None:
-    """45 sign-ins a second on two CPUs, or 0.7 of the hashes that slower ones can make; liveness and sessions hardly wait for them."""
+    """45 sign-ins a second on two CPUs, or 0.7 of the hashes that slower ones can make; liveness and sessions
+    hardly wait for them: 20 ms (p99), on slower CPUs in proportion longer."""
     # What else the machine does makes it slower, and nothing makes it quicker: one try that holds tells.
     for _ in range(4):
         least = min(45, 0.7 * hashes_a_second(ours))
+        most = 0.02 * 45 / least
         # An account of its own for each: so many sign-ins of one would meet its limit.
         mail = sign_up(ours)[0]
         with ThreadPoolExecutor() as pool:
@@ -181,14 +183,14 @@ def test_sign_in(
             sign_in, probe, look = signing.result(), probing.result(), looking.result()
         for load in (sign_in, probe, look):
             assert load.refused == load.failed == 0
-        if sign_in.rate >= least and probe.p99 <= 0.02 and look.p99 <= 0.02:
+        if sign_in.rate >= least and max(probe.p99, look.p99) <= most:
             break
     figures.row("Sign-in, 16 connections", f"{sign_in.rate:.0f}/s, p99 {milliseconds(sign_in)}")
     figures.row("p99 of `/health` meanwhile", milliseconds(probe))
     figures.row("p99 of `get-session` with a cookie meanwhile", milliseconds(look))
     assert sign_in.rate >= least
-    assert probe.p99 <= 0.02
-    assert look.p99 <= 0.02
+    assert probe.p99 <= most
+    assert look.p99 <= most
 
 
 def hashes_a_second(server: Container) -> float:
