@@ -12,8 +12,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -107,15 +108,25 @@ def own_address(space: Container) -> str:
     return f"http://{next(iter(networks))['IPAddress']}:{space.port}"
 
 
+@contextmanager
+def kept_to(cpu: int) -> Iterator[None]:
+    """The caller on the same CPU as who answers: they take turns, and it waits for nobody else's work."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def p95(url: str, work: list[str]) -> float:
-    """Seconds in which one caller gets through `work`, a list of journeys, 95 times of 100."""
+    """Seconds in which one caller gets through `work`, a list of journeys, 19 times of 20."""
     caller, taken = Caller(url), list[float]()
-    end = time.perf_counter() + 0.7
-    while time.perf_counter() < end:
+    for _ in range(20):
         answers = [caller.ask(journey) for journey in work]
         assert all(answer.status in (200, 401) for answer in answers), answers
         taken.append(sum(answer.seconds for answer in answers))
-    return percentile(taken, 0.95)
+    return sorted(taken)[18]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -177,7 +188,7 @@ def knows(space: Container, cookie: str) -> bool:
 @pytest.mark.parametrize(
     ("loaded", "journey", "other", "work"),
     [
-        ("backend-node", "sign-in", "backend-py", ["chat"] * 10),
+        ("backend-node", "sign-in", "backend-py", ["chat"] * 20),
         pytest.param("backend-py", "chat", "backend-node", ["sign-in"], marks=pytest.mark.thorough),
     ],
 )
@@ -187,30 +198,30 @@ def test_full_load_on_one_space_is_not_felt_by_the_other(
     """The other's p95 stays within 20 % of idle while each keeps to a CPU of its own.
 
     Where a program that knows neither Space slows it from that CPU, that counts as idle: what the CPUs
-    of a machine share (a core, a cache, its host) is none of the Spaces'. Looked at is work of 10 to
+    of a machine share (a core, a cache, its host) is none of the Spaces'. Looked at is work of 20 to
     30 ms: on a virtual machine an answer of 1 ms takes 1 ms more or less whatever anybody does.
     """
     if (os.cpu_count() or 1) < 2 or not hasattr(os, "sched_setaffinity"):
         pytest.skip("needs two CPUs to give away, and Linux to do so")
     with ThreadPoolExecutor() as pool:
         begun = [pool.submit(start, loaded, 0.5, cpu=0), pool.submit(start, other, 1, cpu=1)]
-    victim, neighbour = (one.result() for one in begun)
-    url = own_address(neighbour)
-    p95(url, work)
+    victim, neighbour = (own_address(one.result()) for one in begun)
     idle = stranger = beside = math.inf
-    # The least p95 of each: what else the machine does only adds, and the more it does the longer this looks.
-    for number in range(8):
-        idle = min(idle, p95(url, work))
-        with Program("-c", HALF_A_CPU) as program:
-            program.keep_to(0)
-            stranger = min(stranger, p95(url, work))
-        with Pressure(own_address(victim), journey, 0, 1.1) as pressure:
-            pressure.keep_to(0)
-            time.sleep(0.3)
-            beside = min(beside, p95(url, work))
-        ratio = beside / max(idle, stranger)
-        if number >= 1 and ratio <= 1.2:
-            break
+    with kept_to(1):
+        p95(neighbour, work)
+        # The least p95 of each: what else the machine does only adds, and the more it does the longer this looks.
+        for number in range(20):
+            idle = min(idle, p95(neighbour, work))
+            with Program("-c", HALF_A_CPU) as program:
+                program.keep_to(0)
+                stranger = min(stranger, p95(neighbour, work))
+            with Pressure(victim, journey, 0, 3) as pressure:
+                pressure.keep_to(0)
+                time.sleep(0.3)
+                beside = min(beside, p95(neighbour, work))
+            ratio = beside / max(idle, stranger)
+            if number >= 2 and ratio <= 1.2:
+                break
     said = "{}: p95 {:.1f} ms idle, {:.1f} ms beside a stranger, {:.1f} ms beside full load on {}"
     said = said.format(other, *(1000 * least for least in (idle, stranger, beside)), loaded)
     print(said)
