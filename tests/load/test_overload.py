@@ -37,7 +37,7 @@ SETTINGS = {
 }
 Start = Callable[..., Container]
 
-# A stranger to both Spaces: it hashes passwords, with as much memory and all of its CPU.
+# A stranger to both Spaces: it hashes passwords, with 32 MB and all of its CPU.
 STRANGER = """
 import hashlib
 while True: hashlib.scrypt(b"password", salt=b"salt", n=16384, r=16, p=1, maxmem=2**26)
