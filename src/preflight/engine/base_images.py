@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from preflight.engine.build_log import recognised
+from preflight.engine.causes import Stage, cause_in
 from preflight.engine.install import (
     answers,
     as_root,
@@ -249,6 +249,6 @@ def build(image: str) -> None:
 
 def fail_saying(what: str, said: str) -> NoReturn:
     """End with what a command said last, and what to do where that is known."""
-    known = recognised(said)
-    advice = f"\ncause: {known[0]}\nfix:   {known[1]}" if known else ""
+    known = cause_in(said, Stage.BUILD)
+    advice = f"\ncause: {known.what}\nfix:   {known.at_build}" if known else ""
     fail(f"{what}:\n{said.strip()[-1500:]}{advice}")

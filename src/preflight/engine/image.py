@@ -55,9 +55,8 @@ def build_space(run: Run, space: Space) -> Image:
     """
 
     def make() -> str | None:
-        declaration = space.declaration
-        environment = declaration.valid_environment() if declaration else {}
-        secret = {v.name for v in declaration.secrets} if declaration else set()
+        environment = space.environment
+        secret = {name for name in environment if space.is_secret(name)}
         try:
             build(
                 run,

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 import urllib3
 
 from preflight.engine import diagnosis
-from preflight.engine.container import Answering, Container, NotServing, start
-from preflight.engine.diagnosis import Diagnosis
+from preflight.engine.answering import Answering, NoAnswer
+from preflight.engine.container import CannotRun, Container, NotServing, SpaceContainer
+from preflight.engine.diagnosis import Diagnosis, Kind
 from preflight.engine.docker import DockerError, docker
 from preflight.engine.edge import Named
+from preflight.engine.fate import Fate
 from preflight.engine.image import Image
 from preflight.engine.observer import Observer
 from preflight.engine.run import Run
+from preflight.engine.waiting import NotYet, Overdue, wait_until
 from preflight.model.frontmatter import FrontMatterError
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
@@ -55,7 +57,7 @@ def environment_of(space: Space, declared: Mapping[str, str] | None = None) -> d
     Raises EnvironmentDeclarationError when its declaration can't be read.
     """
     if declared is None:
-        declared = space.declaration.valid_environment() if space.declaration else {}
+        declared = space.environment
     try:
         title = str(space.front_matter.get("title", space.name))
     except FrontMatterError:
@@ -63,49 +65,36 @@ def environment_of(space: Space, declared: Mapping[str, str] | None = None) -> d
     return {**HUB.environment(space.name, title), **declared}
 
 
-def start_observed(
+def start(
     run: Run,
     space: Space,
     image: Image,
     environment: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
+    observed: bool = True,
     silent: bool = False,
 ) -> Start:
-    """Start a Space with its network watched, and wait until it serves or its fate is clear.
+    """Start a Space, and wait until it serves or its fate is clear. The caller removes the container.
 
     environment: instead of `environment_of(space)`. options: further options of `docker run`.
-    silent: a dependency at loopback port 9 accepts connections and never answers.
-    The caller removes the container. Raises DockerError when the engine fails.
-    """
-    observer = Observer.start(run, space.app_port, silent)
-    begun = start_unobserved(run, space, image, environment, options, observer)
-    if begun.container is None:
-        observer.remove()
-    return begun
-
-
-def start_unobserved(
-    run: Run,
-    space: Space,
-    image: Image,
-    environment: Mapping[str, str] | None = None,
-    options: Sequence[str] = (),
-    observer: Observer | None = None,
-) -> Start:
-    """`start_observed` for a third less: nobody tells then where it dials and listens.
-
-    observer: one that is there already, and has the network.
+    observed: its network is watched, which takes half as long again; without, nobody sees where it
+    dials and listens. silent: a dependency at loopback port 9 accepts connections and never answers.
+    Raises DockerError when the engine fails.
     """
     began = time.monotonic()
     given = environment_of(space) if environment is None else environment
+    observer = Observer.start(run, space.app_port, silent) if observed else None
     try:
-        container = start(run, image, space.name, given, space.app_port, options, observer)
+        container = SpaceContainer.start(
+            run, image, space.name, given, space.app_port, options, observer
+        )
     except DockerError as error:
-        # Exit codes of `docker run`: 126 the command can't be run, 127 it is not found.
-        if "exit code 126" in str(error) or "exit code 127" in str(error):
-            return Start(None, time.monotonic() - began, diagnosis.not_started(str(error)))
+        if observer:
+            observer.remove()
+        if isinstance(error, CannotRun):
+            return Start(None, time.monotonic() - began, diagnosis.not_started(error))
         raise
-    seconds, failure = _wait(container)
+    seconds, failure = _outcome(container, space)
     log = container.logs()
     if failure:
         kept = container.save(run.folder)
@@ -118,6 +107,19 @@ def start_unobserved(
         timeline=timeline(container, seconds),
         memory=container.resident_memory(),
     )
+
+
+def _outcome(container: SpaceContainer, space: Space) -> tuple[float, Diagnosis | None]:
+    """Seconds to the first answer, and what is wrong when there is none or the server then ended."""
+    began = time.monotonic()
+    try:
+        seconds = container.wait_until_serving(watch=Fate(container))
+    except NotServing:
+        waited = time.monotonic() - began
+        return waited, diagnosis.classify(container, waited, space.source)
+    if container.wait_for_exit(HUB.settle) is not None:
+        return seconds, diagnosis.classify(container, seconds, space.source)
+    return seconds, None
 
 
 def timeline(container: Container, first_answer: float) -> list[dict[str, Any]]:
@@ -145,36 +147,6 @@ def _time(stamp: str) -> float:
     return datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()
 
 
-def start_once(run: Run, space: Space, image: Image) -> Start:
-    """`start_observed`, by the first xdist worker that asks; the run removes it at its end."""
-
-    def make() -> dict[str, Any]:
-        begun = start_observed(run, space, image)
-        served = begun.container if begun.failure is None else None
-        if begun.container and begun.failure:
-            begun.container.remove()
-        return {
-            "container": served and served.id,
-            "observer": served and served.observer and served.observer.id,
-            "seconds": begun.seconds,
-            "failure": begun.failure and asdict(begun.failure),
-            "log": begun.log,
-            "alarms": begun.alarms,
-            "log_bytes": begun.log_bytes,
-            "timeline": begun.timeline,
-            "memory": begun.memory,
-        }
-
-    known = run.once(f"subject-{space.name}", make)
-    container = None
-    if known["container"]:
-        observer = Observer(known["observer"])
-        container = Container(space.name, known["container"], space.app_port, observer)
-    failure = Diagnosis(**known["failure"]) if known["failure"] else None
-    rest = ("log", "alarms", "log_bytes", "timeline", "memory")
-    return Start(container, known["seconds"], failure, **{name: known[name] for name in rest})
-
-
 class Live(Answering):
     """A Space that runs on the Hub, or anywhere: asked by its URL alone."""
 
@@ -200,36 +172,25 @@ class Live(Answering):
 
 
 def wake(live: Live) -> Start:
-    """Ask until the answer's status is below 500: a sleeping Space is woken by a request."""
-    began, last_seen = time.monotonic(), "nothing"
-    while (seconds := time.monotonic() - began) < HUB.wake_deadline:
+    """Send requests until the answer's status is below 500: a sleeping Space is woken by a request."""
+    began = time.monotonic()
+
+    def look() -> Start:
         try:
             answer = live.get(HUB.readiness_path, timeout=30)
-            if answer.status_code < 500:
-                return Start(live, time.monotonic() - began)
-            last_seen = f"status {answer.status_code}: {answer.text[:200]}"
-        except requests.RequestException as error:
-            last_seen = type(error).__name__
+        except NoAnswer as error:
+            raise NotYet(str(error)) from None
+        if answer.status_code >= 500:
+            raise NotYet(f"status {answer.status_code}: {answer.text[:200]}")
+        return Start(live, time.monotonic() - began)
+
+    try:
         # A visitor who waits; more often would be a load test.
-        time.sleep(2)
-    actual = f"{live.url} does not answer within {HUB.wake_deadline:g} s; last seen: {last_seen}"
-    fix = "look at the Space's run log on the Hub: `hf spaces logs OWNER/NAME`"
-    return Start(live, seconds, Diagnosis("no answer", actual, diagnosis.TIMED_OUT, fix))
-
-
-def _wait(container: Container) -> tuple[float, Diagnosis | None]:
-    """Seconds to the first answer, and what is wrong when there is none or the server then ended."""
-    patience = 2.0
-    while True:
-        deadline = min(patience, HUB.start_deadline)
-        try:
-            seconds = container.wait_until_serving(deadline=deadline)
-            break
-        except NotServing:
-            ended = container.state["Status"] != "running"
-            if ended or deadline == HUB.start_deadline or diagnosis.loopback_only(container):
-                return deadline, diagnosis.classify(container)
-            patience *= 2
-    if container.wait_for_exit(HUB.settle) is not None:
-        return seconds, diagnosis.classify(container)
-    return seconds, None
+        return wait_until(f"{live.name}: waits for {live.url}", HUB.wake_deadline, look, pause=2)
+    except Overdue as overdue:
+        actual = (
+            f"{live.url} does not answer within {HUB.wake_deadline:g} s; last seen: {overdue.seen}"
+        )
+        fix = "look at the Space's run log on the Hub: hf spaces logs OWNER/NAME"
+        failure = Diagnosis(Kind.NO_ANSWER, actual, diagnosis.TIMED_OUT, fix)
+        return Start(live, overdue.seconds, failure)

@@ -30,6 +30,8 @@ class Rehearsal:
     start_deadline: float = 60
     # A server that ends this soon after its first answer has not started. Ours.
     settle: float = 1
+    # A process that listens on other ports alone and does nothing new for this long never answers. Ours.
+    elsewhere: float = 5
     # Path and status that make a Space "healthy": unknown. Any HTTP answer on app_port counts.
     readiness_path: str = "/"
     # How long a sleeping Space may take to wake; 13 to 17 s were seen for a small one (C). Ours.
