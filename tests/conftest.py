@@ -11,7 +11,7 @@ import pytest
 from pytest_docker.plugin import Services
 
 from preflight.engine.compose import Compose, write_override
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.run import Run
 from preflight.model.space import Space, spaces_of_compose
 from preflight.pytest_plugin.life_cycle import ImageOf, StartSpace
@@ -107,11 +107,15 @@ def start_space(
     Container at once; `wait_until_serving` or `wait_for_exit` comes next. Removed after the test;
     when the test fails, its log and state are kept.
     """
-    started: list[Container] = []
+    started: list[SpaceContainer] = []
 
-    def begin(name: str, environment: Mapping[str, str], options: Sequence[str] = ()) -> Container:
+    def begin(
+        name: str, environment: Mapping[str, str], options: Sequence[str] = ()
+    ) -> SpaceContainer:
         space = own_spaces[name]
-        container = start(run, image_of(space), name, environment, space.app_port, options)
+        container = SpaceContainer.start(
+            run, image_of(space), name, environment, space.app_port, options
+        )
         started.append(container)
         return container
 

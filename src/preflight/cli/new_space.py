@@ -15,6 +15,7 @@ from pathlib import Path
 
 from preflight.cli.on_the_hub import Refused
 from preflight.engine import base_images
+from preflight.engine.stand_ins import name_for
 from preflight.model.environment import EnvironmentDeclaration, Variable
 from preflight.rules.repository import name_problems
 
@@ -108,5 +109,5 @@ def test_service(name: str) -> str:
 
 
 def offline_service(name: str, images: list[str]) -> str:
-    lines = [f'        "{one}": "docker-image://{base_images.PREFIX}{one}"' for one in images]
+    lines = [f'        "{one}": "docker-image://{name_for(one)}"' for one in images]
     return "\n".join([f"  {name}:", "    build:", "      additional_contexts:", *lines])

@@ -18,7 +18,7 @@ from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from preflight.model.environment import EnvironmentDeclaration, Variable
-from preflight.rules.drift import HUB_SETS
+from preflight.rules.reads import HUB_SETS
 from preflight.rules.repository import GitError, name_problems, subdomain_problems
 
 GIT_DEADLINE_S = 120

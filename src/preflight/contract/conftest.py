@@ -10,107 +10,104 @@ A check says by what it takes where it has to ask: `subject` at the Space's own 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
-from preflight.engine.container import Answering, Container
+from preflight.engine.answering import Answering
+from preflight.engine.container import Container
+from preflight.engine.docker import DockerError
 from preflight.engine.edge import Edge, ThroughEdge
-from preflight.engine.image import BuildError, Image, build_space
-from preflight.engine.layers import Contents, contents_of
+from preflight.engine.image import BuildError, Image
+from preflight.engine.layers import Contents
+from preflight.engine.rehearsal import Rehearsal
 from preflight.engine.run import Run
-from preflight.engine.start import Live, Start, start_once, wake
+from preflight.engine.start import Live, Start, wake
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.space import Space
 
-_live: dict[str, Start] = {}
-_reading: dict[str, Future[Contents]] = {}
-_reader = ThreadPoolExecutor(1)
+
+@pytest.fixture(scope="session")
+def wanted(request: pytest.FixtureRequest) -> set[str]:
+    """The fixtures that the chosen checks take: what is to be made ahead of them."""
+    items = (item for item in request.session.items if isinstance(item, pytest.Function))
+    return {name for item in items for name in item.fixturenames}
 
 
-@pytest.fixture
-def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
-    """The Space's image, or why it does not build."""
+@pytest.fixture(scope="session")
+def rehearsal(space: Space, run: Run, wanted: set[str]) -> Iterator[Rehearsal]:
+    """The Space's image and containers, in the making from here on."""
+    with Rehearsal(run, space) as made:
+        made.begin(wanted)
+        yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ahead(space: Space, wanted: set[str], request: pytest.FixtureRequest) -> None:
+    """The build goes on while the folder is checked."""
+    if "built" in wanted and not _not_buildable(space):
+        # The first check that needs it fails with the reason.
+        with suppress(DockerError):
+            request.getfixturevalue("rehearsal")
+
+
+def _not_buildable(space: Space) -> str:
+    """Why nothing is built; empty when the Space can be."""
     if space.url is not None:
-        pytest.skip(f"needs the Docker engine: {space.name} is known by its URL alone")
+        return f"needs the Docker engine: {space.name} is known by its URL alone"
     if not (space.folder / "Dockerfile").is_file():
-        pytest.skip("there is no Dockerfile: see push.dockerfile_is_at_the_root")
+        return "there is no Dockerfile: see push.dockerfile_is_at_the_root"
     try:
         _ = space.declaration
     except EnvironmentDeclarationError:
-        pytest.skip("the declaration cannot be read: see declaration.can_be_read")
+        return "the declaration cannot be read: see declaration.can_be_read"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
+    """The Space's image, or why it does not build."""
+    if reason := _not_buildable(space):
+        pytest.skip(reason)
     try:
-        return build_space(request.getfixturevalue("run"), space)
+        image: Image = request.getfixturevalue("rehearsal").image()
+        return image
     except BuildError as error:
         return error
 
 
-@pytest.fixture
-def image(built: Image | BuildError, space: Space, request: pytest.FixtureRequest) -> Image:
+@pytest.fixture(scope="session")
+def image(built: Image | BuildError) -> Image:
     """The Space's image, built as the Hub builds it."""
     if isinstance(built, BuildError):
         pytest.skip("not checked: the image does not build, see image.builds")
-    wanted = (
-        item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)
-    )
-    if any("contents" in names for names in wanted) and not through_an_edge(request.config):
-        # Takes a few seconds, mostly the engine's: begun as soon as there is an image.
-        _read(request.getfixturevalue("run"), space, built)
     return built
 
 
-@pytest.fixture
-def contents(run: Run, space: Space, image: Image) -> Contents:
-    """The image's layers, read once for all checks."""
-    return _read(run, space, image).result()
-
-
-def _read(run: Run, space: Space, image: Image) -> Future[Contents]:
-    if space.name not in _reading:
-        _reading[space.name] = _reader.submit(contents_of, run, image, _secrets(space))
-    return _reading[space.name]
+@pytest.fixture(scope="session")
+def contents(image: Image, rehearsal: Rehearsal) -> Contents:
+    """The image's layers."""
+    return rehearsal.contents()
 
 
 @pytest.fixture
-def unhurried(space: Space, image: Image) -> None:
-    """Nothing that was begun in the background goes on: for what measures time."""
-    if space.name in _reading:
-        _reading[space.name].result()
+def unhurried(image: Image, rehearsal: Rehearsal) -> None:
+    """Nothing goes on in the background: for what measures time."""
+    rehearsal.quiet()
 
 
-@pytest.fixture
-def secrets(space: Space) -> dict[str, str]:
-    """The values of Secrets that the build was given and that stand in no file of the Space."""
-    return _secrets(space)
-
-
-def _secrets(space: Space) -> dict[str, str]:
-    declaration = space.declaration
-    if declaration is None:
-        return {}
-    given = declaration.valid_environment()
-    made_up = [one for one in declaration.secrets if len(given.get(one.name, "")) >= 16]
-    return {
-        one.name: given[one.name]
-        for one in made_up
-        if given[one.name] not in (one.example, one.default, one.sample)
-    }
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def started(space: Space, request: pytest.FixtureRequest) -> Start:
     """How the Space's one start for all checks went, or with `--live` its waking."""
-    if space.url is None:
-        image: Image = request.getfixturevalue("image")
-        return start_once(request.getfixturevalue("run"), space, image)
-    if space.name not in _live:
-        _live[space.name] = wake(Live(space.name, space.url))
-    return _live[space.name]
+    if space.url is not None:
+        return wake(Live(space.name, space.url))
+    request.getfixturevalue("image")
+    begun: Start = request.getfixturevalue("rehearsal").started()
+    return begun
 
 
 def through_an_edge(config: pytest.Config) -> bool:
-    """Whether Spaces are asked as the world asks on the Hub; little is asked of their images then."""
+    """Whether Spaces are probed as the world reaches them on the Hub."""
     return bool(config.getoption("--through") == "edge")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from preflight.contract.findings import not_promised, require_none, show
-from preflight.engine.container import Answering
+from preflight.engine.answering import Answering
 from preflight.model.problems import Problem
 from preflight.model.space import Space
 

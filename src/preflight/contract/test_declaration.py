@@ -12,6 +12,7 @@ from preflight.model.space import Space
 from preflight.rules import drift
 from preflight.rules import outbound as egress
 from preflight.rules.dockerfile import Dockerfile, DockerfileError, names_set
+from preflight.rules.reads import HUB_SETS
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_hub_variables_are_not_entered(declaration: EnvironmentDeclaration) -> N
     Source: hub-docs spaces-overview.md lists the names; the text is reported by users.
     """
     for variable in declaration.variables:
-        if variable.name not in drift.HUB_SETS:
+        if variable.name not in HUB_SETS:
             continue
         at = f"{declaration.source}:{variable.line}: {variable.name}"
         if variable.required is not False:

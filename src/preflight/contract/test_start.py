@@ -8,11 +8,12 @@ import pytest
 import requests
 
 from preflight.contract.findings import advise, material, require_none, show, violated
-from preflight.engine.container import Answering, Container
+from preflight.engine.answering import Answering
+from preflight.engine.container import Container
 from preflight.engine.image import Image
 from preflight.engine.layers import Contents, home_of
-from preflight.engine.run import Run
-from preflight.engine.start import Start, start_unobserved
+from preflight.engine.rehearsal import Rehearsal
+from preflight.engine.start import Start
 from preflight.model.frontmatter import FrontMatterError
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem
@@ -128,9 +129,17 @@ def test_starts_without_alarms(started: Start, container: Container) -> None:
         )
 
 
-def test_writes_only_home_and_tmp(
-    run: Run, space: Space, image: Image, container: Container, contents: Contents
-) -> None:
+@pytest.fixture(scope="session")
+def hardened(rehearsal: Rehearsal) -> Start:
+    """A start with a read-only disk but for home and /tmp, and without capabilities."""
+    begun = rehearsal.hardened()
+    if begun is None:
+        pytest.skip("not checked: the Space does not start, see start.serves")
+    return begun
+
+
+@pytest.mark.usefixtures("container")
+def test_writes_only_home_and_tmp(image: Image, hardened: Start, contents: Contents) -> None:
     """The Space works with a read-only disk but for its home and /tmp, without capabilities, and without a way to gain any.
 
     Severity: risk; advice without conventions
@@ -141,21 +150,13 @@ def test_writes_only_home_and_tmp(
 
     Source: observed: the disk is writable; as uid 1000 only these folders are.
     """
-    hardened = ["--read-only", "--tmpfs=/tmp:mode=1777", "--cap-drop=ALL"]
-    hardened.append("--security-opt=no-new-privileges")
     home = home_of(image, contents)
-    if home not in ("/", "/tmp"):
-        # A volume without a name begins with what the image has at that path.
-        hardened.append(f"--volume={home}")
-    start = start_unobserved(run, space, image, options=hardened)
-    if start.container:
-        start.container.remove()
-    if start.failure:
-        if start.log:
-            material(Path(start.log))
+    if hardened.failure:
+        if hardened.log:
+            material(Path(hardened.log))
         violated(
             expected=f"an answer with {home} and /tmp as the only writable folders",
-            actual=f"{start.failure.kind}: {start.failure.actual}",
+            actual=f"{hardened.failure.kind}: {hardened.failure.actual}",
         )
 
 

@@ -85,7 +85,7 @@ def _read(answer: requests.Response, deadline: float) -> None:
     if read > LARGEST_BODY:
         answer.close()
     # What `requests` itself sets once a streamed body is read.
-    answer._content = b"".join(parts)  # type: ignore[attr-defined]
+    answer._content = b"".join(parts)
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from preflight.engine.causes import Stage, cause_in
+from preflight.engine.causes import NO_NETWORK, Stage, cause_in
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class BuildFailure:
     last_lines: list[str]
     cause: str
     fix: str
+    no_network: bool = False
 
     def __str__(self) -> str:
         lines = "\n".join(f"    {line}" for line in self.last_lines)
@@ -60,6 +61,7 @@ def digest(output: str, lines: int = 12) -> BuildFailure:
         [line[:400] for line in last],
         cause.what if cause else "not recognised",
         (cause.at_build if cause else None) or "read the lines above, then the full log",
+        no_network=cause is NO_NETWORK,
     )
 
 

@@ -55,6 +55,13 @@ def indented(lines: Iterable[str]) -> str:
     return "\n".join(f"    {line[:300]}" for line in lines)
 
 
+NO_NETWORK = Cause(
+    r"Temporary failure in name resolution|EAI_AGAIN|Could not resolve host|Network is unreachable"
+    r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving",
+    "the build has no network, or the host name does not exist",
+    "check the network of this machine and proxy settings of the engine",
+)
+
 # Most telling first.
 CAUSES = (
     Cause(
@@ -89,12 +96,7 @@ CAUSES = (
         "the Hub runs linux/amd64: build for that platform",
         "build for linux/amd64",
     ),
-    Cause(
-        r"Temporary failure in name resolution|EAI_AGAIN|Could not resolve host|Network is unreachable"
-        r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving",
-        "the build has no network, or the host name does not exist",
-        "check the network of this machine and proxy settings of the engine",
-    ),
+    NO_NETWORK,
     Cause(
         r"failed to resolve source metadata|pull access denied|manifest unknown|no such host",
         "a base image can't be pulled",

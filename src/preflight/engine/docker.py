@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +86,7 @@ def docker(
     return done
 
 
-def follow(container: str, deadline: float) -> Iterator[str]:
+def follow(container: str, deadline: float) -> Generator[str, None, None]:
     """The lines of a container's standard output, as it prints them, until it ends.
 
     Close the iterator to stop earlier. Raises DockerTimeout after `deadline` seconds.

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from preflight.engine import diagnosis
-from preflight.engine.container import Container, NotServing, start
+from preflight.engine.container import CannotRun, Container, NotServing, SpaceContainer
 from preflight.engine.docker import DockerError, docker
 from preflight.engine.edge import Edge
 from preflight.engine.image import BuildError, Image, build, stand_ins_in_use
@@ -215,9 +215,9 @@ class Builder:
         labels = ["--label", f"{SPACE_LABEL}={self.space.id}"]
         self.space.run_log.unlink(missing_ok=True)
         try:
-            container = start(self.run, image, name, environment, port, labels)
-        except DockerError as error:
-            raise Failed("RUNTIME_ERROR", diagnosis.not_started(str(error)).actual) from None
+            container = SpaceContainer.start(self.run, image, name, environment, port, labels)
+        except CannotRun as error:
+            raise Failed("RUNTIME_ERROR", diagnosis.not_started(error).actual) from None
         declared = frontmatter.seconds_of(str(front.get("startup_duration_timeout", "")))
         deadline = min(HUB.start_deadline, declared or HUB.start_deadline)
         try:

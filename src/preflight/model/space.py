@@ -119,6 +119,20 @@ class Space:
         known = {one.name: one.sensitive for one in declared}
         return known[name] if name in known else looks_sensitive(name)
 
+    @cached_property
+    def secrets_to_find(self) -> dict[str, str]:
+        """The values of declared Secrets that stand in no file of the Space: found elsewhere, they leak."""
+        declaration = self.declaration
+        if declaration is None:
+            return {}
+        values = declaration.valid_environment()
+        made_up = [one for one in declaration.secrets if len(values.get(one.name, "")) >= 16]
+        return {
+            one.name: values[one.name]
+            for one in made_up
+            if values[one.name] not in (one.example, one.default, one.sample)
+        }
+
     @property
     def follows_conventions(self) -> bool:
         """Whether its owner promises more than the Hub requires."""

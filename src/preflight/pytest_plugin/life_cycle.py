@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from preflight.engine.compose import save_material
-from preflight.engine.container import Container, start
+from preflight.engine.container import SpaceContainer
 from preflight.engine.docker import DockerError, docker
 from preflight.engine.image import Image, build_space, stand_ins_in_use
 from preflight.engine.install import last_words
 from preflight.engine.run import Run, remove_leftovers
+from preflight.engine.start import environment_of
 from preflight.model.hub_profile import HUB
 from preflight.model.space import NoFolder, Space
 from preflight.pytest_plugin.running import FAILED, run_of
@@ -22,7 +23,7 @@ from preflight.pytest_plugin.running import FAILED, run_of
 ONE_WORKER = ("tests/backend_py/", "tests/backend_node/")
 
 ImageOf = Callable[[Space], Image]
-StartSpace = Callable[..., Container]
+StartSpace = Callable[..., SpaceContainer]
 
 _KEPT = pytest.StashKey[str]()
 _LEFT = pytest.StashKey[str]()
@@ -123,10 +124,11 @@ def image_of(run: Run) -> ImageOf:
 def start_as_on_the_hub(run: Run, image_of: ImageOf) -> StartSpace:
     """Starts any Space with a valid environment and what the Hub injects; the caller removes it."""
 
-    def begin(space: Space, options: Sequence[str] = ()) -> Container:
-        declared = space.declaration.valid_environment() if space.declaration else {}
-        environment = {**HUB.environment(space.name, space.name), **declared}
-        return start(run, image_of(space), space.name, environment, space.app_port, options)
+    def begin(space: Space, options: Sequence[str] = ()) -> SpaceContainer:
+        environment = environment_of(space)
+        return SpaceContainer.start(
+            run, image_of(space), space.name, environment, space.app_port, options
+        )
 
     return begin
 

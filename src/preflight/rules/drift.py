@@ -8,17 +8,17 @@ from pathlib import Path
 
 from preflight.model.environment import EnvironmentDeclaration
 from preflight.model.problems import Problem
-from preflight.rules.reads import GIVEN, HUB_SETS, code_of, reads
+from preflight.rules.reads import code_of, is_entered, reads
 
 
 def undeclared_problems(
     folder: Path, declaration: EnvironmentDeclaration, image_sets: set[str]
 ) -> Iterator[Problem]:
     """Variables that the code reads and nobody declares. `image_sets`: names of ENV and ARG."""
-    known = {variable.name for variable in declaration.variables} | image_sets | HUB_SETS
+    known = {variable.name for variable in declaration.variables} | image_sets
     seen: set[str] = set()
     for read in reads(folder, by_name_alone=True):
-        if read.name in known | seen or GIVEN.fullmatch(read.name):
+        if read.name in known | seen or not is_entered(read.name):
             continue
         seen.add(read.name)
         yield Problem(

@@ -143,8 +143,8 @@ def _candidates(log: str) -> Iterator[tuple[int, str, bool]]:
             for name in re.findall(NAME, head):
                 yield match.start() + number, name, False
     for pattern, name in _WITHOUT_A_NAME.items():
-        if match := re.search(pattern, log):
-            yield match.start(), name, True
+        if said := re.search(pattern, log):
+            yield said.start(), name, True
 
 
 def _looks_like_a_variable(name: str) -> bool:

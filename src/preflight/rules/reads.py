@@ -61,11 +61,16 @@ def reads(folder: Path, by_name_alone: bool = False) -> Iterator[Read]:
         yield from sorted(found, key=lambda read: read.line)
 
 
+def is_entered(name: str) -> bool:
+    """Whether a variable is one to enter in a Space's settings, set by neither Hub nor system."""
+    return name not in HUB_SETS and not GIVEN.fullmatch(name)
+
+
 def needed(folder: Path) -> list[Read]:
     """The first read of each variable without which the code fails, set by neither Hub nor system."""
     first: dict[str, Read] = {}
     for read in reads(folder):
-        if read.required and read.name not in HUB_SETS and not GIVEN.fullmatch(read.name):
+        if read.required and is_entered(read.name):
             first.setdefault(read.name, read)
     return list(first.values())
 
