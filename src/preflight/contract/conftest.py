@@ -9,12 +9,13 @@ A check says by what it takes where it has to ask: `subject` at the Space's own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
-from preflight.engine.answering import Answering
+from preflight.engine.answering import Answering, NoAnswer
 from preflight.engine.container import Container
 from preflight.engine.docker import DockerError
 from preflight.engine.edge import Edge, ThroughEdge
@@ -25,6 +26,54 @@ from preflight.engine.run import Run
 from preflight.engine.start import Live, Start, wake
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.space import Space
+
+HERE = Path(__file__).parent
+# What is made in the background takes longest; what measures time waits until all of it is made.
+_LAST = ("contents", "hardened", "lonely", "second_life", "tried", "unhurried")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the checks of each Space in the order in which their outcomes are there: folder, start, rest."""
+
+    def stage(item: pytest.Item) -> int:
+        names = item.fixturenames if isinstance(item, pytest.Function) else []
+        if HERE not in item.path.parents or ("built" not in names and "started" not in names):
+            return 0
+        # The two that the skips of all others name.
+        if item.name.startswith(("test_builds[", "test_serves[")):
+            return 1
+        return 2 + sum(name in names for name in _LAST)
+
+    spaces = list(dict.fromkeys(map(_space_of, items)))
+    items.sort(key=lambda item: (spaces.index(_space_of(item)), stage(item)))
+
+
+def _space_of(item: pytest.Item) -> object:
+    callspec = getattr(item, "callspec", None)
+    space = callspec.params.get("space") if callspec else None
+    return getattr(space, "name", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    with _judged_elsewhere():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    with _judged_elsewhere():
+        return (yield)
+
+
+@contextmanager
+def _judged_elsewhere() -> Iterator[None]:
+    """That a Space does not answer in HTTP is one finding, whichever check meets it."""
+    try:
+        yield
+    except NoAnswer as error:
+        pytest.skip(f"not checked: {error}; see start.answers_in_http")
 
 
 @pytest.fixture(scope="session")

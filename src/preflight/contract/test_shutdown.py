@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from preflight.contract.findings import advise, violated
+from preflight.contract.findings import report, violated
 from preflight.engine.rehearsal import Rehearsal
 from preflight.engine.second_life import SecondLife
 from preflight.model.hub_profile import HUB
+from preflight.model.problems import Problem, Severity
 
 # A Space that does not start is one finding: start.serves.
 pytestmark = pytest.mark.usefixtures("container")
+
+# Where data is kept, and not a cache: SQLite's and other embedded databases.
+DATA = r"\.(db|sqlite3?|duckdb|mdb|rdb)$|/chroma|/qdrant"
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +61,7 @@ def test_starts_again_after_a_kill(second_life: SecondLife) -> None:
 
     Severity: risk; advice without conventions
 
-    On the Hub: "Runtime error" after the Space ran out of memory once, though nothing was changed.
+    On the Hub: nothing where each start gets a container of its own; "Runtime error" after running out of memory once, where it does not
 
     Fix: Do not rely on pid files, locks or half-written files of an earlier process.
 
@@ -65,9 +71,18 @@ def test_starts_again_after_a_kill(second_life: SecondLife) -> None:
         pytest.skip("not checked: see shutdown.two_replicas_serve_at_once")
     if second_life.restart:
         violated(expected="an answer after SIGKILL and a restart", actual=second_life.restart)
-    if second_life.written:
-        shown = ", ".join(second_life.written[:5]) + (" …" if len(second_life.written) > 5 else "")
-        advise("nothing on the disk that a restart loses", f"this Space wrote {shown}")
+    if written := second_life.written:
+        data = [path for path in written if re.search(DATA, path)]
+        shown = ", ".join([*data, *(one for one in written if one not in data)][:5])
+        report(
+            Problem(
+                "nothing on the disk that a restart loses",
+                f"this Space wrote {shown}" + (" …" if len(written) > 5 else ""),
+                "Keep data in a service outside, or in a Storage Bucket mounted by the Space's settings.",
+                "data is gone after each restart, rebuild and sleep",
+                severity=Severity.RISK if data else Severity.ADVICE,
+            )
+        )
 
 
 def test_ends_when_told_to(ended: SecondLife) -> None:

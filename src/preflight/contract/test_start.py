@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import requests
 
 from preflight.contract.findings import advise, material, require_none, show, violated
-from preflight.engine.answering import Answering
+from preflight.engine.answering import Answering, NoAnswer
 from preflight.engine.container import Container
 from preflight.engine.image import Image
 from preflight.engine.layers import Contents, home_of
 from preflight.engine.rehearsal import Rehearsal
 from preflight.engine.start import Start
 from preflight.model.frontmatter import FrontMatterError
-from preflight.model.hub_profile import HUB
+from preflight.model.hub_profile import DOCUMENTED_PORTS, HUB, outbound
 from preflight.model.problems import Problem
 from preflight.model.space import Space
 
@@ -99,10 +98,11 @@ def test_front_page_answers_head(subject: Answering, front_page: str) -> None:
     if subject.get(front_page).status_code >= 400:
         pytest.skip("not checked: GET fails too, see start.front_page_answers")
     try:
-        actual = str(subject.head(front_page).status_code)
-    except requests.RequestException as error:
-        actual = type(error).__name__
-    if not actual.isdigit() or int(actual) >= 400:
+        status = subject.head(front_page).status_code
+        actual = "" if status < 400 else f"{status}"
+    except NoAnswer as error:
+        actual = error.reason
+    if actual:
         violated(
             expected=f"a status below 400 for HEAD {front_page}",
             actual=actual,
@@ -129,16 +129,47 @@ def test_starts_without_alarms(started: Start, container: Container) -> None:
         )
 
 
+def test_serves_as_uid_1000(image: Image, contents: Contents, as_uid_1000: Start) -> None:
+    """The Space also serves as uid 1000, as the Hub's documentation says that it runs.
+
+    Severity: risk; advice without conventions
+
+    On the Hub: nothing as far as it was observed; "PermissionError: [Errno 13] Permission denied" where the container runs as uid 1000, as documented
+
+    Fix: RUN useradd --create-home --uid 1000 user, COPY --chown=1000:1000, then USER 1000 (in node images: USER node).
+
+    Source: hub-docs spaces-sdks-docker.md says uid 1000; observed: an image without USER runs as
+    root.
+    """
+    require_serving(as_uid_1000, f"an answer as uid {HUB.uid}")
+
+
 @pytest.fixture(scope="session")
-def hardened(rehearsal: Rehearsal) -> Start:
+def as_uid_1000(container: Container, rehearsal: Rehearsal) -> Start:
+    """A start as uid 1000; the one that all checks share, where that is the image's own user."""
+    return _further(rehearsal.as_uid_1000())
+
+
+@pytest.fixture(scope="session")
+def hardened(container: Container, rehearsal: Rehearsal) -> Start:
     """A start with a read-only disk but for home and /tmp, and without capabilities."""
-    begun = rehearsal.hardened()
+    return _further(rehearsal.hardened())
+
+
+def _further(begun: Start | None) -> Start:
     if begun is None:
         pytest.skip("not checked: the Space does not start, see start.serves")
     return begun
 
 
-@pytest.mark.usefixtures("container")
+def require_serving(start: Start, expected: str) -> None:
+    """A violation where a further start of the Space does not serve."""
+    if start.failure:
+        if start.log:
+            material(Path(start.log))
+        violated(expected=expected, actual=f"{start.failure.kind}: {start.failure.actual}")
+
+
 def test_writes_only_home_and_tmp(image: Image, hardened: Start, contents: Contents) -> None:
     """The Space works with a read-only disk but for its home and /tmp, without capabilities, and without a way to gain any.
 
@@ -151,32 +182,28 @@ def test_writes_only_home_and_tmp(image: Image, hardened: Start, contents: Conte
     Source: observed: the disk is writable; as uid 1000 only these folders are.
     """
     home = home_of(image, contents)
-    if hardened.failure:
-        if hardened.log:
-            material(Path(hardened.log))
-        violated(
-            expected=f"an answer with {home} and /tmp as the only writable folders",
-            actual=f"{hardened.failure.kind}: {hardened.failure.actual}",
-        )
+    require_serving(hardened, f"an answer with {home} and /tmp as the only writable folders")
 
 
-def test_dials_allowed_ports_only(container: Container) -> None:
-    """From its first packet on, the Space opens connections to ports 80, 443 and 8080 only.
+def test_dials_open_ports_only(container: Container) -> None:
+    """From its first packet on, the Space opens connections to ports that are known to be open: 80, 443 and 8080.
 
     Severity: risk
 
-    On the Hub: [Errno 101] Network is unreachable, or a time-out: databases and SMTP cannot be reached
+    On the Hub: a time-out, or [Errno 101] Network is unreachable: mail servers were reported out of reach; PostgreSQL on 5432 was reached
 
     Fix: Use the service's HTTPS endpoint or a proxy on port 443.
 
-    Source: hub-docs spaces-overview.md: ports 80, 443 and 8080; observed: 5432 is open.
+    Source: hub-docs spaces-overview.md: other ports than 80, 443 and 8080 are blocked; observed:
+    5432 is open.
     """
     assert container.observer is not None
     require_none(
         Problem(
-            f"connections to ports {', '.join(map(str, HUB.outbound_ports))} only",
-            f"a connection to {dialled}, refused",
+            f"connections to ports {', '.join(map(str, DOCUMENTED_PORTS))}",
+            f"a connection to {dialled}: {found.known}",
+            severity=found.severity,
         )
         for dialled in container.observer.connections()
-        if dialled.refused
+        if (found := outbound(dialled.port))
     )

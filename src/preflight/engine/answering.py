@@ -17,13 +17,17 @@ REQUEST_TIMEOUT = 10
 LARGEST_BODY = 8 * 1024**2
 
 
-class NoAnswer(requests.RequestException):
+class NoAnswer(requests.ConnectionError):
     """A request got no HTTP answer. request_line: `GET /path`. reason: why, in a few words."""
 
     def __init__(self, request_line: str, reason: str, cause: requests.RequestException) -> None:
         super().__init__(f"{request_line}: {reason}", request=cause.request)
         self.request_line = request_line
         self.reason = reason
+
+
+class Silence(NoAnswer, requests.Timeout):
+    """A request got no HTTP answer within its deadline."""
 
 
 class EndlessBody(requests.Timeout):
@@ -55,7 +59,8 @@ class Answering:
             if not streamed:
                 _read(answer, timeout if isinstance(timeout, (int, float)) else REQUEST_TIMEOUT)
         except requests.RequestException as error:
-            raise NoAnswer(f"{method} {path}", _reason(error), error) from error
+            kind = Silence if isinstance(error, requests.Timeout) else NoAnswer
+            raise kind(f"{method} {path}", _reason(error), error) from error
         return answer
 
     def get(self, path: str, **options: Any) -> requests.Response:

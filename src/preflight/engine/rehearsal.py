@@ -10,11 +10,12 @@ from typing import Any, Self
 
 from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.image import Image, build_space
-from preflight.engine.layers import Contents, contents_of, home_of
+from preflight.engine.layers import Contents, contents_of, home_of, uid_of
 from preflight.engine.matrix import Outcome, cases, try_case
 from preflight.engine.run import Run
 from preflight.engine.second_life import SecondLife, lived
 from preflight.engine.start import Start, environment_of, start
+from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
 
 # A start waits for the engine, the disk and its own settling for half of its time.
@@ -38,7 +39,16 @@ class Rehearsal:
 
     def begin(self, wanted: Iterable[str]) -> None:
         """Make what `wanted` names by its methods in the background: the observed start first, alone."""
-        order = ("image", "started", "contents", "second_life", "hardened", "tried", "lonely")
+        order = (
+            "image",
+            "started",
+            "contents",
+            "second_life",
+            "hardened",
+            "tried",
+            "as_uid_1000",
+            "lonely",
+        )
         for name in order:
             if name in wanted:
                 getattr(self, f"_{name}")()
@@ -66,6 +76,10 @@ class Rehearsal:
         """
         return self._hardened().result()
 
+    def as_uid_1000(self) -> Start | None:
+        """A start as the user that the Hub's documentation names; `started` where that is the image's own."""
+        return self._as_uid_1000().result()
+
     def tried(self) -> list[Outcome] | None:
         """How the Space took each environment of its declaration's matrix."""
         futures = self._tried().result()
@@ -84,8 +98,8 @@ class Rehearsal:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
-        for container in self._containers:
-            container.remove()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(Container.remove, self._containers))
 
     def _once(self, name: str, make: Callable[[], Any]) -> Future[Any]:
         # What another outcome stands on is submitted before it, so the pool can't be full of waiters.
@@ -128,23 +142,34 @@ class Rehearsal:
 
         return wait_for_it
 
-    def _hardened(self) -> Future[Start | None]:
+    def _further(
+        self, name: str, options_of: Callable[[Image, Contents], list[str]]
+    ) -> Future[Start | None]:
+        """One more start, with other options of `docker run`; the first one where there are none."""
         serving, image, contents = self._serving(), self._image(), self._contents()
 
         def make() -> Start | None:
             if serving() is None:
                 return None
-            options = ["--read-only", "--tmpfs=/tmp:mode=1777", "--cap-drop=ALL"]
-            options.append("--security-opt=no-new-privileges")
-            home = home_of(image.result(), contents.result())
-            if home not in ("/", "/tmp"):
-                # A volume without a name starts with what the image has at that path.
-                options.append(f"--volume={home}")
+            options = options_of(image.result(), contents.result())
+            if not options:
+                return self.started()
             return self._kept(
                 start(self._run, self._space, image.result(), options=options, observed=False)
             )
 
-        return self._once("hardened", make)
+        return self._once(name, make)
+
+    def _hardened(self) -> Future[Start | None]:
+        return self._further("hardened", _hardening)
+
+    def _as_uid_1000(self) -> Future[Start | None]:
+        return self._further(
+            "as_uid_1000",
+            lambda image, contents: (
+                [] if uid_of(image, contents) == HUB.uid else [f"--user={HUB.uid}"]
+            ),
+        )
 
     def _tried(self) -> Future[list[Future[Outcome]] | None]:
         serving, image, space = self._serving(), self._image(), self._space
@@ -197,3 +222,13 @@ class Rehearsal:
             return lived(first, second)
 
         return self._once("second_life", make)
+
+
+def _hardening(image: Image, contents: Contents) -> list[str]:
+    options = ["--read-only", "--tmpfs=/tmp:mode=1777", "--cap-drop=ALL"]
+    options.append("--security-opt=no-new-privileges")
+    home = home_of(image, contents)
+    if home not in ("/", "/tmp"):
+        # A volume without a name starts with what the image has at that path.
+        options.append(f"--volume={home}")
+    return options

@@ -10,12 +10,13 @@ import pytest
 
 from preflight.engine.compose import save_material
 from preflight.engine.container import SpaceContainer
-from preflight.engine.docker import DockerError, docker
+from preflight.engine.docker import DockerError, NoDocker, docker
 from preflight.engine.image import Image, build_space, stand_ins_in_use
 from preflight.engine.install import last_words
 from preflight.engine.run import Run, remove_leftovers
 from preflight.engine.start import environment_of
 from preflight.model.hub_profile import HUB
+from preflight.model.problems import CannotJudge
 from preflight.model.space import NoFolder, Space
 from preflight.pytest_plugin.running import FAILED, run_of
 
@@ -95,20 +96,19 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         item.stash[FAILED] = True
-        by_docker = call.excinfo is not None and call.excinfo.errisinstance(DockerError)
+        unjudged = (DockerError, CannotJudge)
+        by_docker = call.excinfo is not None and call.excinfo.errisinstance(unjudged)
         if by_docker and not item.session.shouldstop and (problem := engine_problem()):
-            # No other test could pass.
-            item.session.shouldstop = f"no Docker engine answers: {last_words() or problem}"
+            # No other test could pass. pytest ends with exit code 2.
+            item.session.shouldstop = problem
     return report
 
 
 @pytest.fixture(scope="session")
 def run(pytestconfig: pytest.Config) -> Run:
-    """This run: its id, its folder, its clean-up. Fails when no Docker engine answers."""
+    """This run: its id, its folder, its clean-up. Raises CannotJudge when no Docker engine answers."""
     if problem := engine_problem():
-        raise DockerError(
-            f"no Docker engine answers. Start it, or `make up` where there is none yet.\n{problem}"
-        )
+        raise CannotJudge(problem)
     run = run_of(pytestconfig)
     run.once("leftovers", remove_leftovers)
     return run
@@ -134,12 +134,16 @@ def start_as_on_the_hub(run: Run, image_of: ImageOf) -> StartSpace:
 
 
 def engine_problem() -> str:
-    """Why no engine answers; empty when one does."""
+    """Why no engine answers and what to do, in one line; empty when one does."""
     try:
         docker("version", "--format", "{{.Server.Version}}", deadline=20)
+    except NoDocker:
+        why = "`docker` is not installed"
     except DockerError as error:
-        return str(error)
-    return ""
+        why = last_words() or str(error).splitlines()[-1]
+    else:
+        return ""
+    return f"no Docker engine answers: {why}. Start it (Docker Desktop, or: sudo systemctl start docker), then run this again"
 
 
 @pytest.hookimpl(trylast=True)

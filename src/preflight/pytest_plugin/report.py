@@ -20,13 +20,16 @@ import pytest
 
 from preflight.contract import findings
 from preflight.contract.findings import Rule, Violation
+from preflight.engine.docker import DockerError
 from preflight.model.policy import Policy
-from preflight.model.problems import Problem, Severity
+from preflight.model.problems import CannotJudge, Problem, Severity
 from preflight.model.space import Space
 from preflight.pytest_plugin import page
 from preflight.pytest_plugin.folders import report_folder
 
 CONTRACT = Path(__file__).resolve().parents[1] / "contract"
+CANNOT_JUDGE = 2
+"""Exit code of a run in which a check came to no verdict, and none found what `fail-on` names."""
 TROUBLESHOOTING = Path("docs") / "troubleshooting.md"
 
 LIFE_CYCLE = [
@@ -75,6 +78,8 @@ def pytest_runtest_makereport(
         if call.when == "setup" and not record["fails"]:
             # Its fixtures are not there, so the check itself can't run.
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, "it has findings")
+    elif record["outcome"] == "error" and isinstance(violation, (CannotJudge, DockerError)):
+        report.longrepr = f"could not judge {record['id']}: {violation}"
     report.user_properties.append(("preflight", json.dumps(record)))
     return report
 
@@ -148,7 +153,11 @@ class Collector:
                 if key not in self.records or self.records[key]["outcome"] == "held":
                     self.records[key] = record
 
-    def pytest_sessionfinish(self) -> None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        outcomes = [record["outcome"] for record in self.records.values()]
+        if "error" in outcomes and not any(record["fails"] for record in self.records.values()):
+            session.exitstatus = CANNOT_JUDGE
         if self.records:
             self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(list(self.records.values()), indent=1, ensure_ascii=False)
