@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from preflight.contract.findings import not_promised, require_none, show
+from preflight.engine.image import Image
 from preflight.engine.matrix import Outcome
 from preflight.engine.rehearsal import Rehearsal
 from preflight.model.hub_profile import HUB
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("container")
 
 
 @pytest.fixture(scope="session")
-def tried(space: Space, rehearsal: Rehearsal) -> list[Outcome]:
+def tried(space: Space, image: Image, rehearsal: Rehearsal) -> list[Outcome]:
     """How the Space took each environment of its matrix, the valid one first."""
     declaration = space.declaration
     if declaration is None or not declaration.decorated:

@@ -189,7 +189,7 @@ def test_gives_nothing_away(space: Space, health: requests.Response) -> None:
 
 
 @pytest.fixture(scope="session")
-def lonely(rehearsal: Rehearsal) -> Container:
+def lonely(image: Image, rehearsal: Rehearsal) -> Container:
     """The Space, serving, with every declared dependency accepting connections and never answering."""
     begun = rehearsal.lonely()
     if begun is None:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from preflight.contract.findings import report, violated
+from preflight.engine.image import Image
 from preflight.engine.rehearsal import Rehearsal
 from preflight.engine.second_life import SecondLife
 from preflight.model.hub_profile import HUB
@@ -20,7 +21,7 @@ DATA = r"\.(db|sqlite3?|duckdb|mdb|rdb)$|/chroma|/qdrant"
 
 
 @pytest.fixture(scope="session")
-def second_life(rehearsal: Rehearsal) -> SecondLife:
+def second_life(image: Image, rehearsal: Rehearsal) -> SecondLife:
     """What became of a second replica of the Space."""
     life = rehearsal.second_life()
     if life is None:

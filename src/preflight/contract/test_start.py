@@ -129,6 +129,7 @@ def test_starts_without_alarms(started: Start, container: Container) -> None:
         )
 
 
+@pytest.mark.usefixtures("container")
 def test_serves_as_uid_1000(image: Image, contents: Contents, as_uid_1000: Start) -> None:
     """The Space also serves as uid 1000, as the Hub's documentation says that it runs.
 
@@ -145,13 +146,13 @@ def test_serves_as_uid_1000(image: Image, contents: Contents, as_uid_1000: Start
 
 
 @pytest.fixture(scope="session")
-def as_uid_1000(container: Container, rehearsal: Rehearsal) -> Start:
+def as_uid_1000(image: Image, rehearsal: Rehearsal) -> Start:
     """A start as uid 1000; the one that all checks share, where that is the image's own user."""
     return _further(rehearsal.as_uid_1000())
 
 
 @pytest.fixture(scope="session")
-def hardened(container: Container, rehearsal: Rehearsal) -> Start:
+def hardened(image: Image, rehearsal: Rehearsal) -> Start:
     """A start with a read-only disk but for home and /tmp, and without capabilities."""
     return _further(rehearsal.hardened())
 
@@ -170,6 +171,7 @@ def require_serving(start: Start, expected: str) -> None:
         violated(expected=expected, actual=f"{start.failure.kind}: {start.failure.actual}")
 
 
+@pytest.mark.usefixtures("container")
 def test_writes_only_home_and_tmp(image: Image, hardened: Start, contents: Contents) -> None:
     """The Space works with a read-only disk but for its home and /tmp, without capabilities, and without a way to gain any.
 
