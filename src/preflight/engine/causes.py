@@ -137,7 +137,7 @@ CAUSES = (
     ),
     Cause(
         r"Errno 13\b|EACCES|Permission denied",
-        "a user without the right to it writes or runs a file",
+        "a step writes where its user may not",
         "do it before USER, or COPY with --chown",
         "give the file to the image's user (COPY --chown=1000:1000), or write below the home folder or /tmp",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.problems import Severity
+from preflight.pytest_plugin import values
 
 
 def add(parser: pytest.Parser) -> None:
@@ -17,6 +18,7 @@ def add(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="the contract for this Space folder instead; repeatable, also outside this repository",
     )
+    values.add(group)
     group.addoption(
         "--fix",
         action="store_true",

@@ -18,6 +18,7 @@ import pytest
 from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
+from preflight.pytest_plugin.values import with_values
 from preflight.rules.mending import mend_folder
 
 SPACES = pytest.StashKey[list[Space]]()
@@ -83,7 +84,7 @@ def _targets(config: pytest.Config) -> list[Space]:
         )
     if live and ref:
         raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
-    return _named_apart(live or spaces)
+    return [with_values(config, space) for space in _named_apart(live or spaces)]
 
 
 def _fix(config: pytest.Config, spaces: list[Space]) -> None:

@@ -167,22 +167,14 @@ def _default(rest: str) -> str | None:
 
 
 def _type(before: str, rest: str, default: str | None) -> str:
-    text = f"{before} {rest}"
-    if re.search(
-        r"\bint\(\s*(?:os\.)?$|\bparseInt\(\s*$|cast=int|\.int\(\)|\.asPortNumber|asInt|^num\(",
-        before + "\0" + rest,
-    ) or re.search(r"\bint\($|\bNumber\($|coerce\.number|cast=int|^num\(", text):
-        return "number"
-    if default is not None:
-        if re.fullmatch(r"-?\d+(\.\d+)?", default):
-            return "number"
-        if default in ("true", "false"):
-            return "boolean"
-    if re.search(r"cast=bool|coerce\.boolean|^\s*bool\(|z\.boolean", text):
+    """A type by what the code makes of the value: `int(…)`, `cast=bool`, `z.coerce.number()`, its default."""
+    if default in ("true", "false") or re.search(r"cast=bool|\bbool\(|boolean\(", rest):
         return "boolean"
-    if re.search(r"\burl\(", rest):
-        return "url"
-    return "string"
+    converts = re.search(r"\b(?:int|float|Number|parseInt|parseFloat)\(\s*(?:os\.)?$", before)
+    numbers = r"cast=(?:int|float)|\bnumber\(|^num\(|^port\(|\.as(?:Int|PortNumber)"
+    if converts or re.search(numbers, rest) or re.fullmatch(r"-?\d+(\.\d+)?", default or ""):
+        return "number"
+    return "url" if re.search(r"\b(?:url|uri)\(", rest) else "string"
 
 
 # A settings class of pydantic: class Settings(BaseSettings), with `name: type` and perhaps `= default`.
