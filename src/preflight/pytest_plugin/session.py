@@ -6,4 +6,5 @@ pytest_plugins = [
     "preflight.pytest_plugin.progress",
     "preflight.pytest_plugin.values",
     "preflight.pytest_plugin.report",
+    "preflight.pytest_plugin.terminal",
 ]
