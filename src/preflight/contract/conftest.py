@@ -25,6 +25,7 @@ from preflight.engine.rehearsal import Rehearsal
 from preflight.engine.run import Run
 from preflight.engine.start import Live, Start, wake
 from preflight.model.environment import EnvironmentDeclarationError
+from preflight.model.problems import CannotJudge
 from preflight.model.space import Space
 
 HERE = Path(__file__).parent
@@ -96,7 +97,7 @@ def ahead(space: Space, wanted: set[str], request: pytest.FixtureRequest) -> Non
     """The build goes on while the folder is checked."""
     if "built" in wanted and not _not_buildable(space):
         # The first check that needs it fails with the reason.
-        with suppress(DockerError):
+        with suppress(DockerError, CannotJudge):
             request.getfixturevalue("rehearsal")
 
 

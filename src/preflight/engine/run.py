@@ -17,6 +17,8 @@ from preflight.engine import docker as commands
 from preflight.engine.docker import DockerError, docker
 
 LABEL = "dev.preflight.run"
+# Where a run keeps what is made by the first process that needs it.
+ONCE = "once"
 
 
 class Run:
@@ -45,7 +47,7 @@ class Run:
 
         An error is remembered as well: no worker tries again what has failed.
         """
-        path = self.folder / "once" / f"{key}.json"
+        path = self.folder / ONCE / f"{key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
@@ -74,7 +76,7 @@ class Run:
         commands.end_running_commands()
         commands.reopen()
         remove_everything(self.id)
-        shutil.rmtree(self.folder / "once", ignore_errors=True)
+        shutil.rmtree(self.folder / ONCE, ignore_errors=True)
         if not keep_material or not any(self.folder.iterdir()):
             shutil.rmtree(self.folder, ignore_errors=True)
 

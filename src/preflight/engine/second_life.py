@@ -21,6 +21,7 @@ class SecondLife:
     restart: why it does not serve again after SIGKILL; empty when it does.
     written: files that its restart had to find again. answer: the first bytes of the answer to the
     request in flight at SIGTERM. end: how it then ended, None when it did not.
+    drops_sigterm: nothing in it handles SIGTERM, so it was not waited for.
     """
 
     beside: str
@@ -28,6 +29,7 @@ class SecondLife:
     written: tuple[str, ...] = ()
     answer: bytes | None = None
     end: Exit | None = None
+    drops_sigterm: bool = False
 
 
 def lived(first: Container, second: Container) -> SecondLife:
@@ -49,7 +51,10 @@ def lived(first: Container, second: Container) -> SecondLife:
         for line in docker("diff", second.id).stdout.splitlines()
         if line.startswith("A ") and not re.search(r"/__pycache__|\.pyc$|^A /tmp$", line)
     )
-    return SecondLife(beside, "", written, _answer_at_the_end(second), _end(second))
+    drops = second.drops_sigterm()
+    answer = _answer_at_the_end(second)
+    end = None if drops else second.wait_for_exit(HUB.stop_deadline)
+    return SecondLife(beside, "", written, answer, end, drops)
 
 
 def _difference(first: Container, second: Container) -> str:
@@ -81,7 +86,3 @@ def _answer_at_the_end(container: Container) -> bytes:
             return connection.recv(64)
     except (OSError, NoAnswer) as error:
         return type(error).__name__.encode()
-
-
-def _end(container: Container) -> Exit | None:
-    return container.wait_for_exit(HUB.stop_deadline)

@@ -12,7 +12,7 @@ from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.docker import DockerError, NoDocker, docker
 from preflight.engine.image import Image, build_space, stand_ins_in_use
 from preflight.engine.install import last_words
-from preflight.engine.run import LABEL, Run, remove_leftovers
+from preflight.engine.run import LABEL, ONCE, Run, remove_leftovers
 from preflight.engine.start import environment_of
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import CannotJudge
@@ -152,7 +152,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(config, "workerinput"):
         config.workeroutput["stand_ins"] = stand_ins_in_use()
         return
-    if not run.folder.exists():
+    # Without an engine there was no `run`, and nothing was made.
+    if not (run.folder / ONCE).exists():
         return
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
