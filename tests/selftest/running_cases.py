@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from preflight.model.environment import EnvironmentDeclaration
+from preflight.model.problems import Severity
 from tests.selftest.cases import CMD, Broken, Edits, dockerfile
 from tests.spaces import folder_of
 
@@ -200,7 +201,7 @@ HOSTILE = (
     Running(
         "floods-its-log",
         "start.starts_without_alarms",
-        warns=True,
+        severity=Severity.ADVICE,
         edit=app((SERVE, FLOOD + SERVE)),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.contract.findings import not_promised, require_none, warn
+from preflight.contract.findings import advise, not_promised, require_none
 from preflight.model.environment import EnvironmentDeclaration, EnvironmentDeclarationError
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem
@@ -31,9 +31,13 @@ def declaration(space: Space) -> EnvironmentDeclaration:
 def test_can_be_read(space: Space) -> None:
     """`.env.example` is dotenv with known decorators, and declares nothing that contradicts itself.
 
+    Severity: risk
+
     On the Hub: nothing yet; a Variable is forgotten, because the list of what to enter is wrong
 
     Fix: Correct the line that is named.
+
+    Source: ours: what is wrong is the list of what has to be entered.
     """
     try:
         if space.declaration is None:
@@ -50,9 +54,13 @@ def test_can_be_read(space: Space) -> None:
 def test_secrets_have_no_value(declaration: EnvironmentDeclaration) -> None:
     """No Secret has a value in `.env.example`, which is committed.
 
+    Severity: risk
+
     On the Hub: everybody can read the value among the Space's files
 
     Fix: Leave it empty; a value for this machine alone is marked `@sample=` and refused on the Hub.
+
+    Source: hub-docs spaces-overview.md: Secrets are entered in the settings.
     """
     require_none(
         Problem(
@@ -67,9 +75,13 @@ def test_secrets_have_no_value(declaration: EnvironmentDeclaration) -> None:
 def test_every_variable_is_described(declaration: EnvironmentDeclaration) -> None:
     """Every variable has a comment that says what it is.
 
+    Severity: advice
+
     On the Hub: whoever duplicates the Space does not know what to enter in its settings
 
     Fix: Write a comment line above the variable.
+
+    Source: ours: nothing on the Hub depends on it.
     """
     require_none(
         Problem(
@@ -84,9 +96,13 @@ def test_every_variable_is_described(declaration: EnvironmentDeclaration) -> Non
 def test_code_reads_what_is_declared(space: Space, declaration: EnvironmentDeclaration) -> None:
     """The code reads no variable that `.env.example` does not declare.
 
+    Severity: risk
+
     On the Hub: "Runtime error" or a silent default, because nobody knew that it has to be set
 
     Fix: Declare it in `.env.example`, or set it with ENV in the Dockerfile when it is no setting.
+
+    Source: ours: what nobody declares is not entered.
     """
     try:
         image_sets = names_set(Dockerfile.of_folder(space.folder))
@@ -98,9 +114,13 @@ def test_code_reads_what_is_declared(space: Space, declaration: EnvironmentDecla
 def test_what_is_declared_is_read(space: Space, declaration: EnvironmentDeclaration) -> None:
     """Every declared variable is named somewhere in the code.
 
+    Severity: risk
+
     On the Hub: a Variable is entered, changed, and changes nothing
 
     Fix: Delete it from `.env.example`, or correct its name.
+
+    Source: ours: what no code reads has no effect.
     """
     require_none(drift.unread_problems(space.folder, declaration))
 
@@ -108,9 +128,13 @@ def test_what_is_declared_is_read(space: Space, declaration: EnvironmentDeclarat
 def test_readme_names_what_is_required(space: Space, declaration: EnvironmentDeclaration) -> None:
     """README.md names every required Variable and Secret.
 
+    Severity: advice
+
     On the Hub: "Runtime error" right after the first push, since Secrets were not entered before
 
     Fix: Put the table into README.md: preflight settings DIR prints it.
+
+    Source: ours: nothing on the Hub depends on it.
     """
     readme = space.readme_bytes.decode("utf-8", "replace")
     require_none(drift.undocumented_problems(readme, declaration))
@@ -119,9 +143,13 @@ def test_readme_names_what_is_required(space: Space, declaration: EnvironmentDec
 def test_hub_variables_are_not_entered(declaration: EnvironmentDeclaration) -> None:
     """No variable that the Hub sets itself is required.
 
+    Severity: risk
+
     On the Hub: Configuration error: Collision on variables and secrets names
 
     Fix: Make it optional, or delete it; the Hub sets it in every Space.
+
+    Source: hub-docs spaces-overview.md lists the names; the text is reported by users.
     """
     for variable in declaration.variables:
         if variable.name not in drift.HUB_SETS:
@@ -129,15 +157,19 @@ def test_hub_variables_are_not_entered(declaration: EnvironmentDeclaration) -> N
         at = f"{declaration.source}:{variable.line}: {variable.name}"
         if variable.required is not False:
             require_none([Problem("no required variable that the Hub sets", at)])
-        warn(f"{at} is set by the Hub; do not enter it in the settings")
+        advise("no variable that the Hub sets", at, "Leave it out of the Space's settings.")
 
 
 def test_services_are_on_open_ports(space: Space) -> None:
     """No declared variable leads to a service on a port that a Space may not dial: databases, mail and queues mostly do.
 
+    Severity: risk
+
     On the Hub: [Errno 101] Network is unreachable, or a time-out at the first query: postgres:// on 5432 works here and not there
 
     Fix: Enter the address of the service's HTTPS or WebSocket endpoint, or of a proxy on port 443.
+
+    Source: hub-docs spaces-overview.md: ports 80, 443 and 8080; observed: 5432 is open.
     """
     try:
         declared = space.declaration
@@ -150,7 +182,7 @@ def test_services_are_on_open_ports(space: Space) -> None:
     for one in found:
         if not one.entered:
             # The Space may have a way around, as to Neon over WebSockets; its start shows what it dials.
-            warn(f"{one}; a Space may dial {allowed} only")
+            advise(f"ports {allowed} only", f"{one}")
     require_none(
         Problem(f"ports {allowed} only", f"{one}") for one in dict.fromkeys(found) if one.entered
     )

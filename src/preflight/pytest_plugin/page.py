@@ -60,19 +60,24 @@ class Card:
 
     @property
     def failed(self) -> list[Record]:
-        return [one for one in self.records if not one["passed"] and one["outcome"] != "skipped"]
+        return [one for one in self.records if one["fails"] or one["outcome"] == "error"]
 
     @property
     def held(self) -> int:
-        return sum(one["passed"] for one in self.records)
+        return sum(one["outcome"] == "held" for one in self.records)
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        return [(one["id"], text) for one in self.records for text in one["warnings"]]
+        return [
+            (record["id"], one["actual"])
+            for record in self.records
+            if not record["fails"]
+            for one in record["findings"]
+        ]
 
     @property
     def skipped(self) -> Counter[str]:
-        return Counter(one["actual"] for one in self.records if one["outcome"] == "skipped")
+        return Counter(one["reason"] for one in self.records if one["outcome"] == "skipped")
 
     @property
     def verdict(self) -> str:

@@ -20,6 +20,8 @@ import pytest
 
 from preflight.contract import findings
 from preflight.contract.findings import Rule, Violation
+from preflight.model.policy import Policy
+from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
 from preflight.pytest_plugin import page
 from preflight.pytest_plugin.folders import report_folder
@@ -35,7 +37,7 @@ LIFE_CYCLE = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a contract check whose docstring does not say rule, symptom and fix."""
+    """Refuse a contract check whose docstring does not state its rule in full."""
     faults = []
     for item in items:
         if _is_contract(item):
@@ -57,36 +59,68 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a record of what the check found; a check fails by `fail-on`, not by finding something."""
     report = yield
-    if not _is_contract(item) or (call.when == "setup" and report.passed):
+    if not _is_contract(item) or (call.when != "call" and report.passed):
         return report
-    if call.when == "teardown" and report.passed:
-        return report
-    rule = _rule(item)
     violation = call.excinfo.value if call.excinfo else None
-    record: dict[str, Any] = {
+    problems = list(findings.current.problems)
+    if isinstance(violation, Violation):
+        problems += violation.problems
+    record = _record(item, report, problems, isinstance(violation, Violation))
+    if record["outcome"] == "found":
+        # The finding says all there is to say; a stack trace would bury it.
+        report.outcome = "failed" if record["fails"] else "passed"
+        report.longrepr = finding(record) if record["fails"] else None
+        if call.when == "setup" and not record["fails"]:
+            # Its fixtures are not there, so the check itself can't run.
+            report.outcome, report.longrepr = "skipped", (str(item.path), 0, "it has findings")
+    report.user_properties.append(("preflight", json.dumps(record)))
+    return report
+
+
+def _record(
+    item: pytest.Item, report: pytest.TestReport, problems: list[Problem], violated: bool
+) -> dict[str, Any]:
+    """What one check found out, as preflight.json holds it."""
+    rule, space = _rule(item), _space(item)
+    policy = space.policy if space else Policy()
+    own = rule.severity_for(policy.conventions)
+    fail_on = Severity(item.config.getoption("--fail-on") or policy.fail_on)
+    waived = None if item.config.getoption("--no-waivers") else policy.waivers.get(check_id(item))
+    severities = [one.severity or own for one in problems]
+    found = [
+        {
+            "severity": severity,
+            "expected": one.expected,
+            "actual": one.actual,
+            "on_the_hub": one.on_the_hub or rule.on_the_hub,
+            "fix": one.fix or rule.fix,
+            "file": one.file,
+            "line": one.line,
+            "waived": waived,
+        }
+        for one, severity in zip(problems, severities, strict=True)
+    ]
+    if report.skipped:
+        outcome = "skipped"
+    elif report.failed and not violated:
+        outcome = "error"
+    else:
+        outcome = "found" if found else "held"
+    return {
         "id": check_id(item),
-        "space": _space_name(item),
+        "space": space.name if space else "all Spaces",
         "rule": rule.sentence,
-        "expected": rule.sentence,
-        "actual": "holds" if report.passed else _reason(report),
-        "passed": report.passed,
-        "outcome": "error" if report.failed and call.when != "call" else report.outcome,
-        "fix": rule.fix,
-        "symptom": rule.symptom,
-        "warnings": findings.current.warnings,
+        "severity": own,
+        "outcome": outcome,
+        "reason": _reason(report) if outcome in ("skipped", "error") else "",
+        "fails": not waived and any(one.reaches(fail_on) for one in severities),
+        "findings": found,
         "material": findings.current.material,
         "asked": asked(item.fixturenames) if isinstance(item, pytest.Function) else "",
         "shown": findings.current.shown,
     }
-    if isinstance(violation, Violation):
-        record |= {"expected": violation.expected, "actual": violation.actual, "outcome": "failed"}
-        record["fix"] = violation.fix or rule.fix
-        record["symptom"] = violation.symptom or rule.symptom
-        # The finding says all there is to say; a stack trace would bury it.
-        report.longrepr = finding(record)
-    report.user_properties.append(("preflight", json.dumps(record)))
-    return report
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -111,7 +145,7 @@ class Collector:
                 record = json.loads(str(value))
                 key = (record["space"], record["id"])
                 # A failed tear-down must not hide what the check itself said.
-                if key not in self.records or self.records[key]["passed"]:
+                if key not in self.records or self.records[key]["outcome"] == "held":
                     self.records[key] = record
 
     def pytest_sessionfinish(self) -> None:
@@ -131,14 +165,12 @@ class Collector:
 
 
 def finding(record: dict[str, Any]) -> str:
-    """The block that tells a user what is wrong, what it does on the Hub, and what to change."""
+    """The block that shows a user what is wrong, what it does on the Hub, and what to change."""
+    found = record["findings"]
     rows = [
         ("Space", record["space"]),
         ("Check", record["id"]),
-        ("Expected", record["expected"]),
-        ("Actual", record["actual"]),
-        ("On the Hub", record["symptom"]),
-        ("Fix", record["fix"]),
+        *((label, joined(one[key] for one in found)) for label, key in PARTS),
         ("All of it", "\n".join(record["material"])),
     ]
     lines = []
@@ -148,20 +180,33 @@ def finding(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+PARTS = (
+    *(("Severity", "severity"), ("Expected", "expected"), ("Actual", "actual")),
+    *(("On the Hub", "on_the_hub"), ("Fix", "fix")),
+)
+
+
+def joined(parts: Iterable[str]) -> str:
+    return "\n".join(dict.fromkeys(parts))
+
+
 def summary(records: list[dict[str, Any]]) -> Iterator[str]:
-    """One line per Space when all is well; otherwise also what failed. Skips always say why."""
+    """One line per Space when all is well; otherwise also what was found. Skips always say why."""
     for space in dict.fromkeys(record["space"] for record in records):
         own = [record for record in records if record["space"] == space]
-        bad = [one for one in own if not one["passed"] and one["outcome"] != "skipped"]
-        skipped = Counter(one["actual"] for one in own if one["outcome"] == "skipped")
-        warnings = [f"{one['id']}: {text}" for one in own for text in one["warnings"]]
-        ran = len(own) - skipped.total()
-        verdict = f"{len(bad)} of {ran} checks fail" if bad else f"{ran} checks hold"
-        yield f"{space}: {verdict}, {len(warnings)} warnings, {skipped.total()} skipped"
-        for record in bad:
-            yield f"  {record['outcome']}: {record['id']}: {record['actual'].splitlines()[0]}"
-        for warning in warnings:
-            yield f"  warning: {warning}"
+        skipped = Counter(one["reason"] for one in own if one["outcome"] == "skipped")
+        outcomes = Counter(one["outcome"] for one in own)
+        yield (
+            f"{space}: {outcomes['held']} checks hold, {outcomes['found']} have findings, "
+            f"{outcomes['error']} could not judge, {outcomes['skipped']} skipped"
+        )
+        for record in own:
+            for one in record["findings"]:
+                waived = f" (waived: {one['waived']})" if one["waived"] else ""
+                actual = one["actual"].splitlines()[0]
+                yield f"  {one['severity']}: {record['id']}: {actual}{waived}"
+            if record["outcome"] == "error":
+                yield f"  could not judge: {record['id']}: {record['reason']}"
         for reason, count in skipped.items():
             yield f"  skipped: {count} x {reason}"
 
@@ -186,7 +231,7 @@ def check_id(item: pytest.Item) -> str:
 
 
 def troubleshooting(contract: Path = CONTRACT) -> str:
-    """docs/troubleshooting.md: each check's symptom, rule and fix, in the order of a Space's life."""
+    """docs/troubleshooting.md: each check's consequence, rule and fix, in the order of a Space's life."""
     modules = {path.stem.removeprefix("test_"): path for path in contract.glob("test_*.py")}
     known = [name for name in LIFE_CYCLE if name in modules]
     shared = ast.parse((contract / "conftest.py").read_text(encoding="utf-8"))
@@ -207,7 +252,7 @@ def troubleshooting(contract: Path = CONTRACT) -> str:
                 check = f"`{name}.{node.name.removeprefix('test_')}`"
                 where = asked(_closure(_takes(node) | _marked(tree), fixtures))
                 about = f"{check}, asked {where}" if where else check
-                lines += ["", f"### {rule.symptom}", "", f"**Rule** ({about}): {rule.sentence}"]
+                lines += ["", f"### {rule.on_the_hub}", "", f"**Rule** ({about}): {rule.sentence}"]
                 lines += ["", f"**Fix**: {rule.fix}"]
     return "\n".join(lines) + "\n"
 
@@ -258,10 +303,10 @@ def _rule(item: pytest.Item) -> Rule:
     return Rule.of_docstring(getattr(getattr(item, "function", None), "__doc__", None))
 
 
-def _space_name(item: pytest.Item) -> str:
+def _space(item: pytest.Item) -> Space | None:
     callspec = getattr(item, "callspec", None)
     space = callspec.params.get("space") if callspec else None
-    return space.name if isinstance(space, Space) else "all Spaces"
+    return space if isinstance(space, Space) else None
 
 
 def _reason(report: pytest.TestReport) -> str:
