@@ -118,6 +118,42 @@ class Edge:
         copy.replace(self._authority)
 
 
+def edge_once(run: Run, name: str, port: int) -> Edge:
+    """The edge of the Space `name`, which listens on `port`: started by the first caller of a run,
+    which needs no Space yet. The run removes it at its end."""
+
+    def make() -> dict[str, Any]:
+        edge = Edge(run, {}, {"APP_PORT": f"{port}"})
+        return {
+            "container_id": edge.id,
+            "network": edge.network,
+            "owner": edge.owner,
+            "port": edge.port,
+        }
+
+    return Edge.running(run, **run.once(f"edge-{name}", make))
+
+
+def behind_its_edge(run: Run, container: Container) -> ThroughEdge:
+    """A running Space as the world reaches it on the Hub."""
+    edge = edge_once(run, container.name, container.port)
+    # Its network belongs to the observer, so that is what the edge has to reach.
+    owner = container.observer.id if container.observer else container.id
+    reached = Container(container.name, owner, container.port)
+    run.once(f"edge-reaches-{container.name}", lambda: edge.add(container.name, reached))
+    return edge.space(container.name)
+
+
+class AtThePort(Answering):
+    """A Space asked at its own port with the headers that the edge would send it."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container.name)
+        self.url = container.url
+        self.host = HUB.host(container.name)
+        self.http.headers.update({"Host": self.host, "X-Forwarded-Proto": "https"})
+
+
 def _hand_shakes(port: int, host: str) -> bool:
     """Whether TLS is spoken there; who speaks it is not asked yet."""
     context = ssl.create_default_context()

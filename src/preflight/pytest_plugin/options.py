@@ -35,12 +35,6 @@ def add(parser: pytest.Parser) -> None:
         help="black-box checks against a running Space; repeatable",
     )
     group.addoption(
-        "--through",
-        choices=("port", "edge"),
-        default="port",
-        help="ask each Space at its own port, or through the Hub's edge, rehearsed; a check that needs the other way is skipped and says so",
-    )
-    group.addoption(
         "--online",
         action="store_true",
         help="also ask the Hub's own endpoint whether it accepts the front matter",

@@ -77,10 +77,6 @@ def _targets(config: pytest.Config) -> list[Space]:
         exports = config.stash[EXPORTS] = Path(tempfile.mkdtemp(prefix="preflight-ref-"))
         spaces = [_committed(space, ref, exports / str(n)) for n, space in enumerate(spaces)]
     live = [_live(one, spaces) for one in config.getoption("--live")]
-    if live and config.getoption("--through") == "edge":
-        raise SpaceError(
-            "--live and --through edge exclude each other: a URL is asked as it stands"
-        )
     if live and ref:
         raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
     return _named_apart(live or spaces)

@@ -21,8 +21,12 @@ def frame_problems(headers: Headers, path: str) -> Iterator[Problem]:
     A browser that finds `frame-ancestors` ignores X-Frame-Options, and every policy has to agree.
     Source: Content Security Policy Level 3, 6.4.2; HTML, "The X-Frame-Options header".
     """
-    policies = [one for value in values(headers, "content-security-policy") for one in value.split(",")]
-    ancestors = [found for one in policies if (found := directive(one, "frame-ancestors")) is not None]
+    policies = [
+        one for value in values(headers, "content-security-policy") for one in value.split(",")
+    ]
+    ancestors = [
+        found for one in policies if (found := directive(one, "frame-ancestors")) is not None
+    ]
     for sources in ancestors:
         if not any(_lets_in(one) for one in sources):
             yield Problem(
@@ -56,7 +60,9 @@ def isolation_problems(headers: Headers, page: Page) -> Iterator[Problem]:
     foreign = [
         one.written
         for one in page.assets
-        if not page.own(one.url) and not one.crossorigin and one.kind in ("script", "style", "frame")
+        if not page.own(one.url)
+        and not one.crossorigin
+        and one.kind in ("script", "style", "frame")
     ]
     if foreign:
         yield Problem(

@@ -13,7 +13,9 @@ from preflight.model.problems import Problem, Severity
 from preflight.rules.scripts import UNKNOWN, Target, targets
 
 # Scripts that only count visits: a page without them shows all it has.
-_COUNTERS = re.compile(r"/_vercel/(insights|speed-insights)/|/cdn-cgi/|analytics|gtag|umami|plausible", re.I)
+_COUNTERS = re.compile(
+    r"/_vercel/(insights|speed-insights)/|/cdn-cgi/|analytics|gtag|umami|plausible", re.I
+)
 _ICONS = {"icon", "shortcut icon", "apple-touch-icon", "mask-icon", "manifest"}
 _REQUESTS = re.compile(r"(data-)?(hx-(get|post|put|patch|delete)|sse-connect|ws-connect)")
 # Ports on which a visitor may well run a server of their own: Ollama, LM Studio.
@@ -112,8 +114,12 @@ class _Reader(HTMLParser):
             self._take_script(given, line)
         elif tag == "link":
             self._take_link(given, line)
-        elif tag in ("img", "iframe", "frame", "embed", "source", "video", "audio") and given.get("src"):
-            self._asset(given["src"], "frame" if tag in ("iframe", "frame") else "image", line, given)
+        elif tag in ("img", "iframe", "frame", "embed", "source", "video", "audio") and given.get(
+            "src"
+        ):
+            self._asset(
+                given["src"], "frame" if tag in ("iframe", "frame") else "image", line, given
+            )
         elif tag == "a" and given.get("href"):
             self.links.append((self._absolute(given["href"]), line))
         elif tag == "form":
@@ -187,7 +193,13 @@ class _Reader(HTMLParser):
 def _entered(given: dict[str, str]) -> str:
     """What a visitor may enter into a field."""
     kinds = {"email": "reader@example.com", "number": "1", "url": "https://example.com/"}
-    kinds |= {"date": "2026-01-31", "checkbox": "on", "range": "1", "color": "#336699", "tel": "5550100"}
+    kinds |= {
+        "date": "2026-01-31",
+        "checkbox": "on",
+        "range": "1",
+        "color": "#336699",
+        "tel": "5550100",
+    }
     return kinds.get(given.get("type", ""), "Reader")
 
 
@@ -240,7 +252,9 @@ def requests_of(page: Page, scripts: dict[str, str]) -> list[Request]:
         take(text, f"the page {name}", line - 1)
     for url, text in scripts.items():
         take(text, f"the script {urlsplit(url).path}", 0)
-    found += [Request(url, "an attribute", f"the page {name}:{line}") for url, line in page.requests]
+    found += [
+        Request(url, "an attribute", f"the page {name}:{line}") for url, line in page.requests
+    ]
     found += [Request(one.action, "a form", f"the page {name}:{one.line}") for one in page.forms]
     found += [
         Request(one.url, f"<{one.kind}>", f"the page {name}:{one.line}")
@@ -306,7 +320,11 @@ def _insecure(one: Request, scheme: str, name: str, host: str) -> Problem | None
         f"{one.place} gives {one.address.replace(UNKNOWN, '…')} to {_call(one)}: browsers block {scheme}:// "
         f"from a page that came over https://",
         f"Use {secure}://, or for the Space itself a path without scheme and host"
-        + ("; trust X-Forwarded-Proto where the server builds the address." if name == host.lower() else "."),
+        + (
+            "; trust X-Forwarded-Proto where the server builds the address."
+            if name == host.lower()
+            else "."
+        ),
         severity=Severity.RISK if mild else Severity.BREAKS,
     )
 

@@ -26,7 +26,14 @@ _CALLS = Query(_LANGUAGE, "[(call_expression) (new_expression)] @call")
 _NAMES = Query(
     _LANGUAGE, "[(variable_declarator) (assignment_expression) (pair) (function_declaration)] @name"
 )
-_CONSTRUCTORS = {"WebSocket", "EventSource", "Request", "Worker", "SharedWorker", "ReconnectingWebSocket"}
+_CONSTRUCTORS = {
+    "WebSocket",
+    "EventSource",
+    "Request",
+    "Worker",
+    "SharedWorker",
+    "ReconnectingWebSocket",
+}
 _FUNCTIONS = {"fetch", "axios", "io", "$fetch", "ky", "fetchEventSource", "importScripts"}
 _METHODS = re.compile(
     r"(axios|\$|jQuery|ky|superagent|http|api|client)\.(get|post|put|patch|delete|request|ajax|getJSON)"
@@ -84,16 +91,16 @@ class _Script:
     def names(self) -> dict[str, list[tuple[Node, Node]]]:
         """What each name is given: the place and the expression. Members go by their last part."""
         found: dict[str, list[tuple[Node, Node]]] = {}
+        fields = {"pair": ("key", "value"), "variable_declarator": ("name", "value")}
         for place in self._captured(_NAMES, "name"):
+            key, given = fields.get(place.type, ("left", "right"))
             if place.type == "function_declaration":
                 name, value = place.child_by_field_name("name"), place
-            elif place.type == "pair":
-                name, value = place.child_by_field_name("key"), place.child_by_field_name("value")
-            elif place.type == "variable_declarator":
-                name, value = place.child_by_field_name("name"), place.child_by_field_name("value")
             else:
-                name, value = place.child_by_field_name("left"), place.child_by_field_name("right")
-            if name is not None and value is not None:
+                name = place.child_by_field_name(key)
+                value = place.child_by_field_name(given) or place
+            empty = value.id == place.id and place.type != "function_declaration"
+            if name is not None and not empty:
                 found.setdefault(self._last(name), []).append((place, value))
         return found
 
@@ -101,9 +108,9 @@ class _Script:
         for call in self._captured(_CALLS, "call"):
             kind, given = self._request(call)
             if given is not None and self._reached(call):
-                for value in self._values(given):
-                    if value.strip(UNKNOWN):
-                        yield Target(value, kind, call.start_point[0] + 1)
+                for address in self._values(given):
+                    if address.strip(UNKNOWN):
+                        yield Target(address, kind, call.start_point[0] + 1)
         for name, given_to in self.names.items():
             kind = "request" if name in _BASES else "name" if _NAMED.search(name) else ""
             for place, value in given_to if kind else ():
@@ -116,7 +123,9 @@ class _Script:
         """What kind of request a call is, and the address that it is given."""
         function = call.child_by_field_name("function") or call.child_by_field_name("constructor")
         arguments = call.child_by_field_name("arguments")
-        given = [one for one in arguments.named_children if one.type != "comment"] if arguments else []
+        given = (
+            [one for one in arguments.named_children if one.type != "comment"] if arguments else []
+        )
         if function is None or not given:
             return "", None
         name = self._text(function)
@@ -191,9 +200,9 @@ class _Script:
             # Of a value that only a setting at run time could give, the fallback is what happens.
             yield from (one for one in lefts if one not in ("", UNKNOWN))
             known = any(one and UNKNOWN not in one for one in lefts)
-            if not known and not (left is not None and _KNOWS_WHERE.search(self._text(left))):
-                yield from self._values(right, depth)
-            elif not known and left is not None and "env" in self._text(left):
+            text = self._text(left) if left is not None else ""
+            # `import.meta.env.X || …` is decided by the build; `isLocal() || …` by where it runs.
+            if not known and ("env" in text or not _KNOWS_WHERE.search(text)):
                 yield from self._values(right, depth)
         elif sign == "&&":
             if left is None or self._truth(left) is not False:
@@ -237,7 +246,10 @@ class _Script:
 
     def _joined(self, node: Node, depth: int) -> Iterator[str]:
         """`new URL(path, base)`."""
-        constructor, arguments = node.child_by_field_name("constructor"), node.child_by_field_name("arguments")
+        constructor, arguments = (
+            node.child_by_field_name("constructor"),
+            node.child_by_field_name("arguments"),
+        )
         given = arguments.named_children if arguments else []
         if constructor is None or self._text(constructor) != "URL" or not given:
             yield UNKNOWN
@@ -245,7 +257,9 @@ class _Script:
         for path in self._values(given[0], depth):
             bases = self._values(given[1], depth) if len(given) > 1 else [""]
             for base in bases:
-                yield path if "://" in path or not base else base.rstrip("/") + "/" + path.lstrip("/")
+                yield (
+                    path if "://" in path or not base else base.rstrip("/") + "/" + path.lstrip("/")
+                )
 
     def _returned(self, node: Node, depth: int) -> Iterator[str]:
         """What a function of the script gives back."""
@@ -264,7 +278,9 @@ class _Script:
             if body.type != "statement_block":
                 yield from self._values(body, depth)
                 continue
-            conditions = (one.child_by_field_name("condition") for one in _descendants(body, "if_statement"))
+            conditions = (
+                one.child_by_field_name("condition") for one in _descendants(body, "if_statement")
+            )
             if any(self._knows_where(one) for one in conditions if one is not None):
                 continue
             for statement in _descendants(body, "return_statement"):
