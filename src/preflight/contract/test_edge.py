@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 from preflight.contract.findings import not_promised, report, require_none
 from preflight.engine import proxied
 from preflight.engine.container import Answering, Container
+from preflight.engine.proxied import Refused
 from preflight.engine.visitor import Visit, ask
 from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space

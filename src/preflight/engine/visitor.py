@@ -26,7 +26,7 @@ LARGEST_BODY = 4 * 1024 * 1024
 # Longer than any page takes to begin; a stream that never ends is left here.
 LONGEST_BODY = 2.0
 # GET is safe by its definition (RFC 9110, 9.2.1), and not in each application.
-_NOT_HARMLESS = re.compile(
+NOT_HARMLESS = re.compile(
     r"log-?out|sign-?out|delete|remove|destroy|reset|shutdown|restart|stop|kill|clear|purge|unsubscribe",
     re.I,
 )
@@ -162,7 +162,7 @@ def visit(subject: Answering, host: str, path: str, readme: str = "") -> Visit:
             answers = pool.map(lambda one: ask(subject, _target(one.url), None, "GET", public), own)
             found.assets = dict(zip(own, answers, strict=True))
         found.documented, found.servers = _documented(openapi.result())
-        named = [one for one in _named(found, readme) if not _NOT_HARMLESS.search(one)]
+        named = [one for one in _named(found, readme) if not NOT_HARMLESS.search(one)]
         wanted = list(dict.fromkeys(named))[:MOST_PATHS]
         answers = pool.map(lambda one: ask(subject, one, _BROWSER, "GET", public), wanted)
         found.paths = dict(zip(wanted, answers, strict=True))

@@ -194,11 +194,11 @@ def recursive_chown_problems(file: Dockerfile) -> Iterator[Problem]:
     for command in file.final.chain:
         if command.cmd != "RUN":
             continue
-        steps = [step for step in re.split(r"&&|;|\n", _script(command)) if step.strip()]
+        steps = [step for step in re.split(r"&&|;|\n", run_script(command)) if step.strip()]
         if steps and all(re.match(r"\s*ch(own|mod|grp)\s+(-\w*R|--recursive)", s) for s in steps):
             yield Problem(
                 "owners set where files arrive: COPY --chown=1000:1000",
-                f"{_at(command)}: RUN {_script(command).strip()[:80]}",
+                f"{_at(command)}: RUN {run_script(command).strip()[:80]}",
             )
 
 
@@ -258,7 +258,7 @@ def uid_taken_problems(file: Dockerfile) -> Iterator[Problem]:
         owner = owned_by_1000(stage.root_base)
         freed = False
         for command in stage.chain if owner else ():
-            script = _script(command) if command.cmd == "RUN" else ""
+            script = run_script(command) if command.cmd == "RUN" else ""
             freed = freed or bool(_REMOVES.search(script))
             if not freed and command in stage.commands and _ADDS_1000.search(script):
                 yield Problem(
@@ -283,7 +283,7 @@ def health_command_problems(file: Dockerfile) -> Iterator[Problem]:
         one.cmd == "COPY" and tool.group() in " ".join(one.value) for one in file.final.chain
     )
     if (slim or alpine) and not copied:
-        scripts = (_script(one) for one in file.final.chain if one.cmd == "RUN")
+        scripts = (run_script(one) for one in file.final.chain if one.cmd == "RUN")
         if not any(installed.search(script) for script in scripts):
             yield Problem(
                 "a HEALTHCHECK with the image's own runtime",
@@ -406,7 +406,7 @@ def _at(command: Command) -> str:
     return f"Dockerfile:{command.start_line}"
 
 
-def _script(command: Command) -> str:
+def run_script(command: Command) -> str:
     """What a RUN does, with the text of its here-documents."""
     return "\n".join([" ".join(command.value), *(one.content for one in command.heredocs)])
 
