@@ -285,6 +285,7 @@ PUSH = (
     Broken(
         "subdomain-64",
         "push.name_fits_the_hub",
+        severity=Severity.ADVICE,
         git=(("remote", "add", "hub", f"https://huggingface.co/spaces/acme/{'s' * 59}"),),
     ),
     Broken(
@@ -343,8 +344,14 @@ DECLARATION = (
     Broken(
         "database-on-a-closed-port",
         "declaration.services_are_on_open_ports",
+        severity=Severity.ADVICE,
         edit=database("DATABASE_URL=postgresql+asyncpg://db.example.com/signers"),
         sample=True,
+    ),
+    Broken(
+        "mail-server-by-default",
+        "declaration.services_are_on_open_ports",
+        edit=database("DATABASE_URL=smtp://mail.example.com"),
     ),
     Broken(
         "requires-what-the-hub-sets",
@@ -380,6 +387,7 @@ DOCKERFILE = (
     Broken(
         "package-manager-first",
         "dockerfile.runs_no_development_server",
+        severity=Severity.ADVICE,
         edit=dockerfile(CMD, 'CMD ["npm", "start"]'),
     ),
     Broken(

@@ -230,7 +230,9 @@ def caught_as_named(case: Broken, records: list[dict[str, Any]]) -> None:
     assert set(findings) == {case.check}, f"found: {findings}"
     own = next(one["severity"] for one in records if one["id"] == case.check)
     severities = [severity for severity, _ in findings[case.check]]
-    assert min(severities, key=list(Severity).index) == (case.severity or own), f"found: {findings}"
+    assert min(map(Severity, severities), key=list(Severity).index) == (case.severity or own), (
+        f"found: {findings}"
+    )
 
 
 def test_broken_space_is_caught_by_its_check_alone(broken: Broken, records: Records) -> None:

@@ -19,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from preflight.model.environment import EnvironmentDeclaration, Variable
 from preflight.rules.drift import HUB_SETS
-from preflight.rules.repository import GitError, name_problems, subdomain_problems
+from preflight.rules.repository import GitError, name_problems
 
 GIT_DEADLINE_S = 120
 HUB_ERRORS = (HfHubHTTPError, httpx2.HTTPError, ValueError)
@@ -46,7 +46,7 @@ class SpaceId:
         found = re.fullmatch(r"(?:https?://[^/]+/spaces/)?([\w.-]+)/([\w.-]+?)(?:\.git)?/?", text)
         if found is None:
             raise Refused(f"SPACE={text!r}: write SPACE=owner/name, as in the Space's address")
-        for problem in (*name_problems(found[2]), *subdomain_problems(*found.groups())):
+        for problem in name_problems(found[2]):
             raise Refused(f"SPACE={text}: expected {problem.expected}; it is {problem.actual}")
         return cls(*found.groups())
 

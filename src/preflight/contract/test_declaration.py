@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.contract.findings import advise, not_promised, require_none
+from preflight.contract.findings import not_promised, require_none
 from preflight.model.environment import EnvironmentDeclaration, EnvironmentDeclarationError
-from preflight.model.hub_profile import HUB
-from preflight.model.problems import Problem
+from preflight.model.hub_profile import DOCUMENTED_PORTS
+from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
 from preflight.rules import drift
 from preflight.rules import outbound as egress
@@ -44,7 +44,7 @@ def test_can_be_read(space: Space) -> None:
             not_promised("there is no `.env.example`")
     except EnvironmentDeclarationError as error:
         require_none(
-            Problem("a declaration without faults", f"{error.source}:{one.line}: {one.message}")
+            Problem("a declaration without faults", one.message, file=error.source, line=one.line)
             for one in error.faults
             # The Hub has a message of its own for these: push.names_do_not_collide.
             if not one.duplicate
@@ -65,7 +65,9 @@ def test_secrets_have_no_value(declaration: EnvironmentDeclaration) -> None:
     require_none(
         Problem(
             f"no value for the Secret {variable.name}",
-            f"{declaration.source}:{variable.line}: {variable.name} has one",
+            f"{variable.name} has one",
+            file=declaration.source,
+            line=variable.line,
         )
         for variable in declaration.secrets
         if variable.default
@@ -86,7 +88,9 @@ def test_every_variable_is_described(declaration: EnvironmentDeclaration) -> Non
     require_none(
         Problem(
             f"a comment above {variable.name}",
-            f"{declaration.source}:{variable.line}: {variable.name} has none",
+            f"{variable.name} has none",
+            file=declaration.source,
+            line=variable.line,
         )
         for variable in declaration.variables
         if not variable.description
@@ -151,25 +155,31 @@ def test_hub_variables_are_not_entered(declaration: EnvironmentDeclaration) -> N
 
     Source: hub-docs spaces-overview.md lists the names; the text is reported by users.
     """
-    for variable in declaration.variables:
-        if variable.name not in drift.HUB_SETS:
-            continue
-        at = f"{declaration.source}:{variable.line}: {variable.name}"
-        if variable.required is not False:
-            require_none([Problem("no required variable that the Hub sets", at)])
-        advise("no variable that the Hub sets", at, "Leave it out of the Space's settings.")
+    require_none(
+        Problem(
+            "no variable that the Hub sets",
+            f"{variable.name}, {'optional' if variable.required is False else 'required'}",
+            "Leave it out of the Space's settings." if variable.required is False else None,
+            severity=Severity.ADVICE if variable.required is False else None,
+            file=declaration.source,
+            line=variable.line,
+        )
+        for variable in declaration.variables
+        if variable.name in drift.HUB_SETS
+    )
 
 
 def test_services_are_on_open_ports(space: Space) -> None:
-    """No declared variable leads to a service on a port that a Space may not dial: databases, mail and queues mostly do.
+    """No declared variable leads to a service on another port than 80, 443 and 8080: databases, mail and queues mostly do.
 
     Severity: risk
 
-    On the Hub: [Errno 101] Network is unreachable, or a time-out at the first query: postgres:// on 5432 works here and not there
+    On the Hub: a time-out, or [Errno 101] Network is unreachable, at the first query: mail servers were reported out of reach; PostgreSQL on 5432 was reached
 
     Fix: Enter the address of the service's HTTPS or WebSocket endpoint, or of a proxy on port 443.
 
-    Source: hub-docs spaces-overview.md: ports 80, 443 and 8080; observed: 5432 is open.
+    Source: hub-docs spaces-overview.md: other ports than 80, 443 and 8080 are blocked; observed:
+    5432 is open.
     """
     try:
         declared = space.declaration
@@ -177,12 +187,12 @@ def test_services_are_on_open_ports(space: Space) -> None:
         pytest.skip("the declaration cannot be read: see declaration.can_be_read")
     if declared is None:
         not_promised("there is no `.env.example`")
-    allowed = ", ".join(map(str, HUB.outbound_ports))
-    found = list(egress.blocked(space, declared))
-    for one in found:
-        if not one.entered:
-            # The Space may have a way around, as to Neon over WebSockets; its start shows what it dials.
-            advise(f"ports {allowed} only", f"{one}")
     require_none(
-        Problem(f"ports {allowed} only", f"{one}") for one in dict.fromkeys(found) if one.entered
+        Problem(
+            f"ports {', '.join(map(str, DOCUMENTED_PORTS))}",
+            f"{one}",
+            # The Space may have a way around, as to Neon over WebSockets; its start shows what it dials.
+            severity=one.known.severity if one.entered else Severity.ADVICE,
+        )
+        for one in egress.doubtful(space, declared)
     )

@@ -21,7 +21,8 @@ from preflight.engine.start import Start, environment_of, start_observed
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem
 from preflight.model.space import Space
-from preflight.rules.dockerfile import Dockerfile, health_command_problems, port_problems
+from preflight.rules.dockerfile import Dockerfile
+from preflight.rules.dockerfile_steps import health_command_problems, port_problems
 
 # Longer than a scheduler's hiccup, shorter than any time-out of a client library.
 AT_ONCE = 1.0
@@ -31,8 +32,11 @@ AT_ONCE = 1.0
 def health(space: Space, subject: Answering) -> requests.Response:
     """The answer of GET /health, for the checks of what it says."""
     answer = subject.get("/health")
-    if answer.status_code == 404 and not space.follows_conventions:
-        not_promised("the Space has no /health, and its `preflight.toml` promises none")
+    if not space.follows_conventions:
+        if answer.status_code == 404:
+            not_promised("the Space has no /health, and its `preflight.toml` promises none")
+        if "html" in answer.headers.get("Content-Type", ""):
+            not_promised("a page answers at /health, as single-page apps answer every path")
     return answer
 
 

@@ -1,4 +1,4 @@
-"""The image: it builds as the Hub builds it, runs as uid 1000, keeps no secret and wastes no space."""
+"""The image: it builds as the Hub builds it, keeps no secret and wastes no space."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from preflight.contract.findings import advise, material, not_promised, show, violated
 from preflight.engine.build_log import digest
 from preflight.engine.image import BuildError, Image
-from preflight.engine.layers import Contents, home_of
+from preflight.engine.layers import Contents, home_of, uid_of
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
 
@@ -39,22 +39,20 @@ def test_builds(built: Image | BuildError) -> None:
 
 
 def test_user_is_uid_1000(space: Space, image: Image, contents: Contents) -> None:
-    """USER is uid 1000, which the Hub runs the container as.
+    """USER is uid 1000, which the Hub's documentation names.
 
-    Severity: risk; advice without conventions
+    Severity: risk
 
-    On the Hub: PermissionError: [Errno 13] Permission denied, for files that the image made as another user
+    On the Hub: nothing as far as it was observed; "PermissionError: [Errno 13] Permission denied" where the container runs as uid 1000, as documented
 
     Fix: RUN useradd --create-home --uid 1000 user, then USER 1000 (in node images: USER node).
 
     Source: hub-docs spaces-sdks-docker.md says uid 1000; observed: an image without USER runs as
     root.
     """
-    user = str(image.config.get("User") or "").partition(":")[0]
-    uids = {name: uid for name, uid, _, _ in contents.users}
-    uid = int(user) if user.isdigit() else uids.get(user, 0)
-    if not user and not space.follows_conventions:
-        not_promised(f"the Dockerfile has no USER; it runs as uid {HUB.uid} on the Hub as here")
+    if not space.follows_conventions:
+        not_promised("uid 1000: `preflight.toml` does not say `conventions = true`")
+    user, uid = str(image.config.get("User") or ""), uid_of(image, contents)
     if uid != HUB.uid:
         violated(
             expected=f"USER with uid {HUB.uid}",
@@ -63,7 +61,7 @@ def test_user_is_uid_1000(space: Space, image: Image, contents: Contents) -> Non
 
 
 def test_home_and_tmp_are_writable(image: Image, contents: Contents) -> None:
-    """Uid 1000 may write its home folder and /tmp, where the image has them.
+    """The user that the container runs as may write its home folder and /tmp, where the image has them.
 
     Severity: risk
 
@@ -73,16 +71,18 @@ def test_home_and_tmp_are_writable(image: Image, contents: Contents) -> None:
 
     Source: the texts are reported by users between 2022 and 2024.
     """
-    own = next((user for user in contents.users if user[1] == HUB.uid), None)
-    gid = own[2] if own else 0
+    user = uid_of(image, contents)
+    if user == 0:
+        return
+    gid = next((gid for _, uid, gid, _ in contents.users if uid == user), 0)
     home = home_of(image, contents)
-    if home == "/" and image.config.get("User") and contents.users:
-        advise(f"a home folder of uid {HUB.uid}", "HOME is /, and libraries that cache there fail")
+    if home == "/" and contents.users:
+        advise(f"a home folder of uid {user}", "HOME is /, and libraries that cache there fail")
     for path in {home, "/tmp"} - {"/"}:
         entry = contents.entries.get(path)
-        if entry and not entry.writable_by(HUB.uid, gid):
+        if entry and not entry.writable_by(user, gid):
             violated(
-                expected=f"{path} writable by uid {HUB.uid}",
+                expected=f"{path} writable by uid {user}",
                 actual=f"{path} belongs to {entry.uid}:{entry.gid}, mode {entry.mode:04o}",
             )
 

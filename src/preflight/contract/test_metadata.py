@@ -188,7 +188,7 @@ def test_suggested_hardware_exists(front: FrontMatter) -> None:
 
     Source: hub-docs spaces-config-reference.md.
     """
-    require_none(rules.allowed_problems(front, "suggested_hardware"))
+    require_none(rules.hardware_problems(front))
 
 
 def test_header_is_known(front: FrontMatter) -> None:

@@ -58,8 +58,8 @@ def test_binaries_are_in_lfs(repository: Repository) -> None:
 
     Severity: risk
 
-    On the Hub: Your push was rejected because it contains binary files. Please use
-    https://huggingface.co/docs/hub/xet to store binary files.
+    On the Hub: `git push`: Your push was rejected because it contains binary files. Please use
+    https://huggingface.co/docs/hub/xet to store binary files. `hf upload` stores them in Xet by itself
 
     Fix: `git lfs migrate import --include=PATH` with the rule in the folder's own .gitattributes,
     or make the file in the build. Which files the Hub takes for binary is not documented; this
@@ -211,20 +211,20 @@ def test_names_do_not_collide(space: Space) -> None:
             not_promised("there is no `.env.example`")
     except EnvironmentDeclarationError as error:
         require_none(
-            Problem("each name declared once", f"{error.source}:{fault.line}: {fault.message}")
+            Problem("each name declared once", fault.message, file=error.source, line=fault.line)
             for fault in error.faults
             if fault.duplicate
         )
 
 
 def test_name_fits_the_hub(space: Space, pytestconfig: pytest.Config) -> None:
-    """The Space's name is one that the Hub takes, and its subdomain has at most 63 characters.
+    """The Space's name is one that the Hub takes, and short enough to be its address.
 
     Severity: breaks
 
-    On the Hub: the repository cannot be created; or the Space runs and its address does not resolve
+    On the Hub: the repository cannot be created
 
-    Fix: Shorten the name: the subdomain is <owner>-<name> in lower case, `.` and `_` as `-`.
+    Fix: Use letters, digits, `-`, `_` and `.`; the address is <owner>-<name> in lower case, `.` and `_` as `-`.
 
     Source: huggingface_hub validates names by the same rule; observed: a long name is not
     refused.

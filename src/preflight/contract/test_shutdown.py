@@ -10,11 +10,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from preflight.contract.findings import advise, violated
+from preflight.contract.findings import report, violated
 from preflight.engine.container import Container, Exit
 from preflight.engine.docker import docker
 from preflight.model.hub_profile import HUB
+from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
+
+# Where data is kept, and not a cache: SQLite's and other embedded databases.
+DATA = r"\.(db|sqlite3?|duckdb|mdb|rdb)$|/chroma|/qdrant"
 
 Begin = Callable[[], Container]
 
@@ -123,7 +127,7 @@ def test_starts_again_after_a_kill(begin: Begin) -> None:
 
     Severity: risk; advice without conventions
 
-    On the Hub: "Runtime error" after the Space ran out of memory once, though nothing was changed.
+    On the Hub: nothing where each start gets a container of its own; "Runtime error" after running out of memory once, where it does not
 
     Fix: Do not rely on pid files, locks or half-written files of an earlier process.
 
@@ -140,8 +144,17 @@ def test_starts_again_after_a_kill(begin: Begin) -> None:
         if line.startswith("A ") and not re.search(r"/__pycache__|\.pyc$|^A /tmp$", line)
     ]
     if written:
-        shown = ", ".join(written[:5]) + (" …" if len(written) > 5 else "")
-        advise("nothing on the disk that a restart loses", f"this Space wrote {shown}")
+        data = [path for path in written if re.search(DATA, path)]
+        shown = ", ".join([*data, *(one for one in written if one not in data)][:5])
+        report(
+            Problem(
+                "nothing on the disk that a restart loses",
+                f"this Space wrote {shown}" + (" …" if len(written) > 5 else ""),
+                "Keep data in a service outside, or in a Storage Bucket mounted by the Space's settings.",
+                "data is gone after each restart, rebuild and sleep",
+                severity=Severity.RISK if data else Severity.ADVICE,
+            )
+        )
 
 
 def test_ends_when_told_to(told: Callable[[], Told]) -> None:

@@ -10,11 +10,11 @@ import requests
 from preflight.contract.findings import advise, material, require_none, show, violated
 from preflight.engine.container import Answering, Container
 from preflight.engine.image import Image
-from preflight.engine.layers import Contents, home_of
+from preflight.engine.layers import Contents, home_of, uid_of
 from preflight.engine.proxied import Refused
 from preflight.engine.run import Run
 from preflight.engine.start import Start, start_unobserved
-from preflight.model.hub_profile import HUB
+from preflight.model.hub_profile import DOCUMENTED_PORTS, HUB, outbound
 from preflight.model.problems import Problem
 from preflight.model.space import Space
 
@@ -120,6 +120,36 @@ def test_starts_without_alarms(started: Start, container: Container) -> None:
         )
 
 
+def test_serves_as_uid_1000(
+    run: Run, space: Space, image: Image, container: Container, contents: Contents
+) -> None:
+    """The Space also serves as uid 1000, as the Hub's documentation says that it runs.
+
+    Severity: risk; advice without conventions
+
+    On the Hub: nothing as far as it was observed; "PermissionError: [Errno 13] Permission denied" where the container runs as uid 1000, as documented
+
+    Fix: RUN useradd --create-home --uid 1000 user, COPY --chown=1000:1000, then USER 1000 (in node images: USER node).
+
+    Source: hub-docs spaces-sdks-docker.md says uid 1000; observed: an image without USER runs as
+    root.
+    """
+    if uid_of(image, contents) == HUB.uid:
+        return
+    serves_with(run, space, image, [f"--user={HUB.uid}"], f"an answer as uid {HUB.uid}")
+
+
+def serves_with(run: Run, space: Space, image: Image, options: list[str], expected: str) -> None:
+    """Start the Space once more with these options of `docker run`; a violation where it does not serve."""
+    start = start_unobserved(run, space, image, options=options)
+    if start.container:
+        start.container.remove()
+    if start.failure:
+        if start.log:
+            material(Path(start.log))
+        violated(expected=expected, actual=f"{start.failure.kind}: {start.failure.actual}")
+
+
 def test_writes_only_home_and_tmp(
     run: Run, space: Space, image: Image, container: Container, contents: Contents
 ) -> None:
@@ -139,35 +169,30 @@ def test_writes_only_home_and_tmp(
     if home not in ("/", "/tmp"):
         # A volume without a name begins with what the image has at that path.
         hardened.append(f"--volume={home}")
-    start = start_unobserved(run, space, image, options=hardened)
-    if start.container:
-        start.container.remove()
-    if start.failure:
-        if start.log:
-            material(Path(start.log))
-        violated(
-            expected=f"an answer with {home} and /tmp as the only writable folders",
-            actual=f"{start.failure.kind}: {start.failure.actual}",
-        )
+    serves_with(
+        run, space, image, hardened, f"an answer with {home} and /tmp as the only writable folders"
+    )
 
 
-def test_dials_allowed_ports_only(container: Container) -> None:
-    """From its first packet on, the Space opens connections to ports 80, 443 and 8080 only.
+def test_dials_open_ports_only(container: Container) -> None:
+    """From its first packet on, the Space opens connections to ports that are known to be open: 80, 443 and 8080.
 
     Severity: risk
 
-    On the Hub: [Errno 101] Network is unreachable, or a time-out: databases and SMTP cannot be reached
+    On the Hub: a time-out, or [Errno 101] Network is unreachable: mail servers were reported out of reach; PostgreSQL on 5432 was reached
 
     Fix: Use the service's HTTPS endpoint or a proxy on port 443.
 
-    Source: hub-docs spaces-overview.md: ports 80, 443 and 8080; observed: 5432 is open.
+    Source: hub-docs spaces-overview.md: other ports than 80, 443 and 8080 are blocked; observed:
+    5432 is open.
     """
     assert container.observer is not None
     require_none(
         Problem(
-            f"connections to ports {', '.join(map(str, HUB.outbound_ports))} only",
-            f"a connection to {dialled}, refused",
+            f"connections to ports {', '.join(map(str, DOCUMENTED_PORTS))}",
+            f"a connection to {dialled}: {found.known}",
+            severity=found.severity,
         )
         for dialled in container.observer.connections()
-        if dialled.refused
+        if (found := outbound(dialled.port))
     )

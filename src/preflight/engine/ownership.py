@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from preflight.engine.layers import Contents, Entry
-from preflight.rules.dockerfile import Dockerfile, run_script
+from preflight.rules.dockerfile import Dockerfile, script_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def own_files(
     steps: "RUN" for those of RUN steps alone.
     """
     written = [
-        " ".join(run_script(one).split())
+        " ".join(script_of(one).split())
         for one in dockerfile.final.chain
         if one.cmd in ("RUN", "COPY", "ADD") and steps in ("", one.cmd)
     ]

@@ -63,8 +63,8 @@ def add(parser: pytest.Parser) -> None:
         "--hub",
         action="append",
         default=[],
-        metavar="NAME=VALUE",
-        help="take the Hub to be different in one setting of preflight/model/hub_profile.py, for example start_deadline=600; repeatable",
+        metavar="PROFILE|NAME=VALUE",
+        help="take the Hub to be as its documentation says (documented) and not as observed, or different in one field of docs/rehearsal.md, for example start_deadline=600; repeatable",
     )
     group.addoption(
         "--fail-on",

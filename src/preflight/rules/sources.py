@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from preflight.model.context import context_files
-from preflight.rules.dockerfile import Dockerfile, run_script
+from preflight.rules.dockerfile import Dockerfile, script_of
 
 KINDS = {
     ".py",
@@ -69,7 +69,7 @@ class Sources:
 def _build_only(files: dict[str, str], dockerfile: Dockerfile) -> set[str]:
     """Files that a RUN names and that nothing else does: neither the start nor another file."""
     steps = " ".join(
-        run_script(one) for stage in dockerfile.stages for one in stage.commands if one.cmd == "RUN"
+        script_of(one) for stage in dockerfile.stages for one in stage.commands if one.cmd == "RUN"
     )
     last = [dockerfile.final.last(name) for name in ("ENTRYPOINT", "CMD")]
     start = " ".join(" ".join(one.value) for one in last if one)
