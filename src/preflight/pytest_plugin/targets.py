@@ -19,6 +19,7 @@ from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.rules.mending import mend_folder
 from preflight.rules.repository import GitError, Repository
+from preflight.rules.tree import fill_submodules
 
 SPACES = pytest.StashKey[list[Space]]()
 EXPORTS = pytest.StashKey[Path]()
@@ -99,6 +100,7 @@ def _committed(space: Space, ref: str, export: Path) -> Space:
     if repository is None:
         raise SpaceError(f"--ref {ref}: {folder} is in no git repository")
     repository.export(export)
+    fill_submodules(repository, export)
     return replace(space, source=export, ref=ref)
 
 

@@ -1,0 +1,171 @@
+"""The tree: what git sends may differ from what this disk holds."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from preflight.contract.findings import material, not_promised, require_none, violated
+from preflight.contract.test_push import repository_of
+from preflight.engine.image import BuildError, build_space
+from preflight.engine.run import Run
+from preflight.engine.start import Start, start_unobserved
+from preflight.model.space import Space
+from preflight.rules import tree as rules
+from preflight.rules.dockerfile import Dockerfile, DockerfileError
+from preflight.rules.repository import Repository, ignored_in_build
+
+
+@pytest.fixture
+def dockerfile(space: Space) -> Dockerfile:
+    """The Space's Dockerfile, which names what it starts and copies."""
+    try:
+        return Dockerfile.of_folder(space.folder)
+    except (FileNotFoundError, DockerfileError):
+        pytest.skip("needs a Dockerfile that can be read")
+
+
+@pytest.fixture
+def repository(space: Space) -> Repository:
+    """The history that would be pushed."""
+    found = repository_of(space)
+    if found is None:
+        pytest.skip("nothing of the folder is committed to a git repository: nothing to push yet")
+    return found
+
+
+def working(space: Space) -> Path:
+    """The folder on this disk, also where a committed revision is judged."""
+    assert space.working_folder is not None
+    return space.working_folder
+
+
+def test_scripts_are_executable(
+    space: Space, dockerfile: Dockerfile, repository: Repository
+) -> None:
+    """A script that the image starts directly has the executable bit in the commit, not only on this disk.
+
+    Severity: breaks
+
+    On the Hub: Runtime error, exec ./start.sh: permission denied
+
+    Fix: git update-index --chmod=+x SCRIPT, then commit.
+
+    Source: git-update-index(1), --chmod; git config core.fileMode is false on Windows and many mounts.
+    """
+    require_none(rules.mode_problems(dockerfile, repository, working(space)))
+
+
+def test_scripts_have_unix_line_ends(
+    space: Space, dockerfile: Dockerfile, repository: Repository
+) -> None:
+    """A script that the image starts has LF in the commit and after the checkout by .gitattributes.
+
+    Severity: breaks
+
+    On the Hub: exec ./start.sh: no such file or directory; env: 'bash\\r': No such file or directory
+
+    Fix: `*.sh text eol=lf` in .gitattributes, git add --renormalize ., and commit.
+
+    Source: gitattributes(5), eol.
+    """
+    require_none(rules.line_end_problems(dockerfile, repository, working(space)))
+
+
+def test_submodules_can_be_cloned(dockerfile: Dockerfile, repository: Repository) -> None:
+    """Each gitlink has a line in .gitmodules with an https:// address.
+
+    Severity: breaks
+
+    On the Hub: the folder is empty: COPY finds nothing, or the app misses a module at its start
+
+    Fix: Commit the files themselves, or add the submodule with its public address.
+
+    Source: gitmodules(5); git-clone(1), --recurse-submodules.
+    """
+    require_none(rules.submodule_problems(dockerfile, repository))
+
+
+def test_names_differ_by_more_than_case(repository: Repository) -> None:
+    """No two committed names differ in case alone.
+
+    Severity: advice
+
+    On the Hub: both files are there; a checkout on macOS or Windows, and so what was tested, holds one
+
+    Fix: Take the name that is not meant out of the commit.
+
+    Source: git-config(1), core.ignoreCase.
+    """
+    require_none(rules.case_problems(repository))
+
+
+def test_links_stay_in_the_folder(repository: Repository) -> None:
+    """Symbolic links lead to what is pushed with them.
+
+    Severity: risk
+
+    On the Hub: FileNotFoundError for a file that is there on this machine
+
+    Fix: Commit the content in the place of the link.
+
+    Source: git stores a link's target as text; gitglossary(7), tree object.
+    """
+    require_none(rules.link_problems(repository))
+
+
+def test_commit_builds_and_serves(
+    run: Run, space: Space, dockerfile: Dockerfile, repository: Repository, started: Start
+) -> None:
+    """Where the build takes files that .gitignore keeps out of the push, the committed files build and serve as well.
+
+    Severity: breaks
+
+    On the Hub: ModuleNotFoundError, "Cannot find module" or "no such table": a folder such as lib/,
+    dist/ or data/ that this disk holds and .gitignore names
+
+    Fix: Take the files out of .gitignore (`!lib/`) and commit them, or make them in the Dockerfile.
+
+    Source: gitignore(5); hub-docs spaces-sdks-docker.md: the image is built from the repository.
+    """
+    if space.ref or started.container is None or started.failure:
+        not_promised("the working folder is not what is built here, or it does not serve itself")
+    ignored = [
+        one
+        for one in ignored_in_build(dockerfile, space.folder, repository)
+        if rules.may_be_needed(one)
+    ]
+    if not ignored:
+        not_promised("the build takes no file that .gitignore keeps out of the push")
+    shown = ", ".join(ignored[:4]) + (" …" if len(ignored) > 4 else "")
+    expected = "a build and a start from what is committed alone"
+    with tempfile.TemporaryDirectory(prefix="preflight-commit-") as scratch:
+        repository.export(Path(scratch) / "tree")
+        committed = replace(space, name=f"{space.name}-committed", source=Path(scratch) / "tree")
+        try:
+            image = build_space(run, committed)
+        except BuildError as error:
+            material(error.log)
+            violated(
+                expected=expected,
+                actual=f"without {shown}, which .gitignore names, the build fails: {str(error)[:400]}",
+            )
+    start = start_unobserved(run, committed, image)
+    status = 0
+    if start.container:
+        if not start.failure:
+            status = start.container.get("/").status_code
+        start.container.remove()
+    if start.failure:
+        violated(
+            expected=expected,
+            actual=f"without {shown}, which .gitignore names, it does not serve: {start.failure.actual}",
+        )
+    if status >= 400 > started.container.get("/").status_code:
+        violated(
+            expected=expected,
+            actual=f"without {shown}, which .gitignore names, GET / answers {status}",
+        )
