@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from preflight.contract.findings import not_promised, require_none
+from preflight.contract.findings import material, not_promised, require_none, violated
+from preflight.contract.test_push import repository_of
 from preflight.engine.container import Answering, Container
 from preflight.engine.forms import refused_writes, send_forms
-from preflight.engine.image import Image
+from preflight.engine.image import BuildError, Image, build_space
 from preflight.engine.layers import Contents, home_of, uid_of
 from preflight.engine.ownership import Owner, own_files
+from preflight.engine.run import Run
+from preflight.engine.start import Start, start_unobserved
 from preflight.engine.visitor import Visit
 from preflight.model.problems import Problem
 from preflight.model.space import Space
 from preflight.rules.dockerfile import Dockerfile, DockerfileError
 from preflight.rules.left_behind import left_behind
+from preflight.rules.repository import ignored_in_build
 from preflight.rules.sources import Sources
+from preflight.rules.tree import may_be_needed
 from preflight.rules.writing import database_problem, path_problems
 
 
@@ -111,5 +120,59 @@ def test_fetched_content_is_in_reach(
             owner.may_search("/root"),
             sources,
             contents.entries,
-        )  # fmt: skip
+        )
     )
+
+
+def test_commit_builds_and_serves(
+    run: Run, space: Space, dockerfile: Dockerfile, started: Start
+) -> None:
+    """Where the build takes files that .gitignore keeps out of the push, the committed files build and serve as well.
+
+    Severity: breaks
+
+    On the Hub: ModuleNotFoundError, "Cannot find module" or "no such table": a folder such as lib/,
+    dist/ or data/ that this disk holds and .gitignore names
+
+    Fix: Take the files out of .gitignore (`!lib/`) and commit them, or make them in the Dockerfile.
+
+    Source: gitignore(5); hub-docs spaces-sdks-docker.md: the image is built from the repository.
+    """
+    if space.ref or started.container is None or started.failure:
+        not_promised("the working folder is not what is built here, or it does not serve itself")
+    repository = repository_of(space)
+    if repository is None:
+        not_promised("nothing of the folder is committed to a git repository")
+    taken = ignored_in_build(dockerfile, space.folder, repository)
+    ignored = [one for one in taken if may_be_needed(one)]
+    if not ignored:
+        not_promised("the build takes no file that .gitignore keeps out of the push")
+    shown = ", ".join(ignored[:4]) + (" …" if len(ignored) > 4 else "")
+    expected = "a build and a start from what is committed alone"
+    with tempfile.TemporaryDirectory(prefix="preflight-commit-") as scratch:
+        repository.export(Path(scratch) / "tree")
+        committed = replace(space, name=f"{space.name}-committed", source=Path(scratch) / "tree")
+        try:
+            image = build_space(run, committed)
+        except BuildError as error:
+            material(error.log)
+            violated(
+                expected=expected,
+                actual=f"without {shown}, which .gitignore names, the build fails: {str(error)[:400]}",
+            )
+    start = start_unobserved(run, committed, image)
+    status = 0
+    if start.container:
+        if not start.failure:
+            status = start.container.get("/").status_code
+        start.container.remove()
+    if start.failure:
+        violated(
+            expected=expected,
+            actual=f"without {shown}, which .gitignore names, it does not serve: {start.failure.actual}",
+        )
+    if status >= 400 > started.container.get("/").status_code:
+        violated(
+            expected=expected,
+            actual=f"without {shown}, which .gitignore names, GET / answers {status}",
+        )

@@ -15,7 +15,7 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="the contract for this Space folder instead; repeatable, also outside this repository",
+        help="the contract for this Space folder instead, or for hf:OWNER/NAME, which is cloned from the Hub (or HF_ENDPOINT); repeatable",
     )
     group.addoption(
         "--fix",

@@ -17,12 +17,14 @@ import pytest
 
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
+from preflight.pytest_plugin import hub_space
 from preflight.rules.mending import mend_folder
 from preflight.rules.repository import GitError, Repository
 from preflight.rules.tree import fill_submodules
 
 SPACES = pytest.StashKey[list[Space]]()
 EXPORTS = pytest.StashKey[Path]()
+CLONES = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,9 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    exports = config.stash.get(EXPORTS, None)
-    if exports is not None:
-        shutil.rmtree(exports, ignore_errors=True)
+    for made in (config.stash.get(EXPORTS, None), config.stash.get(CLONES, None)):
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -69,7 +71,7 @@ def _targets(config: pytest.Config) -> list[Space]:
     compose = config.invocation_params.dir / "compose.yaml"
     if folders:
         # Relative to where the command was typed, as for any other path option.
-        spaces = [space_of_folder(config.invocation_params.dir / one) for one in folders]
+        spaces = [_target(config, one) for one in folders]
         if config.getoption("--fix") and not hasattr(config, "workerinput"):
             _fix(config, spaces)
     else:
@@ -81,6 +83,15 @@ def _targets(config: pytest.Config) -> list[Space]:
     if live and ref:
         raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
     return _named_apart(live or spaces)
+
+
+def _target(config: pytest.Config, named: str) -> Space:
+    """The Space that `--space` names: a folder, or `hf:OWNER/NAME`."""
+    if named.startswith(hub_space.PREFIX):
+        if CLONES not in config.stash:
+            config.stash[CLONES] = Path(tempfile.mkdtemp(prefix="preflight-hub-"))
+        return hub_space.clone(named, config.stash[CLONES])
+    return space_of_folder(config.invocation_params.dir / named)
 
 
 def _fix(config: pytest.Config, spaces: list[Space]) -> None:
