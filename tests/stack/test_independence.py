@@ -39,8 +39,6 @@ def pairs(
     """Every two Spaces of compose.yaml, built."""
     if pytestconfig.getoption("--space") or pytestconfig.getoption("--live"):
         not_promised("isolation is judged for the Spaces of compose.yaml together")
-    if pytestconfig.getoption("--through") == "edge":
-        pytest.skip("needs the Spaces' own containers: judged without --through edge")
     for space in spaces:
         try:
             image_of(space)

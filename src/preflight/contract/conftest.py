@@ -1,32 +1,38 @@
-"""What the checks ask: the Space's image, and the Space itself, running as on the Hub.
+"""What the checks probe: the Space's image, and the Space itself, running as on the Hub.
 
 Where the image does not build or the Space does not start, one check fails with the reason
 (`image.builds`, `start.serves`) and every other one that needs it is skipped by that name.
 
-A check says by what it takes where it has to ask: `subject` at the Space's own port or, with
-`--through edge`, as the world does on the Hub; `direct` and `container` at the port itself alone.
+A check says by what it takes where it sends requests: `subject` as the world does on the Hub, through
+the edge; `visited` is what a browser gets there; `direct` and `container` at the Space's own port.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from preflight.contract.findings import not_promised
 from preflight.engine.answering import Answering, NoAnswer
 from preflight.engine.container import Container
 from preflight.engine.docker import DockerError
-from preflight.engine.edge import Edge, ThroughEdge
+from preflight.engine.edge import AtThePort, ThroughEdge
 from preflight.engine.image import BuildError, Image
 from preflight.engine.layers import Contents
+from preflight.engine.proxied import USUAL_PATHS, Refused, refused_by_name
 from preflight.engine.rehearsal import Rehearsal
 from preflight.engine.run import Run
 from preflight.engine.start import Live, Start, wake
+from preflight.engine.visitor import Visit, visit
 from preflight.model.environment import EnvironmentDeclarationError
+from preflight.model.frontmatter import FrontMatterError
+from preflight.model.hub_profile import HUB
 from preflight.model.problems import CannotJudge
 from preflight.model.space import Space
+from preflight.rules.pages import Page
 
 HERE = Path(__file__).parent
 # What is made in the background takes longest; what measures time waits until all of it is made.
@@ -156,59 +162,70 @@ def started(space: Space, request: pytest.FixtureRequest) -> Start:
     return begun
 
 
-def through_an_edge(config: pytest.Config) -> bool:
-    """Whether Spaces are probed as the world reaches them on the Hub."""
-    return bool(config.getoption("--through") == "edge")
+@pytest.fixture(scope="session")
+def subject(started: Start, request: pytest.FixtureRequest) -> Answering:
+    """The Space as the world reaches it: through the Hub's edge or, with `--live`, at its URL.
+
+    `.get(path)`, `.post(path, json=…)` …
+    """
+    if started.failure is not None or started.subject is None:
+        pytest.skip("not checked: the Space does not start, see start.serves")
+    if started.container is None:
+        return started.subject
+    reached: Answering = request.getfixturevalue("rehearsal").subject()
+    return reached
 
 
 @pytest.fixture(scope="session")
-def through_edge(request: pytest.FixtureRequest) -> Iterator[Callable[[Container], Answering]]:
-    """Gives a running Space as the world reaches it on the Hub: each behind an edge of its own."""
-    known: dict[str, Answering] = {}
-    with ExitStack() as edges:
-
-        def behind(container: Container) -> Answering:
-            if container.name not in known:
-                # Its network belongs to the observer, so that is what the edge has to reach.
-                owner = container.observer.id if container.observer else container.id
-                reached = Container(container.name, owner, container.port)
-                settings = {"APP_PORT": f"{container.port}"}
-                run = request.getfixturevalue("run")
-                edge = edges.enter_context(Edge(run, {container.name: reached}, settings))
-                known[container.name] = edge.space(container.name)
-            return known[container.name]
-
-        yield behind
-
-
-@pytest.fixture
-def subject(
-    started: Start,
-    pytestconfig: pytest.Config,
-    through_edge: Callable[[Container], Answering],
-) -> Answering:
-    """The Space, running here or, with `--live`, at its URL: `.get(path)`, `.post(path, json=…)` …"""
-    if started.failure is not None or started.subject is None:
-        pytest.skip("not checked: the Space does not start, see start.serves")
-    if through_an_edge(pytestconfig) and started.container:
-        return through_edge(started.container)
-    return started.subject
-
-
-@pytest.fixture
-def direct(subject: Answering) -> Answering:
+def direct(subject: Answering, started: Start) -> Answering:
     """The Space at its own port, for what the Hub's edge answers in its place, or adds to."""
-    host = subject.host if isinstance(subject, Live) else ""
-    if isinstance(subject, ThroughEdge) or host.endswith((".hf.space", ".hf.localhost")):
+    if started.container is not None:
+        return AtThePort(started.container)
+    if isinstance(subject, Live) and subject.host.endswith((".hf.space", ".hf.localhost")):
         pytest.skip("needs the Space's own port: the Hub's edge answers this in its place")
     return subject
 
 
-@pytest.fixture
-def container(space: Space, subject: Answering) -> Container:
+@pytest.fixture(scope="session")
+def container(space: Space, started: Start, subject: Answering) -> Container:
     """The Space, running in this machine's engine. Do not stop it: other checks use it too."""
-    if isinstance(subject, ThroughEdge):
-        pytest.skip("needs the Space's own container: judged without --through edge")
-    if not isinstance(subject, Container):
+    if started.container is None:
         pytest.skip(f"needs the Docker engine: {space.name} is known by its URL alone")
-    return subject
+    return started.container
+
+
+@pytest.fixture(scope="session")
+def front_page(space: Space) -> str:
+    """The path that the Space's page on the Hub shows: `base_path` of the front matter, or /."""
+    try:
+        path = space.front_matter.get("base_path", "/") if space.source else "/"
+    except FrontMatterError:
+        path = "/"
+    return path if isinstance(path, str) and path.startswith("/") else "/"
+
+
+@pytest.fixture(scope="session")
+def visited(space: Space, subject: Answering, front_page: str) -> Visit:
+    """The Space's page as a browser loads it."""
+    host = subject.host if isinstance(subject, ThroughEdge | Live) else HUB.host(space.name)
+    readme = space.readme_bytes.decode("utf-8", "replace") if space.source else ""
+    return visit(subject, host, front_page, readme)
+
+
+@pytest.fixture(scope="session")
+def refused(visited: Visit, subject: Answering, started: Start, front_page: str) -> list[Refused]:
+    """Paths that are refused to the public host name alone."""
+    if started.container is None:
+        return []
+    paths = list(dict.fromkeys([front_page, *visited.paths, *USUAL_PATHS]))
+    return refused_by_name(subject, started.container, paths)
+
+
+@pytest.fixture(scope="session")
+def page(visited: Visit) -> Page:
+    """The front page, where it is one of HTML."""
+    if visited.front.status >= 400 or visited.front.status == 0:
+        pytest.skip("not checked: the front page does not answer, see start.front_page_answers")
+    if visited.page is None:
+        not_promised(f"the front page is {visited.front.kind or 'of no type'}, not HTML")
+    return visited.page

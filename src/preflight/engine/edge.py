@@ -124,6 +124,16 @@ class Edge:
         copy.replace(self._authority)
 
 
+class AtThePort(Answering):
+    """A Space asked at its own port with the headers that the edge would send it."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container.name)
+        self.url = container.url
+        self.host = HUB.host(container.name)
+        self.http.headers.update({"Host": self.host, "X-Forwarded-Proto": "https"})
+
+
 def _hand_shakes(port: int, host: str) -> bool:
     """Whether TLS is spoken there; who speaks it is not asked yet."""
     context = ssl.create_default_context()

@@ -6,9 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from typing import Any, Self
 
 from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.edge import Edge, ThroughEdge
 from preflight.engine.image import Image, build_space
 from preflight.engine.layers import Contents, contents_of, home_of, uid_of
 from preflight.engine.matrix import Outcome, cases, try_case
@@ -20,6 +22,11 @@ from preflight.model.space import Space
 
 # A start waits for the engine, the disk and its own settling for half of its time.
 AT_ONCE = 2 * (os.cpu_count() or 1)
+# In which order its parts are made. The edge takes a second, and needs no Space yet.
+ORDER = (
+    *("image", "edge", "started", "subject", "contents", "second_life", "hardened", "tried"),
+    *("as_uid_1000", "lonely"),
+)
 
 
 class Rehearsal:
@@ -36,20 +43,11 @@ class Rehearsal:
         self._lock = threading.RLock()
         self._futures: dict[str, Future[Any]] = {}
         self._containers: list[Container] = []
+        self._edges = ExitStack()
 
     def begin(self, wanted: Iterable[str]) -> None:
         """Make what `wanted` names by its methods in the background: the observed start first, alone."""
-        order = (
-            "image",
-            "started",
-            "contents",
-            "second_life",
-            "hardened",
-            "tried",
-            "as_uid_1000",
-            "lonely",
-        )
-        for name in order:
+        for name in ORDER:
             if name in wanted:
                 getattr(self, f"_{name}")()
 
@@ -68,6 +66,10 @@ class Rehearsal:
     def started(self) -> Start:
         """The start that all checks share. Do not stop its container."""
         return self._started().result()
+
+    def subject(self) -> ThroughEdge | None:
+        """The first start as the world reaches it on the Hub; None where it does not serve."""
+        return self._subject().result()
 
     def hardened(self) -> Start | None:
         """A start with a read-only disk but for home and /tmp, without capabilities.
@@ -98,6 +100,7 @@ class Rehearsal:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._edges.close()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(Container.remove, self._containers))
 
@@ -123,6 +126,27 @@ class Rehearsal:
             return self._kept(start(self._run, self._space, image.result()))
 
         return self._once("started", make)
+
+    def _edge(self) -> Future[Edge]:
+        def make() -> Edge:
+            settings = {"APP_PORT": f"{self._space.app_port}"}
+            return self._edges.enter_context(Edge(self._run, {}, settings))
+
+        return self._once("edge", make)
+
+    def _subject(self) -> Future[ThroughEdge | None]:
+        edge, serving, name = self._edge(), self._serving(), self._space.name
+
+        def make() -> ThroughEdge | None:
+            first = serving()
+            if first is None:
+                return None
+            # Its network belongs to the observer, so that is what the edge has to reach.
+            owner = first.observer.id if first.observer else first.id
+            edge.result().add(name, Container(name, owner, first.port))
+            return edge.result().space(name)
+
+        return self._once("subject", make)
 
     def _contents(self) -> Future[Contents]:
         image = self._image()

@@ -16,7 +16,7 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="the contract for this Space folder instead; repeatable, also outside this repository",
+        help="the contract for this Space folder instead, or for hf:OWNER/NAME, which is cloned from the Hub (or HF_ENDPOINT); repeatable",
     )
     values.add(group)
     group.addoption(
@@ -35,12 +35,6 @@ def add(parser: pytest.Parser) -> None:
         default=[],
         metavar="NAME=URL",
         help="black-box checks against a running Space; repeatable",
-    )
-    group.addoption(
-        "--through",
-        choices=("port", "edge"),
-        default="port",
-        help="ask each Space at its own port, or through the Hub's edge, rehearsed; a check that needs the other way is skipped and says so",
     )
     group.addoption(
         "--online",
