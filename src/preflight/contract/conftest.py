@@ -12,27 +12,30 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from preflight.contract.findings import not_promised
-from preflight.engine.answering import Answering, NoAnswer
-from preflight.engine.container import Container
 from preflight.engine.docker import DockerError
-from preflight.engine.edge import AtThePort, ThroughEdge
-from preflight.engine.image import BuildError, Image
-from preflight.engine.layers import Contents
-from preflight.engine.proxied import USUAL_PATHS, Refused, refused_by_name
-from preflight.engine.rehearsal import Rehearsal
-from preflight.engine.run import Run
-from preflight.engine.start import Live, Start, wake
-from preflight.engine.visitor import Visit, visit
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.frontmatter import FrontMatterError
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import CannotJudge
 from preflight.model.space import Space
-from preflight.rules.pages import Page
+
+# The checks of a folder alone do without the rest, which is loaded where it is used.
+if TYPE_CHECKING:
+    from preflight.engine.answering import Answering
+    from preflight.engine.container import Container
+    from preflight.engine.image import BuildError, Image
+    from preflight.engine.layers import Contents
+    from preflight.engine.proxied import Refused
+    from preflight.engine.rehearsal import Rehearsal
+    from preflight.engine.run import Run
+    from preflight.engine.start import Start
+    from preflight.engine.visitor import Visit
+    from preflight.rules.pages import Page
 
 HERE = Path(__file__).parent
 # What is made in the background takes longest; what measures time waits until all of it is made.
@@ -79,7 +82,11 @@ def _judged_elsewhere() -> Iterator[None]:
     """That a Space does not answer in HTTP is one finding, whichever check meets it."""
     try:
         yield
-    except NoAnswer as error:
+    except OSError as error:
+        from preflight.engine.answering import NoAnswer
+
+        if not isinstance(error, NoAnswer):
+            raise
         pytest.skip(f"not checked: {error}; see start.answers_in_http")
 
 
@@ -93,6 +100,8 @@ def wanted(request: pytest.FixtureRequest) -> set[str]:
 @pytest.fixture(scope="session")
 def rehearsal(space: Space, run: Run, wanted: set[str]) -> Iterator[Rehearsal]:
     """The Space's image and containers, in the making from here on."""
+    from preflight.engine.rehearsal import Rehearsal
+
     with Rehearsal(run, space) as made:
         made.begin(wanted)
         yield made
@@ -123,6 +132,8 @@ def _not_buildable(space: Space) -> str:
 @pytest.fixture(scope="session")
 def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
     """The Space's image, or why it does not build."""
+    from preflight.engine.image import BuildError
+
     if reason := _not_buildable(space):
         pytest.skip(reason)
     try:
@@ -135,6 +146,8 @@ def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
 @pytest.fixture(scope="session")
 def image(built: Image | BuildError) -> Image:
     """The Space's image, built as the Hub builds it."""
+    from preflight.engine.image import BuildError
+
     if isinstance(built, BuildError):
         pytest.skip("not checked: the image does not build, see image.builds")
     return built
@@ -155,6 +168,8 @@ def unhurried(image: Image, rehearsal: Rehearsal) -> None:
 @pytest.fixture(scope="session")
 def started(space: Space, request: pytest.FixtureRequest) -> Start:
     """How the Space's one start for all checks went, or with `--live` its waking."""
+    from preflight.engine.start import Live, wake
+
     if space.url is not None:
         return wake(Live(space.name, space.url))
     request.getfixturevalue("image")
@@ -179,6 +194,9 @@ def subject(started: Start, request: pytest.FixtureRequest) -> Answering:
 @pytest.fixture(scope="session")
 def direct(subject: Answering, started: Start) -> Answering:
     """The Space at its own port, for what the Hub's edge answers in its place, or adds to."""
+    from preflight.engine.edge import AtThePort
+    from preflight.engine.start import Live
+
     if started.container is not None:
         return AtThePort(started.container)
     if isinstance(subject, Live) and subject.host.endswith((".hf.space", ".hf.localhost")):
@@ -207,6 +225,10 @@ def front_page(space: Space) -> str:
 @pytest.fixture(scope="session")
 def visited(space: Space, subject: Answering, front_page: str) -> Visit:
     """The Space's page as a browser loads it."""
+    from preflight.engine.edge import ThroughEdge
+    from preflight.engine.start import Live
+    from preflight.engine.visitor import visit
+
     host = subject.host if isinstance(subject, ThroughEdge | Live) else HUB.host(space.name)
     readme = space.readme_bytes.decode("utf-8", "replace") if space.source else ""
     return visit(subject, host, front_page, readme)
@@ -215,6 +237,8 @@ def visited(space: Space, subject: Answering, front_page: str) -> Visit:
 @pytest.fixture(scope="session")
 def refused(visited: Visit, subject: Answering, started: Start, front_page: str) -> list[Refused]:
     """Paths that are refused to the public host name alone."""
+    from preflight.engine.proxied import USUAL_PATHS, refused_by_name
+
     if started.container is None:
         return []
     paths = list(dict.fromkeys([front_page, *visited.paths, *USUAL_PATHS]))

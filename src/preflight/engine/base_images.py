@@ -8,10 +8,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from preflight.engine.install import Failure, answers, say
 from preflight.engine.stand_ins import install_mmdebstrap, make, name_for, recipe_for
+
+stood_in_for: set[str] = set()
+"""The official images that this process has built with stand-ins for."""
 
 
 class NoStandIn(Failure):
@@ -41,10 +45,16 @@ def named_in(dockerfile: str) -> list[str]:
     return sorted(i for i in images if i.lower() not in stages | {"scratch"} and "$" not in i)
 
 
-def ensure(images: list[str], offline: bool = False, pull: bool = False) -> dict[str, str]:
+def ensure(
+    images: list[str],
+    offline: bool = False,
+    pull: bool = False,
+    say: Callable[[str], None] = say,
+) -> dict[str, str]:
     """The stand-ins in use: {official name: stand-in's name}, empty where a registry answers.
 
-    `offline` asks no registry. `pull` refreshes images that are here already.
+    `offline` asks no registry. `pull` refreshes images that are here already. `say` takes what is
+    done, for people.
     Raises NoStandIn when an image can neither be pulled nor stood in for, Failure when its stand-in
     can't be made.
     """
@@ -52,7 +62,7 @@ def ensure(images: list[str], offline: bool = False, pull: bool = False) -> dict
     for image in images:
         if not offline and not pull and answers(["docker", "image", "inspect", image]) is not None:
             continue
-        if not offline and pull_image(image):
+        if not offline and pull_image(image, say):
             continue
         if recipe_for(image) is None:
             message = f"the base image {image} can't be pulled, and there is no stand-in for it. Check the network and the registry."
@@ -81,7 +91,7 @@ def _named(image: str) -> str:
     return f"{image} ({recipe.differs})" if recipe and recipe.differs else image
 
 
-def pull_image(image: str) -> bool:
+def pull_image(image: str, say: Callable[[str], None]) -> bool:
     say(f"pulling {image} …")
     try:
         return (

@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from preflight.engine.base_images import NoStandIn, named_in
+from preflight.engine.base_images import NoStandIn, named_in, stood_in_for
 from preflight.engine.base_images import ensure as ensure_base_images
 from preflight.engine.build_log import BuildFailure, digest, progress_of
 from preflight.engine.causes import indented, last_lines
 from preflight.engine.docker import DockerError, DockerTimeout, docker
 from preflight.engine.install import Failure, building
-from preflight.engine.progress import shown
+from preflight.engine.progress import show, shown
 from preflight.engine.run import Run
 from preflight.model.context import context_files
 from preflight.model.hub_profile import HUB
@@ -180,7 +180,7 @@ def _unjudged(folder: Path, failure: BuildFailure) -> str:
     unreachable = [one for one in base_images(folder) if one in _unreachable]
     if unreachable:
         return f"no registry gives the base image {', '.join(unreachable)} here, and nothing stands in for it"
-    if failure.no_network and stand_ins_in_use():
+    if failure.no_network and stood_in_for:
         return f"this machine reaches no image registry, and the build's step needs a network: {failure.step}"
     return ""
 
@@ -197,11 +197,6 @@ def base_images(folder: Path) -> list[str]:
     return named_in(path.read_text(errors="replace")) if path.is_file() else []
 
 
-def stand_ins_in_use() -> list[str]:
-    """The official images that this process has built with stand-ins for."""
-    return sorted(image for image, name in _known.items() if name)
-
-
 _known: dict[str, str | None] = {}
 _unreachable: set[str] = set()
 
@@ -210,7 +205,9 @@ def stand_in(image: str) -> str | None:
     """The stand-in's name, or None when the official image is here or can be pulled."""
     if image not in _known:
         try:
-            _known[image] = ensure_base_images([image]).get(image)
+            found = ensure_base_images([image], say=show)
+            _known[image] = found.get(image)
+            stood_in_for.update(found)
         except NoStandIn:
             # The build itself then says why, in the words that the user will meet elsewhere too.
             _known[image] = None

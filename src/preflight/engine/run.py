@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock
 
 from preflight.engine import docker as commands
 from preflight.engine.docker import DockerError, docker
@@ -47,6 +46,9 @@ class Run:
 
         An error is remembered as well: no worker tries again what has failed.
         """
+        # Loaded where a run needs it: the checks of a folder alone do not.
+        from filelock import FileLock
+
         path = self.folder / ONCE / f"{key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):

@@ -18,7 +18,6 @@ import pytest
 from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
-from preflight.pytest_plugin import hub_space
 from preflight.pytest_plugin.values import with_values
 from preflight.rules.mending import mend_folder
 from preflight.rules.tree import fill_submodules
@@ -88,7 +87,9 @@ def _targets(config: pytest.Config) -> list[Space]:
 
 def _target(config: pytest.Config, named: str) -> Space:
     """The Space that `--space` names: a folder, or `hf:OWNER/NAME`."""
-    if named.startswith(hub_space.PREFIX):
+    if named.startswith("hf:"):
+        from preflight.pytest_plugin import hub_space
+
         if CLONES not in config.stash:
             config.stash[CLONES] = Path(tempfile.mkdtemp(prefix="preflight-hub-"))
         return hub_space.clone(named, config.stash[CLONES])
