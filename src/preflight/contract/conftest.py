@@ -79,15 +79,19 @@ def pytest_pyfunc_call() -> Generator[None, object, object]:
 
 @contextmanager
 def _judged_elsewhere() -> Iterator[None]:
-    """That a Space does not answer in HTTP is one finding, whichever check meets it."""
+    """That a Space does not answer in HTTP is one finding, whichever check meets it; a request that a
+    live Space is not sent is none."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
         from preflight.engine.answering import NoAnswer
+        from preflight.engine.live import NotSent
 
-        if not isinstance(error, NoAnswer):
-            raise
-        pytest.skip(f"not checked: {error}; see start.answers_in_http")
+        if isinstance(error, NoAnswer):
+            pytest.skip(f"not checked: {error}; see start.answers_in_http")
+        if isinstance(error, NotSent):
+            pytest.skip(f"not checked: {error}")
+        raise
 
 
 @pytest.fixture(scope="session")
@@ -168,10 +172,11 @@ def unhurried(image: Image, rehearsal: Rehearsal) -> None:
 @pytest.fixture(scope="session")
 def started(space: Space, request: pytest.FixtureRequest) -> Start:
     """How the Space's one start for all checks went, or with `--live` its waking."""
-    from preflight.engine.start import Live, wake
+    from preflight.engine.live import Live, wake
 
     if space.url is not None:
-        return wake(Live(space.name, space.url))
+        writes = request.config.getoption("--live-writes")
+        return wake(Live(space.name, space.url, writes))
     request.getfixturevalue("image")
     begun: Start = request.getfixturevalue("rehearsal").started()
     return begun
@@ -195,7 +200,7 @@ def subject(started: Start, request: pytest.FixtureRequest) -> Answering:
 def direct(subject: Answering, started: Start) -> Answering:
     """The Space at its own port, for what the Hub's edge answers in its place, or adds to."""
     from preflight.engine.edge import AtThePort
-    from preflight.engine.start import Live
+    from preflight.engine.live import Live
 
     if started.container is not None:
         return AtThePort(started.container)
@@ -226,7 +231,7 @@ def front_page(space: Space) -> str:
 def visited(space: Space, subject: Answering, front_page: str) -> Visit:
     """The Space's page as a browser loads it."""
     from preflight.engine.edge import ThroughEdge
-    from preflight.engine.start import Live
+    from preflight.engine.live import Live
     from preflight.engine.visitor import visit
 
     host = subject.host if isinstance(subject, ThroughEdge | Live) else HUB.host(space.name)

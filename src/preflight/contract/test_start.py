@@ -120,6 +120,34 @@ def test_starts_without_alarms(started: Start, container: Container) -> None:
         )
 
 
+def test_answers_in_http(direct: Answering) -> None:
+    """Each request gets one whole HTTP answer: a status, valid headers, and a body that ends as declared.
+
+    Severity: risk
+
+    On the Hub: "502 Bad Gateway", or a page that never ends loading, for the requests that are named
+
+    Fix: Let the framework frame the answer; catch errors in handlers, and answer 500 instead of closing the connection.
+
+    Source: RFC 9112, 6; a proxy answers 502 in the place of what it can't read.
+    """
+    requests = [
+        ("GET", "/"),
+        ("GET", "/health"),
+        ("GET", "/no-such-page"),
+        ("GET", "/openapi.json"),
+    ]
+    if not direct.safe_only:
+        requests += [("DELETE", "/"), ("POST", "/")]
+    found = []
+    for method, path in requests:
+        try:
+            direct.request(method, path)
+        except NoAnswer as error:
+            found.append(Problem(f"an HTTP answer to {method} {path}", error.reason))
+    require_none(found)
+
+
 @pytest.mark.usefixtures("container")
 def test_serves_as_uid_1000(image: Image, contents: Contents, as_uid_1000: Start) -> None:
     """The Space also serves as uid 1000, as the Hub's documentation says that it runs.

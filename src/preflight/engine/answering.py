@@ -38,6 +38,8 @@ class Answering:
     """Something that answers HTTP at `url`."""
 
     url: str
+    safe_only = False
+    """Whether it is sent GET, HEAD and OPTIONS alone, and few of them."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,28 +1,22 @@
-"""A Space started as the Hub would start it, once for a whole run, or known by its URL alone."""
+"""A Space started as the Hub would start it, and what became of the start."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
-
-import urllib3
 
 from preflight.engine import diagnosis
-from preflight.engine.answering import Answering, NoAnswer
+from preflight.engine.answering import Answering
 from preflight.engine.container import CannotRun, Container, NotServing, SpaceContainer
-from preflight.engine.diagnosis import Diagnosis, Kind
+from preflight.engine.diagnosis import Diagnosis
 from preflight.engine.docker import DockerError, docker
-from preflight.engine.edge import Named
 from preflight.engine.fate import Fate
 from preflight.engine.image import Image
 from preflight.engine.observer import Observer
 from preflight.engine.run import Run
-from preflight.engine.waiting import NotYet, Overdue, wait_until
 from preflight.model.frontmatter import FrontMatterError
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
@@ -145,52 +139,3 @@ def timeline(container: Container, first_answer: float) -> list[dict[str, Any]]:
 def _time(stamp: str) -> float:
     """Seconds since 1970 of the engine's own time stamps, which have nanoseconds."""
     return datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()
-
-
-class Live(Answering):
-    """A Space that runs on the Hub, or anywhere: asked by its URL alone."""
-
-    def __init__(self, name: str, url: str) -> None:
-        super().__init__(name)
-        self.url = url
-        self.http.trust_env = True
-        parts = urlsplit(url)
-        self.host = host = parts.hostname or ""
-        if host.endswith(".localhost") and parts.scheme == "https":
-            # Such names are this machine's (RFC 6761), but not every resolver knows; the rehearsed
-            # edge signs its certificates itself, and what goes to loopback is read by nobody else.
-            self.url = f"https://127.0.0.1:{parts.port or 443}"
-            self.http.headers["Host"] = parts.netloc
-            self.http.mount("https://", Named(host))
-            self.http.trust_env = self.http.verify = False
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        token = os.environ.get("HF_TOKEN")
-        if token and host.endswith((".hf.space", ".hf.localhost")) and parts.scheme == "https":
-            # The edge reads this header and removes it; `Authorization` would reach the app.
-            # Source: hf-mcp-server pull request 249.
-            self.http.headers["X-HF-Authorization"] = f"Bearer {token}"
-
-
-def wake(live: Live) -> Start:
-    """Send requests until the answer's status is below 500: a sleeping Space is woken by a request."""
-    began = time.monotonic()
-
-    def look() -> Start:
-        try:
-            answer = live.get(HUB.readiness_path, timeout=30)
-        except NoAnswer as error:
-            raise NotYet(str(error)) from None
-        if answer.status_code >= 500:
-            raise NotYet(f"status {answer.status_code}: {answer.text[:200]}")
-        return Start(live, time.monotonic() - began)
-
-    try:
-        # A visitor who waits; more often would be a load test.
-        return wait_until(f"{live.name}: waits for {live.url}", HUB.wake_deadline, look, pause=2)
-    except Overdue as overdue:
-        actual = (
-            f"{live.url} does not answer within {HUB.wake_deadline:g} s; last seen: {overdue.seen}"
-        )
-        fix = "look at the Space's run log on the Hub: hf spaces logs OWNER/NAME"
-        failure = Diagnosis(Kind.NO_ANSWER, actual, diagnosis.TIMED_OUT, fix)
-        return Start(live, overdue.seconds, failure)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.problems import Severity
-from preflight.pytest_plugin import values
 
 
 def add(parser: pytest.Parser) -> None:
@@ -18,7 +17,20 @@ def add(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="the contract for this Space folder instead, or for hf:OWNER/NAME, which is cloned from the Hub (or HF_ENDPOINT); repeatable",
     )
-    values.add(group)
+    group.addoption(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the value of a variable that the Space reads; repeatable; comes before all other values",
+    )
+    group.addoption(
+        "--env-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a dotenv file of such values; repeatable; without a declared environment the folder's .env and then the values in its .env.example count too",
+    )
     group.addoption(
         "--fix",
         action="store_true",
@@ -35,6 +47,11 @@ def add(parser: pytest.Parser) -> None:
         default=[],
         metavar="NAME=URL",
         help="black-box checks against a running Space; repeatable",
+    )
+    group.addoption(
+        "--live-writes",
+        action="store_true",
+        help="send a live Space any method and as many requests as the checks need; without it GET, HEAD and OPTIONS alone, at most 60, 5 a second",
     )
     group.addoption(
         "--online",

@@ -14,24 +14,6 @@ from preflight.model.space import Space, SpaceError
 _ORIGINS = pytest.StashKey[dict[str, str]]()
 
 
-def add(group: pytest.OptionGroup) -> None:
-    """Add the options."""
-    group.addoption(
-        "--env",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="the value of a variable that the Space reads; repeatable; comes before all other values",
-    )
-    group.addoption(
-        "--env-file",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a dotenv file of such values; repeatable; without a declared environment the folder's .env and then the values in its .env.example count too",
-    )
-
-
 def with_values(config: pytest.Config, space: Space) -> Space:
     """The Space with the values that this run gives it. Raises SpaceError for what can't be read."""
     if space.source is None:
