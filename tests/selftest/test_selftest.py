@@ -18,15 +18,20 @@ import pytest
 
 from preflight.model.problems import Severity
 from tests.selftest.cases import BROKEN, SOUND, Broken
+from tests.selftest.image_cases import IMAGES, TREE
 from tests.selftest.running_cases import RUNNING
+from tests.selftest.visitor_cases import VISITORS
 from tests.spaces import folder_of
 
 HERE = Path(__file__).parent
-CASES = (*BROKEN, *RUNNING)
+ALL = (*BROKEN, *RUNNING, *VISITORS, *IMAGES, *TREE)
+CASES = tuple(case for case in ALL if case.check)
+# Sound ones that look like a broken one.
+ALIKE = tuple(case for case in ALL if not case.check)
 ROOT = HERE.parents[1]
 FOLDER_CHECKS = [
     f"src/preflight/contract/test_{name}.py"
-    for name in ("metadata", "push", "declaration", "dockerfile")
+    for name in ("metadata", "push", "tree", "declaration", "dockerfile", "build")
 ]
 # Not judged where one folder is the target.
 ALL_CHECKS = ["src/preflight/contract", "--ignore=tests/stack/test_independence.py"]
@@ -65,11 +70,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     everything = metafunc.config.getoption("--selftest") == "all"
     chosen = [case for case in CASES if everything or case.sample]
     sound = [Broken(name, "", base=name) for name in SOUND]
+    alike = [case for case in ALIKE if everything or case.sample]
     for name, cases in {
         "broken": [case for case in chosen if case.needs == "folder"],
         "broken_running": [case for case in chosen if case.needs == "container"],
-        "sound": sound,
-        "sound_running": sound if everything else [],
+        "sound": [*sound, *(case for case in alike if case.needs == "folder")],
+        "sound_running": [
+            *(sound if everything else []),
+            *(case for case in alike if case.needs == "container"),
+        ],
     }.items():
         if name in metafunc.fixturenames:
             parameters = [pytest.param(case, id=case.id) for case in cases]
