@@ -159,9 +159,9 @@ STARTS = {
 # As on Windows and on many mounts.
 ANY_MODE = ("config", "core.fileMode", "false")
 EXECUTABLE_HERE_ALONE = (
-    ANY_MODE,
     ("update-index", "--chmod=+x", "start.sh"),
     ("checkout-index", "--force", "start.sh"),
+    ANY_MODE,
     ("update-index", "--chmod=-x", "start.sh"),
     ("commit", "--quiet", "--allow-empty", "--message=mode"),
 )
