@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from preflight.model.git import GitError, Repository
 from preflight.model.space import SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.targets import _committed, _live, _named_apart
-from preflight.rules.repository import GitError, Repository, subdomain
+from preflight.rules.repository import subdomain
 
 ROOT = Path(__file__).resolve().parents[2]
 README = "---\ntitle: A\nsdk: docker\n---\n"
@@ -238,9 +239,14 @@ def test_check_without_its_three_parts_is_refused(tmp_path: Path) -> None:
         Rule.of_docstring(None)
 
 
-def test_troubleshooting_is_current() -> None:
-    """docs/troubleshooting.md must be what the checks' docstrings say."""
-    from preflight.pytest_plugin.report import TROUBLESHOOTING, troubleshooting
+def test_generated_pages_are_current() -> None:
+    """The pages made from the checks' docstrings must be what these say, and no rule's page may be left over."""
+    from preflight.pytest_plugin.reference import COMMAND, pages
 
-    stale = "docs/troubleshooting.md is stale: run `python -m preflight.pytest_plugin.report`"
-    assert TROUBLESHOOTING.read_text(encoding="utf-8") == troubleshooting(), stale
+    docs = ROOT / "docs"
+    written = pages(docs)
+    for path, text in written.items():
+        assert path.is_file() and path.read_text(encoding="utf-8") == text, (
+            f"{path} is stale: {COMMAND}"
+        )
+    assert set((docs / "rules").glob("*.md")) <= set(written), f"a rule is gone: {COMMAND}"

@@ -103,7 +103,8 @@ class Notes:
 current = Notes()
 
 
-LABELS = ("Severity:", "On the Hub:", "Fix:", "Source:")
+LABELS = ("Severity:", "On the Hub:", "Fix:", "Source:", "Since:")
+FIRST_VERSION = "0.2.0"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class Rule:
     on_the_hub: str
     fix: str
     source: str
+    since: str
 
     def severity_for(self, conventions: bool) -> Severity:
         """The severity for a Space that keeps the conventions, or does not."""
@@ -150,5 +152,12 @@ class Rule:
                 f"its docstring says `Severity: {parts['Severity:']}`; write one of "
                 f"{', '.join(Severity)}, or `risk; advice without conventions`"
             )
-        first, last = Severity(named[0]), Severity(named[-1])
-        return cls(parts[""], first, last, parts["On the Hub:"], parts["Fix:"], parts["Source:"])
+        return cls(
+            parts[""],
+            Severity(named[0]),
+            Severity(named[-1]),
+            parts["On the Hub:"],
+            parts["Fix:"],
+            parts["Source:"],
+            parts.get("Since:", FIRST_VERSION),
+        )

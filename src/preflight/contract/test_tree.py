@@ -8,10 +8,10 @@ import pytest
 
 from preflight.contract.findings import require_none
 from preflight.contract.test_push import repository_of
+from preflight.model.git import Repository
 from preflight.model.space import Space
 from preflight.rules import tree as rules
 from preflight.rules.dockerfile import Dockerfile, DockerfileError
-from preflight.rules.repository import Repository
 
 
 @pytest.fixture

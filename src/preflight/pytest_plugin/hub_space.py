@@ -10,8 +10,8 @@ from pathlib import Path
 
 import requests
 
+from preflight.model.git import LFS_POINTER
 from preflight.model.space import Space, SpaceError, space_of_folder
-from preflight.rules.repository import LFS_POINTER
 
 PREFIX = "hf:"
 CLONE_TIMEOUT_S = 300

@@ -72,6 +72,12 @@ def add(parser: pytest.Parser) -> None:
         help="the severity from which on a finding ends the run with exit code 1; default: what the Space's preflight.toml says, or breaks",
     )
     group.addoption(
+        "--format",
+        choices=("text", "github", "gitlab", "sarif", "json", "junit"),
+        default="text",
+        help="what standard output holds: text for people, or a form for another program; people's text then goes to standard error",
+    )
+    group.addoption(
         "--no-waivers",
         action="store_true",
         help="judge as if no preflight.toml waived anything",

@@ -1,18 +1,16 @@
-"""pytest plugin: the verdicts of contract checks, as text for people and as data.
+"""pytest plugin: a record for each contract check, and at a run's end its document, page and verdict.
 
-Each check's verdict travels as `user_properties` of pytest's own report, which reaches the
-controller from xdist's workers and the JUnit file; the controller alone writes (preflight.json,
-and index.html for people) and prints.
-
-    python -m preflight.pytest_plugin.report     writes docs/troubleshooting.md from the checks' docstrings
+Each record travels as `user_properties` of pytest's own report, which reaches the controller from
+xdist's workers; the controller alone writes and prints.
 """
 
 from __future__ import annotations
 
-import ast
 import json
+import os
+import traceback
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +18,25 @@ import pytest
 
 from preflight.contract import findings
 from preflight.contract.findings import Rule, Violation
+from preflight.engine.docker import DockerError
 from preflight.model.policy import Policy
 from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
-from preflight.pytest_plugin import page
+from preflight.pytest_plugin import page, terminal
+from preflight.pytest_plugin.document import Record, document, exit_code, position
 from preflight.pytest_plugin.folders import report_folder
+from preflight.pytest_plugin.formats import FILES_OF_A_RUN, FORMATS, github_summary
+from preflight.pytest_plugin.reference import asked, rules_of
+from preflight.pytest_plugin.running import run_of
+from preflight.pytest_plugin.targets import SPACES
 
-CONTRACT = Path(__file__).resolve().parents[1] / "contract"
-TROUBLESHOOTING = Path("docs") / "troubleshooting.md"
-
-LIFE_CYCLE = [
-    *("metadata", "push", "dockerfile", "declaration", "image", "start", "environment"),
-    *("health", "cors", "shutdown", "isolation"),
-]
-"""The order of the contract's modules, which is that of a Space's life."""
+CONTRACT = terminal.CONTRACT
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a contract check whose docstring does not state its rule in full."""
+    """Refuse a contract check whose docstring does not state its rule in full, and put the checks in
+    the order of a Space's life: what the folder alone shows is known before anything is built."""
+    items.sort(key=lambda item: position(check_id(item)) if _is_contract(item) else -1)
     faults = []
     for item in items:
         if _is_contract(item):
@@ -67,7 +66,10 @@ def pytest_runtest_makereport(
     problems = list(findings.current.problems)
     if isinstance(violation, Violation):
         problems += violation.problems
-    record = _record(item, report, problems, isinstance(violation, Violation))
+    reason = _reason(item, report, call)
+    record = _record(item, report, problems, isinstance(violation, Violation), reason)
+    if record["outcome"] == "error":
+        report.longrepr = f"could not judge {record['id']}: {reason}"
     if record["outcome"] == "found":
         # The finding says all there is to say; a stack trace would bury it.
         report.outcome = "failed" if record["fails"] else "passed"
@@ -80,14 +82,22 @@ def pytest_runtest_makereport(
 
 
 def _record(
-    item: pytest.Item, report: pytest.TestReport, problems: list[Problem], violated: bool
-) -> dict[str, Any]:
+    item: pytest.Item,
+    report: pytest.TestReport,
+    problems: list[Problem],
+    violated: bool,
+    reason: str,
+) -> Record:
     """What one check found out, as preflight.json holds it."""
     rule, space = _rule(item), _space(item)
     policy = space.policy if space else Policy()
     own = rule.severity_for(policy.conventions)
     fail_on = Severity(item.config.getoption("--fail-on") or policy.fail_on)
-    waived = None if item.config.getoption("--no-waivers") else policy.waivers.get(check_id(item))
+    waived = (
+        None
+        if item.config.getoption("--no-waivers")
+        else policy.waivers.get(check_id(item).partition("[")[0])
+    )
     severities = [one.severity or own for one in problems]
     found = [
         {
@@ -113,8 +123,10 @@ def _record(
         "space": space.name if space else "all Spaces",
         "rule": rule.sentence,
         "severity": own,
+        "on_the_hub": rule.on_the_hub,
+        "fix": rule.fix,
         "outcome": outcome,
-        "reason": _reason(report) if outcome in ("skipped", "error") else "",
+        "reason": reason if outcome in ("skipped", "error") else "",
         "fails": not waived and any(one.reaches(fail_on) for one in severities),
         "findings": found,
         "material": findings.current.material,
@@ -129,12 +141,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 class Collector:
-    """Gathers the verdicts of all workers on the controller."""
+    """Gathers the records of all workers on the controller."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.records: dict[tuple[str, str], dict[str, Any]] = {}
+        self.config = config
+        self.records: dict[tuple[str, str], Record] = {}
         self.tests: Counter[str] = Counter()
-        self.page: Path | None = None
         self.folder = report_folder(config)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -144,40 +156,64 @@ class Collector:
             if name == "preflight":
                 record = json.loads(str(value))
                 key = (record["space"], record["id"])
-                # A failed tear-down must not hide what the check itself said.
+                # A failed tear-down must not hide what the check itself found.
                 if key not in self.records or self.records[key]["outcome"] == "held":
                     self.records[key] = record
+                    if isinstance(self._reporter, terminal.Reporter):
+                        self._reporter.found(record)
 
-    def pytest_sessionfinish(self) -> None:
-        if self.records:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(list(self.records.values()), indent=1, ensure_ascii=False)
-            (self.folder / "preflight.json").write_text(text + "\n", encoding="utf-8")
-            self.page = page.write(self.folder, list(self.records.values()), self.tests)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        alone = isinstance(self._reporter, terminal.Reporter)
+        if alone and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            session.exitstatus = exit_code(list(self.records.values()))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.records:
             return
-        terminalreporter.section("preflight")
-        for line in summary(list(self.records.values())):
-            terminalreporter.line(line)
-        terminalreporter.line(f"all of it, to look at: {self.page}")
+        spaces = self.config.stash[SPACES]
+        here = self.config.invocation_params.dir
+        found = document(
+            self.records.values(),
+            {one.name: one.policy for one in spaces},
+            {one.name: _relative(one.working_folder, here) for one in spaces},
+            rules_of(CONTRACT),
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, written in FILES_OF_A_RUN.items():
+            (self.folder / name).write_text(written(found), encoding="utf-8")
+        at = page.write(self.folder, found, self.tests)
+        if isinstance(terminalreporter, terminal.Reporter):
+            self._print(terminalreporter, found, at)
+        else:
+            terminalreporter.section("preflight")
+            for line in terminal.plain(found["checks"]):
+                terminalreporter.line(line)
+            for space in found["spaces"]:
+                terminalreporter.line(f"{space['name']}: {terminal.verdict(space)}")
+            terminalreporter.line(f"The page of this run: {at}")
+
+    def _print(self, reporter: terminal.Reporter, found: dict[str, Any], at: Path) -> None:
+        chosen = self.config.getoption("--format")
+        if chosen == "text":
+            reporter.summarise(found, at)
+            return
+        with self.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(FORMATS[chosen](found), end="", flush=True)
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if chosen == "github" and summary:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(github_summary(found))
+
+    @property
+    def _reporter(self) -> object:
+        return self.config.pluginmanager.getplugin("terminalreporter")
 
 
-def finding(record: dict[str, Any]) -> str:
-    """The block that shows a user what is wrong, what it does on the Hub, and what to change."""
-    found = record["findings"]
-    rows = [
-        ("Space", record["space"]),
-        ("Check", record["id"]),
-        *((label, joined(one[key] for one in found)) for label, key in PARTS),
-        ("All of it", "\n".join(record["material"])),
-    ]
-    lines = []
-    for label, text in rows:
-        for number, line in enumerate(text.splitlines()):
-            lines.append(f"{label if number == 0 else '':<11} {line}")
-    return "\n".join(lines)
+def _relative(folder: Path | None, to: Path) -> Path | None:
+    if folder is None:
+        return None
+    return folder.relative_to(to) if folder.is_relative_to(to) else folder
 
 
 PARTS = (
@@ -186,37 +222,17 @@ PARTS = (
 )
 
 
-def joined(parts: Iterable[str]) -> str:
-    return "\n".join(dict.fromkeys(parts))
-
-
-def summary(records: list[dict[str, Any]]) -> Iterator[str]:
-    """One line per Space when all is well; otherwise also what was found. Skips always say why."""
-    for space in dict.fromkeys(record["space"] for record in records):
-        own = [record for record in records if record["space"] == space]
-        skipped = Counter(one["reason"] for one in own if one["outcome"] == "skipped")
-        outcomes = Counter(one["outcome"] for one in own)
-        yield (
-            f"{space}: {outcomes['held']} checks hold, {outcomes['found']} have findings, "
-            f"{outcomes['error']} could not judge, {outcomes['skipped']} skipped"
-        )
-        for record in own:
-            for one in record["findings"]:
-                waived = f" (waived: {one['waived']})" if one["waived"] else ""
-                actual = one["actual"].splitlines()[0]
-                yield f"  {one['severity']}: {record['id']}: {actual}{waived}"
-            if record["outcome"] == "error":
-                yield f"  could not judge: {record['id']}: {record['reason']}"
-        for reason, count in skipped.items():
-            yield f"  skipped: {count} x {reason}"
-
-
-def asked(fixtures: Iterable[str]) -> str:
-    """Where a check asks that takes these fixtures; empty for one that needs nothing running."""
-    needed = set(fixtures)
-    if needed & {"direct", "container", "pairs"}:
-        return "at the Space's own port"
-    return "at its port or through the edge" if "subject" in needed else ""
+def finding(record: Record) -> str:
+    """A record's findings in plain text, for pytest's own report of a failed test."""
+    rows = [("Space", record["space"]), ("Check", record["id"])]
+    for label, key in PARTS:
+        rows.append((label, "\n".join(dict.fromkeys(one[key] for one in record["findings"]))))
+    rows.append(("Written to", "\n".join(record["material"])))
+    lines = []
+    for label, text in rows:
+        for number, line in enumerate(text.splitlines()):
+            lines.append(f"{label if number == 0 else '':<11} {line}")
+    return "\n".join(lines)
 
 
 def check_id(item: pytest.Item) -> str:
@@ -228,71 +244,6 @@ def check_id(item: pytest.Item) -> str:
         others = [one for one in others if one != callspec.params["space"].name]
     suffix = f"[{'-'.join(others)}]" if others else ""
     return f"{item.path.stem.removeprefix('test_')}.{function}{suffix}"
-
-
-def troubleshooting(contract: Path = CONTRACT) -> str:
-    """docs/troubleshooting.md: each check's consequence, rule and fix, in the order of a Space's life."""
-    modules = {path.stem.removeprefix("test_"): path for path in contract.glob("test_*.py")}
-    known = [name for name in LIFE_CYCLE if name in modules]
-    shared = ast.parse((contract / "conftest.py").read_text(encoding="utf-8"))
-    lines = [
-        "# Troubleshooting",
-        "",
-        "What the Hub shows, why, and what to change, in the order of a Space's life. Generated "
-        "from the contract's checks by `python -m preflight.pytest_plugin.report`; edit their docstrings.",
-    ]
-    for name in [*known, *sorted(set(modules) - set(known))]:
-        tree = ast.parse(modules[name].read_text(encoding="utf-8"))
-        fixtures = _fixtures(shared) | _fixtures(tree)
-        about = (ast.get_docstring(tree) or "").split("\n\n")[0]
-        lines += ["", f"## {name.capitalize()}", "", " ".join(about.split())]
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                rule = Rule.of_docstring(ast.get_docstring(node))
-                check = f"`{name}.{node.name.removeprefix('test_')}`"
-                where = asked(_closure(_takes(node) | _marked(tree), fixtures))
-                about = f"{check}, asked {where}" if where else check
-                lines += ["", f"### {rule.on_the_hub}", "", f"**Rule** ({about}): {rule.sentence}"]
-                lines += ["", f"**Fix**: {rule.fix}"]
-    return "\n".join(lines) + "\n"
-
-
-def _fixtures(tree: ast.Module) -> dict[str, set[str]]:
-    """The fixtures that a module defines, each with those that it takes."""
-    return {
-        node.name: _takes(node)
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-        and any("fixture" in ast.unparse(one) for one in node.decorator_list)
-    }
-
-
-def _takes(function: ast.FunctionDef) -> set[str]:
-    """The fixtures that a function takes, as arguments and by its marks."""
-    marks = [one for mark in function.decorator_list for one in _names_in(mark)]
-    return {one.arg for one in function.args.args} | set(marks)
-
-
-def _marked(tree: ast.Module) -> set[str]:
-    """The fixtures that the mark of a whole module asks for."""
-    marks = [node.value for node in tree.body if isinstance(node, ast.Assign)]
-    return {name for mark in marks for name in _names_in(mark)}
-
-
-def _names_in(mark: ast.expr) -> list[str]:
-    """The names in `pytest.mark.usefixtures("name", …)`."""
-    if not (isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("usefixtures")):
-        return []
-    return [str(one.value) for one in mark.args if isinstance(one, ast.Constant)]
-
-
-def _closure(names: set[str], fixtures: dict[str, set[str]]) -> set[str]:
-    """These fixtures and all that they take."""
-    reached: set[str] = set()
-    while left := names - reached:
-        reached |= left
-        names = names.union(*(fixtures.get(name, set()) for name in left))
-    return reached
 
 
 def _is_contract(item: pytest.Item) -> bool:
@@ -309,12 +260,19 @@ def _space(item: pytest.Item) -> Space | None:
     return space if isinstance(space, Space) else None
 
 
-def _reason(report: pytest.TestReport) -> str:
-    if isinstance(report.longrepr, tuple):
+def _reason(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    """Why a check was skipped, or why it could not judge, in one line; a trace goes to the run's folder."""
+    if report.skipped and isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
-    return report.longreprtext.strip().splitlines()[-1] if report.longreprtext.strip() else ""
-
-
-if __name__ == "__main__":
-    TROUBLESHOOTING.parent.mkdir(exist_ok=True)
-    TROUBLESHOOTING.write_text(troubleshooting(), encoding="utf-8")
+    if call.excinfo is None or isinstance(call.excinfo.value, Violation):
+        return ""
+    error = call.excinfo.value
+    lines = str(error).strip().splitlines()
+    if isinstance(error, DockerError):
+        return lines[0] if lines else "Docker failed and printed nothing"
+    folder = run_of(item.config).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    trace = folder / f"{check_id(item).replace('/', '-')}.trace.txt"
+    trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    findings.current.material.append(str(trace))
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin import hub_space
 from preflight.rules.mending import mend_folder
-from preflight.rules.repository import GitError, Repository
 from preflight.rules.tree import fill_submodules
 
 SPACES = pytest.StashKey[list[Space]]()

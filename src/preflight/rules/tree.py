@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from preflight.model.git import GitError, Repository
 from preflight.model.problems import Problem, Severity
 from preflight.rules.dockerfile import Dockerfile, script_of
-from preflight.rules.repository import GitError, Repository
 
 SCRIPT, EXECUTABLE, LINK, GITLINK = "100644", "100755", "120000", "160000"
 # Programs that start another one, whose name follows.
