@@ -18,7 +18,7 @@ from preflight.pytest_plugin import options
 
 CONTRACT = Path(__file__).resolve().parents[1] / "contract"
 # The modules of the contract that need no Docker engine.
-STATIC = ("metadata", "push", "declaration", "dockerfile")
+STATIC = ("metadata", "push", "tree", "declaration", "dockerfile", "build")
 SESSION = "preflight.pytest_plugin.session"
 # Options whose value pytest would take for a folder of tests before it knows them, and `check` for a Space.
 TAKE_A_VALUE = (
