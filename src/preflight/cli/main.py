@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from preflight.cli import bare
 from preflight.model.environment import EnvironmentDeclaration, EnvironmentDeclarationError
-from preflight.pytest_plugin import command
+from preflight.pytest_plugin import judge
 
 PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
@@ -41,7 +40,7 @@ def check(folder: Path | None, more: tuple[str, ...]) -> None:
     Example: preflight check my-space
     """
     named = [f"--space={folder}"] if folder else []
-    sys.exit(subprocess.call(command([*named, *more])))
+    sys.exit(judge([*named, *more]))
 
 
 @preflight.command()
