@@ -21,7 +21,7 @@ from preflight.load.watch import Watched
 from preflight.pytest_plugin.page import duration, size
 
 ROOT = Path(__file__).resolve().parents[2]
-SOUND = ROOT / "src" / "preflight" / "templates" / "space"
+SOUND = ROOT / "src" / "preflight" / "templates" / "python"
 CHECKS = "test_serves or size or cors or environment or readme_names"
 BROKEN = "declaration.readme_names_what_is_required"
 
@@ -53,13 +53,13 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-3000:] + done.stderr
-    assert f"all of it, to look at: {top / 'index.html'}" in done.stdout
+    assert f"The page of this run: {top / 'index.html'}" in done.stdout
     return top
 
 
 @pytest.fixture(scope="session")
 def records(left: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((left / "preflight.json").read_text())
+    found: list[dict[str, Any]] = json.loads((left / "preflight.json").read_text())["checks"]
     return [one for one in found if one["space"] == "signer"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOUND = ROOT / "src" / "preflight" / "templates" / "space"
+SOUND = ROOT / "src" / "preflight" / "templates" / "python"
 BROKEN = "cors.shares_no_credentials_with_every_origin"
 # The modules that ask a running Space; what the others judge is the folder and the image.
 ASKING = [
@@ -41,7 +41,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-3000:] + done.stderr
-    found = json.loads((top / "preflight.json").read_text())
+    found = json.loads((top / "preflight.json").read_text())["checks"]
     return {one["id"]: one for one in found if one["space"] == "sharer"}
 
 

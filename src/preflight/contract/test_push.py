@@ -6,11 +6,11 @@ import pytest
 
 from preflight.contract.findings import advise, not_promised, report, require_none, violated
 from preflight.model.environment import EnvironmentDeclarationError
+from preflight.model.git import Repository
 from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
 from preflight.rules import repository as rules
 from preflight.rules.dockerfile import Dockerfile, DockerfileError
-from preflight.rules.repository import Repository
 
 _repositories: dict[tuple[object, str | None], Repository | None] = {}
 
