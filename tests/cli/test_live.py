@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from preflight.model.frontmatter import online_problems
+from preflight.rules.metadata import online_problems
 from tests.cli.desk import ROOT, Desk
 
 if TYPE_CHECKING:
