@@ -236,3 +236,24 @@ def test_waiver_needs_a_reason(stranger: Path) -> None:
     done = judged(stranger)
     assert done.returncode == 2
     assert "metadata.sdk_is_docker needs a reason" in done.stdout + done.stderr
+
+
+def preflight(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "preflight", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_rules_and_explain_print_every_rule() -> None:
+    """`preflight rules` must list what docs/rules holds, and `explain` print such a page."""
+    listed = preflight("rules").stdout.splitlines()
+    pages = {page.stem for page in (ROOT / "docs" / "rules").glob("*.md")} - {"README"}
+    assert {line.split()[0] for line in listed} == pages
+    page = (ROOT / "docs" / "rules" / "start.serves.md").read_text("utf-8")
+    assert preflight("explain", "start.serves").stdout == page
+
+
+def test_explain_of_no_rule_names_those_near() -> None:
+    """A misspelt id must end with exit code 2 and the rules that are near."""
+    done = preflight("explain", "start.serve")
+    assert done.returncode == 2
+    assert "start.serves" in done.stderr and "preflight rules" in done.stderr

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from preflight.cli.rules import explain, rules
+
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 TO_PYTEST = {"ignore_unknown_options": True}
 
@@ -235,6 +237,10 @@ def down(arguments: tuple[str, ...]) -> None:
     from preflight.cli import bare
 
     sys.exit(bare.main(["down", *arguments]))
+
+
+preflight.add_command(rules)
+preflight.add_command(explain)
 
 
 def _fail(message: str) -> None:
