@@ -62,7 +62,7 @@ def broken_rules(report: Path) -> list[str]:
     """The rules that failed by a report; never empty, since the run did not hold."""
     path = report / "preflight.json"
     checks = json.loads(path.read_text("utf-8"))["checks"] if path.is_file() else []
-    failed = [check["id"] for check in checks if check["fails"]]
+    failed = [one["id"] for one in checks if one["fails"] or one["outcome"] == "error"]
     return list(dict.fromkeys(failed)) or ["the contract could not be judged"]
 
 
