@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from preflight.cli import bare
+from preflight.cli.load import load
 from preflight.model.environment import EnvironmentDeclaration, EnvironmentDeclarationError
 from preflight.pytest_plugin import command
 
@@ -103,3 +104,5 @@ for name, about in {
     "hub": "Start a Hub in a box.",
 }.items():
     _passed_on(name, about)
+
+preflight.add_command(load)
