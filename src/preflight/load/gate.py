@@ -56,6 +56,7 @@ def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
     ) as error:
         # Locust catches what a listener raises, except this.
         print(f"Load: invalid (exit code 2): {error}", file=sys.stderr)
+        atexit.unregister(never_began)
         raise SystemExit(2) from None
     if web_ui:
         tab.show(gate, web_ui, hide_host="" not in run_options.targets(environment))
@@ -231,6 +232,8 @@ class Gate:
             return True
         if run.died or run.burst:
             return True
+        if reading.silent(self.witnesses.values()):
+            return False
         if self.options.shape == "step":
             found = judge.capacities(self.thresholds, self.parts).values()
             return bool(found) and all(done for _, done in found)

@@ -66,6 +66,7 @@ def judge(thresholds: Thresholds, run: Run) -> Verdict:
     notes = [f"{space} woke after {s:.1f} s" for space, s in run.woke.items() if s is not None]
     if dead := [*_dead(run)]:
         return Verdict(CROSSED, dead, rows, run, notes)
+    _excuse_the_unreached(rows)
     faults = [*run.faults, *_faults(thresholds.limits, run)]
     too_few = [row for row in rows if row.state == INVALID]
     faults += [f"{row.name}: {reason}" for row in too_few for reason in row.reasons]
@@ -180,6 +181,21 @@ def _row(slo: Slo, run: Run) -> Row:
             0, f"only {seen.samples} samples, {_why(slo, needed)}; run longer or with more people"
         )
     return row
+
+
+def _excuse_the_unreached(rows: Sequence[Row]) -> None:
+    """A visit ends at the first step that fails, so that its later steps lack samples: that is the
+    failing step's fault, and none of the run."""
+    failing = {
+        row.slo.by
+        for row in rows
+        if row.slo
+        and row.state == CROSSED
+        and row.figures.failures > row.slo.failures * row.figures.samples
+    }
+    for row in rows:
+        if row.state == INVALID and row.slo and row.slo.by in failing:
+            row.state, row.reasons = NOT_JUDGED, []
 
 
 def _needed(slo: Slo) -> int:

@@ -16,7 +16,7 @@ from preflight.load.plan import Rate
 from preflight.load.witness import Witness
 
 # Seconds and requests without an answer, after which a Space that had answered counts as dead.
-SILENT_SECONDS, SILENT_REQUESTS = 3.0, 5
+SILENT_SECONDS, SILENT_REQUESTS = 2.0, 5
 # Locust's own extension point for the histogram. Source: docs.locust.io, customizing response time bucketing
 locust_stats.bucket_response_time = three_digits  # type: ignore[assignment]
 
@@ -66,16 +66,21 @@ def arrivals(rate: Rate | None, witnesses: Iterable[Witness]) -> Arrivals | None
 def died(witnesses: Iterable[Witness], began: float, now: float) -> dict[str, float]:
     """The Spaces that answered and then no more, with the second of their last answer."""
     last: dict[str, float] = {}
-    silent: Counter[str] = Counter()
+    unanswered: Counter[str] = Counter()
     for witness in witnesses:
         for space, when in witness.answered.items():
             last[space] = max(when, last.get(space, 0.0))
-            silent[space] += witness.silent[space]
+            unanswered[space] += witness.silent[space]
     return {
         space: max(0.0, when - began)
         for space, when in last.items()
-        if now - when >= SILENT_SECONDS and silent[space] >= SILENT_REQUESTS
+        if now - when >= SILENT_SECONDS and unanswered[space] >= SILENT_REQUESTS
     }
+
+
+def silent(witnesses: Iterable[Witness]) -> bool:
+    """Whether a Space does not answer just now; whether it died, the next seconds tell."""
+    return any(count >= SILENT_REQUESTS for w in witnesses for count in w.silent.values())
 
 
 def bursts(witnesses: Iterable[Witness]) -> dict[str, int]:
