@@ -9,10 +9,7 @@ from typing import Any
 
 import click
 
-from preflight.load import compare as comparison
 from preflight.load import plan
-from preflight.load.command import REPORTS, Wanted
-from preflight.load.command import load as run
 
 
 class Targets(click.Group):
@@ -55,7 +52,7 @@ def load() -> None:
     "--shape", default="steady", callback=_shape, help=f"One of {', '.join(plan.SHAPES)}."
 )
 @click.option("--think", type=click.FloatRange(0), default=0.2, show_default=True, help="Seconds between two requests of a person in the closed model.")  # fmt: skip
-@click.option("--report-dir", "report", type=click.Path(file_okay=False, path_type=Path), default=REPORTS, show_default=True, help="Where load.html, .md, .xml, .json and .prom go.")  # fmt: skip
+@click.option("--report-dir", "report", type=click.Path(file_okay=False, path_type=Path), help="Where load.html, .md, .xml, .json and .prom go; by default a folder of the user's cache.")  # fmt: skip
 @click.option("--ca", default="", help="Certificate authority (PEM file) of an https:// target.")
 @click.option("--yes-load-this", is_flag=True, help="The target's owner wants this load; needed where it is not this machine's.")  # fmt: skip
 @click.option("--max-rate", type=click.FloatRange(0), default=0.0, help="Requests a second to a target that is not this machine's, in the place of 20.")  # fmt: skip
@@ -67,7 +64,11 @@ def run_(**given: Any) -> None:
 
     Example: preflight load my-space --rate 50
     """
-    sys.exit(run(Wanted(**given)))
+    from preflight.load import command
+    from preflight.pytest_plugin.folders import in_the_cache
+
+    given["report"] = given["report"] or in_the_cache(Path.cwd()) / "load"
+    sys.exit(command.load(command.Wanted(**given)))
 
 
 @load.command()
@@ -78,6 +79,8 @@ def compare(old: Path, new: Path) -> None:
 
     Example: preflight load compare monday.json reports/load/load.json
     """
+    from preflight.load import compare as comparison
+
     try:
         rows = comparison.of_reports(old, new)
     except comparison.CannotCompare as error:

@@ -35,7 +35,6 @@ from preflight.model.hub_profile import HUB
 from preflight.model.space import SpaceError, space_of_folder
 
 CALLERS = Path(__file__).with_name("callers.py")
-REPORTS = Path("reports") / "load"
 SPACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SECONDS = 30
 # Beyond the planned seconds: Locust's start, the last answers, the reports.
@@ -54,13 +53,13 @@ class Wanted:
     """What `preflight load` was asked for; an empty value leaves it to the shape or the rate."""
 
     target: str  # URL, folder or OWNER/NAME
+    report: Path  # the folder of load.html, .md, .xml, .json and .prom
     slo: Path | None = None
     users: int | None = None
     rate: float = 0.0
     seconds: int = 0
     shape: str = "steady"
     think: float = 0.2
-    report: Path = REPORTS
     ca: str = ""
     yes_load_this: bool = False
     max_rate: float = 0.0
@@ -95,14 +94,14 @@ def load(wanted: Wanted) -> int:
     return 2
 
 
-def smoke(folder: Path) -> int:
+def smoke(folder: Path, report: Path) -> int:
     """30 s of load on the Space in a folder, judged by its slo.toml or by one drafted for this run;
-    the exit code as of `load`. For `preflight push --load`: a folder that the engine has just built
+    the exit code as of `load`. The reports go to the folder `report`. For `preflight push --load`: a folder that the engine has just built
     is not built again, so these are the layers that were judged."""
     with tempfile.TemporaryDirectory(prefix="preflight-load-") as scratch:
         own = folder / "slo.toml"
         slo = own if own.is_file() else Path(scratch) / "slo.toml"
-        return load(Wanted(str(folder), slo=slo, shape="smoke", report=REPORTS.resolve()))
+        return load(Wanted(str(folder), report, slo=slo, shape="smoke"))
 
 
 @contextmanager
