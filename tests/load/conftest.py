@@ -128,6 +128,26 @@ class Bench:
         locust = self.start("--headless", "--html", report, "--slo", slo or self.slo(), *arguments)
         return self.finish(locust, report)
 
+    def any(self, url: str, *options: object, slo: str, loadfile: str = "") -> LoadRun:
+        """`preflight load URL` to its verdict, by the tables `slo`."""
+        report = self.path("load.html")
+        limits = "\n".join(f"{key} = {value}" for key, value in QUIET.items())
+        report.with_name("slo.toml").write_text(f"{slo}\n[generator]\n{limits}\n")
+        if loadfile:
+            report.with_name("loadfile.py").write_text(loadfile)
+        return self.preflight(
+            url, "--slo", report.with_name("slo.toml"), "--report-dir", report.parent, *options,
+            report=report,
+        )  # fmt: skip
+
+    def preflight(self, *arguments: object, report: Path) -> LoadRun:
+        """`preflight load` with these arguments, which write to the folder of `report`."""
+        command = [sys.executable, "-m", "preflight", "load", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=report.parent, capture_output=True, text=True, timeout=DEADLINE
+        )
+        return LoadRun(done.returncode, done.stdout + done.stderr, report)
+
     def finish(self, locust: Locust, report: Path) -> LoadRun:
         return LoadRun(*locust.end(), report)
 

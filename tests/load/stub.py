@@ -74,7 +74,7 @@ class Space(BaseHTTPRequestHandler):
         if path == "/served":
             self.answer(200, next(served) - 1)  # without this request
         elif faults.every:
-            self.answer(faults.every, {})
+            self.answer(faults.every, {}, ("Retry-After", "2"))
         elif path == faults.rename:
             self.answer(404, {})
         elif path == "/items":

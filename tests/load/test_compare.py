@@ -75,7 +75,12 @@ def reported(path: Path, figures: Figures, **differences: object) -> Path:
     """A load.json of one run."""
     machine = {"cpu": "a CPU", "cpus": 2, "calibration_ms": 2.0}
     rows = [{"name": name, "verdict": "held", **row} for name, row in figures.items()]
-    report: dict[str, object] = {"verdict": "held", "reasons": [], "model": "closed", "arrivals": None}
+    report: dict[str, object] = {
+        "verdict": "held",
+        "reasons": [],
+        "model": "closed",
+        "arrivals": None,
+    }
     report |= {"shape": "steady", "people": {"Caller": 10}, "machine": machine, "requests": rows}
     path.write_text(json.dumps(report | differences))
     return path

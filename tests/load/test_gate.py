@@ -56,7 +56,7 @@ def limited(bench: Bench) -> LoadRun:
 
 
 def leaking(bench: Bench) -> LoadRun:
-    people = ["-u", 3, "-r", 3, "-t", "15s", "--tags", "backend-py"]
+    people = ["-u", 3, "-r", 3, "-t", "22s", "--tags", "backend-py"]
     return bench.run(*people, "--shape", "soak", *bench.stub("--leak", "1"))
 
 

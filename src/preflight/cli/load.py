@@ -47,7 +47,7 @@ def load() -> None:
 @click.option("--slo", type=click.Path(dir_okay=False, path_type=Path), help="Thresholds; by default the folder's slo.toml, else one here. Drafted where there is none.")  # fmt: skip
 @click.option("-u", "--users", type=click.IntRange(1), help="People; by default 10, or what --rate needs.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(0), default=0.0, help="Arrivals a second: the open model, with latencies from the intended start.")  # fmt: skip
-@click.option("-t", "--time", "seconds", type=click.IntRange(1), default=0, help="Seconds; by default 30, or what the shape needs.")  # fmt: skip
+@click.option("-t", "--time", "seconds", type=click.IntRange(1), help="Seconds; by default 30, or what the shape needs.")  # fmt: skip
 @click.option(
     "--shape", default="steady", callback=_shape, help=f"One of {', '.join(plan.SHAPES)}."
 )

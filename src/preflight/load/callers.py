@@ -52,7 +52,8 @@ class Caller(Person):
         elif slo.stream:
             self.stream(path, slo.json, method=method, name=name, last=None)
         elif slo.upload:
-            self.upload(path, slo.upload, _content(slo.upload), expect=slo.expect)
+            file = Path(slo.upload).name
+            self.upload(path, file, _content(slo.upload), expect=slo.expect)
         else:
             self.call(method, path, name=name, expect=slo.expect, json=slo.json)
 
@@ -62,5 +63,5 @@ _contents: dict[str, bytes] = {}
 
 def _content(name: str) -> bytes:
     if name not in _contents:
-        _contents[name] = SLO.with_name(name).read_bytes()
+        _contents[name] = (SLO.parent / name).read_bytes()
     return _contents[name]

@@ -71,7 +71,7 @@ class Care:
 
     def __init__(self, rate: float) -> None:
         self._pause = 1 / rate
-        self._next = 0.0
+        self._next = self._silent_until = 0.0
         self.errors = 0  # answers 5xx, in a row
 
     @property
@@ -81,12 +81,15 @@ class Care:
 
     def wait(self) -> None:
         """Wait for this request's turn; for ever after a burst."""
-        now = time.monotonic()
-        mine = self._next = max(now, self._next + self._pause)
-        if mine > now:
+        while True:
+            now = time.monotonic()
+            self._next = mine = max(now, self._next + self._pause, self._silent_until)
             gevent.sleep(mine - now)
-        while self.burst:
-            gevent.sleep(1)
+            while self.burst:
+                gevent.sleep(1)
+            # A 429 may have come meanwhile.
+            if time.monotonic() >= self._silent_until:
+                return
 
     def saw(self, status: int, headers: Mapping[str, str]) -> None:
         """Obey an answer: a 429 stops everybody for its Retry-After, 5xx are counted."""
@@ -94,7 +97,8 @@ class Care:
         if status == 429:
             text = headers.get("Retry-After") or "1"
             seconds = min(float(text), LONGEST_PAUSE) if text.isdigit() else 10.0
-            self._next = max(self._next, time.monotonic() + seconds)
+            self._silent_until = max(self._silent_until, time.monotonic() + seconds)
+            self._next = 0.0
 
 
 # Those of the current run, by the Space's name.

@@ -57,7 +57,7 @@ class Wanted:
     slo: Path | None = None
     users: int | None = None
     rate: float = 0.0
-    seconds: int = 0
+    seconds: int | None = None
     shape: str = "steady"
     think: float = 0.2
     ca: str = ""

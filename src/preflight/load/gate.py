@@ -286,6 +286,12 @@ class Gate:
             seen = reading.figures(self.environment.stats, self.witnesses.values())
             for space in sorted({space_of(name) for name in seen} - asleep):
                 faults.append(f"{space} was awake: no request met the edge's 503")
+        if self.ended and self.options.shape == "soak" and not self.stopped:
+            for watched in self.watched:
+                if not watched.growth():
+                    faults.append(
+                        f"{watched.name}: too few samples to see whether it grows; run longer"
+                    )
         if any(witness.clock > CLOCK_DIFFERENCE for witness in self.witnesses.values()):
             faults.append("a generator's clock was set during the run, so no time can be trusted")
         for id in sorted(self.skewed):

@@ -120,8 +120,8 @@ def _slo(path: Path, name: str, table: Any) -> Slo:
     method, _, target = name.partition(" ")
     if not method.isupper() or "/" not in target:
         raise SloError(f'{path}: [{name}] is no request name; write one such as ["GET /health"]')
-    if slo.upload and not path.with_name(slo.upload).is_file():
-        raise SloError(f"{path}: [{name}] upload: there is no file {path.with_name(slo.upload)}")
+    if slo.upload and not (path.parent / slo.upload).is_file():
+        raise SloError(f"{path}: [{name}] upload: there is no file {path.parent / slo.upload}")
     if slo.path and not slo.path.startswith("/"):
         raise SloError(f"{path}: [{name}] path must begin with /, not {slo.path!r}")
     return slo
