@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from preflight.cli.init import init
+from preflight.cli.load import load
 from preflight.cli.rules import explain, rules
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -119,8 +120,17 @@ def new(name: str, node: bool, remove: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Stop before the push.")
 @click.option("--force", is_flag=True, help="Push what did not pass; what it overrode is listed.")
 @click.option("--without-secrets", is_flag=True, help="Push although required Secrets are missing.")
+@click.option(
+    "--load", "with_load", is_flag=True, help="Judge 30 s of load by its slo.toml as well."
+)
 def push(
-    folder: Path, space: str, remote: str, dry_run: bool, force: bool, without_secrets: bool
+    folder: Path,
+    space: str,
+    remote: str,
+    dry_run: bool,
+    force: bool,
+    without_secrets: bool,
+    with_load: bool,
 ) -> None:
     """Check FOLDER as committed, then push it to its Space.
 
@@ -129,7 +139,7 @@ def push(
     """
     from preflight.cli import push as pushing
 
-    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets)
+    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets, with_load)
     sys.exit(pushing.main(plan))
 
 
@@ -245,6 +255,7 @@ def down(arguments: tuple[str, ...]) -> None:
 
 preflight.add_command(rules)
 preflight.add_command(explain)
+preflight.add_command(load)
 
 
 def _fail(message: str) -> None:
