@@ -30,15 +30,17 @@ down:  ## stop and remove all that `make up` made
 	@$(BARE) down
 
 check: ready  ## the contract for both Spaces: the minute before a push
-	$(PYTEST) src/preflight/contract --numprocesses 3 --dist loadfile
+	$(PREFLIGHT) check --report-dir reports --numprocesses 3 --dist loadfile
 
 # Most tests wait for containers, so they run side by side; what measures time comes after them. What
-# else a machine does can only spoil a measurement, so one that failed is taken once more.
-test: CHANGED := $(if $(ALL),,--changed)
-test: MEASURE = $(PYTEST) $(CHANGED) -m "alone and not thorough" --junitxml reports/junit-$(1).xml --report-dir reports/$(1)
-test: ready  ## everything but the long samples; again: the contract and what a changed file could spoil   (ALL=1)
-	$(PYTEST) $(CHANGED) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
+# else a machine does can only spoil a measurement, so one that failed is taken once more, and says so.
+test: MEASURE = $(PYTEST) -m "alone and not thorough" --junitxml reports/junit-$(1).xml --report-dir reports/$(1)
+test: ready  ## every test
+	$(PYTEST) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 	$(call MEASURE,alone) || { echo "make: what failed is measured once more" >&2; $(call MEASURE,again) --last-failed; }
+
+quick: ready  ## what a change could spoil, and the contract
+	$(PYTEST) --changed -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 
 thorough: ready  ## the long samples of what `make test` tries in short: thousands of requests, whole overloads, comparisons
 	$(PYTEST) -m thorough
@@ -50,7 +52,7 @@ load: ready  ## 30 s of load on what `make up` started, with a verdict
 	$(VENV)/bin/locust -f loadtests --headless --users 10 --spawn-rate 10 --run-time 30s --html reports/load.html
 
 load-compare: ready  ## the same load on the images of two refs, in turns: what got slower   (REF=main, five minutes)
-	$(VENV)/bin/python -m preflight.load.compare $(or $(REF),$(error name the old one: make load-compare REF=main))
+	$(VENV)/bin/python -m loadtests._compare $(or $(REF),$(error name the old one: make load-compare REF=main))
 
 # SPACE=owner/name; REMOTE=another remote; DRY=1 stops before the push; FORCE=1 pushes what did not pass.
 push-py: DIR := backend-py
@@ -75,8 +77,9 @@ rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SP
 space: $(VENV)/ready  ## a new Space folder that passes the contract, with its services   (NAME=my-space)
 	@$(PREFLIGHT) new "$(NAME)"
 
-lock:  ## lock the harness's dependencies again
+lock:  ## lock the dependencies again: of the harness, and of the load workers, who have the same Locust
 	$(VENV)/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --output-file requirements.txt
+	$(VENV)/bin/uv pip compile loadtests/requirements.in --constraint requirements.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file loadtests/requirements.txt
 
 # On a bare machine each takes half a minute, and neither needs the other.
 ready:
@@ -88,5 +91,5 @@ engine:
 $(VENV)/ready: requirements.txt pyproject.toml
 	@$(BARE) dependencies $(VENV)
 
-.PHONY: help up edge down check test thorough selftest load load-compare \
+.PHONY: help up edge down check test quick thorough selftest load load-compare \
 	push-py push-node push hub hooks live rollback space lock ready engine

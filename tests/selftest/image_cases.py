@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from preflight.model.problems import Severity
 from tests.selftest.cases import Broken, Edits
 from tests.selftest.visitor_cases import Alike, Running, pages
@@ -154,9 +156,12 @@ STARTS = {
         ('CMD ["python", "app.py"]', 'CMD ["./start.sh"]'),
     ]
 }
+# As on Windows and on many mounts.
+ANY_MODE = ("config", "core.fileMode", "false")
 EXECUTABLE_HERE_ALONE = (
     ("update-index", "--chmod=+x", "start.sh"),
     ("checkout-index", "--force", "start.sh"),
+    ANY_MODE,
     ("update-index", "--chmod=-x", "start.sh"),
     ("commit", "--quiet", "--allow-empty", "--message=mode"),
 )
@@ -166,16 +171,16 @@ READS_A_VARIABLE = WEB | {"web/src/api.ts": "export const API = import.meta.env.
 
 TREE = (
     folder("mode-in-the-tree", "tree.scripts_are_executable", edit=STARTS, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE, sample=True),
-    folder("mode-as-committed", edit=STARTS, files={"start.sh": START_SCRIPT}, git=(*EXECUTABLE_HERE_ALONE[:2], ("commit", "--quiet", "--message=mode"))),
+    folder("mode-as-committed", edit=STARTS, files={"start.sh": START_SCRIPT}, git=(*EXECUTABLE_HERE_ALONE[:3], ("commit", "--quiet", "--message=mode"))),
     folder("mode-set-by-a-step", edit={"Dockerfile": [*STARTS["Dockerfile"], ("USER 1000\n", "RUN chmod +x start.sh\nUSER 1000\n")]}, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE),
     folder("mode-of-a-shells-argument", edit={"Dockerfile": [STARTS["Dockerfile"][0], ('CMD ["python", "app.py"]', 'CMD ["sh", "start.sh"]')]}, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE),
-    folder("line-ends-by-attributes", "tree.scripts_have_unix_line_ends", edit=STARTS, files={"start.sh": START_SCRIPT, ".gitattributes": "*.sh text eol=crlf\n"}, git=(("update-index", "--chmod=+x", "start.sh"), ("commit", "--quiet", "--message=mode"))),
-    folder("line-ends-by-attributes-lf", edit=STARTS, files={"start.sh": START_SCRIPT, ".gitattributes": "*.sh text eol=lf\n"}, git=(("update-index", "--chmod=+x", "start.sh"), ("commit", "--quiet", "--message=mode"))),
-    folder("gitlink-without-address", "tree.submodules_can_be_cloned", severity=Severity.RISK, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"))),
-    folder("gitlink-over-ssh", "tree.submodules_can_be_cloned", severity=Severity.RISK, files={".gitmodules": '[submodule "words"]\n\tpath = words\n\turl = git@github.com:acme/words.git\n'}, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"))),
-    folder("gitlink-with-address", files={".gitmodules": '[submodule "words"]\n\tpath = words\n\turl = https://github.com/acme/words\n'}, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"))),
+    folder("line-ends-by-attributes", "tree.scripts_have_unix_line_ends", edit=STARTS, files={"start.sh": START_SCRIPT, ".gitattributes": "*.sh text eol=crlf\n"}, git=(ANY_MODE, ("update-index", "--chmod=+x", "start.sh"), ("commit", "--quiet", "--message=mode"))),
+    folder("line-ends-by-attributes-lf", edit=STARTS, files={"start.sh": START_SCRIPT, ".gitattributes": "*.sh text eol=lf\n"}, git=(ANY_MODE, ("update-index", "--chmod=+x", "start.sh"), ("commit", "--quiet", "--message=mode"))),
+    folder("gitlink-without-address", "tree.submodules_can_be_cloned", severity=Severity.RISK, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"), ("checkout-index", "--force", "--all"))),
+    folder("gitlink-over-ssh", "tree.submodules_can_be_cloned", severity=Severity.RISK, files={".gitmodules": '[submodule "words"]\n\tpath = words\n\turl = git@github.com:acme/words.git\n'}, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"), ("checkout-index", "--force", "--all"))),
+    folder("gitlink-with-address", files={".gitmodules": '[submodule "words"]\n\tpath = words\n\turl = https://github.com/acme/words\n'}, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"), ("checkout-index", "--force", "--all"))),
     folder("names-by-case", "tree.names_differ_by_more_than_case", files={"Notes.txt": "a", "notes.txt": "b"}),
-    folder("link-out-of-the-folder", "tree.links_stay_in_the_folder", git=(("update-index", "--add", "--cacheinfo", "120000,OUTSIDE,model"), ("commit", "--quiet", "--message=link"))),
+    folder("link-out-of-the-folder", "tree.links_stay_in_the_folder", files={"model": PurePosixPath("../../models/words")}),
     folder("variable-without-argument", "build.variables_reach_their_step", edit={"Dockerfile": [("FROM python:3.11-slim-bookworm\n", BUILDS)]}, files=READS_A_VARIABLE),
     folder("argument-before-from", "build.variables_reach_their_step", edit={"Dockerfile": [("FROM python", "ARG WORDS_VERSION=1\nFROM python"), ("WORKDIR /app", "WORKDIR /app\nRUN echo $WORDS_VERSION")]}),
     folder("variable-with-argument", edit={"Dockerfile": [("FROM python:3.11-slim-bookworm\n", BUILDS.replace("COPY web", "ARG VITE_API_URL\nCOPY web"))]}, files=READS_A_VARIABLE),

@@ -64,7 +64,7 @@ def shown(one: Outcome) -> dict[str, Any]:
         "code": one.code,
         "serves": serves,
         "seconds": one.seconds,
-        "good": bool(one.code) if one.case.refused else serves,
+        "good": one.case.either or (bool(one.code) if one.case.refused else serves),
     }
 
 
@@ -155,7 +155,39 @@ def test_accepts_a_right_environment(space: Space, tried: list[Outcome]) -> None
     Source: observed: "Exit code: 1. Reason:" and the end of the log.
     """
     problems(
-        [one for one in tried if not one.case.refused],
+        [one for one in tried if not one.case.refused and not one.case.either],
         f"an answer on port {space.app_port}",
         lambda one: None if one.served else one.output,
     )
+
+
+def test_trims_or_refuses_by_name(space: Space, tried: list[Outcome]) -> None:
+    """A value with a newline, spaces or quotes around it is trimmed, or refused by its variable's name.
+
+    Severity: risk
+
+    On the Hub: 401 from a service, or "Invalid URL", though the right key was pasted into the settings
+
+    Fix: Trim each value before it is checked and used.
+
+    Source: observed: the settings page keeps what is pasted, a newline at its end included.
+    """
+    names = [one.name for one in space.declaration.variables] if space.declaration else []
+
+    def unclear(one: Outcome) -> str | None:
+        if one.served:
+            return None
+        if not any(name in one.output for name in names):
+            return f"it ends, and names no variable: {last_line(one)}"
+        trace = any(mark in one.output for mark in ("Traceback (most recent", "\n    at "))
+        return f"it ends in a stack trace: {last_line(one)}" if trace else None
+
+    problems(
+        [one for one in tried if one.case.either],
+        "an answer, or a refusal that names the variable",
+        unclear,
+    )
+
+
+def last_line(one: Outcome) -> str:
+    return (one.output.strip().splitlines() or ["(it printed nothing)"])[-1][:300]

@@ -78,12 +78,16 @@ def test_data_can_be_written(
     settings = "\n".join(image.config.get("Env") or [])
     workdir = str(image.config.get("WorkingDir") or "/")
     problems: list[Problem] = []
+    databases = []
     for path, entry in own_files(contents, dockerfile):
         if entry.database and not (owner.may_write(path) and owner.may_write_in(path)):
             shown = f"{owner.name_of(entry.uid)}, mode {entry.mode & 0o777:o}"
             problem = database_problem(path, shown, owner.shown, sources, settings)
             problems += [problem] if problem else []
-    problems += path_problems(sources, workdir, owner.home, owner.may_create, owner.shown)
+            databases.append(path)
+    problems += path_problems(
+        sources, workdir, owner.home, owner.may_create, owner.shown, databases
+    )
     # A form of the page shows what happens; the log says why.
     failed = send_forms(subject, visited)
     problems += refused_writes(container.logs(), failed, already=problems)

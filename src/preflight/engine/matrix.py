@@ -69,6 +69,40 @@ def _cases(declaration: EnvironmentDeclaration) -> Iterator[Case]:
     for group in groups.values():
         yield from _together(group, declaration, refused=True)
         yield from _together(group, declaration, refused=False)
+    yield from _pasted(declaration)
+
+
+# What comes along when a value is copied from a terminal, a file or a document.
+PASTED = (
+    ("with a newline after it", "{}\n"),
+    ("with spaces around it", "  {} "),
+    ("in quotes", '"{}"'),
+)
+
+
+def _pasted(declaration: EnvironmentDeclaration) -> Iterator[Case]:
+    """Values as they are pasted into the settings: the Space trims them, or refuses them by name.
+
+    That it trims shows where the bare value is to be refused: a published sample stays one, and a
+    text that a newline makes long enough is still too short.
+    """
+    valid = declaration.valid_environment()
+    for how, pattern in PASTED:
+        given = {name: pattern.format(value) for name, value in valid.items() if value.strip()}
+        yield Case(f"every value {how}", {**valid, **given}, either=True)
+    samples = {one.name: one.sample for one in declaration.variables if one.sample}
+    short = {}
+    for one in declaration.variables:
+        least = one.type.given.get("minLength", "")
+        # Where the type takes other options too, a shorter text may break one of those.
+        if least.isdigit() and int(least) > 1 and set(one.type.given) == {"minLength"}:
+            short[one.name] = valid.get(one.name, "x" * int(least))[: int(least) - 1]
+    for how, pattern in PASTED[:2]:
+        for what, values in (("a published sample", samples), ("a text too short", short)):
+            given = {name: pattern.format(value) for name, value in values.items() if value.strip()}
+            if given:
+                hub = {"SYSTEM": "spaces"}
+                yield Case(f"{what} {how}", {**valid, **given, **hub}, tuple(given))
 
 
 def _together(

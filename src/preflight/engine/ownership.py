@@ -51,7 +51,7 @@ class Owner:
             return self.may_write(path)
         while path not in entries and path != "/":
             path = posixpath.dirname(path)
-        # Of the root folder nothing is in the layers; it belongs to root. /data is a volume on the Hub.
+        # The root folder itself is in no layer; it belongs to root.
         return self.may_write(path) if path in entries else False
 
     def may_search(self, path: str) -> bool:

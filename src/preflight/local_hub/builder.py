@@ -31,10 +31,10 @@ from preflight.local_hub.logs import keep_run_log, relayed, say
 from preflight.local_hub.receive import readme_of, recognised
 from preflight.local_hub.replicas import SPACE_LABEL, retire_all_but_serving, runs
 from preflight.local_hub.repository import Hub, NoSuchSpace, Space, State
-from preflight.model import frontmatter
 from preflight.model.frontmatter import DEFAULT_APP_PORT, FrontMatter, FrontMatterError
 from preflight.model.git import Repository
 from preflight.model.hub_profile import HUB
+from preflight.rules import metadata
 
 # Time for the one at work to end what it has begun.
 TURN_DEADLINE = 30
@@ -165,7 +165,9 @@ class Builder:
             missing = not recognised(readme)
             message = "Missing configuration in README" if missing else str(error)
             raise Failed("CONFIG_ERROR", message) from None
-        if "sdk" not in front.values or any(frontmatter.emoji_problems(front)):
+        if "sdk" not in front.values or any(
+            one.severity is None for one in metadata.emoji_problems(front)
+        ):
             raise Failed("CONFIG_ERROR", "Missing configuration in README")
         if front.get("sdk") != "docker":
             raise Failed("CONFIG_ERROR", "This Hub builds `sdk: docker` and no other")
@@ -220,7 +222,7 @@ class Builder:
             container = SpaceContainer.start(self.run, image, name, environment, port, labels)
         except CannotRun as error:
             raise Failed("RUNTIME_ERROR", diagnosis.not_started(error).actual) from None
-        declared = frontmatter.seconds_of(str(front.get("startup_duration_timeout", "")))
+        declared = metadata.seconds_of(str(front.get("startup_duration_timeout", "")))
         deadline = min(HUB.start_deadline, declared or HUB.start_deadline)
         try:
             container.wait_until_serving(deadline=deadline)

@@ -166,8 +166,11 @@ class Collector:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        alone = isinstance(self._reporter, terminal.Reporter)
-        if alone and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        if not isinstance(self._reporter, terminal.Reporter):
+            return
+        # An engine that is gone stops a run as well; Ctrl-C is pytest's to report.
+        ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if ended or session.shouldstop:
             session.exitstatus = exit_code(list(self.records.values()))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

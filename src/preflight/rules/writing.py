@@ -23,7 +23,7 @@ _READS_ONLY = re.compile(
 _DATABASE_NAME = re.compile(r"[\w./-]+\.(?:db|sqlite3?)\b")
 FIX = (
     "Create {what} as the app's user: USER before the RUN that makes it, or COPY --chown and "
-    "RUN install -d -o USER; better, keep it below the home folder or /data."
+    "RUN install -d -o USER; better, keep it below the home folder."
 )
 
 MayWrite = Callable[[str], bool]
@@ -74,10 +74,13 @@ class Written:
 
 
 def path_problems(
-    sources: Sources, workdir: str, home: str, may_write: MayWrite, user: str
+    sources: Sources, workdir: str, home: str, may_write: MayWrite, user: str, known: list[str]
 ) -> Iterator[Problem]:
-    """Files and folders that the app writes by a path that can be read, and that its user may not."""
-    seen = set()
+    """Files and folders that the app writes by a path that can be read, and that its user may not.
+
+    known: databases that are reported already.
+    """
+    seen = {posixpath.dirname(path) for path in known}
     for one in written_paths(sources, workdir, home):
         folder = one.path if one.path.endswith("/") else posixpath.dirname(one.path)
         if folder.rstrip("/") in seen or may_write(one.path):
