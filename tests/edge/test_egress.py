@@ -93,7 +93,6 @@ def for_people(
     own_spaces: dict[str, Space],
     image_of: Callable[[Space], Image],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Compose]:
     """What `make edge` starts, as a project of this run, on a port that the engine chooses."""
     egress = build_own(run, "egress", ROOT / "src/preflight/engine/assets/egress").tag
@@ -114,7 +113,9 @@ def for_people(
     )
     files = [ROOT / "compose.yaml", ROOT / "compose.edge.yaml"]
     files += [tmp_path / "images.yaml", tmp_path / "port.yaml"]
-    compose = Compose(files, f"{run.id}-people", compose_environment())
+    # As documented: closed but to these ports.
+    environment = {**compose_environment(), "OUTBOUND_PORTS": "80 443 8080"}
+    compose = Compose(files, f"{run.id}-people", environment)
     try:
         compose.run("up", "--detach", "--no-build", "--wait", deadline=60)
         yield compose
