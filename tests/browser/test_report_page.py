@@ -15,8 +15,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from preflight.load.figures import Figures, Run
+from preflight.load.judge import judge
 from preflight.load.report import data
-from preflight.load.slo import Figures, Run, judge, load
+from preflight.load.slo import load
 from preflight.load.watch import Watched
 from preflight.pytest_plugin.page import duration, size
 

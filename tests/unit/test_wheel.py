@@ -55,10 +55,14 @@ def uv(folder: Path, *arguments: str) -> None:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three Spaces in a folder that has nothing of the harness."""
     top = tmp_path_factory.mktemp("elsewhere")
-    for name in ("holds", "colours", "port"):
+    for name in ("holds", "colours", "exits"):
         shutil.copytree(folder_of("static_files"), top / name)
     edit(top / "colours" / "README.md", "colorFrom: ", "colorFrom: dark")
-    edit(top / "port" / "Dockerfile", "7860", "3000")
+    edit(
+        top / "exits" / "Dockerfile",
+        '["python", "-m", "http.server"',
+        '["python", "-m", "no_such_module"',
+    )
     return top
 
 
@@ -80,15 +84,14 @@ def broken_rules(
         timeout=300,
     )
     assert (tmp_path / "preflight.json").is_file(), done.stdout[-3000:] + done.stderr[-3000:]
-    records = json.loads((tmp_path / "preflight.json").read_text())
-    records = records if isinstance(records, list) else records["checks"]
-    failed = [one["id"] for one in records if one["outcome"] in ("failed", "error")]
+    checks = json.loads((tmp_path / "preflight.json").read_text())["checks"]
+    failed = [check["id"] for check in checks if check["fails"]]
     return done.returncode, sorted(failed)
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("holds", None), ("colours", "metadata.colours_are_known"), ("port", "start.serves")],
+    [("holds", None), ("colours", "metadata.colours_are_known"), ("exits", "start.serves")],
 )
 def test_the_wheel_must_judge_as_the_checkout(
     installed: Path, folders: Path, name: str, expected: str | None, tmp_path: Path

@@ -41,6 +41,16 @@ def findings_of(top: Path, commit: str, space: SpaceId | None, name: str) -> lis
     return []
 
 
+def load_findings(top: Path, commit: str, space: SpaceId | None, name: str) -> list[str]:
+    """The verdict of a load run on a commit that has passed, unless it held."""
+    from preflight.load.command import smoke
+
+    with clone_at(top, commit, space, name) as folder:
+        git(folder, "checkout", "--quiet", "--force", commit)
+        code = smoke(folder, in_the_cache(top) / "push" / name / "load")
+    return {0: [], 1: ["load: crossed"]}.get(code, ["load: could not be judged"])
+
+
 def holds(arguments: list[str], report: Path) -> bool:
     """Whether these checks ran and hold. Their report goes to the folder `report`."""
     report.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from preflight.cli.init import init
+from preflight.cli.load import load
 from preflight.cli.rules import explain, rules
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -60,9 +62,9 @@ def static(folders: tuple[str, ...]) -> None:
 
 def _judged(arguments: tuple[str, ...], names_tests: bool = False) -> int:
     """Judge these folders, with these options of pytest; this folder where it is a Space alone."""
-    from preflight.pytest_plugin import judge
+    from preflight.pytest_plugin import judge, with_values
 
-    given = [f"--space={text}" if _is_folder(text) else text for text in arguments]
+    given = [f"--space={text}" if _is_folder(text) else text for text in with_values(arguments)]
     named = any(text.startswith(("--space", "--live")) for text in given)
     if not named and not Path("compose.yaml").is_file():
         given.insert(0, "--space=.")
@@ -92,6 +94,9 @@ def settings(folder: Path) -> None:
         _fail(str(error))
 
 
+preflight.add_command(init)
+
+
 @preflight.command()
 @click.argument("name")
 @click.option("--node", is_flag=True, help="A server in Node.js; the default is Python.")
@@ -115,8 +120,17 @@ def new(name: str, node: bool, remove: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Stop before the push.")
 @click.option("--force", is_flag=True, help="Push what did not pass; what it overrode is listed.")
 @click.option("--without-secrets", is_flag=True, help="Push although required Secrets are missing.")
+@click.option(
+    "--load", "with_load", is_flag=True, help="Judge 30 s of load by its slo.toml as well."
+)
 def push(
-    folder: Path, space: str, remote: str, dry_run: bool, force: bool, without_secrets: bool
+    folder: Path,
+    space: str,
+    remote: str,
+    dry_run: bool,
+    force: bool,
+    without_secrets: bool,
+    with_load: bool,
 ) -> None:
     """Check FOLDER as committed, then push it to its Space.
 
@@ -125,7 +139,7 @@ def push(
     """
     from preflight.cli import push as pushing
 
-    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets)
+    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets, with_load)
     sys.exit(pushing.main(plan))
 
 
@@ -241,6 +255,7 @@ def down(arguments: tuple[str, ...]) -> None:
 
 preflight.add_command(rules)
 preflight.add_command(explain)
+preflight.add_command(load)
 
 
 def _fail(message: str) -> None:

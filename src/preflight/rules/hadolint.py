@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,15 @@ OFF = {
 """Hadolint's rules that are off, each with the reason."""
 
 
-def problems(folder: Path, *, timeout_s: float = 30) -> list[Problem]:
+def installed() -> Path | None:
+    """Hadolint's program, beside this Python or on the PATH; None where it is not installed."""
+    # A virtual environment need not be activated.
+    beside = Path(sys.executable).parent / "hadolint"
+    found = shutil.which("hadolint")
+    return beside if beside.is_file() else Path(found) if found else None
+
+
+def problems(program: Path, folder: Path, *, timeout_s: float = 30) -> list[Problem]:
     """Hadolint's errors and, as advice, its warnings, for the Dockerfile in `folder`.
 
     Raises:
@@ -32,15 +41,7 @@ def problems(folder: Path, *, timeout_s: float = 30) -> list[Problem]:
     # Hadolint 2.15 stops at this flag of Docker 25 and would judge nothing.
     text = (folder / "Dockerfile").read_text(encoding="utf-8", errors="replace")
     done = subprocess.run(
-        # Beside this Python: the virtual environment need not be activated.
-        [
-            str(Path(sys.executable).parent / "hadolint"),
-            "--no-color",
-            "--format=json",
-            "--no-fail",
-            *off,
-            "-",
-        ],
+        [str(program), "--no-color", "--format=json", "--no-fail", *off, "-"],
         input=re.sub(r"--start-interval=\S+", "", text),
         cwd=folder,
         capture_output=True,
