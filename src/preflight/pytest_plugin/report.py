@@ -77,8 +77,6 @@ def pytest_runtest_makereport(
         if call.when == "setup" and not record["fails"]:
             # Its fixtures are not there, so the check itself can't run.
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, "it has findings")
-    elif record["outcome"] == "error" and isinstance(violation, (CannotJudge, DockerError)):
-        report.longrepr = f"could not judge {record['id']}: {violation}"
     report.user_properties.append(("preflight", json.dumps(record)))
     return report
 
@@ -277,7 +275,7 @@ def _reason(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[
         return ""
     error = call.excinfo.value
     lines = str(error).strip().splitlines()
-    if isinstance(error, DockerError):
+    if isinstance(error, (CannotJudge, DockerError)):
         return lines[0] if lines else "Docker failed and printed nothing"
     folder = run_of(item.config).folder
     folder.mkdir(parents=True, exist_ok=True)
