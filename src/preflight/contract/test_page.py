@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from preflight.contract.findings import not_promised, report, require_none
+import pytest
+
+from preflight.contract.findings import material, not_promised, report, require_none, show
+from preflight.engine.container import Answering
+from preflight.engine.edge import ThroughEdge
+from preflight.engine.rendering import Rendered, render
+from preflight.engine.run import Run
 from preflight.engine.visitor import Visit
-from preflight.model.problems import Problem
+from preflight.model.hub_profile import HUB
+from preflight.model.problems import Problem, Severity
+from preflight.rules.frame import frame_problems
 from preflight.rules.pages import Page, asset_problem, request_problems
 
 
@@ -68,3 +76,57 @@ def test_named_paths_answer(visited: Visit) -> None:
                     f"{answer.status}: {answer.text[:120]}",
                 )
             )
+
+
+def test_renders_in_the_frame(
+    request: pytest.FixtureRequest,
+    visited: Visit,
+    page: Page,
+    subject: Answering,
+    front_page: str,
+) -> None:
+    """In a browser, inside the frame of huggingface.co, the page shows something, throws no error, and gets what it requests.
+
+    Severity: breaks
+
+    On the Hub: a white frame, or a page that never fills; the cause stands in the browser's console
+
+    Fix: Open the screenshot of this run, then the page with the browser's console.
+
+    Source: hub-docs spaces-embed.md; Playwright, with the machine's own Chromium.
+    """
+    if not request.config.getoption("--browser"):
+        pytest.skip("renders the page only with --browser")
+    if not isinstance(subject, ThroughEdge):
+        pytest.skip("needs the rehearsed edge: a live page is opened by hand")
+    if any(frame_problems(visited.front.headers, front_page)):
+        pytest.skip("not checked: the frame stays blank, see frame.lets_the_hub_show_the_page")
+    run: Run = request.getfixturevalue("run")
+    # Beside the run's own folder, which is removed after a run that holds.
+    screenshot = run.folder.parent / "screenshots" / f"{subject.name.replace('/', '-')}.png"
+    found = render(subject, front_page, HUB.owner, screenshot)
+    material(screenshot)
+    show("rendered", {"screenshot": str(screenshot), "blank": found.blank})
+    require_none(rendered_problems(found))
+
+
+def rendered_problems(found: Rendered) -> list[Problem]:
+    """What a visitor would miss."""
+    problems = []
+    if found.blank:
+        problems.append(Problem("a page with something to be seen on it", "the frame is blank"))
+    if found.local:
+        shown = ", ".join(dict.fromkeys(found.local[:3]))
+        problems.append(
+            Problem(
+                "requests of the page to the Space's own address",
+                f"the page requests {shown}: the visitor's own machine or network",
+            )
+        )
+    milder = Severity.BREAKS if found.blank else Severity.RISK
+    if found.errors:
+        problems.append(Problem("no uncaught error", "; ".join(found.errors[:3]), severity=milder))
+    if found.failed:
+        shown = "; ".join(dict.fromkeys(found.failed[:3]))
+        problems.append(Problem("an answer to each request of the page", shown, severity=milder))
+    return problems

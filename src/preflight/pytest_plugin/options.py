@@ -35,6 +35,11 @@ def add(parser: pytest.Parser) -> None:
         help="black-box checks against a running Space; repeatable",
     )
     group.addoption(
+        "--browser",
+        action="store_true",
+        help="also open each page in Chromium, inside a frame as the Hub shows it; needs the extra `browser`",
+    )
+    group.addoption(
         "--online",
         action="store_true",
         help="also ask the Hub's own endpoint whether it accepts the front matter",

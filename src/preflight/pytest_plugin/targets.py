@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from preflight.engine.rendering import missing
 from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
@@ -28,6 +29,8 @@ CLONES = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--browser") and (reason := missing()):
+        raise pytest.UsageError(f"--browser: {reason}")
     try:
         spaces = config.stash[SPACES] = _targets(config)
         # Read here, so that a wrong `preflight.toml` ends the run and not each check.
