@@ -18,7 +18,7 @@ from preflight.engine.container import Answering, Container
 from preflight.engine.edge import AtThePort, Edge, ThroughEdge, behind_its_edge, edge_once
 from preflight.engine.image import BuildError, Image, build_space
 from preflight.engine.layers import Contents, contents_of
-from preflight.engine.proxied import USUAL_PATHS, Refused, refused_by_name
+from preflight.engine.proxied import USUAL_PATHS, Refused, names_the_host, refused_by_name
 from preflight.engine.run import Run
 from preflight.engine.start import Live, Start, start_once, wake
 from preflight.engine.visitor import Visit, visit
@@ -192,6 +192,12 @@ def refused(visited: Visit, subject: Answering, started: Start, front_page: str)
         paths = list(dict.fromkeys([front_page, *visited.paths, *USUAL_PATHS]))
         _refused[name] = refused_by_name(subject, started.container, paths)
     return _refused[name]
+
+
+@pytest.fixture
+def host_refusal(visited: Visit, started: Start) -> str:
+    """What the front page's error, or the log, says of the public host name; empty where nothing."""
+    return names_the_host(visited.front, started.container) if started.container else ""
 
 
 @pytest.fixture

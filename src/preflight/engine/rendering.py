@@ -6,6 +6,7 @@ Public Suffix List and the rules on third-party cookies apply.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from preflight.engine import install
-from preflight.engine.browser import installed
+from preflight.engine.browser import installed, steady
 from preflight.engine.edge import ThroughEdge
 from preflight.rules.pages import is_local
 
@@ -23,6 +24,8 @@ SETTLE_MS = 2500
 ARGUMENTS = (
     *("--no-sandbox", "--disable-quic", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
+    # The public names lead to this machine here, which a page of another site may not open by itself.
+    "--disable-features=LocalNetworkAccessChecks",
 )
 HUB_PAGE = "https://huggingface.co/spaces/{owner}/{name}"
 # As the Hub's page frames a Space. Source: hub-docs spaces-embed.md.
@@ -80,7 +83,10 @@ def render(space: ThroughEdge, path: str, owner: str, screenshot: Path) -> Rende
     rules = f"--host-resolver-rules=MAP {space.host} {install.host()}:{port}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=installed(), args=[*ARGUMENTS, rules], timeout=15_000
+            executable_path=steady(screenshot.parent),
+            env={**os.environ, "PROGRAM": installed() or ""},
+            args=[*ARGUMENTS, rules],
+            timeout=15_000,
         )
         try:
             page = browser.new_page(
