@@ -1,4 +1,4 @@
-"""What the checks ask: the Space's image, and the Space itself, running as on the Hub.
+"""What the checks probe: the Space's image, and the Space itself, running as on the Hub.
 
 Where the image does not build or the Space does not start, one check fails with the reason
 (`image.builds`, `start.serves`) and every other one that needs it is skipped by that name.
@@ -9,126 +9,180 @@ the edge; `visited` is what a browser gets there; `direct` and `container` at th
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from preflight.contract.findings import not_promised
-from preflight.engine.container import Answering, Container
-from preflight.engine.edge import AtThePort, Edge, ThroughEdge, behind_its_edge, edge_once
-from preflight.engine.image import BuildError, Image, build_space
-from preflight.engine.layers import Contents, contents_of
-from preflight.engine.proxied import USUAL_PATHS, Refused, names_the_host, refused_by_name
-from preflight.engine.run import Run
-from preflight.engine.start import Live, Start, start_once, wake
-from preflight.engine.visitor import Visit, visit
+from preflight.engine.docker import DockerError
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.frontmatter import FrontMatterError
 from preflight.model.hub_profile import HUB
+from preflight.model.problems import CannotJudge
 from preflight.model.space import Space
-from preflight.rules.pages import Page
 
-_live: dict[str, Start] = {}
-_edges: dict[str, ThroughEdge] = {}
-_visits: dict[str, Visit] = {}
-_refused: dict[str, list[Refused]] = {}
-_reading: dict[str, Future[Contents]] = {}
-_reader = ThreadPoolExecutor(1)
-_awaited: dict[str, Future[Edge]] = {}
-_beside = ThreadPoolExecutor(1)
+# The checks of a folder alone do without the rest, which is loaded where it is used.
+if TYPE_CHECKING:
+    from preflight.engine.answering import Answering
+    from preflight.engine.container import Container
+    from preflight.engine.image import BuildError, Image
+    from preflight.engine.layers import Contents
+    from preflight.engine.proxied import Refused
+    from preflight.engine.rehearsal import Rehearsal
+    from preflight.engine.run import Run
+    from preflight.engine.start import Start
+    from preflight.engine.visitor import Visit
+    from preflight.rules.pages import Page
+
+HERE = Path(__file__).parent
+# What is made in the background takes longest; what measures time waits until all of it is made.
+_LAST = ("contents", "hardened", "lonely", "second_life", "tried", "unhurried")
 
 
-@pytest.fixture
-def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
-    """The Space's image, or why it does not build."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the checks of each Space in the order in which their outcomes are there: folder, start, rest."""
+
+    def stage(item: pytest.Item) -> int:
+        names = item.fixturenames if isinstance(item, pytest.Function) else []
+        if HERE not in item.path.parents or ("built" not in names and "started" not in names):
+            return 0
+        # The two that the skips of all others name.
+        if item.name.startswith(("test_builds[", "test_serves[")):
+            return 1
+        return 2 + sum(name in names for name in _LAST)
+
+    spaces = list(dict.fromkeys(map(_space_of, items)))
+    items.sort(key=lambda item: (spaces.index(_space_of(item)), stage(item)))
+
+
+def _space_of(item: pytest.Item) -> object:
+    callspec = getattr(item, "callspec", None)
+    space = callspec.params.get("space") if callspec else None
+    return getattr(space, "name", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    with _judged_elsewhere():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    with _judged_elsewhere():
+        return (yield)
+
+
+@contextmanager
+def _judged_elsewhere() -> Iterator[None]:
+    """That a Space does not answer in HTTP is one finding, whichever check meets it; a request that a
+    live Space is not sent is none."""
+    try:
+        yield
+    except Exception as error:
+        from preflight.engine.answering import NoAnswer
+        from preflight.engine.live import NotSent
+
+        if isinstance(error, NoAnswer):
+            pytest.skip(f"not checked: {error}; see start.answers_in_http")
+        if isinstance(error, NotSent):
+            pytest.skip(f"not checked: {error}")
+        raise
+
+
+@pytest.fixture(scope="session")
+def wanted(request: pytest.FixtureRequest) -> set[str]:
+    """The fixtures that the chosen checks take: what is to be made ahead of them."""
+    items = (item for item in request.session.items if isinstance(item, pytest.Function))
+    return {name for item in items for name in item.fixturenames}
+
+
+@pytest.fixture(scope="session")
+def rehearsal(space: Space, run: Run, wanted: set[str]) -> Iterator[Rehearsal]:
+    """The Space's image and containers, in the making from here on."""
+    from preflight.engine.rehearsal import Rehearsal
+
+    with Rehearsal(run, space) as made:
+        made.begin(wanted)
+        yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ahead(space: Space, wanted: set[str], request: pytest.FixtureRequest) -> None:
+    """The build goes on while the folder is checked."""
+    if "built" in wanted and not _not_buildable(space):
+        # The first check that needs it fails with the reason.
+        with suppress(DockerError, CannotJudge):
+            request.getfixturevalue("rehearsal")
+
+
+def _not_buildable(space: Space) -> str:
+    """Why nothing is built; empty when the Space can be."""
     if space.url is not None:
-        pytest.skip(f"needs the Docker engine: {space.name} is known by its URL alone")
+        return f"needs the Docker engine: {space.name} is known by its URL alone"
     if not (space.folder / "Dockerfile").is_file():
-        pytest.skip("there is no Dockerfile: see push.dockerfile_is_at_the_root")
+        return "there is no Dockerfile: see push.dockerfile_is_at_the_root"
     try:
         _ = space.declaration
     except EnvironmentDeclarationError:
-        pytest.skip("the declaration cannot be read: see declaration.can_be_read")
-    run = request.getfixturevalue("run")
-    if space.name not in _awaited and _requested(request, "subject"):
-        # The edge needs a second, and no Space yet: it gets ready beside the build and the start.
-        _awaited[space.name] = _beside.submit(edge_once, run, space.name, space.app_port)
+        return "the declaration cannot be read: see declaration.can_be_read"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
+    """The Space's image, or why it does not build."""
+    from preflight.engine.image import BuildError
+
+    if reason := _not_buildable(space):
+        pytest.skip(reason)
     try:
-        return build_space(run, space)
+        image: Image = request.getfixturevalue("rehearsal").image()
+        return image
     except BuildError as error:
         return error
 
 
-@pytest.fixture
-def image(built: Image | BuildError, space: Space, request: pytest.FixtureRequest) -> Image:
+@pytest.fixture(scope="session")
+def image(built: Image | BuildError) -> Image:
     """The Space's image, built as the Hub builds it."""
+    from preflight.engine.image import BuildError
+
     if isinstance(built, BuildError):
         pytest.skip("not checked: the image does not build, see image.builds")
-    if _requested(request, "contents"):
-        # Takes a few seconds, mostly the engine's: begun as soon as there is an image.
-        _read(request.getfixturevalue("run"), space, built)
     return built
 
 
-def _requested(request: pytest.FixtureRequest, fixture: str) -> bool:
-    """Whether any test of this session takes a fixture."""
-    return any(
-        fixture in item.fixturenames
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-    )
+@pytest.fixture(scope="session")
+def contents(image: Image, rehearsal: Rehearsal) -> Contents:
+    """The image's layers."""
+    return rehearsal.contents()
 
 
 @pytest.fixture
-def contents(run: Run, space: Space, image: Image) -> Contents:
-    """The image's layers, read once for all checks."""
-    return _read(run, space, image).result()
+def unhurried(image: Image, rehearsal: Rehearsal) -> None:
+    """Nothing goes on in the background: for what measures time."""
+    rehearsal.quiet()
 
 
-def _read(run: Run, space: Space, image: Image) -> Future[Contents]:
-    if space.name not in _reading:
-        _reading[space.name] = _reader.submit(contents_of, run, image, _secrets(space))
-    return _reading[space.name]
-
-
-@pytest.fixture
-def unhurried(space: Space, image: Image) -> None:
-    """Nothing that was begun in the background goes on: for what measures time."""
-    if space.name in _reading:
-        _reading[space.name].result()
-
-
-@pytest.fixture
-def secrets(space: Space) -> dict[str, str]:
-    """The values of Secrets that the build was given and that stand in no file of the Space."""
-    return _secrets(space)
-
-
-def _secrets(space: Space) -> dict[str, str]:
-    declaration = space.declaration
-    if declaration is None:
-        return {}
-    given = declaration.valid_environment()
-    made_up = [one for one in declaration.secrets if len(given.get(one.name, "")) >= 16]
-    return {
-        one.name: given[one.name]
-        for one in made_up
-        if given[one.name] not in (one.example, one.default, one.sample)
-    }
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def started(space: Space, request: pytest.FixtureRequest) -> Start:
     """How the Space's one start for all checks went, or with `--live` its waking."""
-    if space.url is None:
-        image: Image = request.getfixturevalue("image")
-        return start_once(request.getfixturevalue("run"), space, image)
-    if space.name not in _live:
-        _live[space.name] = wake(Live(space.name, space.url))
-    return _live[space.name]
+    from preflight.engine.live import Live, wake
+
+    if space.url is not None:
+        writes = request.config.getoption("--live-writes")
+        return wake(Live(space.name, space.url, writes))
+    request.getfixturevalue("image")
+    begun: Start = request.getfixturevalue("rehearsal").started()
+    return begun
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def subject(started: Start, request: pytest.FixtureRequest) -> Answering:
     """The Space as the world reaches it: through the Hub's edge or, with `--live`, at its URL.
 
@@ -138,15 +192,16 @@ def subject(started: Start, request: pytest.FixtureRequest) -> Answering:
         pytest.skip("not checked: the Space does not start, see start.serves")
     if started.container is None:
         return started.subject
-    if started.container.name not in _edges:
-        run = request.getfixturevalue("run")
-        _edges[started.container.name] = behind_its_edge(run, started.container)
-    return _edges[started.container.name]
+    reached: Answering = request.getfixturevalue("rehearsal").subject()
+    return reached
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def direct(subject: Answering, started: Start) -> Answering:
     """The Space at its own port, for what the Hub's edge answers in its place, or adds to."""
+    from preflight.engine.edge import AtThePort
+    from preflight.engine.live import Live
+
     if started.container is not None:
         return AtThePort(started.container)
     if isinstance(subject, Live) and subject.host.endswith((".hf.space", ".hf.localhost")):
@@ -154,7 +209,7 @@ def direct(subject: Answering, started: Start) -> Answering:
     return subject
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def container(space: Space, started: Start, subject: Answering) -> Container:
     """The Space, running in this machine's engine. Do not stop it: other checks use it too."""
     if started.container is None:
@@ -162,7 +217,7 @@ def container(space: Space, started: Start, subject: Answering) -> Container:
     return started.container
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def front_page(space: Space) -> str:
     """The path that the Space's page on the Hub shows: `base_path` of the front matter, or /."""
     try:
@@ -172,35 +227,38 @@ def front_page(space: Space) -> str:
     return path if isinstance(path, str) and path.startswith("/") else "/"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def visited(space: Space, subject: Answering, front_page: str) -> Visit:
-    """The Space's page as a browser loads it, once for all checks."""
-    if space.name not in _visits:
-        host = subject.host if isinstance(subject, ThroughEdge | Live) else HUB.host(space.name)
-        readme = space.readme_bytes.decode("utf-8", "replace") if space.source else ""
-        _visits[space.name] = visit(subject, host, front_page, readme)
-    return _visits[space.name]
+    """The Space's page as a browser loads it."""
+    from preflight.engine.edge import ThroughEdge
+    from preflight.engine.live import Live
+    from preflight.engine.visitor import visit
+
+    host = subject.host if isinstance(subject, ThroughEdge | Live) else HUB.host(space.name)
+    readme = space.readme_bytes.decode("utf-8", "replace") if space.source else ""
+    return visit(subject, host, front_page, readme)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def refused(visited: Visit, subject: Answering, started: Start, front_page: str) -> list[Refused]:
-    """Paths that are refused to the public host name alone, found once for all checks."""
-    name = subject.name
+    """Paths that are refused to the public host name alone."""
+    from preflight.engine.proxied import USUAL_PATHS, refused_by_name
+
     if started.container is None:
         return []
-    if name not in _refused:
-        paths = list(dict.fromkeys([front_page, *visited.paths, *USUAL_PATHS]))
-        _refused[name] = refused_by_name(subject, started.container, paths)
-    return _refused[name]
+    paths = list(dict.fromkeys([front_page, *visited.paths, *USUAL_PATHS]))
+    return refused_by_name(subject, started.container, paths)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def host_refusal(visited: Visit, started: Start) -> str:
     """What the front page's error, or the log, says of the public host name; empty where nothing."""
+    from preflight.engine.proxied import names_the_host
+
     return names_the_host(visited.front, started.container) if started.container else ""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def page(visited: Visit) -> Page:
     """The front page, where it is one of HTML."""
     if visited.front.status >= 400 or visited.front.status == 0:

@@ -9,7 +9,8 @@ import pytest
 
 from preflight.contract.findings import not_promised, report, require_none
 from preflight.engine import proxied
-from preflight.engine.container import Answering, Container
+from preflight.engine.answering import Answering
+from preflight.engine.container import Container
 from preflight.engine.proxied import Refused
 from preflight.engine.visitor import Visit, ask
 from preflight.model.problems import Problem, Severity

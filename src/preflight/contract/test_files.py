@@ -10,13 +10,14 @@ import pytest
 
 from preflight.contract.findings import material, not_promised, require_none, violated
 from preflight.contract.test_push import repository_of
-from preflight.engine.container import Answering, Container
+from preflight.engine.answering import Answering
+from preflight.engine.container import Container
 from preflight.engine.forms import refused_writes, send_forms
 from preflight.engine.image import BuildError, Image, build_space
 from preflight.engine.layers import Contents, home_of, uid_of
 from preflight.engine.ownership import Owner, own_files
 from preflight.engine.run import Run
-from preflight.engine.start import Start, start_unobserved
+from preflight.engine.start import Start, start
 from preflight.engine.visitor import Visit
 from preflight.model.problems import Problem
 from preflight.model.space import Space
@@ -164,16 +165,16 @@ def test_commit_builds_and_serves(
                 expected=expected,
                 actual=f"without {shown}, which .gitignore names, the build fails: {str(error)[:400]}",
             )
-    start = start_unobserved(run, committed, image)
+    alone = start(run, committed, image, observed=False)
     status = 0
-    if start.container:
-        if not start.failure:
-            status = start.container.get("/").status_code
-        start.container.remove()
-    if start.failure:
+    if alone.container:
+        if not alone.failure:
+            status = alone.container.get("/").status_code
+        alone.container.remove()
+    if alone.failure:
         violated(
             expected=expected,
-            actual=f"without {shown}, which .gitignore names, it does not serve: {start.failure.actual}",
+            actual=f"without {shown}, which .gitignore names, it does not serve: {alone.failure.actual}",
         )
     if status >= 400 > started.container.get("/").status_code:
         violated(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from preflight.contract.findings import not_promised, report, require_none, show
+from preflight.engine.answering import Answering
 from preflight.engine.burst import Burst, burst
-from preflight.engine.container import Answering, Container
+from preflight.engine.container import Container
 from preflight.engine.docker import docker
 from preflight.engine.start import environment_of
 from preflight.engine.visitor import Visit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.contract.findings import material, not_promised, report, require_none, show
-from preflight.engine.container import Answering
+from preflight.engine.answering import Answering
 from preflight.engine.edge import ThroughEdge
 from preflight.engine.rendering import Rendered, render
 from preflight.engine.run import Run

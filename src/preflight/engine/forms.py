@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from preflight.engine.container import Answering
+from preflight.engine.answering import Answering
 from preflight.engine.visitor import NOT_HARMLESS, Visit, ask
 from preflight.model.problems import Problem, Severity
 

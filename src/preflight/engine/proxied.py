@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from preflight.engine.container import Answering, Container
+from preflight.engine.answering import Answering
+from preflight.engine.container import Container
 from preflight.engine.visitor import Answer, ask
 from preflight.model.problems import Problem
 

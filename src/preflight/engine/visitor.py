@@ -15,13 +15,15 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from preflight.engine.container import Answering
+from preflight.engine.answering import Answering
 from preflight.rules.pages import Asset, Page, Request, requests_of
 from preflight.rules.scripts import UNKNOWN
 
 AT_ONCE = 8
 MOST_HOPS = 6
 MOST_PATHS = 24
+# Of a Space that is sent few requests.
+FEW_PATHS, FEW_ASSETS = 6, 10
 LARGEST_BODY = 4 * 1024 * 1024
 # Longer than any page takes to begin; a stream that never ends is left here.
 LONGEST_BODY = 2.0
@@ -158,12 +160,12 @@ def visit(subject: Answering, host: str, path: str, readme: str = "") -> Visit:
         front = found.front
         if front.status < 400 and "html" in front.kind:
             found.page = Page.of_html(front.text, front.url)
-            own = found.page.own_assets
+            own = found.page.own_assets[: FEW_ASSETS if subject.safe_only else None]
             answers = pool.map(lambda one: ask(subject, _target(one.url), None, "GET", public), own)
             found.assets = dict(zip(own, answers, strict=True))
         found.documented, found.servers = _documented(openapi.result())
         named = [one for one in _named(found, readme) if not NOT_HARMLESS.search(one)]
-        wanted = list(dict.fromkeys(named))[:MOST_PATHS]
+        wanted = list(dict.fromkeys(named))[: FEW_PATHS if subject.safe_only else MOST_PATHS]
         answers = pool.map(lambda one: ask(subject, one, _BROWSER, "GET", public), wanted)
         found.paths = dict(zip(wanted, answers, strict=True))
     return found

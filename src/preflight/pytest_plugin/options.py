@@ -18,6 +18,20 @@ def add(parser: pytest.Parser) -> None:
         help="the contract for this Space folder instead, or for hf:OWNER/NAME, which is cloned from the Hub (or HF_ENDPOINT); repeatable",
     )
     group.addoption(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the value of a variable that the Space reads; repeatable; comes before all other values",
+    )
+    group.addoption(
+        "--env-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a dotenv file of such values; repeatable; without a declared environment the folder's .env and then the values in its .env.example count too",
+    )
+    group.addoption(
         "--fix",
         action="store_true",
         help="mend what is mechanical in the front matter of each --space DIR first, and show the difference",
@@ -38,6 +52,11 @@ def add(parser: pytest.Parser) -> None:
         "--browser",
         action="store_true",
         help="also open each page in Chromium, inside a frame as the Hub shows it; needs the extra `browser`",
+    )
+    group.addoption(
+        "--live-writes",
+        action="store_true",
+        help="send a live Space any method and as many requests as the checks need; without it GET, HEAD and OPTIONS alone, at most 60, 5 a second",
     )
     group.addoption(
         "--online",

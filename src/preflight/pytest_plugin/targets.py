@@ -15,11 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from preflight.engine.rendering import missing
 from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
-from preflight.pytest_plugin import hub_space
+from preflight.pytest_plugin.values import with_values
 from preflight.rules.mending import mend_folder
 from preflight.rules.tree import fill_submodules
 
@@ -29,8 +28,11 @@ CLONES = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--browser") and (reason := missing()):
-        raise pytest.UsageError(f"--browser: {reason}")
+    if config.getoption("--browser"):
+        from preflight.engine.rendering import missing
+
+        if reason := missing():
+            raise pytest.UsageError(f"--browser: {reason}")
     try:
         spaces = config.stash[SPACES] = _targets(config)
         # Read here, so that a wrong `preflight.toml` ends the run and not each check.
@@ -85,12 +87,14 @@ def _targets(config: pytest.Config) -> list[Space]:
     live = [_live(one, spaces) for one in config.getoption("--live")]
     if live and ref:
         raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
-    return _named_apart(live or spaces)
+    return [with_values(config, space) for space in _named_apart(live or spaces)]
 
 
 def _target(config: pytest.Config, named: str) -> Space:
     """The Space that `--space` names: a folder, or `hf:OWNER/NAME`."""
-    if named.startswith(hub_space.PREFIX):
+    if named.startswith("hf:"):
+        from preflight.pytest_plugin import hub_space
+
         if CLONES not in config.stash:
             config.stash[CLONES] = Path(tempfile.mkdtemp(prefix="preflight-hub-"))
         return hub_space.clone(named, config.stash[CLONES])
