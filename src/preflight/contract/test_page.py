@@ -6,12 +6,15 @@ import pytest
 
 from preflight.contract.findings import material, not_promised, report, require_none, show
 from preflight.engine.answering import Answering
-from preflight.engine.edge import ThroughEdge
+from preflight.engine.edge import AtThePort, ThroughEdge
+from preflight.engine.image import Image
 from preflight.engine.rendering import Rendered, render
 from preflight.engine.run import Run
-from preflight.engine.visitor import Visit
+from preflight.engine.start import Start, start
+from preflight.engine.visitor import Visit, ask
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem, Severity
+from preflight.model.space import Space
 from preflight.rules.frame import frame_problems
 from preflight.rules.pages import Page, asset_problem, request_problems
 
@@ -53,7 +56,9 @@ def test_requests_reach_the_space(visited: Visit, page: Page) -> None:
     require_none(list(request_problems(visited.requests, visited.host))[:8])
 
 
-def test_named_paths_answer(visited: Visit) -> None:
+def test_named_paths_answer(
+    request: pytest.FixtureRequest, space: Space, visited: Visit, started: Start
+) -> None:
     """GET on each path that the page, the README or /openapi.json names ends without a server error.
 
     Severity: risk
@@ -67,15 +72,48 @@ def test_named_paths_answer(visited: Visit) -> None:
     """
     if not visited.paths:
         not_promised("neither the page, the README nor /openapi.json names a further path")
-    for path, answer in visited.paths.items():
-        # 501 and 503 say that something is not offered, or not yet.
-        if answer.status >= 500 and answer.status not in (501, 503):
+    # 501 and 503 say that something is not offered, or not yet.
+    failed = {
+        path: answer
+        for path, answer in visited.paths.items()
+        if answer.status >= 500 and answer.status not in (501, 503)
+    }
+    if not failed:
+        return
+    as_root: dict[str, int] = {}
+    if started.container:
+        run, image = request.getfixturevalue("run"), request.getfixturevalue("image")
+        as_root = answers_as_root(run, space, image, list(failed))
+    for path, answer in failed.items():
+        expected = f"a status below 500 for GET {path}, which the Space names itself"
+        told = f"GET {path} answers {answer.status}: {answer.text[:120]}"
+        if 0 < as_root.get(path, 0) < 400:
             report(
                 Problem(
-                    f"a status below 500 for GET {path}, which the Space names itself",
-                    f"{answer.status}: {answer.text[:120]}",
+                    expected,
+                    f"{told}; with --user=0, as root, it answers {as_root[path]}: the app's user may "
+                    "not read or write something that root may, or looks for it in another home",
+                    "Give the file to the app's user, or make it after USER; root's home is /root.",
+                    severity=Severity.BREAKS,
                 )
             )
+        else:
+            report(Problem(expected, told))
+
+
+def answers_as_root(run: Run, space: Space, image: Image, paths: list[str]) -> dict[str, int]:
+    """What the Space answers to GET `paths` where root runs it; empty where root runs it anyway."""
+    user = str(image.config.get("User") or "").partition(":")[0]
+    if user in ("", "0", "root"):
+        return {}
+    begun = start(run, space, image, options=["--user=0"], observed=False)
+    if begun.container is None:
+        return {}
+    with begun.container as container:
+        if begun.failure:
+            return {}
+        port = AtThePort(container)
+        return {path: ask(port, path).status for path in paths}
 
 
 def test_renders_in_the_frame(

@@ -35,12 +35,13 @@ class Asset:
 
 @dataclass(frozen=True)
 class Form:
-    """A form: where it goes, and its fields with a value that a visitor may enter."""
+    """A form: where it goes, its fields with a value that a visitor may enter, and those for files."""
 
     action: str
     method: str
     line: int
     fields: dict[str, str] = field(default_factory=dict, hash=False)
+    files: list[str] = field(default_factory=list, hash=False)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,10 @@ class _Reader(HTMLParser):
             self._form = Form(action, given.get("method", "get").upper(), line)
             self.forms.append(self._form)
         elif tag in ("input", "textarea", "select", "button") and given.get("name") and self._form:
-            self._form.fields[given["name"]] = given.get("value") or _entered(given)
+            if given.get("type") == "file":
+                self._form.files.append(given["name"])
+            else:
+                self._form.fields[given["name"]] = given.get("value") or _entered(given)
         elif tag == "meta" and given.get("http-equiv", "").lower() == "content-security-policy":
             self.policy = given.get("content", "")
         if tag == "style":
