@@ -54,8 +54,12 @@ def test_answers_the_public_name(
             f"for Host: {one.local_host}"
             for one in refused[:5]
         )
+        # A path that nobody has named may be meant for this machine alone: /admin.
+        named = {front_page, *visited.paths}
+        meant = any(one.path in named or one.public.status == 421 for one in refused)
+        expected = f"the same answer for Host: {visited.host} as for Host: localhost"
         require_none(
-            [Problem(f"the same answer for Host: {visited.host} as for Host: localhost", shown)]
+            [Problem(expected, shown, severity=Severity.BREAKS if meant else Severity.ADVICE)]
         )
     if host_refusal:
         require_none(

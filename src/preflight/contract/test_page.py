@@ -16,7 +16,7 @@ from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
 from preflight.rules.frame import frame_problems
-from preflight.rules.pages import Page, asset_problem, request_problems
+from preflight.rules.pages import Page, asset_problems, request_problems
 
 
 def test_assets_are_there(visited: Visit, page: Page) -> None:
@@ -33,12 +33,10 @@ def test_assets_are_there(visited: Visit, page: Page) -> None:
     """
     if not visited.assets:
         not_promised("the page loads nothing from the Space itself")
-    problems = [
-        problem
-        for asset, answer in visited.assets.items()
-        if answer.status and (problem := asset_problem(asset, answer.status, answer.kind))
-    ]
-    require_none(problems[:8])
+    came = {
+        one: (answer.status, answer.kind) for one, answer in visited.assets.items() if answer.status
+    }
+    require_none(asset_problems(came)[:8])
 
 
 def test_requests_reach_the_space(visited: Visit, page: Page) -> None:

@@ -239,8 +239,8 @@ def _example(parameter: dict[str, Any]) -> Any:
 def _named(found: Visit, readme: str) -> Iterator[str]:
     """Paths that the Space names: its documentation, its README, its front page, its page's scripts."""
     yield from (one.path for one in found.documented if one.harmless)
-    # `GET /stem?word=walking` and `GET /` in a README's text.
-    yield from re.findall(r"\bGET (/[^\s`'\"<>|)]*)", readme)
+    # `GET /stem?word=walking` and `/mcp` in a README's text.
+    yield from re.findall(r"(?:\bGET |`)(/[^\s`'\"<>|){}*]*)", readme)
     yield from found.requested("fetch")
     if found.page:
         links = (url for url, _ in found.page.links if found.page.own(url))
