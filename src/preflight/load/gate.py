@@ -286,6 +286,10 @@ class Gate:
         """What makes the run invalid, whatever its figures are."""
         faults = [f"worker {id} was lost" for id in sorted(self.lost_workers())]
         wanted, seconds = plan.seconds(self.options), (self.ended or time.time()) - self.started
+        try:
+            run_options.check_targets(self.environment)
+        except (run_options.OptionError, care.NotYours) as error:
+            faults.append(str(error))
         if not self.started:
             faults.append("the run never began")
         elif self.ended and wanted and not self.stopped and seconds < wanted - 2:
