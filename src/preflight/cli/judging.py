@@ -71,12 +71,8 @@ def holds(arguments: list[str], report: Path) -> bool:
 def broken_rules(report: Path) -> list[str]:
     """The rules that failed by a report; never empty, since the run did not hold."""
     path = report / "preflight.json"
-    records = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    failed = [
-        record["id"]
-        for record in records
-        if not record["passed"] and record["outcome"] != "skipped"
-    ]
+    checks = json.loads(path.read_text("utf-8"))["checks"] if path.is_file() else []
+    failed = [one["id"] for one in checks if one["fails"] or one["outcome"] == "error"]
     return list(dict.fromkeys(failed)) or ["the contract could not be judged"]
 
 

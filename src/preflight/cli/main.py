@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import click
 
+from preflight.cli.init import init
 from preflight.cli.load import load
+from preflight.cli.rules import explain, rules
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 TO_PYTEST = {"ignore_unknown_options": True}
@@ -42,7 +43,7 @@ def check(folders: tuple[str, ...]) -> None:
     Example: preflight check my-space
              preflight check . --ref HEAD
     """
-    sys.exit(subprocess.call(_contract(folders)))
+    sys.exit(_judged(folders))
 
 
 @preflight.command(context_settings=TO_PYTEST)
@@ -56,18 +57,18 @@ def static(folders: tuple[str, ...]) -> None:
     from preflight.pytest_plugin import CONTRACT, STATIC
 
     tests = [str(CONTRACT / f"test_{name}.py") for name in STATIC]
-    sys.exit(subprocess.call(_contract((*folders, *tests), names_tests=True)))
+    sys.exit(_judged((*folders, *tests), names_tests=True))
 
 
-def _contract(arguments: tuple[str, ...], names_tests: bool = False) -> list[str]:
-    """The pytest command for these folders and options; this folder where it is a Space alone."""
-    from preflight.pytest_plugin import command
+def _judged(arguments: tuple[str, ...], names_tests: bool = False) -> int:
+    """Judge these folders, with these options of pytest; this folder where it is a Space alone."""
+    from preflight.pytest_plugin import judge, with_values
 
-    given = [f"--space={text}" if _is_folder(text) else text for text in arguments]
+    given = [f"--space={text}" if _is_folder(text) else text for text in with_values(arguments)]
     named = any(text.startswith(("--space", "--live")) for text in given)
     if not named and not Path("compose.yaml").is_file():
         given.insert(0, "--space=.")
-    return command(given, names_tests)
+    return judge(given, names_tests)
 
 
 def _is_folder(text: str) -> bool:
@@ -91,6 +92,9 @@ def settings(folder: Path) -> None:
         _fail(f"{path} cannot be read: {error.strerror}")
     except EnvironmentDeclarationError as error:
         _fail(str(error))
+
+
+preflight.add_command(init)
 
 
 @preflight.command()
@@ -249,6 +253,8 @@ def down(arguments: tuple[str, ...]) -> None:
     sys.exit(bare.main(["down", *arguments]))
 
 
+preflight.add_command(rules)
+preflight.add_command(explain)
 preflight.add_command(load)
 
 

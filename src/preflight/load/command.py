@@ -26,8 +26,9 @@ from preflight.engine.container import Container
 from preflight.engine.docker import DockerError
 from preflight.engine.edge import Edge
 from preflight.engine.image import build_space
+from preflight.engine.live import Live
 from preflight.engine.run import Run
-from preflight.engine.start import Live, start_unobserved
+from preflight.engine.start import start
 from preflight.load import care, plan, watch
 from preflight.load.draft import NothingToRepeat, draft
 from preflight.model.environment import EnvironmentDeclarationError
@@ -140,7 +141,7 @@ def started(folder: Path, reports: Path) -> Iterator[Target]:
         print(f"load: building {space.name} …", file=sys.stderr, flush=True)
         image = build_space(runs, space)
         print(f"load: starting {space.name} …", file=sys.stderr, flush=True)
-        begun = start_unobserved(runs, space, image)
+        begun = start(runs, space, image, observed=False)
         container = begun.container
         if begun.failure or container is None:
             what = begun.failure.actual if begun.failure else "it does not start"
