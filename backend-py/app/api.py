@@ -16,8 +16,8 @@ from starlette.types import ASGIApp
 
 from app import VERSION, pages
 from app.embedded import Index
+from app.errors import ApiError, bug_response, error_response
 from app.feedback import Feedback
-from app.http import ApiError, EventStream, bug_response, error_response
 from app.rag import Answerer
 from app.schemas import (
     ChatRequest,
@@ -29,6 +29,7 @@ from app.schemas import (
     SearchResponse,
 )
 from app.settings import Settings
+from app.sse import EventStream
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": text}
@@ -109,7 +110,7 @@ def create_api(
     )
     async def chat_stream(request: ChatRequest) -> Response:
         stream = await answerer.stream(request)
-        return EventStream(stream.frames, stream.aclose, drain)
+        return EventStream(stream.events, stream.aclose, drain)
 
     @api.post("/search", response_model=SearchResponse)
     async def search(request: SearchRequest) -> Response:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import VERSION, http, logs
+from app import VERSION, logs
+from app.guard import Guard
 from app.settings import Settings, effective_port, load_settings
 
 # What loads beside the first answers is imported where it is needed.
@@ -26,7 +27,7 @@ def create_app(settings: Settings) -> ASGIApp:
     drain = asyncio.Event()
     service = Service(settings, drain)
     probes = {"/health": service.health, "/ready": service.ready}
-    return http.Guard(service, settings, drain, probes)
+    return Guard(service, settings, drain, probes)
 
 
 class Service:

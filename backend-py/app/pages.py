@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from app import VERSION
 from app.embedded import Index
-from app.http import error_response
+from app.errors import error_response
 
 _FOLDER = Path(__file__).parent / "html"
 # Swagger UI as files: FastAPI's own page loads it from a CDN, which sees every reader.

@@ -1,7 +1,6 @@
 """What goes in and out over HTTP."""
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -71,18 +70,50 @@ class Citation(Model):
     sources: list[str]
 
 
-@dataclass(frozen=True)
-class Delta:
+Mode = Literal["generated", "extractive", "none"]
+
+
+class Meta(Model):
+    """A streamed answer starts."""
+
+    id: str
+    mode: Mode
+    degraded: bool
+
+
+class Sources(Model):
+    """What a streamed answer rests on."""
+
+    sources: list[Source]
+
+
+class Delta(Model):
     """The next words of a streamed answer."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class End:
-    """The end of a streamed answer, in the words of Cohere's API: COMPLETE, MAX_TOKENS ..."""
+class End(Model):
+    """A model's text ends, in the words of Cohere's API: COMPLETE, MAX_TOKENS ..."""
 
     finish_reason: str
+
+
+class Done(Model):
+    """A streamed answer is complete."""
+
+    grounded: bool
+    finish_reason: str
+
+
+class Failure(Model):
+    """A streamed answer was cut short."""
+
+    code: str
+    retryable: bool
+
+
+Event = Meta | Sources | Delta | Citation | Done | Failure
 
 
 class ChatResponse(Model):
@@ -90,7 +121,7 @@ class ChatResponse(Model):
 
     id: str
     answer: str
-    mode: Literal["generated", "extractive", "none"]
+    mode: Mode
     grounded: bool
     degraded: bool
     citations: list[Citation]

@@ -1,106 +1,30 @@
-"""The edge of the app: everything every request passes, the error envelope, the event stream."""
+"""What every request passes before the app and every response after it."""
 
 import asyncio
-import json
 import logging
 import math
 import secrets
 import time
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import bug_response, error_response
+from app.limits import Line, RateLimit
 from app.logs import write_request
 from app.settings import Settings
 
-log = logging.getLogger("app.http")
+log = logging.getLogger("app.guard")
 
 BODY_SECONDS = 10.0
-PING_SECONDS = 15.0
-# Whoever comes later is told at once to try again, instead of waiting ever longer with all others.
-LONGEST_LINE = 0.25
 PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
     (b"access-control-allow-headers", b"Authorization, Content-Type"),
     (b"access-control-max-age", b"600"),
 ]
 LIMITED = ("/chat", "/chat/stream", "/search", "/feedback")
-
-
-class ApiError(Exception):
-    """An answer other than 200: `retry_after` is in seconds."""
-
-    def __init__(
-        self, status: int, code: str, message: str, retry_after: float | None = None
-    ) -> None:
-        super().__init__(code)
-        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
-
-
-def error_response(
-    status: int,
-    code: str,
-    message: str,
-    *,
-    fields: list[dict[str, str]] | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """The envelope of every error: {"error": {"code", "message", "fields"?}}."""
-    error: dict[str, object] = {"code": code, "message": message}
-    if fields:
-        error["fields"] = fields
-    return Response(
-        json.dumps({"error": error}), status, headers=headers, media_type="application/json"
-    )
-
-
-def bug_response() -> Response:
-    return error_response(500, "internal", "Something failed inside the service.")
-
-
-class RateLimit:
-    """A token bucket per key: `per_minute` at once, refilled evenly; 0 is no limit."""
-
-    MOST_KEYS = 10_000
-
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, key: str = "") -> float:
-        """Takes one; 0 when that was allowed, else the seconds until it will be."""
-        if not self._per_minute:
-            return 0.0
-        now = time.monotonic()
-        tokens, seen = self._buckets.pop(key, (float(self._per_minute), now))
-        tokens = min(self._per_minute, tokens + (now - seen) * self._per_minute / 60)
-        allowed = tokens >= 1
-        self._buckets[key] = (tokens - 1 if allowed else tokens, now)
-        if len(self._buckets) > self.MOST_KEYS:
-            self._buckets.popitem(last=False)
-        return 0.0 if allowed else (1 - tokens) * 60 / self._per_minute
-
-
-class Line:
-    """The requests that wait for the event loop, which makes one answer after the other."""
-
-    def __init__(self) -> None:
-        self._began = 0.0
-
-    def is_long(self) -> bool:
-        """Whether this round of the loop already takes too long for one more answer."""
-        now = time.monotonic()
-        if not self._began:
-            self._began = now
-            asyncio.get_running_loop().call_soon(self._come_round)
-        return now - self._began > LONGEST_LINE
-
-    def _come_round(self) -> None:
-        self._began = 0.0
 
 
 class Guard:
@@ -284,81 +208,3 @@ def _origin_refused() -> Response:
     return error_response(
         403, "origin_not_allowed", "This origin may not call the service from a browser."
     )
-
-
-def event(name: str, data: dict[str, Any]) -> bytes:
-    """One server-sent event. JSON keeps line breaks of the text out of the framing."""
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
-
-
-class EventStream(Response):
-    """Server-sent events from a generator of frames, which it owns.
-
-    At the end, whatever the end is, it closes the generator and calls `release`: a generator that
-    was never started would not run its own clean-up.
-
-    A ping keeps proxies from closing a silent stream; draining ends it with an error event, for
-    the server itself waits for open streams. A slow reader holds back the generator, so nothing
-    piles up. `fastapi.sse` is not used: it logs a traceback for most aborts by the client.
-    """
-
-    media_type = "text/event-stream"
-
-    def __init__(
-        self,
-        frames: AsyncGenerator[bytes, None],
-        release: Callable[[], Awaitable[None]],
-        drain: asyncio.Event,
-    ) -> None:
-        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
-        del self.headers["content-length"]
-        self._frames = frames
-        self._release = release
-        self._drain = drain
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_disconnected(receive))
-        draining = asyncio.ensure_future(self._drain.wait())
-        frame: asyncio.Future[bytes] | None = None
-        failed: BaseException | None = None
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            while True:
-                frame = frame or asyncio.ensure_future(anext(self._frames, b""))
-                await asyncio.wait(
-                    (frame, gone, draining),
-                    timeout=PING_SECONDS,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if gone.done():
-                    scope["state"].setdefault("log", {})["client_gone"] = True
-                    return
-                if frame.done():
-                    if failed := frame.exception():
-                        # Proxies may show a cut connection as a whole answer.
-                        log.error("stream failed", exc_info=failed)
-                        chunk = event("error", {"code": "internal", "retryable": False})
-                    elif not (chunk := frame.result()):
-                        break
-                    frame = None
-                elif draining.done():
-                    chunk = event("error", {"code": "shutting_down", "retryable": True})
-                else:
-                    chunk = b": ping\n\n"
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                if failed or (frame and draining.done()):
-                    break
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            for task in (gone, draining, frame):
-                if task:
-                    task.cancel()
-            if frame:
-                await asyncio.wait((frame,))
-            await self._frames.aclose()
-            await self._release()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
