@@ -114,7 +114,7 @@ class Cohere(Upstream):
                     if reason in ("ERROR", "TIMEOUT"):
                         raise self.failure(502, "upstream_error")
                     self.succeeded()
-                    yield End(reason)
+                    yield End(finish_reason=reason)
                     return
         except UNREADABLE:
             raise self.failure(502, "upstream_bad_response") from None
