@@ -3,28 +3,35 @@
 import asyncio
 import logging
 import math
-import secrets
+import re
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import bug_response, error_response
-from app.limits import Line, RateLimit
-from app.logs import write_request
+from app.limits import Line, RateLimit, client_key
+from app.logs import new_request_id, write_request
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.metrics import Metrics
 
 log = logging.getLogger("app.guard")
 
 BODY_SECONDS = 10.0
+# An id of the caller's that can do no harm in a header or in the log.
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+EXPOSED = b"X-Request-ID, Retry-After, RateLimit, RateLimit-Policy"
 PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
     (b"access-control-allow-headers", b"Authorization, Content-Type"),
     (b"access-control-max-age", b"600"),
 ]
-LIMITED = ("/chat", "/chat/stream", "/search", "/feedback")
+LIMITED = ("/chat", "/chat/stream", "/search", "/feedback", "/v1/chat/completions")
 
 
 class Guard:
@@ -42,10 +49,12 @@ class Guard:
         settings: Settings,
         drain: asyncio.Event,
         probes: dict[str, Callable[[], Response]],
+        metrics: "Metrics | None",
     ) -> None:
         self._app = app
         self._probes = probes
         self._drain = drain
+        self._metrics = metrics
         self._origins = {origin.encode(): origin for origin in settings.cors_origins}
         self._max_body = settings.max_body_bytes
         self._hops = settings.trusted_proxy_hops
@@ -60,8 +69,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = secrets.token_hex(8)
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        given_id = headers.get(b"x-request-id", b"")
+        request_id = given_id.decode() if REQUEST_ID.fullmatch(given_id) else new_request_id()
         origin = headers.get(b"origin")
         extra = [
             (b"x-request-id", request_id.encode()),
@@ -72,7 +82,7 @@ class Guard:
             extra += [
                 (b"access-control-allow-origin", origin),
                 (b"access-control-allow-credentials", b"true"),
-                (b"access-control-expose-headers", b"X-Request-ID, Retry-After"),
+                (b"access-control-expose-headers", EXPOSED),
             ]
         status = 0
 
@@ -80,7 +90,8 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *extra]
+                more = scope["state"].get("headers", ())
+                message["headers"] = [*message.get("headers", ()), *extra, *more]
             await send(message)
 
         scope["state"]["request_id"] = request_id
@@ -91,10 +102,11 @@ class Guard:
             if not status:
                 await bug_response()(scope, receive, send_extra)
         finally:
-            if log.isEnabledFor(logging.INFO):
-                seconds = time.perf_counter() - started
-                more = scope["state"].get("log", {})
-                write_request(request_id, scope["method"], scope["path"], status, seconds, **more)
+            seconds = time.perf_counter() - started
+            if self._metrics:
+                self._metrics.observe(scope["method"], scope["path"], status, seconds)
+            more = scope["state"].get("log", {})
+            write_request(request_id, scope["method"], scope["path"], status, seconds, **more)
 
     async def _serve(
         self,
@@ -139,25 +151,19 @@ class Guard:
             return error_response(
                 503, "busy", "Too many requests at once; try again.", headers={"Retry-After": "1"}
             )
-        if scope["path"] in LIMITED and (wait := self._limit.take(self._client(scope, headers))):
-            return error_response(
-                429,
-                "rate_limited",
-                "Too many requests from your address.",
-                headers={"Retry-After": str(max(1, math.ceil(wait)))},
-            )
+        if scope["path"] in LIMITED:
+            peer = scope["client"][0] if scope.get("client") else ""
+            key = client_key(headers, peer, self._hops)
+            wait = self._limit.take(key)
+            scope["state"]["headers"] = self._limit.headers(key)
+            if wait:
+                return error_response(
+                    429,
+                    "rate_limited",
+                    "Too many requests from your address.",
+                    headers={"Retry-After": str(max(1, math.ceil(wait)))},
+                )
         return None
-
-    def _client(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
-        """The client's address: the Nth entry from the right of X-Forwarded-For.
-
-        The entries to its left are whatever the client sent. Source: MDN, X-Forwarded-For,
-        "Security and privacy concerns".
-        """
-        entries = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
-        if self._hops and len(entries) >= self._hops and entries[-self._hops].strip():
-            return entries[-self._hops].strip()
-        return scope["client"][0] if scope.get("client") else ""
 
     async def _read_body(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes | Response:
         """The whole body, or the refusal: without a cap or a deadline one client could hold us."""
@@ -170,7 +176,7 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body:
             return too_large
-        body: bytes = b""
+        body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while True:
@@ -179,7 +185,7 @@ class Guard:
                     if len(body) > self._max_body:
                         return too_large
                     if not message.get("more_body"):
-                        return body
+                        return bytes(body) if _is_utf8(body) else _not_utf8()
         except TimeoutError:
             return error_response(
                 408, "request_timeout", "The body took too long.", headers={"Connection": "close"}
@@ -202,6 +208,22 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def _same_origin(origin: bytes, headers: dict[bytes, bytes]) -> bool:
     # The scheme is not compared: TLS ends at the Hub's edge.
     return urlsplit(origin.decode("latin-1")).netloc == headers.get(b"host", b"").decode("latin-1")
+
+
+def _is_utf8(body: bytearray) -> bool:
+    """False for UTF-16 and UTF-32 too, which Python's JSON parser would take.
+
+    No JSON text holds a NUL byte. Source: RFC 8259, section 8.1.
+    """
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in body
+
+
+def _not_utf8() -> Response:
+    return error_response(400, "bad_request", "The body must be JSON in UTF-8.")
 
 
 def _origin_refused() -> Response:

@@ -1,15 +1,23 @@
 """How much one client, and all of them together, may ask for."""
 
 import asyncio
+import ipaddress
+import math
 import time
 from collections import OrderedDict
 
 # Whoever comes later is told at once to try again, instead of waiting ever longer with all others.
 LONGEST_LINE = 0.25
+# What one subscriber is given, so that each of its addresses would be a new budget.
+# Source: RFC 6177, section 2.
+SUBSCRIBER_PREFIX = 64
 
 
 class RateLimit:
-    """A token bucket per key: `per_minute` at once, refilled evenly; 0 is no limit."""
+    """A token bucket per key: `per_minute` at once, refilled evenly; 0 is no limit.
+
+    Time is the monotonic clock's: setting the wall clock gives nobody a budget or a longer wait.
+    """
 
     MOST_KEYS = 10_000
 
@@ -29,6 +37,40 @@ class RateLimit:
         if len(self._buckets) > self.MOST_KEYS:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - tokens) * 60 / self._per_minute
+
+    def headers(self, key: str = "") -> list[tuple[bytes, bytes]]:
+        """What is left after `take`. Source: draft-ietf-httpapi-ratelimit-headers."""
+        if not self._per_minute:
+            return []
+        tokens, _ = self._buckets[key]
+        full_again = math.ceil((self._per_minute - tokens) * 60 / self._per_minute)
+        return [
+            (b"ratelimit-policy", b'"client";q=%d;w=60' % self._per_minute),
+            (b"ratelimit", b'"client";r=%d;t=%d' % (tokens, full_again)),
+        ]
+
+
+def client_key(headers: dict[bytes, bytes], peer: str, hops: int) -> str:
+    """Whose budget a request counts against: its client's address, of IPv6 the /64 network.
+
+    That is the `hops`-th entry from the right of X-Forwarded-For. The entries to its left are
+    whatever the client sent. Source: MDN, X-Forwarded-For, "Security and privacy concerns".
+    """
+    entries = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+    entry = entries[-hops].strip() if hops and len(entries) >= hops else ""
+    return _canonical(entry or peer)
+
+
+def _canonical(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((int(parsed), SUBSCRIBER_PREFIX), strict=False))
+    return str(parsed)
 
 
 class Line:

@@ -30,6 +30,7 @@ SAMPLES = {
     "COHERE_API_KEY": "sample-cohere-api-key",
     "QDRANT_API_KEY": "sample-qdrant-api-key",
     "FEEDBACK_TOKEN": "sample-feedback-token-for-laptops-only",
+    "METRICS_TOKEN": "sample-metrics-token-for-laptops-only",
 }
 REQUIRED_IN_CLOUD = {
     "COHERE_API_KEY": "a Secret: the key from dashboard.cohere.com",
@@ -127,12 +128,13 @@ class Settings(BaseModel):
     upstream_timeout: Annotated[float, Field(gt=0, le=300)] = 20
     qdrant_timeout: Annotated[float, Field(gt=0, le=60)] = 5
 
-    max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000)] = 131_072
+    max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000)] = 1_100_000
     rate_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     global_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     trusted_proxy_hops: Annotated[int, Field(ge=0, le=10)] = 1
 
     feedback_token: Token | None = None
+    metrics_token: Token | None = None
     feedback_path: Path = Path("/tmp/feedback.sqlite")
     index_path: Path = PACKAGED_INDEX
     log_level: Literal["debug", "info", "warn", "error"] = "info"

@@ -46,12 +46,14 @@ class EventStream(Response):
         events: AsyncGenerator[Event, None],
         release: Callable[[], Awaitable[None]],
         drain: asyncio.Event,
+        encode: Callable[[Event], bytes] = frame,
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
         self._release = release
         self._drain = drain
+        self._encode = encode
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_disconnected(receive))
@@ -74,14 +76,14 @@ class EventStream(Response):
                     if failed := coming.exception():
                         # Proxies may show a cut connection as a whole answer.
                         log.error("stream failed", exc_info=failed)
-                        chunk = frame(Failure(code="internal", retryable=False))
+                        chunk = self._encode(Failure(code="internal", retryable=False))
                     elif event := coming.result():
-                        chunk = frame(event)
+                        chunk = self._encode(event)
                     else:
                         break
                     coming = None
                 elif draining.done():
-                    chunk = frame(Failure(code="shutting_down", retryable=True))
+                    chunk = self._encode(Failure(code="shutting_down", retryable=True))
                 else:
                     chunk = b": ping\n\n"
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
