@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 import fastapi_offline
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -68,13 +69,16 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
         return page("The book", _contents(index))
 
     async def chapter(request: Request) -> Response:
-        found = index.page(request.path_params["chapter"])
-        if found is None:
-            return error_response(404, "not_found", "No such chapter; see /book.")
-        return page(found.title, f'<article class="book">{found.html}</article>')
+        path = request.path_params["path"].rstrip("/")
+        found = index.page(path)
+        if found:
+            return page(found.title, f'<article class="book">{found.html}</article>')
+        if not path:
+            return await book(request)
+        return error_response(404, "not_found", "No such chapter; see /book.")
 
     yield Route("/book", book)
-    yield Route("/book/{chapter}", chapter)
+    yield Route("/book/{path:path}", chapter)
 
 
 def _contents(index: Index) -> str:
@@ -84,7 +88,7 @@ def _contents(index: Index) -> str:
             link = f'<li><a href="{html.escape(url)}">{html.escape(heading)}</a></li>'
             sections.setdefault(title, []).append(link)
     chapters = (
-        f'<h2><a href="/book/{html.escape(slug)}">{html.escape(title)}</a></h2>'
+        f'<h2><a href="/book/{quote(slug)}">{html.escape(title)}</a></h2>'
         f"<ul>{''.join(sections.get(title, ()))}</ul>"
         for slug, title in index.pages()
     )

@@ -217,10 +217,23 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def environment(environ: Mapping[str, str], file: Path = Path(".env")) -> Mapping[str, str]:
+    """`environ`, and below it the variables of `file`: for a run on a laptop, never on the Hub.
+
+    The image holds no such file.
+    """
+    if environ.get("SYSTEM") == "spaces" or not file.is_file():
+        return environ
+    from dotenv import dotenv_values
+
+    found = dotenv_values(file, interpolate=False)
+    return {**{name: value for name, value in found.items() if value is not None}, **environ}
+
+
 def load_settings() -> Settings:
-    """Settings from the process's environment, or the end of the process with code 3."""
+    """Settings of the process, or its end with code 3."""
     try:
-        return read_settings(os.environ)
+        return read_settings(environment(os.environ))
     except SettingsError as error:
         _refuse(error.faults)
 
