@@ -11,12 +11,11 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.errors import error_response
+from app.limits import LINGER_SECONDS
 from app.logs import new_request_id, write_request
 
 MAX_HEAD_BYTES = 32_768
 HEAD_SECONDS = 10.0
-# After the last word to a client that still sends: at once, a reset would destroy that word.
-LINGER_SECONDS = 2.0
 
 MALFORMED = error_response(400, "bad_request", "This is not a valid HTTP/1.1 request.")
 NO_VERSION = error_response(400, "bad_request", "The request line names no HTTP/1.0 or HTTP/1.1.")

@@ -1,6 +1,7 @@
 """What every request passes before the app and every response after it."""
 
 import asyncio
+import contextlib
 import logging
 import math
 import re
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import bug_response, error_response
-from app.limits import Line, RateLimit, client_key
+from app.limits import LINGER_SECONDS, Line, RateLimit, client_key
 from app.logs import new_request_id, write_request
 from app.settings import Settings
 
@@ -175,6 +176,7 @@ class Guard:
         )
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body:
+            await _discard(receive)
             return too_large
         body = bytearray()
         try:
@@ -183,6 +185,7 @@ class Guard:
                     message = await receive()
                     body += message.get("body", b"")
                     if len(body) > self._max_body:
+                        await _discard(receive)
                         return too_large
                     if not message.get("more_body"):
                         return bytes(body) if _is_utf8(body) else _not_utf8()
@@ -190,6 +193,13 @@ class Guard:
             return error_response(
                 408, "request_timeout", "The body took too long.", headers={"Connection": "close"}
             )
+
+
+async def _discard(receive: Receive) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await receive()).get("more_body"):
+                pass
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

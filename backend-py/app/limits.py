@@ -8,6 +8,9 @@ from collections import OrderedDict
 
 # Whoever comes later is told at once to try again, instead of waiting ever longer with all others.
 LONGEST_LINE = 0.25
+# How long a client that is refused may go on sending: closing on it would reset the connection, and
+# the refusal would be lost.
+LINGER_SECONDS = 2.0
 # What one subscriber is given, so that each of its addresses would be a new budget.
 # Source: RFC 6177, section 2.
 SUBSCRIBER_PREFIX = 64

@@ -1,5 +1,6 @@
 """Limits on what comes before a request's body, on a real socket."""
 
+import http.client
 import json
 import socket
 import threading
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app import connection
+from app import connection, guard
 
 HOST = b"Host: x\r\n"
 
@@ -27,10 +28,10 @@ class Answer:
         return str(json.loads(self.body)["error"]["code"])
 
 
-def talk(port: int, *parts: bytes, seconds: float = 5) -> bytes:
+def talk(port: int, *parts: bytes) -> bytes:
     """All that the server answers to `parts`, sent one after the other, until it hangs up."""
     received = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         try:
             for part in parts:
                 client.sendall(part)
@@ -161,6 +162,31 @@ def test_a_body_that_nobody_waits_for_is_given_up(
 )
 def test_a_malformed_head_is_refused_in_the_envelope(port: int, sent: bytes) -> None:
     assert_refused(Answer(talk(port, sent)), 400, "bad_request")
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["by length", "by chunks"])
+def test_a_large_body_is_refused_where_its_sender_can_read_it(port: int, chunked: bool) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    pieces = [b"x" * 1_000_000] * 20
+    headers = {"Content-Type": "application/json"}
+    if chunked:
+        client.request("POST", "/chat", iter(pieces), headers, encode_chunked=True)
+    else:
+        client.request("POST", "/chat", b"".join(pieces), headers)
+    answer = client.getresponse()
+    assert answer.status == 413
+    assert json.loads(answer.read())["error"]["code"] == "body_too_large"
+    client.close()
+
+
+def test_an_endless_body_is_cut(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "LINGER_SECONDS", 0.3)
+
+    head = b"POST /chat HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HOST + b"\r\n"
+    chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+    started = time.monotonic()
+    talk(port, head, *[chunk] * 10_000)
+    assert time.monotonic() - started < 5
 
 
 def test_an_answer_under_way_is_finished_before_a_refusal(port: int) -> None:
