@@ -75,8 +75,22 @@ rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SP
 space: $(VENV)/ready  ## a new Space folder that passes the contract, with its services   (NAME=my-space)
 	@$(PREFLIGHT) new "$(NAME)"
 
-lock:  ## lock the harness's dependencies again
-	$(VENV)/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --output-file requirements.txt
+LOCK = $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+LOCK_PY = cd backend-py && ../$(LOCK) pyproject.toml --output-file
+lock:  ## lock the dependencies of the harness and of backend-py again
+	$(LOCK) pyproject.toml --all-extras --group dev --no-annotate --output-file requirements.txt
+	$(LOCK_PY) requirements.txt
+	$(LOCK_PY) requirements-ingest.txt --extra ingest
+	$(LOCK_PY) requirements-test.txt --extra ingest --extra test
+
+# Where no registry answered, the stand-in that `make up` made takes the base image's place.
+BASE := python:3.11-slim-bookworm
+STAND_IN = $(if $(shell docker image ls --quiet standin/$(BASE)),--build-context=$(BASE)=docker-image://standin/$(BASE))
+book:  ## build backend-py as image `own-book` with your documents; measure it by their questions.toml   (DIR=docs)
+	@test -d "$(DIR)" || { echo "make: DIR: '$(DIR)' is not a folder; name the one that holds your documents: make book DIR=docs" >&2; exit 2; }
+	docker build $(STAND_IN) --build-context book="$(DIR)" --tag own-book backend-py
+	@docker run --rm own-book cat data/report.txt
+	@test ! -f "$(DIR)/questions.toml" || docker run --rm --interactive own-book python -m app.ingest evaluate - < "$(DIR)/questions.toml"
 
 # On a bare machine each takes half a minute, and neither needs the other.
 ready:
@@ -89,4 +103,4 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@$(BARE) dependencies $(VENV)
 
 .PHONY: help up edge down check test thorough selftest load load-compare \
-	push-py push-node push hub hooks live rollback space lock ready engine
+	push-py push-node push hub hooks live rollback space lock book ready engine

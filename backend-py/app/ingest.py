@@ -12,6 +12,7 @@ from typing import TypeVar
 from app.cohere import EMBED_BATCH, Cohere
 from app.documents import to_chunks
 from app.embedded import Chunk, Index, Page, write_index
+from app.evaluate import evaluate
 from app.qdrant import Collection, Qdrant
 from app.settings import PACKAGED_INDEX, Settings, load_settings
 from app.upstream import UpstreamError
@@ -21,6 +22,7 @@ SYNONYMS = BUILT_IN.with_name("synonyms.toml")
 MOST_WAITS = 10
 LONGEST_WAIT = 60.0
 DELETE_BATCH = 1000
+REPORT = "report.txt"
 PROGRESS_SECONDS = 5.0
 Item = TypeVar("Item")
 
@@ -56,10 +58,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--dry-run", action="store_true", help="say what would be done, change nothing"
     )
     commands.add_parser("check", help="whether the collection fits the model and the index file")
+    measure = commands.add_parser("evaluate", help="measure the index file by a file of questions")
+    measure.add_argument("questions", help="TOML file, or - for what comes in on stdin")
+    measure.add_argument("--index", type=Path, default=PACKAGED_INDEX)
     given = parser.parse_args(arguments)
     try:
         if given.command == "build":
             _build(given.source, given.base_url, given.synonyms, given.out)
+        elif given.command == "evaluate":
+            _evaluate(given.questions, given.index)
         elif given.command == "push":
             asyncio.run(_push(_cloud_settings(), dry_run=given.dry_run))
         else:
@@ -94,15 +101,28 @@ def _build(source: Path, base_url: str, synonyms: Path, out: Path) -> None:
         chunks += to_chunks(document, base_url)
         if base_url.startswith("/"):
             pages.append(Page(document.path.rstrip("/"), document.title, document.html))
-    for line in folder.report.lines():
-        print(line)
+    report = list(folder.report.lines())
     if not chunks:
+        sys.stderr.write("".join(f"{line}\n" for line in report))
         raise Failed(f"--source: {source} holds no text in {', '.join(sorted(SUFFIXES))} files")
     groups = tomllib.loads(synonyms.read_text())["groups"] if synonyms.is_file() else []
     write_index(out, chunks, pages, groups)
     sections = len({chunk.url for chunk in chunks})
     documents = len({chunk.doc for chunk in chunks})
-    print(f"{documents} documents, {sections} sections, {len(chunks)} chunks -> {out}")
+    report.append(f"{documents} documents, {sections} sections, {len(chunks)} chunks -> {out}")
+    # Beside the index, for the output of an image's build is easily lost.
+    out.with_name(REPORT).write_text("".join(f"{line}\n" for line in report))
+    print(*report, sep="\n")
+
+
+def _evaluate(questions: str, index: Path) -> None:
+    if not index.is_file():
+        raise Failed(f"--index: {index} is not a file; make it with: python -m app.ingest build")
+    try:
+        text = sys.stdin.read() if questions == "-" else Path(questions).read_text()
+        print(*asyncio.run(evaluate(text, index)), sep="\n")
+    except (OSError, ValueError) as error:
+        raise Failed(f"{questions}: {error}") from None
 
 
 async def _push(settings: Settings, *, dry_run: bool) -> None:
