@@ -46,6 +46,18 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
 
     yield Route("/", home)
 
+    widget_script = Response(
+        (_FOLDER / "widget.js").read_bytes(),
+        media_type="text/javascript",
+        # Pages on other sites load it, also those that isolate themselves.
+        headers={"Cross-Origin-Resource-Policy": "cross-origin", "Cache-Control": "max-age=3600"},
+    )
+
+    async def widget(_: Request) -> Response:
+        return widget_script
+
+    yield Route("/widget.js", widget)
+
     reference_page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="API",
