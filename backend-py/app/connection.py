@@ -120,10 +120,15 @@ class Connection(HttpToolsProtocol):
         self._refused = True
         self._clear_deadline()
         self._unset_keepalive_if_required()
-        if self.cycle and not self.cycle.response_complete:
-            # The answer before this one is still being written; it becomes the last.
-            self.cycle.keep_alive = False
-            return
+        cycle = self.cycle
+        if cycle and not cycle.response_complete:
+            if self.pipeline or cycle.response_started or not cycle.more_body:
+                # The answer to a request before this one becomes the connection's last.
+                cycle.keep_alive = False
+                return
+            # The body of this request is malformed: the app sees a client that has left.
+            cycle.disconnected = True
+            cycle.message_event.set()
         request_id = new_request_id()
         write_request(request_id, "", "", response.status_code, 0)
         headers = [

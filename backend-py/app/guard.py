@@ -183,6 +183,8 @@ class Guard:
             async with asyncio.timeout(BODY_SECONDS):
                 while True:
                     message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return error_response(400, "bad_request", "The body ended early.")
                     body += message.get("body", b"")
                     if len(body) > self._max_body:
                         await _discard(receive)

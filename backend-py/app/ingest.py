@@ -19,6 +19,8 @@ from app.upstream import UpstreamError
 
 BUILT_IN = Path(__file__).parent.parent / "book"
 SYNONYMS = BUILT_IN.with_name("synonyms.toml")
+# Where this Space serves the pages itself.
+OWN_PAGES = "/book/"
 MOST_WAITS = 10
 LONGEST_WAIT = 60.0
 DELETE_BATCH = 1000
@@ -43,8 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     build.add_argument(
         "--base-url",
-        default="/book/",
-        help="where the pages are served; a path means: by this Space itself (default /book/)",
+        default=OWN_PAGES,
+        help="address at which the pages are served; by this Space itself unless given",
     )
     build.add_argument(
         "--synonyms",
@@ -89,6 +91,8 @@ def _build(source: Path, base_url: str, synonyms: Path, out: Path) -> None:
     if not source.is_dir():
         raise Failed(f"--source: {source} is not a folder")
     base_url = base_url.rstrip("/") + "/"
+    if base_url != OWN_PAGES and not base_url.startswith(("http://", "https://")):
+        raise Failed(f"--base-url: {base_url} must be an address such as https://docs.example/")
     chunks: list[Chunk] = []
     pages: list[Page] = []
     try:
@@ -99,7 +103,7 @@ def _build(source: Path, base_url: str, synonyms: Path, out: Path) -> None:
         if document is None:
             continue
         chunks += to_chunks(document, base_url)
-        if base_url.startswith("/"):
+        if base_url == OWN_PAGES:
             pages.append(Page(document.path.rstrip("/"), document.title, document.html))
     report = list(folder.report.lines())
     if not chunks:

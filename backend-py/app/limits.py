@@ -1,4 +1,4 @@
-"""How much one client, and all of them together, may ask for."""
+"""How many requests one client, and all clients together, may send."""
 
 import asyncio
 import ipaddress
@@ -6,7 +6,7 @@ import math
 import time
 from collections import OrderedDict
 
-# Whoever comes later is told at once to try again, instead of waiting ever longer with all others.
+# A request that would wait longer is refused at once, so that the wait of all others stays short.
 LONGEST_LINE = 0.25
 # How long a client that is refused may go on sending: closing on it would reset the connection, and
 # the refusal would be lost.
@@ -77,7 +77,7 @@ def _canonical(address: str) -> str:
 
 
 class Line:
-    """The requests that wait for the event loop, which makes one answer after the other."""
+    """The requests that wait for the event loop, which makes one answer at a time."""
 
     def __init__(self) -> None:
         self._began = 0.0

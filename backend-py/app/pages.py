@@ -95,13 +95,14 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
 
 def _contents(index: Index) -> str:
     sections: dict[str, list[str]] = {}
-    for url, title, heading in index.headings():
-        if "#" in url:
+    for url, _, heading in index.headings():
+        page, anchor, _ = url.partition("#")
+        if anchor:
             link = f'<li><a href="{html.escape(url)}">{html.escape(heading)}</a></li>'
-            sections.setdefault(title, []).append(link)
+            sections.setdefault(page.rstrip("/"), []).append(link)
     chapters = (
         f'<h2><a href="/book/{quote(slug)}">{html.escape(title)}</a></h2>'
-        f"<ul>{''.join(sections.get(title, ()))}</ul>"
+        f"<ul>{''.join(sections.get(f'/book/{quote(slug)}'.rstrip('/'), ()))}</ul>"
         for slug, title in index.pages()
     )
     return "<h1>The book</h1>" + "".join(chapters)

@@ -36,7 +36,7 @@ class EventStream(Response):
 
     A ping keeps proxies from closing a silent stream; draining ends it with an error event, for
     the server itself waits for open streams. A slow reader holds back the generator, so nothing
-    piles up. `fastapi.sse` is not used: it logs a traceback for most aborts by the client. Neither is
+    piles up. `fastapi.sse` is not used: it logs a traceback for most aborts by the client. Nor is
     sse-starlette: a drain or a bug in the generator cuts its stream without a last event.
     """
 

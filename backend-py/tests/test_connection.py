@@ -189,6 +189,13 @@ def test_an_endless_body_is_cut(port: int, monkeypatch: pytest.MonkeyPatch) -> N
     assert time.monotonic() - started < 5
 
 
+def test_a_malformed_body_is_refused_at_once(port: int) -> None:
+    head = b"POST /chat HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HOST + b"\r\n"
+    started = time.monotonic()
+    assert_refused(Answer(talk(port, head, b"not a size\r\n")), 400, "bad_request")
+    assert time.monotonic() - started < 2
+
+
 def test_an_answer_under_way_is_finished_before_a_refusal(port: int) -> None:
     body = b'{"question": "Why does my boat leak?"}'
     head = b"POST /chat HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"

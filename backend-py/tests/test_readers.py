@@ -320,15 +320,30 @@ def test_addresses_of_files(inside: str, path: str) -> None:
     assert page_path(inside) == path
 
 
+def test_pages_of_one_title_keep_their_sections_apart(tmp_path: Path) -> None:
+    text = "# Introduction\n\n## {}\n\nText.\n"
+    _, out = build(tmp_path, {"a.md": text.format("First"), "b.md": text.format("Second")})
+    app = create_app(read_settings({"RAG_MODE": "embedded", "INDEX_PATH": str(out)}))
+    with TestClient(app) as client:
+        contents = client.get("/book").text
+    assert contents.count("#first") == contents.count("#second") == 1
+
+
+def test_a_base_url_is_an_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build(tmp_path, {"a.md": "Text."}, "--base-url", "docs")[0] == 1
+    assert capsys.readouterr().err.startswith("--base-url: docs/ must be an address")
+
+
 def test_the_same_book_gives_the_same_bytes(tmp_path: Path) -> None:
     outs = [build(tmp_path / name, BOOKS["mixed"])[1].read_bytes() for name in ("one", "two")]
     assert outs[0] == outs[1]
 
 
-def test_a_folder_without_documents_is_refused_in_one_line(
+def test_a_folder_without_documents_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "book").mkdir()
     assert build(tmp_path, {"a.png": b"x"})[0] == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    report, line = capsys.readouterr().err.splitlines()
+    assert report == "left out: files of kinds that are not read: .png 1"
     assert line.startswith("--source: ") and ".pdf" in line

@@ -23,7 +23,7 @@ RST = frozenset((".rst",))
 PDF = frozenset((".pdf",))
 SUFFIXES = MARKDOWN | HTML | RST | PDF
 SITEMAP = "sitemap.xml"
-# Of the book, but no page: what the evaluation asks.
+# Part of the folder, but no page: the questions of the evaluation.
 QUESTIONS = "questions.toml"
 INDEX_NAMES = ("index", "readme")
 # Numbers order files and are no part of an address, but for dates and versions.
