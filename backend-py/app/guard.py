@@ -29,7 +29,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 EXPOSED = b"X-Request-ID, Retry-After, RateLimit, RateLimit-Policy"
 PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type"),
+    (b"access-control-allow-headers", b"Authorization, Content-Type, X-Request-ID"),
     (b"access-control-max-age", b"600"),
 ]
 LIMITED = ("/chat", "/chat/stream", "/search", "/feedback", "/v1/chat/completions")
