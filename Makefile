@@ -58,19 +58,19 @@ push-py: push  ## judge backend-py as committed, then push it to its Space   (SP
 push-node: DIR := backend-node
 push-node: push  ## the same for backend-node   (SPACE=owner/name, DRY=1)
 push: ready  ## the same for any Space folder   (DIR=my-space SPACE=owner/name)
-	@$(PREFLIGHT) push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry) $(if $(FORCE),--force)
+	@$(PREFLIGHT) push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry-run) $(if $(FORCE),--force)
 
 hub: ready  ## a Hub in a box on 8460: receives, builds, starts and serves Spaces   (ARGS=--help)
 	@$(PREFLIGHT) hub $(ARGS)
 
 hooks: $(VENV)/ready  ## a git hook that judges what plain `git push` sends to a Space
-	@$(PREFLIGHT) hooks
+	@$(PREFLIGHT) hook
 
 live: $(VENV)/ready  ## follow the build, question the live Space, compare its settings   (SPACE=owner/name, URL=…)
 	@$(PREFLIGHT) live "$(SPACE)" --url "$(URL)" --folder "$(DIR)" --ref "$(REF)"
 
 rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SPACE=owner/name REF=commit, DRY=1)
-	@$(PREFLIGHT) rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry)
+	@$(PREFLIGHT) rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry-run)
 
 space: $(VENV)/ready  ## a new Space folder that passes the contract, with its services   (NAME=my-space)
 	@$(PREFLIGHT) new "$(NAME)"

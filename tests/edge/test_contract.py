@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOUND = ROOT / "src" / "preflight" / "templates" / "space"
+SOUND = ROOT / "src" / "preflight" / "templates" / "python"
 BROKEN = "cors.shares_no_credentials_with_every_origin"
 # The modules that ask a running Space; what the others judge is the folder and the image.
 ASKING = [

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from preflight.model.git import GitError, Repository
 from preflight.model.space import SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.targets import _committed, _live, _named_apart
-from preflight.rules.repository import GitError, Repository, subdomain
+from preflight.rules.repository import subdomain
 
 ROOT = Path(__file__).resolve().parents[2]
 README = "---\ntitle: A\nsdk: docker\n---\n"

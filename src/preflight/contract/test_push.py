@@ -6,11 +6,11 @@ import pytest
 
 from preflight.contract.findings import not_promised, require_none, violated, warn
 from preflight.model.environment import EnvironmentDeclarationError
+from preflight.model.git import Repository
 from preflight.model.problems import Problem
 from preflight.model.space import Space
 from preflight.rules import repository as rules
 from preflight.rules.dockerfile import Dockerfile, DockerfileError
-from preflight.rules.repository import Repository
 
 _repositories: dict[tuple[object, str | None], Repository | None] = {}
 

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from preflight.model.git import GitError, Repository
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.rules.mending import mend_folder
-from preflight.rules.repository import GitError, Repository
 
 SPACES = pytest.StashKey[list[Space]]()
 EXPORTS = pytest.StashKey[Path]()
