@@ -1,9 +1,9 @@
 """How good the answers of an index are, measured by a file of questions.
 
 The file is TOML: `questions = [{ text = "…", gold = ["page#anchor", "page"] }, …]`. `gold` names
-the sections or whole pages that answer the question; without it the book must refuse the question.
-`kind` groups the rows of the table. `after` holds the question and the answer before this one, and
-`selected` what the reader has marked.
+the sections, by their anchor or its start, or whole pages that answer the question; without it the
+book must refuse the question. `kind` groups the rows of the table. `after` holds the question and
+the answer before this one, and `selected` what the reader has marked.
 """
 
 import tomllib
@@ -131,6 +131,6 @@ def _read(text: str, index: Index) -> list[Question]:
 
 
 def _is_among(url: str, gold: list[str]) -> bool:
-    """Whether `url` is one of the sections or pages, named without the book's address."""
-    page = url.partition("#")[0]
-    return any(f"/{url}".endswith(f"/{g}") or f"/{page}".endswith(f"/{g}") for g in gold)
+    """Whether `gold` names the page of `url`, or the start of its anchor."""
+    page = f"/{url.partition('#')[0]}"
+    return any(f"/{g}" in f"/{url}" if "#" in g else page.endswith(f"/{g}") for g in gold)
