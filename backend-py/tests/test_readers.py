@@ -22,7 +22,8 @@ PAGE = """<!doctype html><html><head><title>Site | Pier</title></head><body>
 <h2 id="_ropes_x">Ropes<a class="headerlink" href="#x">¶</a></h2>
 <div class="highlight-python"><pre><span>tie()</span>
   knot()</pre></div>
-<section id="knots"><h3>Knots</h3><p>A <code>bowline</code> holds.</p></section>
+<section id="knots"><h3>Knots</h3><p>A <code>bowline</code> holds.</p>
+<dl><dt>Bight</dt><dd>A slack part.</dd></dl></section>
 </main><footer>Imprint</footer></body></html>"""
 RST = """Harbour
 =======
@@ -172,8 +173,14 @@ def test_html_keeps_its_main_text_and_its_anchors(tmp_path: Path) -> None:
     assert found["pier.html#_ropes_x"].text == "```python\ntie()\n  knot()\n```"
     assert found["pier.html#_ropes_x"].heading == "Ropes"
     assert "Use <b>." in found["pier.html"].text
+    assert found["pier.html#knots"].text == "A `bowline` holds.\n\nBight\n\nA slack part."
     for gone in ("Menu", "Imprint", "Site"):
         assert gone not in "".join(chunk.text for chunk in found.values())
+
+
+def test_xhtml_is_read_without_a_warning(tmp_path: Path) -> None:
+    page = f'<?xml version="1.0" encoding="utf-8"?>\n{PAGE}'
+    assert "pier.xhtml#knots" in chunks(tmp_path, {"pier.xhtml": page})
 
 
 def test_restructuredtext_keeps_the_text_of_sphinx(tmp_path: Path) -> None:
@@ -187,7 +194,9 @@ def test_restructuredtext_keeps_the_text_of_sphinx(tmp_path: Path) -> None:
 
 
 def test_pdf_is_cited_by_page(tmp_path: Path) -> None:
-    found = chunks(tmp_path, {"manual.pdf": BOOKS["mixed"]["manual.pdf"]})
+    contents = "The anchor . . . . . . . . 2"
+    manual = pdf("The anchor is heavy.", "The mast is tall.", contents, title="Manual")
+    found = chunks(tmp_path, {"manual.pdf": manual})
     assert {url: (c.title, c.heading, c.text) for url, c in found.items()} == {
         "manual.pdf#page=1": ("Manual", "Chapter 1", "The anchor is heavy."),
         "manual.pdf#page=2": ("Manual", "Chapter 2", "The mast is tall."),

@@ -1,9 +1,10 @@
 """HTML to Markdown: the main text of a page, without what surrounds it on a site."""
 
 import re
+import warnings
 from typing import Any
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, Tag, XMLParsedAsHTMLWarning
 from markdownify import ATX, MarkdownConverter
 
 SKIPPED = (
@@ -18,7 +19,10 @@ ANCHOR_HOLDERS = ("section", "div", "article", "main")
 
 def html_to_markdown(data: bytes | str) -> tuple[str, str]:
     """The title that the page's head gives, and its text with `{#id}` at each heading."""
-    soup = BeautifulSoup(data, "lxml")
+    with warnings.catch_warnings():
+        # XHTML on the web is HTML in practice.
+        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
+        soup = BeautifulSoup(data, "lxml")
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
     main = next((found for name in MAIN if (found := soup.select_one(name))), soup)
     for skipped in main.select(SKIPPED):
@@ -59,6 +63,12 @@ class _Converter(MarkdownConverter):
             return heading
         escaped = re.sub(r"([\\`*_\[\]<>&])", r"\\\1", anchor)
         return f"\n\n{heading.strip()} {{#{escaped}}}\n\n"
+
+    # Markdown has no definition lists.
+    def convert_dt(self, el: Any, text: str, parent_tags: Any) -> str:
+        return text if "_inline" in parent_tags else f"\n\n{text.strip()}\n\n"
+
+    convert_dd = convert_dt
 
     def convert_pre(self, el: Any, text: str, parent_tags: Any) -> str:
         code = el.get_text().strip("\n")

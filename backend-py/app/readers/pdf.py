@@ -14,6 +14,9 @@ from app.documents import Document, Section
 # Its warnings about the inner faults of a file are of no use to the owner of a book.
 logging.getLogger("pypdf").setLevel(logging.ERROR)
 
+# A line of a table of contents, which leads to every topic and explains none.
+_LEADERS = re.compile(r"(?m)^.*(?:\. ?){5,}.*$")
+
 
 def read_pdf(data: bytes, path: str, fallback: str) -> Document:
     """The document in `data`; raises ValueError with the reason when no text can be read.
@@ -70,5 +73,6 @@ def _headings(reader: PdfReader) -> dict[int, str]:
 
 def _paragraphs(text: str) -> list[str]:
     """The paragraphs of a page, their lines joined and words that were hyphenated made whole."""
+    text = _LEADERS.sub("", text)
     text = re.sub(r"(?<=\w)-\n(?=[a-z])", "", text)
     return [line for part in re.split(r"\n\s*\n", text) if (line := " ".join(part.split()))]
