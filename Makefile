@@ -30,15 +30,17 @@ down:  ## stop and remove all that `make up` made
 	@$(BARE) down
 
 check: ready  ## the contract for both Spaces: the minute before a push
-	$(PYTEST) src/preflight/contract --numprocesses 3 --dist loadfile
+	$(PREFLIGHT) check --report-dir reports --numprocesses 3 --dist loadfile
 
 # Most tests wait for containers, so they run side by side; what measures time comes after them. What
-# else a machine does can only spoil a measurement, so one that failed is taken once more.
-test: CHANGED := $(if $(ALL),,--changed)
-test: MEASURE = $(PYTEST) $(CHANGED) -m "alone and not thorough" --junitxml reports/junit-$(1).xml --report-dir reports/$(1)
-test: ready  ## everything but the long samples; again: the contract and what a changed file could spoil   (ALL=1)
-	$(PYTEST) $(CHANGED) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
+# else a machine does can only spoil a measurement, so one that failed is taken once more, and says so.
+test: MEASURE = $(PYTEST) -m "alone and not thorough" --junitxml reports/junit-$(1).xml --report-dir reports/$(1)
+test: ready  ## every test
+	$(PYTEST) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 	$(call MEASURE,alone) || { echo "make: what failed is measured once more" >&2; $(call MEASURE,again) --last-failed; }
+
+quick: ready  ## what a change could spoil, and the contract
+	$(PYTEST) --changed -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 
 thorough: ready  ## the long samples of what `make test` tries in short: thousands of requests, whole overloads, comparisons
 	$(PYTEST) -m thorough
@@ -84,13 +86,14 @@ lock:  ## lock the dependencies of the harness and of backend-py again
 	$(LOCK_PY) requirements-test.txt --extra ingest --extra test
 
 # Where no registry answered, the stand-in that `make up` made takes the base image's place.
+IMAGE ?= own-book
 BASE := python:3.11-slim-bookworm
 STAND_IN = $(if $(shell docker image ls --quiet standin/$(BASE)),--build-context=$(BASE)=docker-image://standin/$(BASE))
-book:  ## build backend-py as image `own-book` with your documents; measure it by their questions.toml   (DIR=docs)
+book:  ## build backend-py with your documents, measure it by their questions.toml   (DIR=docs IMAGE=own-book)
 	@test -d "$(DIR)" || { echo "make: DIR: '$(DIR)' is not a folder; name the one that holds your documents: make book DIR=docs" >&2; exit 2; }
-	docker build $(STAND_IN) --build-context book="$(DIR)" --tag own-book backend-py
-	@docker run --rm own-book cat data/report.txt
-	@test ! -f "$(DIR)/questions.toml" || docker run --rm --interactive own-book python -m app.ingest evaluate - < "$(DIR)/questions.toml"
+	docker build $(STAND_IN) --build-context book="$(DIR)" --tag $(IMAGE) backend-py
+	@docker run --rm $(IMAGE) cat data/report.txt
+	@test ! -f "$(DIR)/questions.toml" || docker run --rm --interactive $(IMAGE) python -m app.ingest evaluate - < "$(DIR)/questions.toml"
 
 # On a bare machine each takes half a minute, and neither needs the other.
 ready:
@@ -102,5 +105,5 @@ engine:
 $(VENV)/ready: requirements.txt pyproject.toml
 	@$(BARE) dependencies $(VENV)
 
-.PHONY: help up edge down check test thorough selftest load load-compare \
+.PHONY: help up edge down check test quick thorough selftest load load-compare \
 	push-py push-node push hub hooks live rollback space lock book ready engine

@@ -113,7 +113,7 @@ def test_a_wrong_target_is_told(arguments: tuple[str, ...], complaint: str, desk
     [
         ("signer", "OWNER/NAME"),
         ("OWNER/sig--ner", "without `--` or `..`"),
-        ("OWNER/" + "x" * 60, "at most 63 characters"),
+        ("OWNER/" + "x" * 97, "1 to 96 of letters"),
     ],
 )
 def test_a_name_that_the_hub_does_not_take_is_told(name: str, complaint: str) -> None:

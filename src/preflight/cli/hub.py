@@ -16,7 +16,7 @@ from huggingface_hub import constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from preflight.model import git as plain
-from preflight.rules.repository import name_problems, subdomain_problems
+from preflight.rules.repository import name_problems
 
 HUB_ERRORS = (HfHubHTTPError, httpx2.HTTPError, ValueError)
 """What huggingface_hub raises when the Hub refuses, is out of reach, or is no Hub; `said` explains it."""
@@ -42,7 +42,7 @@ class SpaceId:
         found = re.fullmatch(r"(?:https?://[^/]+/spaces/)?([\w.-]+)/([\w.-]+?)(?:\.git)?/?", text)
         if found is None:
             raise Refused(f"{text!r} is not a Space: write OWNER/NAME, as in the Space's address")
-        for problem in (*name_problems(found[2]), *subdomain_problems(*found.groups())):
+        for problem in name_problems(found[2]):
             raise Refused(f"the Space {text}: expected {problem.expected}; found {problem.actual}")
         return cls(*found.groups())
 

@@ -234,7 +234,8 @@ def _judged(path: str, content: bytes) -> Blob:
     if content.startswith(LFS_POINTER):
         size = re.search(rb"^size (\d+)$", content, re.MULTILINE)
         return Blob(path, len(content), lfs_size=int(size.group(1)) if size else 0)
-    if b"\0" in content[:BINARY_PROBE]:
+    # UTF-16 is text; Spaces whose requirements.txt is saved so run on the Hub.
+    if b"\0" in content[:BINARY_PROBE] and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return Blob(path, len(content), binary=True)
     return Blob(path, len(content), secrets=tuple(sorted(keys_in(content))))
 

@@ -11,20 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from preflight.model.context import context_files, glob_pattern
 from preflight.model.git import LARGEST_BLOB, LFS_POINTER, Blob, Repository
-from preflight.model.problems import Problem
-
-if TYPE_CHECKING:
-    from preflight.rules.dockerfile import Dockerfile
+from preflight.model.problems import Problem, Severity
+from preflight.rules.dockerfile import Dockerfile, Place
 
 LARGEST_REPOSITORY = 1024**3
 """Bytes, LFS included. "Repository storage limit reached (Max: 1 GB)"."""
 NEARLY_FULL = 0.8
+LONGEST_WHOLE_LABEL = 50
+"""Characters of the longest `<owner>-<name>` that was observed to be an address as it stands."""
 LONGEST_LABEL = 63
-"""Octets of one DNS label (RFC 1035): the Space's host is <owner>-<name>.hf.space."""
+"""Octets of one DNS label (RFC 1035)."""
+CUT_LABEL = 48
+"""Of a longer one these first characters are kept; `-` and seven hexadecimal digits of the SHA-256 of
+the Space's internal id follow. Observed in 2026-08, and computed again."""
 
 
 def large_blob_problems(history: list[Blob]) -> Iterator[Problem]:
@@ -40,7 +42,7 @@ def large_blob_problems(history: list[Blob]) -> Iterator[Problem]:
 def binary_problems(history: list[Blob]) -> Iterator[Problem]:
     """Binary files that are not in LFS, also in old commits."""
     for path in dict.fromkeys(blob.path for blob in history if blob.binary):
-        yield Problem("binary files in LFS or Xet, in every commit to be pushed", f"{path}: raw")
+        yield Problem("binary files in LFS or Xet, in every commit to be pushed", "raw", file=path)
 
 
 def size_problems(history: list[Blob]) -> Iterator[Problem]:
@@ -71,7 +73,7 @@ _DOTENV_OF_A_MODE = re.compile(r"(^|/)\.env\.(?!example$|sample$|template$|dist$
 def dotenv_problems(history: list[Blob]) -> Iterator[Problem]:
     """`.env` files, also in old commits: deleting one later does not take it out of the push."""
     for path in dict.fromkeys(blob.path for blob in history if _DOTENV.search(blob.path)):
-        yield Problem("no `.env` in any commit to be pushed", f"{path} is committed")
+        yield Problem("no `.env` in any commit to be pushed", "it is committed", file=path)
 
 
 def dotenv_warning(history: list[Blob]) -> str | None:
@@ -85,7 +87,7 @@ def secret_problems(history: list[Blob]) -> Iterator[Problem]:
     """What looks like a key. `.env` files are another rule's."""
     for blob in history:
         for line, kind in () if _DOTENV.search(blob.path) else blob.secrets:
-            yield Problem("no key in any commit to be pushed", f"{blob.path}:{line}: {kind}")
+            yield Problem("no key in any commit to be pushed", kind, file=blob.path, line=line)
 
 
 def pointer_problems(folder: Path, *, committed: bool) -> Iterator[Problem]:
@@ -107,10 +109,12 @@ def pointer_problems(folder: Path, *, committed: bool) -> Iterator[Problem]:
         if committed and not sent_by_lfs:
             yield Problem(
                 "a rule `filter=lfs` in the folder's own .gitattributes for every LFS file",
-                f"{name} is an LFS pointer and no rule covers it",
+                "an LFS pointer that no rule covers",
+                severity=Severity.BREAKS,
+                file=name,
             )
         elif not committed:
-            yield Problem("the content of LFS files", f"{name} is an LFS pointer (git lfs pull)")
+            yield Problem("the content of LFS files", "an LFS pointer", "git lfs pull", file=name)
 
 
 def _lfs_patterns(attributes: Path) -> list[re.Pattern[str]]:
@@ -132,9 +136,11 @@ def build_source_problems(
         whole = pattern == "."
         glob = glob_pattern(pattern)
         taken = [one for one in context if whole or glob.match(one)]
-        where = f"Dockerfile:{source.line}: {source.pattern}"
+        place = Place(file="Dockerfile", line=source.line)
         if not taken and not whole:
-            yield Problem("every COPY source in the build context", f"{where}: no such file")
+            yield Problem(
+                "every COPY source in the build context", f"{source.pattern}: no such file", **place
+            )
             continue
         codes = {one: _code(status, one) for one in taken}
         untracked = [one for one, code in codes.items() if code in ("??", "A ", "AM")]
@@ -142,14 +148,16 @@ def build_source_problems(
         if untracked:
             yield Problem(
                 "every file that the build takes is committed",
-                f"{where}: not committed: {_some(untracked)}",
+                f"{source.pattern}: not committed: {_some(untracked)}",
                 "git add and commit it, or exclude it in .dockerignore.",
+                **place,
             )
         if ignored and len(ignored) == len(taken):
             yield Problem(
                 "every file that the build takes is committed",
-                f"{where}: ignored by .gitignore: {_some(ignored)}",
+                f"{source.pattern}: ignored by .gitignore: {_some(ignored)}",
                 "Build it in a stage of the Dockerfile, or take it out of .gitignore and commit it.",
+                **place,
             )
 
 
@@ -190,13 +198,16 @@ def subdomain(owner: str, name: str) -> str:
 
 
 def subdomain_problems(owner: str, name: str) -> Iterator[Problem]:
-    """A host name label longer than DNS allows."""
+    """An address that can't be known before the Space is created."""
     label = subdomain(owner, name)
-    if len(label) > LONGEST_LABEL:
+    if len(label) > LONGEST_WHOLE_LABEL:
+        is_cut = "is" if len(label) > LONGEST_LABEL else "may be"
         yield Problem(
-            f"a subdomain of at most {LONGEST_LABEL} characters",
-            f"{label} has {len(label)}",
-            f"Shorten the Space's name by {len(label) - LONGEST_LABEL}.",
+            f"<owner>-<name> of at most {LONGEST_WHOLE_LABEL} characters, which is then the address",
+            f"{label} has {len(label)}: the address {is_cut} {label[:CUT_LABEL]}-???????.hf.space",
+            "Read the address in the Space's page once it exists, or shorten its name.",
+            "the Space runs, at another address than its name tells",
+            severity=Severity.ADVICE,
         )
 
 
