@@ -13,6 +13,7 @@ import pytest
 
 from preflight.engine.container import Container
 from tests.backend_py.asking import (
+    FRESH,
     QUESTION,
     Event,
     ask,
@@ -61,7 +62,8 @@ def test_repeated_question(cloud: Container, upstreams: Upstreams) -> None:
 
 def completion_chunks(space: Container) -> list[dict[str, Any]]:
     """The data of a streamed chat completion; the end mark comes as an empty object."""
-    body = {"messages": [{"role": "user", "content": QUESTION}], "stream": True}
+    messages = [*FRESH["history"], {"role": "user", "content": QUESTION}]
+    body = {"messages": messages, "stream": True}
     with space.post("/v1/chat/completions", json=body, stream=True, timeout=30) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         lines = response.content.decode().split("\n\n")
@@ -73,7 +75,7 @@ def test_openai_stream(cloud: Container) -> None:
     """A client of OpenAI's API must get the model's text, and the citations with the last chunk."""
     *chunks, last, end = completion_chunks(cloud)
     assert end == {}
-    whole = ask(cloud, fresh=False).json()
+    whole = ask(cloud).json()
     text = "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks)
     assert text == whole["answer"]
     assert last["choices"][0]["finish_reason"] == "stop"
