@@ -61,12 +61,8 @@ def holds(arguments: list[str], report: Path) -> bool:
 def broken_rules(report: Path) -> list[str]:
     """The rules that failed by a report; never empty, since the run did not hold."""
     path = report / "preflight.json"
-    records = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    failed = [
-        record["id"]
-        for record in records
-        if not record["passed"] and record["outcome"] != "skipped"
-    ]
+    checks = json.loads(path.read_text("utf-8"))["checks"] if path.is_file() else []
+    failed = [check["id"] for check in checks if check["fails"]]
     return list(dict.fromkeys(failed)) or ["the contract could not be judged"]
 
 

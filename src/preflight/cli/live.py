@@ -14,7 +14,7 @@ from huggingface_hub import HfApi
 from preflight.cli import judging, went_live
 from preflight.cli.hub import HUB_ERRORS, Refused, SpaceId, endpoint, said
 from preflight.cli.settings import compare
-from preflight.engine.start import Live, wake
+from preflight.engine.live import Live, wake
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.git import GitError, masked
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose

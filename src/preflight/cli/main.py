@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from preflight.cli.init import init
+
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 TO_PYTEST = {"ignore_unknown_options": True}
 
@@ -59,9 +61,9 @@ def static(folders: tuple[str, ...]) -> None:
 
 def _contract(arguments: tuple[str, ...], names_tests: bool = False) -> list[str]:
     """The pytest command for these folders and options; this folder where it is a Space alone."""
-    from preflight.pytest_plugin import command
+    from preflight.pytest_plugin import command, with_values
 
-    given = [f"--space={text}" if _is_folder(text) else text for text in arguments]
+    given = [f"--space={text}" if _is_folder(text) else text for text in with_values(arguments)]
     named = any(text.startswith(("--space", "--live")) for text in given)
     if not named and not Path("compose.yaml").is_file():
         given.insert(0, "--space=.")
@@ -89,6 +91,9 @@ def settings(folder: Path) -> None:
         _fail(f"{path} cannot be read: {error.strerror}")
     except EnvironmentDeclarationError as error:
         _fail(str(error))
+
+
+preflight.add_command(init)
 
 
 @preflight.command()
