@@ -5,7 +5,8 @@ import { mkdtempSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { authOptions, createLibrary, openAuth } from "../auth.ts";
+import { createLibrary, openAuth } from "../auth.ts";
+import { authOptions } from "../auth-options.ts";
 import { CLIENT_ADDRESS_HEADER } from "../client-address.ts";
 import { openDatabase } from "../database.ts";
 import { createHttpServer } from "../http-server.ts";
@@ -34,7 +35,7 @@ export const silent = createLog(process.env.TEST_LOG ?? "silent");
 export async function openTestLibrary(settings = testSettings()) {
   const { getMigrations } = await import("better-auth/db/migration");
   const database = await openDatabase(settings, silent);
-  const options = authOptions(settings, database, createRateLimits(settings.secret, undefined), silent);
+  const options = await authOptions(settings, database, createRateLimits(settings.secret, undefined), silent);
   await (await getMigrations(options)).runMigrations();
   return { settings, options, database, library: await createLibrary(options, settings) };
 }

@@ -1,0 +1,88 @@
+/** The library's options: passwords, mail, social sign-in, cookies, plugins. */
+import { getCurrentAuthContext } from "@better-auth/core/context";
+import type { BetterAuthOptions } from "better-auth";
+import type { Logger } from "pino";
+import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
+import type { Database } from "./database.ts";
+import { guard } from "./guard.ts";
+import { reason } from "./log.ts";
+import { sendMail } from "./mail.ts";
+import { hashPassword, isOutdated, verifyPassword } from "./password.ts";
+import { createPlugins } from "./plugins.ts";
+import type { RateLimits } from "./rate-limits.ts";
+import type { Settings } from "./settings.ts";
+
+/** What the library is told. */
+export async function authOptions(settings: Settings, database: Database, limits: RateLimits, log: Logger) {
+  const { mail, signUp } = settings;
+  const closed = signUp === "closed";
+  return {
+    appName: "backend-node",
+    baseURL: settings.baseURL,
+    basePath: "/api/auth",
+    secret: settings.secret,
+    trustedOrigins: settings.trustedOrigins,
+    database: database.connection,
+    telemetry: { enabled: false },
+    rateLimit: { enabled: false },
+    emailAndPassword: {
+      enabled: true,
+      minPasswordLength: 8,
+      maxPasswordLength: 128,
+      disableSignUp: closed,
+      requireEmailVerification: signUp === "verified",
+      revokeSessionsOnPasswordReset: true,
+      password: {
+        hash: hashPassword,
+        verify: async (given: { hash: string; password: string }) => {
+          const right = await verifyPassword(given);
+          if (right && isOutdated(given.hash)) await replaceHash(given);
+          return right;
+        },
+      },
+      ...(mail && {
+        sendResetPassword: ({ user, url }: { user: { email: string }; url: string }) =>
+          sendMail(mail, user.email, "Reset your password", `Choose a new password here, within an hour:\n\n${url}\n`),
+      }),
+    },
+    ...(mail && {
+      emailVerification: {
+        sendOnSignUp: signUp === "verified",
+        sendVerificationEmail: ({ user, url }: { user: { email: string }; url: string }) =>
+          sendMail(mail, user.email, "Confirm your address", `Confirm your mail address here:\n\n${url}\n`),
+      },
+    }),
+    socialProviders: Object.fromEntries(
+      Object.entries(settings.social).map(([id, client]) => [id, { ...client, disableSignUp: closed }]),
+    ),
+    user: { deleteUser: { enabled: true } },
+    advanced: {
+      ipAddress: { ipAddressHeaders: [CLIENT_ADDRESS_HEADER] },
+      // One query per session look-up instead of two; on SQLite two are faster.
+      database: { joins: database.kind === "postgres" },
+      ...(settings.cookieMode === "cross-site" && {
+        defaultCookieAttributes: { sameSite: "none" as const, secure: true, partitioned: true },
+      }),
+    },
+    // Errors reach the caller of `handle`, which answers in the server's own shape and logs them.
+    onAPIError: { throw: true },
+    logger: {
+      level: "error" as const,
+      disableColors: true,
+      log: (_level: string, message: string, ...details: unknown[]) =>
+        log.error({ reason: details.map(reason).join("; ") || undefined }, message),
+    },
+    plugins: await createPlugins(settings),
+    hooks: { before: guard(limits) },
+  } satisfies BetterAuthOptions;
+}
+
+/** Rewrites an outdated hash; it is salted, so it names its row. */
+async function replaceHash({ hash, password }: { hash: string; password: string }): Promise<void> {
+  const { context } = await getCurrentAuthContext();
+  await context.adapter.updateMany({
+    model: "account",
+    where: [{ field: "password", value: hash }],
+    update: { password: await hashPassword(password) },
+  });
+}
