@@ -8,6 +8,7 @@ import { guard } from "./guard.ts";
 import { reason } from "./log.ts";
 import { sendMail } from "./mail.ts";
 import { hashPassword, isOutdated, verifyPassword } from "./password.ts";
+import { MIN_PASSWORD_LENGTH } from "./password-rules.ts";
 import { createPlugins } from "./plugins.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import type { Settings } from "./settings.ts";
@@ -27,7 +28,7 @@ export async function authOptions(settings: Settings, database: Database, limits
     rateLimit: { enabled: false },
     emailAndPassword: {
       enabled: true,
-      minPasswordLength: 8,
+      minPasswordLength: MIN_PASSWORD_LENGTH,
       maxPasswordLength: 128,
       disableSignUp: closed,
       requireEmailVerification: signUp === "verified",

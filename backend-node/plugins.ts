@@ -6,6 +6,7 @@ import { bearer } from "better-auth/plugins/bearer";
 import { jwt } from "better-auth/plugins/jwt";
 import { twoFactor } from "better-auth/plugins/two-factor";
 import { username } from "better-auth/plugins/username";
+import { passwordRules } from "./password-rules.ts";
 import type { Settings } from "./settings.ts";
 
 export async function createPlugins(settings: Settings): Promise<BetterAuthPlugin[]> {
@@ -25,6 +26,7 @@ export async function createPlugins(settings: Settings): Promise<BetterAuthPlugi
     username(),
     admin({ adminUserIds: settings.adminUserIds }),
     twoFactor({ issuer: new URL(settings.baseURL).host }),
+    passwordRules(settings),
     passkey({ rpName: "backend-node", rpID: new URL(settings.baseURL).hostname, origin: settings.trustedOrigins }),
   ] as BetterAuthPlugin[];
   // The document of all routes, and a page to try them, are for development alone.

@@ -24,6 +24,8 @@ export interface Settings {
   signUp: "open" | "closed" | "verified";
   cookieMode: "first-party" | "cross-site";
   adminUserIds: string[];
+  /** Whether a new password is looked for at haveibeenpwned.com. */
+  breachCheck: boolean;
   mail: { url: string; key: string; from: string } | undefined;
   social: Partial<Record<"huggingface" | "github" | "google", { clientId: string; clientSecret: string }>>;
   metricsToken: string | undefined;
@@ -161,6 +163,7 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
       .split(",")
       .map((id) => id.trim())
       .filter(Boolean),
+    breachCheck: choose("PASSWORD_BREACH_CHECK", ["off", "on"], "off") === "on",
     mail: mailURL ? { url: mailURL, key: mailKey, from: mailFrom } : undefined,
     social,
     metricsToken,
