@@ -2,6 +2,7 @@
 import { getCurrentAuthContext } from "@better-auth/core/context";
 import type { BetterAuthOptions } from "better-auth";
 import type { Logger } from "pino";
+import type { Audit } from "./audit.ts";
 import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
 import type { Database } from "./database.ts";
 import { guard } from "./guard.ts";
@@ -11,10 +12,17 @@ import { hashPassword, isOutdated, verifyPassword } from "./password.ts";
 import { MIN_PASSWORD_LENGTH } from "./password-rules.ts";
 import { createPlugins } from "./plugins.ts";
 import type { RateLimits } from "./rate-limits.ts";
+import { sessionOptions } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
 /** What the library is told. */
-export async function authOptions(settings: Settings, database: Database, limits: RateLimits, log: Logger) {
+export async function authOptions(
+  settings: Settings,
+  database: Database,
+  limits: RateLimits,
+  audit: Audit,
+  log: Logger,
+) {
   const { mail, signUp } = settings;
   const closed = signUp === "closed";
   return {
@@ -56,7 +64,30 @@ export async function authOptions(settings: Settings, database: Database, limits
     socialProviders: Object.fromEntries(
       Object.entries(settings.social).map(([id, client]) => [id, { ...client, disableSignUp: closed }]),
     ),
-    user: { deleteUser: { enabled: true } },
+    user: {
+      deleteUser: { enabled: true },
+      ...(mail && {
+        changeEmail: {
+          enabled: true,
+          sendChangeEmailConfirmation: ({
+            user,
+            newEmail,
+            url,
+          }: {
+            user: { email: string };
+            newEmail: string;
+            url: string;
+          }) =>
+            sendMail(
+              mail,
+              user.email,
+              "Change your address",
+              `Your mail address is to become ${newEmail}. If you want that, go on here:\n\n${url}\n`,
+            ),
+        },
+      }),
+    },
+    session: sessionOptions(settings),
     advanced: {
       ipAddress: { ipAddressHeaders: [CLIENT_ADDRESS_HEADER] },
       // One query per session look-up instead of two; on SQLite two are faster.
@@ -73,7 +104,7 @@ export async function authOptions(settings: Settings, database: Database, limits
       log: (_level: string, message: string, ...details: unknown[]) =>
         log.error({ reason: details.map(reason).join("; ") || undefined }, message),
     },
-    plugins: await createPlugins(settings),
+    plugins: [...(await createPlugins(settings)), audit.plugin],
     hooks: { before: guard(limits) },
   } satisfies BetterAuthOptions;
 }

@@ -5,6 +5,7 @@
  */
 import type { BetterAuthPlugin } from "better-auth";
 import { createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
+import { within } from "./deadline.ts";
 import { HttpError } from "./http-error.ts";
 import type { Settings } from "./settings.ts";
 
@@ -102,14 +103,8 @@ const BREACH_CHECK_DEADLINE_MS = 2_000;
 /** Whether haveibeenpwned.com knows the password, by five characters of its hash; false when it does not answer. */
 async function isBreached(password: string, logger: HookContext["context"]["logger"]): Promise<boolean> {
   const { isPasswordCompromised } = await import("better-auth/plugins/haveibeenpwned");
-  const late = AbortSignal.timeout(BREACH_CHECK_DEADLINE_MS);
   try {
-    return await Promise.race([
-      isPasswordCompromised(password),
-      new Promise<never>((_, reject) => {
-        late.onabort = () => reject(new Error(`no answer within ${BREACH_CHECK_DEADLINE_MS / 1000} s`));
-      }),
-    ]);
+    return await within(BREACH_CHECK_DEADLINE_MS, isPasswordCompromised(password));
   } catch (error) {
     // A service of somebody else's that is away must not end every sign-up here.
     logger.error("the breach check was skipped", error);

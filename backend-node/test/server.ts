@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { BetterAuthOptions } from "better-auth";
+import { createAudit } from "../audit.ts";
 import { createLibrary, openAuth } from "../auth.ts";
 import { authOptions } from "../auth-options.ts";
 import { CLIENT_ADDRESS_HEADER } from "../client-address.ts";
@@ -33,10 +34,20 @@ export function testSettings(change: NodeJS.ProcessEnv = {}): Settings {
 export const silent = createLog(process.env.TEST_LOG ?? "silent");
 
 /** The library with its schema, and the options, after `change`, that the library itself can be built from again. */
-export async function openTestLibrary(settings = testSettings(), change = (_options: BetterAuthOptions): void => {}) {
+export async function openTestLibrary(
+  settings = testSettings(),
+  change = (_options: BetterAuthOptions): void => {},
+  log = silent,
+) {
   const { getMigrations } = await import("better-auth/db/migration");
   const database = await openDatabase(settings, silent);
-  const options = await authOptions(settings, database, createRateLimits(settings.secret, undefined), silent);
+  const options = await authOptions(
+    settings,
+    database,
+    createRateLimits(settings.secret, undefined),
+    createAudit(settings, log),
+    log,
+  );
   change(options);
   await (await getMigrations(options)).runMigrations();
   return { settings, options, database, library: await createLibrary(options, settings) };
