@@ -12,17 +12,24 @@ import { HttpError } from "./http-error.ts";
 import { sendMail } from "./mail.ts";
 import type { Settings } from "./settings.ts";
 
+/** Each path that signs somebody in, and by what. */
+const METHODS: Record<string, string> = {
+  "/sign-in/email": "password",
+  "/sign-in/username": "password",
+  "/sign-in/email-otp": "email-otp",
+  "/magic-link/verify": "magic-link",
+  "/passkey/verify-authentication": "passkey",
+  "/callback/:id": "social",
+  "/two-factor/verify-totp": "totp",
+  "/two-factor/verify-otp": "otp",
+  "/two-factor/verify-backup-code": "backup-code",
+  "/device/token": "device",
+};
+
 /** Each path that is logged, with the event's name. Below `/admin/` everything is that changes something. */
 const EVENTS: Record<string, string> = {
+  ...Object.fromEntries(Object.keys(METHODS).map((path) => [path, "sign-in"])),
   "/sign-up/email": "sign-up",
-  "/sign-in/email": "sign-in",
-  "/sign-in/username": "sign-in",
-  "/sign-in/email-otp": "sign-in",
-  "/magic-link/verify": "sign-in",
-  "/passkey/verify-authentication": "sign-in",
-  "/callback/:id": "sign-in",
-  "/two-factor/verify-totp": "sign-in",
-  "/two-factor/verify-backup-code": "sign-in",
   "/two-factor/enable": "second-factor-prepared",
   "/two-factor/disable": "second-factor-disabled",
   "/two-factor/generate-backup-codes": "backup-codes-replaced",
@@ -78,6 +85,8 @@ export interface AuditEvent {
   event: string;
   /** `challenge`: the password was right, the second factor is still to come. */
   outcome: "success" | "failure" | "challenge";
+  /** How somebody signs in. */
+  method?: string | undefined;
   /** The library's or this server's code of a failure. */
   code?: string | undefined;
   /** The user's id, where it is known who it is. */
@@ -138,7 +147,8 @@ export function createAudit({ secret, mail }: Settings, log: Logger): Audit {
     const user = newSession?.user.id ?? known?.id ?? (isAdmin ? undefined : answer?.user?.id);
     const target = isAdmin ? (ctx.body?.userId ?? answer?.user?.id) : undefined;
     const account = user === undefined && typeof entered === "string" ? hashed(entered.toLowerCase()) : undefined;
-    write({ event, outcome, code, user, account, target }, headers);
+    const method = event === "sign-in" ? METHODS[ctx.path] : undefined;
+    write({ event, outcome, method, code, user, account, target }, headers);
     if (outcome !== "success") return;
     const owner = isAdmin ? await ctx.context.internalAdapter.findUserById(String(target)) : known;
     if (owner) notify(event, owner);

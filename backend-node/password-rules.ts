@@ -92,7 +92,8 @@ let common: Promise<ReadonlySet<string>> | undefined;
 /** The 17,950 of the 49,233 most common passwords that are long enough. Loaded for the first new password, in 25 ms. */
 export function commonPasswords(): Promise<ReadonlySet<string>> {
   common ??= import("@zxcvbn-ts/language-common").then(
-    ({ dictionary }) =>
+    // A CommonJS package: in the image's bundle it has a default export alone.
+    ({ default: { dictionary } }) =>
       new Set(dictionary["passwords-common"].filter((password) => password.length >= MIN_PASSWORD_LENGTH)),
   );
   return common;

@@ -61,7 +61,10 @@ test("must log a sign-in, right and wrong, by user id and by hash of what was en
     ["sign-in", "failure", "INVALID_EMAIL_OR_PASSWORD", undefined, "id-1"],
   );
   assert.match(wrong?.account ?? "", /^[0-9a-f]{12}$/);
-  assert.deepEqual([right?.event, right?.outcome, right?.user], ["sign-in", "success", user.id]);
+  assert.deepEqual(
+    [right?.event, right?.outcome, right?.method, right?.user],
+    ["sign-in", "success", "password", user.id],
+  );
   for (const secret of [PASSWORD, "wrong password", "ada@example.com", "Lovelace", "session_token"])
     assert(!lines.join("").includes(secret), `must not log ${secret}`);
 });
@@ -117,11 +120,11 @@ test("must tell the owner of a second factor, and not call a password alone a si
   assert.deepEqual(
     audited()
       .slice(-3)
-      .map(({ event, outcome }) => [event, outcome]),
+      .map(({ event, outcome, method }) => [event, outcome, method]),
     [
-      ["second-factor-enabled", "success"],
-      ["sign-in", "challenge"],
-      ["sign-in", "success"],
+      ["second-factor-enabled", "success", undefined],
+      ["sign-in", "challenge", "password"],
+      ["sign-in", "success", "backup-code"],
     ],
   );
   assert.equal((await call("/two-factor/disable", { password: PASSWORD })).status, 200);
