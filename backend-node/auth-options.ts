@@ -4,7 +4,7 @@ import type { BetterAuthOptions } from "better-auth";
 import type { Logger } from "pino";
 import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
 import type { Database } from "./database.ts";
-import { guard } from "./guard.ts";
+import { guard, rememberDevice } from "./guard.ts";
 import { reason } from "./log.ts";
 import { sendMail } from "./mail.ts";
 import { hashPassword, isOutdated, verifyPassword } from "./password.ts";
@@ -74,7 +74,7 @@ export async function authOptions(settings: Settings, database: Database, limits
         log.error({ reason: details.map(reason).join("; ") || undefined }, message),
     },
     plugins: await createPlugins(settings),
-    hooks: { before: guard(limits) },
+    hooks: { before: guard(settings, limits), after: rememberDevice },
   } satisfies BetterAuthOptions;
 }
 

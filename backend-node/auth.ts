@@ -7,7 +7,8 @@ import { getMigrations } from "better-auth/db/migration";
 import type { Logger } from "pino";
 import { authOptions } from "./auth-options.ts";
 import { type Database, openDatabase } from "./database.ts";
-import { refunds } from "./guard.ts";
+import { SENDS_MAIL } from "./guard.ts";
+import { refunds } from "./guesses.ts";
 import { databaseAway, HttpError } from "./http-error.ts";
 import { reason } from "./log.ts";
 import { createRateLimits, RATE_LIMIT_TABLE, type RateLimits } from "./rate-limits.ts";
@@ -19,6 +20,8 @@ export interface AuthService {
   limits: RateLimits;
   /** A path below `/api/auth` as the library declares it, with its methods; undefined before it is loaded. */
   route(path: string): Route | undefined;
+  /** Whether a call of that path may send a mail, which its answer must not tell. */
+  sendsMail(path: string): boolean;
   /** Whether the database answered last time; never waits. */
   connected(): boolean;
   /** Asks the database now, and whether its schema is there. */
@@ -139,6 +142,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     database,
     limits,
     route: (path) => library?.route(path),
+    sendsMail: (path) =>
+      settings.mail !== undefined &&
+      (SENDS_MAIL.has(path) || (path === "/sign-up/email" && settings.signUp === "verified")),
     connected: () => connected,
     ping,
     handle: (request) =>

@@ -41,6 +41,12 @@ export function sessionReader(context: Context, secret: string) {
   };
 }
 
+/** The session's token in an `Authorization` header that this secret signed, as the library's bearer plugin reads it. */
+export function verifiedToken(authorization: string | null | undefined, secret: string): string | undefined {
+  const signed = /^bearer (.+)$/i.exec(authorization ?? "")?.[1]?.trim();
+  return verified(signed?.includes("%") ? decoded(signed) : (signed ?? ""), secret);
+}
+
 /** The token in front of a signature that this secret made. */
 function verified(signed: string, secret: string): string | undefined {
   const dot = signed.lastIndexOf(".");

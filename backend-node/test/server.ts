@@ -63,7 +63,7 @@ export async function startServer(settings = testSettings(), log = silent) {
   const service = openAuth(settings, log, (error) => {
     throw error;
   });
-  const server = createHttpServer(settings, log, service);
+  const { server, stop } = createHttpServer(settings, log, service);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -72,5 +72,5 @@ export async function startServer(settings = testSettings(), log = silent) {
     server.close();
     await (await service).close();
   };
-  return { port, url: `http://127.0.0.1:${port}`, close };
+  return { port, url: `http://127.0.0.1:${port}`, close, stop };
 }
