@@ -2,20 +2,33 @@
 import { getCurrentAuthContext } from "@better-auth/core/context";
 import type { BetterAuthOptions } from "better-auth";
 import type { Logger } from "pino";
+import type { Audit } from "./audit.ts";
 import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
 import type { Database } from "./database.ts";
 import { guard, rememberDevice } from "./guard.ts";
 import { reason } from "./log.ts";
-import { sendMail } from "./mail.ts";
+import type { Mailer } from "./mail.ts";
+import { hashAhead, readyHash } from "./hash-ahead.ts";
 import { hashPassword, isOutdated, verifyPassword } from "./password.ts";
 import { MIN_PASSWORD_LENGTH } from "./password-rules.ts";
 import { createPlugins } from "./plugins.ts";
 import type { RateLimits } from "./rate-limits.ts";
+import { sessionOptions } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
+/** What the options refer to. */
+export interface Parts {
+  database: Database;
+  limits: RateLimits;
+  audit: Audit;
+  /** Undefined where no mail is set. */
+  mailer: Mailer | undefined;
+  log: Logger;
+}
+
 /** What the library is told. */
-export async function authOptions(settings: Settings, database: Database, limits: RateLimits, log: Logger) {
-  const { mail, signUp } = settings;
+export async function authOptions(settings: Settings, { database, limits, audit, mailer, log }: Parts) {
+  const { signUp } = settings;
   const closed = signUp === "closed";
   return {
     appName: "backend-node",
@@ -34,29 +47,51 @@ export async function authOptions(settings: Settings, database: Database, limits
       requireEmailVerification: signUp === "verified",
       revokeSessionsOnPasswordReset: true,
       password: {
-        hash: hashPassword,
+        hash: async (password: string) => (await readyHash(password)) ?? hashPassword(password),
         verify: async (given: { hash: string; password: string }) => {
           const right = await verifyPassword(given);
           if (right && isOutdated(given.hash)) await replaceHash(given);
           return right;
         },
       },
-      ...(mail && {
-        sendResetPassword: ({ user, url }: { user: { email: string }; url: string }) =>
-          sendMail(mail, user.email, "Reset your password", `Choose a new password here, within an hour:\n\n${url}\n`),
+      ...(mailer && {
+        sendResetPassword: async ({ user, url }: { user: { email: string }; url: string }) =>
+          mailer.send(user.email, "Reset your password", `Choose a new password here, within an hour:\n\n${url}\n`),
       }),
     },
-    ...(mail && {
+    ...(mailer && {
       emailVerification: {
         sendOnSignUp: signUp === "verified",
-        sendVerificationEmail: ({ user, url }: { user: { email: string }; url: string }) =>
-          sendMail(mail, user.email, "Confirm your address", `Confirm your mail address here:\n\n${url}\n`),
+        sendVerificationEmail: async ({ user, url }: { user: { email: string }; url: string }) =>
+          mailer.send(user.email, "Confirm your address", `Confirm your mail address here:\n\n${url}\n`),
       },
     }),
     socialProviders: Object.fromEntries(
       Object.entries(settings.social).map(([id, client]) => [id, { ...client, disableSignUp: closed }]),
     ),
-    user: { deleteUser: { enabled: true } },
+    user: {
+      deleteUser: { enabled: true },
+      ...(mailer && {
+        changeEmail: {
+          enabled: true,
+          sendChangeEmailConfirmation: async ({
+            user,
+            newEmail,
+            url,
+          }: {
+            user: { email: string };
+            newEmail: string;
+            url: string;
+          }) =>
+            mailer.send(
+              user.email,
+              "Change your address",
+              `Your mail address is to become ${newEmail}. If you want that, go on here:\n\n${url}\n`,
+            ),
+        },
+      }),
+    },
+    session: sessionOptions(settings),
     advanced: {
       ipAddress: { ipAddressHeaders: [CLIENT_ADDRESS_HEADER] },
       // One query per session look-up instead of two; on SQLite two are faster.
@@ -73,7 +108,7 @@ export async function authOptions(settings: Settings, database: Database, limits
       log: (_level: string, message: string, ...details: unknown[]) =>
         log.error({ reason: details.map(reason).join("; ") || undefined }, message),
     },
-    plugins: await createPlugins(settings),
+    plugins: [...(await createPlugins(settings, mailer)), audit.plugin, hashAhead],
     hooks: { before: guard(settings, limits), after: rememberDevice },
   } satisfies BetterAuthOptions;
 }

@@ -5,14 +5,17 @@ import { type BetterAuthOptions, betterAuth } from "better-auth";
 import { router } from "better-auth/api";
 import { getMigrations } from "better-auth/db/migration";
 import type { Logger } from "pino";
+import { createAudit } from "./audit.ts";
 import { authOptions } from "./auth-options.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { SENDS_MAIL } from "./guard.ts";
 import { refunds } from "./guesses.ts";
 import { databaseAway, HttpError } from "./http-error.ts";
 import { reason } from "./log.ts";
+import { createMailer } from "./mail.ts";
 import { createRateLimits, RATE_LIMIT_TABLE, type RateLimits } from "./rate-limits.ts";
 import { sessionReader } from "./session.ts";
+import { endOldSessions } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
 export interface AuthService {
@@ -61,7 +64,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
   if (!database.durable)
     log.warn("the SQLite file is on the container's own disk: accounts are lost at the next restart");
   const limits = createRateLimits(settings.secret, database.pool);
-  const options = await authOptions(settings, database, limits, log);
+  const mailer = settings.mail && createMailer(settings.mail, log);
+  const audit = createAudit(settings, mailer, log);
+  const options = await authOptions(settings, { database, limits, audit, mailer, log });
   const closing = new AbortController();
   let library: Library | undefined;
   let connected = false;
@@ -152,7 +157,10 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
         // The library reports a sign-out that it could not store as a success, with the cookie gone.
         const isSignOut = request.url.endsWith("/sign-out");
         if (isSignOut && !(await ping())) throw databaseAway();
-        const response = await handle(request);
+        const response = await handle(request).catch((error) => {
+          audit.refused(request, error);
+          throw error;
+        });
         // It also takes a session that it could not look up for none, which would sign the user out.
         const inDoubt = response.status >= 500 || response.status === 401 || isSignOut;
         if (inDoubt && !(await ping())) throw databaseAway();
@@ -162,6 +170,7 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     close: async () => {
       closing.abort();
       clearInterval(watch);
+      await mailer?.close();
       await database.close();
     },
   };
@@ -177,9 +186,13 @@ interface Library {
  * The library's handler with its router built once instead of for every request, which halves the work of a short
  * call. Source: better-auth issue 10188. `test/router.test.ts` fails when an update makes the two differ.
  */
-export async function createLibrary(options: BetterAuthOptions, settings: Pick<Settings, "secret">): Promise<Library> {
+export async function createLibrary(
+  options: BetterAuthOptions,
+  settings: Pick<Settings, "secret" | "sessions">,
+): Promise<Library> {
   const auth = betterAuth(options);
   const context = await auth.$context;
+  endOldSessions(context, settings.sessions.greatestAge);
   const { handler, endpoints } = router(context, auth.options);
   const routes = new Map<string, Route>();
   for (const { path, options } of Object.values(endpoints) as Endpoint[]) {

@@ -6,6 +6,8 @@ import { sameText } from "./same-text.ts";
 
 /** Carries the network to the library; a caller's own copy never gets that far. */
 export const CLIENT_ADDRESS_HEADER = "x-auth-client-address";
+/** Carries the request's id to the library's log lines. */
+export const REQUEST_ID_HEADER = "x-request-id";
 /** In it, a host that rewrites to this server shows TRUSTED_FRONT_SECRET. */
 const FRONT_SECRET_HEADER = "x-front-secret";
 

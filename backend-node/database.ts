@@ -6,6 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { BetterAuthOptions } from "better-auth";
 import type { Pool, PoolConfig } from "pg";
 import type { Logger } from "pino";
+import { within } from "./deadline.ts";
 import type { Settings, WebSocketRelay } from "./settings.ts";
 
 export interface Database {
@@ -108,15 +109,7 @@ async function openPostgres(url: string, webSocket: WebSocketRelay | undefined, 
     connection: pool,
     pool,
     durable: true,
-    ping: async () => {
-      const late = AbortSignal.timeout(1_000);
-      await Promise.race([
-        pool.query("SELECT 1"),
-        new Promise((_, reject) => {
-          late.onabort = () => reject(new Error("no answer within 1 s"));
-        }),
-      ]);
-    },
+    ping: async () => void (await within(1_000, pool.query("SELECT 1"))),
     exclusively: async (migrate) => {
       const client = await pool.connect();
       try {

@@ -1,11 +1,13 @@
 /** What is checked before the library sees a call: the form of its input, and how often its caller has tried. */
 import { createAuthMiddleware } from "better-auth/api";
+import { setRequestCookie } from "better-auth/cookies";
 import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
 import { type HookContext, mailOf, signedInUser, takeGuess } from "./guesses.ts";
 import { HttpError } from "./http-error.ts";
 import { DEVICE_COOKIE, DEVICE_COOKIE_MAX_AGE, deviceMark, knownDevice } from "./known-device.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import { REDIRECT_FIELDS, staysHere } from "./redirects.ts";
+import { signedToken } from "./session.ts";
 import type { Settings } from "./settings.ts";
 
 /** Paths that send a mail, perhaps to somebody who did not ask for it. */
@@ -25,6 +27,7 @@ export function guard(settings: Pick<Settings, "baseURL" | "trustedOrigins">, li
   const origins = new Set(settings.trustedOrigins);
   return createAuthMiddleware(async (ctx) => {
     checkBody(ctx);
+    showBearer(ctx);
     for (const field of REDIRECT_FIELDS)
       for (const value of [ctx.body?.[field], ctx.query?.[field]])
         if (typeof value === "string" && value !== "" && !staysHere(value, settings.baseURL, origins))
@@ -46,6 +49,12 @@ export const rememberDevice = createAuthMiddleware(async (ctx) => {
   if (knownDevice(ctx.context.secret, account, ctx.getCookie(name)) === undefined)
     ctx.setCookie(name, deviceMark(ctx.context.secret, account), attributes);
 });
+
+/** The library's bearer plugin shows the session to endpoints, not to the hooks before them, some of which are checks. */
+function showBearer({ context, headers }: HookContext): void {
+  const signed = headers && signedToken(headers.get("authorization"), context.secret);
+  if (signed) setRequestCookie(headers, context.authCookies.sessionToken.name, signed);
+}
 
 /** The longest texts that are kept and shown to others, in characters; of an address by RFC 5321. */
 const LONGEST: Record<string, number> = { name: 200, displayUsername: 200, email: 254, newEmail: 254, image: 2_000 };

@@ -3,7 +3,7 @@ import type { createAuthMiddleware } from "better-auth/api";
 import { networkOf } from "./client-address.ts";
 import { DEVICE_COOKIE, knownDevice } from "./known-device.ts";
 import type { RateLimits } from "./rate-limits.ts";
-import { verifiedToken } from "./session.ts";
+import { signedToken } from "./session.ts";
 
 export type HookContext = Parameters<Parameters<typeof createAuthMiddleware>[0]>[0];
 
@@ -112,16 +112,11 @@ export function mailOf({ body }: HookContext): string | undefined {
   return typeof mail === "string" ? mail.toLowerCase() : undefined;
 }
 
-/**
- * Whose session a call comes with.
- *
- * Not by the library's `getSessionFromCtx`: its bearer plugin shows the token to endpoints, not to hooks before them.
- */
+/** Whose session a call comes with, by the database and not by a cached copy. */
 export async function signedInUser(ctx: HookContext): Promise<{ id: string; email: string } | undefined> {
   const { authCookies, internalAdapter, secret } = ctx.context;
-  const token =
-    verifiedToken(ctx.headers?.get("authorization"), secret) ||
-    (await ctx.getSignedCookie(authCookies.sessionToken.name, secret));
+  const bearer = signedToken(ctx.headers?.get("authorization"), secret)?.replace(/\.[^.]*$/, "");
+  const token = bearer ?? (await ctx.getSignedCookie(authCookies.sessionToken.name, secret));
   const found = token ? await internalAdapter.findSession(token) : undefined;
   return found && found.session.expiresAt.valueOf() > Date.now() ? found.user : undefined;
 }

@@ -5,6 +5,7 @@
  */
 import type { BetterAuthPlugin } from "better-auth";
 import { createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
+import { within } from "./deadline.ts";
 import { HttpError } from "./http-error.ts";
 import type { Settings } from "./settings.ts";
 
@@ -91,7 +92,8 @@ let common: Promise<ReadonlySet<string>> | undefined;
 /** The 17,950 of the 49,233 most common passwords that are long enough. Loaded for the first new password, in 25 ms. */
 export function commonPasswords(): Promise<ReadonlySet<string>> {
   common ??= import("@zxcvbn-ts/language-common").then(
-    ({ dictionary }) =>
+    // A CommonJS package: in the image's bundle it has a default export alone.
+    ({ default: { dictionary } }) =>
       new Set(dictionary["passwords-common"].filter((password) => password.length >= MIN_PASSWORD_LENGTH)),
   );
   return common;
@@ -102,14 +104,8 @@ const BREACH_CHECK_DEADLINE_MS = 2_000;
 /** Whether haveibeenpwned.com knows the password, by five characters of its hash; false when it does not answer. */
 async function isBreached(password: string, logger: HookContext["context"]["logger"]): Promise<boolean> {
   const { isPasswordCompromised } = await import("better-auth/plugins/haveibeenpwned");
-  const late = AbortSignal.timeout(BREACH_CHECK_DEADLINE_MS);
   try {
-    return await Promise.race([
-      isPasswordCompromised(password),
-      new Promise<never>((_, reject) => {
-        late.onabort = () => reject(new Error(`no answer within ${BREACH_CHECK_DEADLINE_MS / 1000} s`));
-      }),
-    ]);
+    return await within(BREACH_CHECK_DEADLINE_MS, isPasswordCompromised(password));
   } catch (error) {
     // A service of somebody else's that is away must not end every sign-up here.
     logger.error("the breach check was skipped", error);

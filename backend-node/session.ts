@@ -41,10 +41,11 @@ export function sessionReader(context: Context, secret: string) {
   };
 }
 
-/** The session's token in an `Authorization` header that this secret signed, as the library's bearer plugin reads it. */
-export function verifiedToken(authorization: string | null | undefined, secret: string): string | undefined {
-  const signed = /^bearer (.+)$/i.exec(authorization ?? "")?.[1]?.trim();
-  return verified(signed?.includes("%") ? decoded(signed) : (signed ?? ""), secret);
+/** A session's token with its signature, as a bearer sends it; undefined when it was not signed with `secret`. */
+export function signedToken(authorization: string | null | undefined, secret: string): string | undefined {
+  const given = /^bearer (.+)$/i.exec(authorization ?? "")?.[1]?.trim() ?? "";
+  const signed = given.includes("%") ? decoded(given) : given;
+  return verified(signed, secret) === undefined ? undefined : signed;
 }
 
 /** The token in front of a signature that this secret made. */

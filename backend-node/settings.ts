@@ -24,14 +24,32 @@ export interface Settings {
   signUp: "open" | "closed" | "verified";
   cookieMode: "first-party" | "cross-site";
   adminUserIds: string[];
+  /** In lower case, as the library stores addresses. */
+  adminEmails: string[];
+  /** In seconds: without use, at all, and until a sensitive change needs a new sign-in. */
+  sessions: { idle: number; greatestAge: number; fresh: number };
   /** Whether a new password is looked for at haveibeenpwned.com. */
   breachCheck: boolean;
   mail: { url: string; key: string; from: string } | undefined;
   social: Partial<Record<"huggingface" | "github" | "google", { clientId: string; clientSecret: string }>>;
+  plugins: PluginName[];
+  turnstileSecret: string | undefined;
   metricsToken: string | undefined;
   /** Shown by a host that rewrites `/api/auth/*` to this server; the address that it forwards is then believed. */
   frontSecret: string | undefined;
 }
+
+/** The plugins of Better Auth that `PLUGINS` may name. */
+const PLUGIN_NAMES = [
+  "email-otp",
+  "magic-link",
+  "organization",
+  "api-key",
+  "device-authorization",
+  "last-login-method",
+  "multi-session",
+] as const;
+export type PluginName = (typeof PLUGIN_NAMES)[number];
 
 /** Where Postgres is reached over a WebSocket; `relay` is undefined for Neon, whose hosts answer by themselves. */
 export interface WebSocketRelay {
@@ -67,6 +85,18 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
     if ((choices as readonly string[]).includes(value)) return value as T;
     fault(name, `must be one of ${choices.join(", ")}`);
     return fallback;
+  };
+
+  const list = (name: string): string[] =>
+    (read(name) ?? "")
+      .split(",")
+      .map((entry) => entry.trim())
+      .filter(Boolean);
+  /** A whole number of units, in seconds. */
+  const duration = (name: string, fallback: number, unit: number): number => {
+    const text = read(name) ?? String(fallback);
+    if (!/^[1-9]\d{0,4}$/.test(text)) fault(name, "must be a whole number from 1 to 99999");
+    return Number(text) * unit;
   };
 
   const development = args.includes("--dev");
@@ -128,6 +158,12 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
   if (mailURL && !isServiceURL(mailURL, "http")) fault("MAIL_URL", `must be https://host[:port]/path (${PLAIN_HOSTS})`);
   if (signUp === "verified" && !mailURL && !read("MAIL_KEY") && !read("MAIL_FROM"))
     fault("MAIL_URL", "missing; SIGNUP=verified sends mail");
+  const plugins = list("PLUGINS") as PluginName[];
+  if (plugins.some((name) => !PLUGIN_NAMES.includes(name)))
+    fault("PLUGINS", `must be a comma-separated list of ${PLUGIN_NAMES.join(", ")}`);
+  const mailing = plugins.filter((name) => name === "email-otp" || name === "magic-link");
+  if (mailing.length > 0 && !mailURL)
+    fault("PLUGINS", `${mailing.join(", ")} sends mail; set MAIL_URL, MAIL_KEY and MAIL_FROM`);
   const social: Settings["social"] = {};
   for (const [provider, prefix] of [
     ["huggingface", "OAUTH"],
@@ -137,6 +173,14 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
     const client = together(`${prefix}_CLIENT_ID`, `${prefix}_CLIENT_SECRET`);
     if (client) social[provider] = { clientId: client[0] ?? "", clientSecret: client[1] ?? "" };
   }
+  const adminEmails = list("ADMIN_EMAILS").map((address) => address.toLowerCase());
+  if (adminEmails.some((address) => !/^[^@\s]+@[^@\s]+$/.test(address)))
+    fault("ADMIN_EMAILS", "must be mail addresses, comma-separated");
+  else if (adminEmails.length > 0 && !mailURL && Object.keys(social).length === 0)
+    fault(
+      "ADMIN_EMAILS",
+      "nothing here verifies an address; set MAIL_URL, MAIL_KEY and MAIL_FROM, or a social sign-in",
+    );
   /** A secret of this server's own, or undefined when it is not set. */
   const readSecret = (name: string): string | undefined => {
     const value = read(name);
@@ -159,13 +203,18 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
     database,
     signUp,
     cookieMode,
-    adminUserIds: (read("ADMIN_USER_IDS") ?? "")
-      .split(",")
-      .map((id) => id.trim())
-      .filter(Boolean),
+    adminUserIds: list("ADMIN_USER_IDS"),
+    adminEmails,
+    sessions: {
+      idle: duration("SESSION_IDLE_HOURS", 168, 3600),
+      greatestAge: duration("SESSION_MAX_HOURS", 720, 3600),
+      fresh: duration("SESSION_FRESH_MINUTES", 60, 60),
+    },
     breachCheck: choose("PASSWORD_BREACH_CHECK", ["off", "on"], "off") === "on",
     mail: mailURL ? { url: mailURL, key: mailKey, from: mailFrom } : undefined,
     social,
+    plugins: [...new Set(plugins)],
+    turnstileSecret: read("TURNSTILE_SECRET_KEY"),
     metricsToken,
     frontSecret,
   };

@@ -1,11 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { betterAuth } from "better-auth";
-import { authOptions } from "../auth-options.ts";
-import { openDatabase } from "../database.ts";
 import { commonPasswords, SETS_PASSWORD, withoutWords } from "../password-rules.ts";
-import { createRateLimits } from "../rate-limits.ts";
-import { libraryRequest, ORIGIN, openTestLibrary, PASSWORD, silent, testSettings } from "./server.ts";
+import { libraryRequest, ORIGIN, openTestLibrary, PASSWORD, testSettings } from "./server.ts";
 
 let people = 0;
 const newcomer = (change: object) => ({
@@ -82,13 +79,7 @@ test("must check a password that is reset, and keep the link good", async () => 
 });
 
 test("must know every path of the library that sets a password", async () => {
-  const settings = testSettings();
-  const options = await authOptions(
-    settings,
-    await openDatabase(settings, silent),
-    createRateLimits("", undefined),
-    silent,
-  );
+  const { options } = await openTestLibrary();
   const asks = new Set(["/sign-in/email", "/sign-in/username", "/verify-password", "/delete-user"]);
   const endpoints = Object.values(betterAuth(options).api) as { path?: string; options: { body?: BodySchema } }[];
   const paths = endpoints
