@@ -78,8 +78,7 @@ export function createRateLimits(key: string, pool: Pool | undefined): RateLimit
 
   return {
     take: async (limit, ...subjects) => {
-      for (const subject of subjects)
-        await byName[limit].consume(bucket(subject)).catch(refuse);
+      for (const subject of subjects) await byName[limit].consume(bucket(subject)).catch(refuse);
     },
     giveBack: async (limit, ...subjects) => {
       for (const subject of subjects) await byName[limit].reward(bucket(subject));
@@ -89,10 +88,12 @@ export function createRateLimits(key: string, pool: Pool | undefined): RateLimit
       const { consumedPoints } = await byName.guesses.consume(key);
       if (consumedPoints <= GUESSES.free) return;
       const wait = Math.min(2 ** (consumedPoints - GUESSES.free - 1), GUESSES.longest);
-      await byName.guessWaits.consume(key, 1, { customDuration: wait }).catch(async (refusal: RateLimiterRes | Error) => {
-        await byName.guesses.reward(key);
-        refuse(refusal);
-      });
+      await byName.guessWaits
+        .consume(key, 1, { customDuration: wait })
+        .catch(async (refusal: RateLimiterRes | Error) => {
+          await byName.guesses.reward(key);
+          refuse(refusal);
+        });
     },
     giveBackGuess: async (subject) => {
       const key = bucket(subject);
