@@ -9,7 +9,7 @@ import { createAuthMiddleware, getSessionFromCtx, isAPIError } from "better-auth
 import type { Logger } from "pino";
 import { addressHasher, CLIENT_ADDRESS_HEADER, REQUEST_ID_HEADER } from "./client-address.ts";
 import { HttpError } from "./http-error.ts";
-import { sendMail } from "./mail.ts";
+import type { Mailer } from "./mail.ts";
 import type { Settings } from "./settings.ts";
 
 /** Each path that signs somebody in, and by what. */
@@ -107,7 +107,7 @@ export interface Audit {
   refused(request: Request, error: unknown): void;
 }
 
-export function createAudit({ secret, mail }: Settings, log: Logger): Audit {
+export function createAudit({ secret }: Pick<Settings, "secret">, mailer: Mailer | undefined, log: Logger): Audit {
   const hashed = addressHasher(secret);
   const owners = new WeakMap<Request, Owner>();
 
@@ -123,9 +123,9 @@ export function createAudit({ secret, mail }: Settings, log: Logger): Audit {
 
   const notify = (event: string, owner: Owner) => {
     const notice = NOTICES[event];
-    if (!mail || !notice || !owner.email) return;
+    if (!mailer || !notice || !owner.email) return;
     const text = `${notice}, on ${new Date().toUTCString()}.\n\nIf that was not you, reset your password now and sign out all devices.\n`;
-    sendMail(mail, owner.email, notice, text).catch((error) => log.error({ reason: error.message }, "no notice sent"));
+    mailer.send(owner.email, notice, text);
   };
 
   const before = createAuthMiddleware(async (ctx) => {

@@ -5,9 +5,10 @@ import type { Logger } from "pino";
 import type { Audit } from "./audit.ts";
 import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
 import type { Database } from "./database.ts";
-import { guard } from "./guard.ts";
+import { guard, rememberDevice } from "./guard.ts";
+import { hashAhead, readyHash } from "./hash-ahead.ts";
 import { reason } from "./log.ts";
-import { sendMail } from "./mail.ts";
+import type { Mailer } from "./mail.ts";
 import { hashPassword, isOutdated, verifyPassword } from "./password.ts";
 import { MIN_PASSWORD_LENGTH } from "./password-rules.ts";
 import { createPlugins } from "./plugins.ts";
@@ -15,15 +16,19 @@ import type { RateLimits } from "./rate-limits.ts";
 import { sessionOptions } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
+/** What the options refer to. */
+export interface Parts {
+  database: Database;
+  limits: RateLimits;
+  audit: Audit;
+  /** Undefined where no mail is set. */
+  mailer: Mailer | undefined;
+  log: Logger;
+}
+
 /** What the library is told. */
-export async function authOptions(
-  settings: Settings,
-  database: Database,
-  limits: RateLimits,
-  audit: Audit,
-  log: Logger,
-) {
-  const { mail, signUp } = settings;
+export async function authOptions(settings: Settings, { database, limits, audit, mailer, log }: Parts) {
+  const { signUp } = settings;
   const closed = signUp === "closed";
   return {
     appName: "backend-node",
@@ -42,23 +47,23 @@ export async function authOptions(
       requireEmailVerification: signUp === "verified",
       revokeSessionsOnPasswordReset: true,
       password: {
-        hash: hashPassword,
+        hash: async (password: string) => (await readyHash(password)) ?? hashPassword(password),
         verify: async (given: { hash: string; password: string }) => {
           const right = await verifyPassword(given);
           if (right && isOutdated(given.hash)) await replaceHash(given);
           return right;
         },
       },
-      ...(mail && {
-        sendResetPassword: ({ user, url }: { user: { email: string }; url: string }) =>
-          sendMail(mail, user.email, "Reset your password", `Choose a new password here, within an hour:\n\n${url}\n`),
+      ...(mailer && {
+        sendResetPassword: async ({ user, url }: { user: { email: string }; url: string }) =>
+          mailer.send(user.email, "Reset your password", `Choose a new password here, within an hour:\n\n${url}\n`),
       }),
     },
-    ...(mail && {
+    ...(mailer && {
       emailVerification: {
         sendOnSignUp: signUp === "verified",
-        sendVerificationEmail: ({ user, url }: { user: { email: string }; url: string }) =>
-          sendMail(mail, user.email, "Confirm your address", `Confirm your mail address here:\n\n${url}\n`),
+        sendVerificationEmail: async ({ user, url }: { user: { email: string }; url: string }) =>
+          mailer.send(user.email, "Confirm your address", `Confirm your mail address here:\n\n${url}\n`),
       },
     }),
     socialProviders: Object.fromEntries(
@@ -66,10 +71,10 @@ export async function authOptions(
     ),
     user: {
       deleteUser: { enabled: true },
-      ...(mail && {
+      ...(mailer && {
         changeEmail: {
           enabled: true,
-          sendChangeEmailConfirmation: ({
+          sendChangeEmailConfirmation: async ({
             user,
             newEmail,
             url,
@@ -78,8 +83,7 @@ export async function authOptions(
             newEmail: string;
             url: string;
           }) =>
-            sendMail(
-              mail,
+            mailer.send(
               user.email,
               "Change your address",
               `Your mail address is to become ${newEmail}. If you want that, go on here:\n\n${url}\n`,
@@ -104,8 +108,8 @@ export async function authOptions(
       log: (_level: string, message: string, ...details: unknown[]) =>
         log.error({ reason: details.map(reason).join("; ") || undefined }, message),
     },
-    plugins: [...(await createPlugins(settings)), audit.plugin],
-    hooks: { before: guard(limits) },
+    plugins: [...(await createPlugins(settings, mailer)), audit.plugin, hashAhead],
+    hooks: { before: guard(settings, limits), after: rememberDevice },
   } satisfies BetterAuthOptions;
 }
 

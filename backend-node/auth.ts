@@ -8,9 +8,11 @@ import type { Logger } from "pino";
 import { createAudit } from "./audit.ts";
 import { authOptions } from "./auth-options.ts";
 import { type Database, openDatabase } from "./database.ts";
-import { refunds } from "./guard.ts";
+import { SENDS_MAIL } from "./guard.ts";
+import { refunds } from "./guesses.ts";
 import { databaseAway, HttpError } from "./http-error.ts";
 import { reason } from "./log.ts";
+import { createMailer } from "./mail.ts";
 import { createRateLimits, RATE_LIMIT_TABLE, type RateLimits } from "./rate-limits.ts";
 import { sessionReader } from "./session.ts";
 import { endOldSessions } from "./session-limits.ts";
@@ -21,6 +23,8 @@ export interface AuthService {
   limits: RateLimits;
   /** A path below `/api/auth` as the library declares it, with its methods; undefined before it is loaded. */
   route(path: string): Route | undefined;
+  /** Whether a call of that path may send a mail, which its answer must not tell. */
+  sendsMail(path: string): boolean;
   /** Whether the database answered last time; never waits. */
   connected(): boolean;
   /** Asks the database now, and whether its schema is there. */
@@ -60,8 +64,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
   if (!database.durable)
     log.warn("the SQLite file is on the container's own disk: accounts are lost at the next restart");
   const limits = createRateLimits(settings.secret, database.pool);
-  const audit = createAudit(settings, log);
-  const options = await authOptions(settings, database, limits, audit, log);
+  const mailer = settings.mail && createMailer(settings.mail, log);
+  const audit = createAudit(settings, mailer, log);
+  const options = await authOptions(settings, { database, limits, audit, mailer, log });
   const closing = new AbortController();
   let library: Library | undefined;
   let connected = false;
@@ -142,6 +147,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     database,
     limits,
     route: (path) => library?.route(path),
+    sendsMail: (path) =>
+      settings.mail !== undefined &&
+      (SENDS_MAIL.has(path) || (path === "/sign-up/email" && settings.signUp === "verified")),
     connected: () => connected,
     ping,
     handle: (request) =>
@@ -162,6 +170,7 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     close: async () => {
       closing.abort();
       clearInterval(watch);
+      await mailer?.close();
       await database.close();
     },
   };

@@ -1,58 +1,85 @@
-/** What is checked before the library sees a call: the form of its body, and how often its caller has tried. */
-import { createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
+/** What is checked before the library sees a call: the form of its input, and how often its caller has tried. */
+import { createAuthMiddleware } from "better-auth/api";
+import { setRequestCookie } from "better-auth/cookies";
 import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
+import { type HookContext, mailOf, signedInUser, takeGuess } from "./guesses.ts";
 import { HttpError } from "./http-error.ts";
+import { DEVICE_COOKIE, DEVICE_COOKIE_MAX_AGE, deviceMark, knownDevice } from "./known-device.ts";
 import type { RateLimits } from "./rate-limits.ts";
+import { REDIRECT_FIELDS, staysHere } from "./redirects.ts";
+import { signedToken } from "./session.ts";
+import type { Settings } from "./settings.ts";
 
-/** Paths whose body holds a password or a second factor that could be guessed. */
-const GUESSABLE = new Set([
-  "/sign-in/email",
-  "/sign-in/username",
-  "/change-password",
-  "/verify-password",
-  "/delete-user",
-  "/two-factor/enable",
-  "/two-factor/disable",
-  "/two-factor/verify-totp",
-  "/two-factor/verify-backup-code",
+/** Paths that send a mail, perhaps to somebody who did not ask for it. */
+export const SENDS_MAIL = new Set([
+  "/request-password-reset",
+  "/send-verification-email",
+  "/change-email",
+  "/sign-in/magic-link",
+  "/email-otp/send-verification-otp",
+  "/email-otp/request-password-reset",
+  "/forget-password/email-otp",
+  "/two-factor/send-otp",
 ]);
-/** Gives back the tries that a request has taken. */
-export const refunds = new WeakMap<Request, () => Promise<void>>();
-const SENDS_MAIL = new Set(["/request-password-reset", "/send-verification-email"]);
 
 /** The hook that runs before each call. */
-export function guard(limits: RateLimits) {
+export function guard(settings: Pick<Settings, "baseURL" | "trustedOrigins">, limits: RateLimits) {
+  const origins = new Set(settings.trustedOrigins);
   return createAuthMiddleware(async (ctx) => {
-    // The username plugin reads these bodies before the library has looked at their form.
-    const isObject = typeof ctx.body === "object" && ctx.body !== null && !Array.isArray(ctx.body);
-    if (!isObject && (ctx.body !== undefined || ["/sign-up/email", "/update-user"].includes(ctx.path)))
-      throw new HttpError(400, "VALIDATION_ERROR", "the body must be a JSON object");
-    // Postgres keeps no such text, and would fail.
-    if (isObject && Object.values(ctx.body).some((value) => typeof value === "string" && value.includes("\0")))
-      throw new HttpError(400, "VALIDATION_ERROR", "a text must not contain the character U+0000");
-    const { address, account } = requestSubjects(ctx);
-    // The library lets a session younger than a day delete its account without asking.
-    if (ctx.path === "/delete-user" && !ctx.body?.password) {
-      const session = await getSessionFromCtx(ctx);
-      const accounts = session ? await ctx.context.internalAdapter.findAccounts(session.user.id) : [];
-      if (accounts.some(({ password }) => password))
-        throw new HttpError(400, "PASSWORD_REQUIRED", "the password is needed");
-    }
-    if (GUESSABLE.has(ctx.path)) {
-      await limits.take("passwordsPerAddress", address);
-      await limits.take("passwordsPerAccount", ...account);
-      if (ctx.request)
-        refunds.set(ctx.request, async () => {
-          await limits.giveBack("passwordsPerAddress", address);
-          await limits.giveBack("passwordsPerAccount", ...account);
-        });
-    } else if (ctx.path === "/sign-up/email") await limits.take("signUpsPerAddress", address);
-    else if (SENDS_MAIL.has(ctx.path)) await limits.take("mails", address, ...account);
+    checkBody(ctx);
+    showBearer(ctx);
+    for (const field of REDIRECT_FIELDS)
+      for (const value of [ctx.body?.[field], ctx.query?.[field]])
+        if (typeof value === "string" && value !== "" && !staysHere(value, settings.baseURL, origins))
+          throw new HttpError(403, "INVALID_CALLBACK_URL", `${field} must be on a trusted origin`);
+    if (ctx.path === "/delete-user" && !ctx.body?.password) await demandPassword(ctx);
+    const address = ctx.headers?.get(CLIENT_ADDRESS_HEADER) ?? "";
+    await takeGuess(ctx, limits, address);
+    if (ctx.path === "/sign-up/email") await limits.take("signUpsPerAddress", address);
+    const mail = mailOf(ctx);
+    if (SENDS_MAIL.has(ctx.path)) await limits.take("mails", address, ...(mail === undefined ? [] : [mail]));
   });
 }
 
-/** Whose tries a call counts for. */
-const requestSubjects = (ctx: { headers?: Headers | undefined; body?: Record<string, unknown> }) => ({
-  address: ctx.headers?.get(CLIENT_ADDRESS_HEADER) ?? "",
-  account: [ctx.body?.email ?? ctx.body?.username].filter((name) => typeof name === "string"),
+/** The hook that runs after each call: a device that has just signed in is known from now on. */
+export const rememberDevice = createAuthMiddleware(async (ctx) => {
+  const account = ctx.context.newSession?.user.email;
+  if (account === undefined) return;
+  const { name, attributes } = ctx.context.createAuthCookie(DEVICE_COOKIE, { maxAge: DEVICE_COOKIE_MAX_AGE });
+  if (knownDevice(ctx.context.secret, account, ctx.getCookie(name)) === undefined)
+    ctx.setCookie(name, deviceMark(ctx.context.secret, account), attributes);
 });
+
+/** The library's bearer plugin shows the session to endpoints, not to the hooks before them, some of which are checks. */
+function showBearer({ context, headers }: HookContext): void {
+  const signed = headers && signedToken(headers.get("authorization"), context.secret);
+  if (signed) setRequestCookie(headers, context.authCookies.sessionToken.name, signed);
+}
+
+/** The longest texts that are kept and shown to others, in characters; of an address by RFC 5321. */
+const LONGEST: Record<string, number> = { name: 200, displayUsername: 200, email: 254, newEmail: 254, image: 2_000 };
+
+function checkBody({ body, path }: HookContext): void {
+  // The username plugin reads these two bodies before the library has looked at their form.
+  if (body === undefined && !["/sign-up/email", "/update-user"].includes(path)) return;
+  if (typeof body !== "object" || body === null || Array.isArray(body)) throw invalid("the body must be a JSON object");
+  for (const [field, value] of Object.entries({ ...body.data, ...body })) {
+    if (typeof value !== "string") continue;
+    // Postgres keeps no such text, and would fail.
+    if (value.includes("\0")) throw invalid("a text must not contain the character U+0000");
+    const most = LONGEST[field];
+    if (most !== undefined && [...value].length > most) throw invalid(`${field} must have at most ${most} characters`);
+  }
+}
+
+function invalid(message: string): HttpError {
+  return new HttpError(400, "VALIDATION_ERROR", message);
+}
+
+/** The library lets a session younger than a day delete its account without a password. */
+async function demandPassword(ctx: HookContext): Promise<void> {
+  const user = await signedInUser(ctx);
+  const accounts = user ? await ctx.context.internalAdapter.findAccounts(user.id) : [];
+  if (accounts.some(({ password }) => password))
+    throw new HttpError(400, "PASSWORD_REQUIRED", "the password is needed");
+}

@@ -4,45 +4,44 @@
  * README.md shows the client's side of each.
  */
 import type { BetterAuthPlugin } from "better-auth";
-import { sendMail } from "./mail.ts";
+import type { Mailer } from "./mail.ts";
 import type { PluginName, Settings } from "./settings.ts";
 
 /** Those that `PLUGINS` names, and the captcha where its key is set. */
-export async function optionalPlugins(settings: Settings): Promise<BetterAuthPlugin[]> {
-  const plugins = await Promise.all(settings.plugins.map((name) => PLUGINS[name](settings)));
+export async function optionalPlugins(settings: Settings, mailer: Mailer | undefined): Promise<BetterAuthPlugin[]> {
+  const plugins = await Promise.all(settings.plugins.map((name) => PLUGINS[name](settings, mailer)));
   if (settings.turnstileSecret) plugins.push(await turnstile(settings.turnstileSecret));
   return plugins;
 }
 
-const PLUGINS: Record<PluginName, (settings: Settings) => Promise<BetterAuthPlugin>> = {
-  "email-otp": async (settings) => {
+const PLUGINS: Record<PluginName, (settings: Settings, mailer: Mailer | undefined) => Promise<BetterAuthPlugin>> = {
+  "email-otp": async (settings, mailer) => {
     const { emailOTP } = await import("better-auth/plugins/email-otp");
     return emailOTP({
       disableSignUp: settings.signUp === "closed",
       storeOTP: "hashed",
-      sendVerificationOTP: ({ email, otp }) =>
-        send(settings, email, "Your code", `Enter this code within five minutes:\n\n${otp}\n`),
+      sendVerificationOTP: async ({ email, otp }) =>
+        mailer?.send(email, "Your code", `Enter this code within five minutes:\n\n${otp}\n`),
     });
   },
 
-  "magic-link": async (settings) => {
+  "magic-link": async (settings, mailer) => {
     const { magicLink } = await import("better-auth/plugins/magic-link");
     return magicLink({
       disableSignUp: settings.signUp === "closed",
       storeToken: "hashed",
-      sendMagicLink: ({ email, url }) =>
-        send(settings, email, "Your link to sign in", `Sign in here, within five minutes:\n\n${url}\n`),
+      sendMagicLink: async ({ email, url }) =>
+        mailer?.send(email, "Your link to sign in", `Sign in here, within five minutes:\n\n${url}\n`),
     });
   },
 
-  organization: async (settings) => {
+  organization: async (settings, mailer) => {
     const { organization } = await import("better-auth/plugins/organization");
     return organization({
-      requireEmailVerificationOnInvitation: settings.mail !== undefined,
-      ...(settings.mail && {
-        sendInvitationEmail: ({ email, id, inviter, organization }) =>
-          send(
-            settings,
+      requireEmailVerificationOnInvitation: mailer !== undefined,
+      ...(mailer && {
+        sendInvitationEmail: async ({ email, id, inviter, organization }) =>
+          mailer.send(
             email,
             `Invitation to ${organization.name}`,
             `${inviter.user.name} invites you to ${organization.name}:\n\n${frontEnd(settings)}/accept-invitation/${id}\n`,
@@ -71,11 +70,6 @@ const PLUGINS: Record<PluginName, (settings: Settings) => Promise<BetterAuthPlug
 /** Where the pages for people are. */
 function frontEnd({ corsOrigins, baseURL }: Settings): string {
   return corsOrigins[0] ?? baseURL;
-}
-
-function send({ mail }: Settings, to: string, subject: string, text: string): Promise<void> {
-  if (!mail) throw new Error("a plugin that sends mail is on without mail");
-  return sendMail(mail, to, subject, text);
 }
 
 async function turnstile(secretKey: string): Promise<BetterAuthPlugin> {

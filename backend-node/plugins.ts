@@ -6,12 +6,13 @@ import { jwt } from "better-auth/plugins/jwt";
 import { twoFactor } from "better-auth/plugins/two-factor";
 import { username } from "better-auth/plugins/username";
 import { administrators } from "./administrators.ts";
+import type { Mailer } from "./mail.ts";
 import { optionalPlugins } from "./optional-plugins.ts";
 import { passwordRules } from "./password-rules.ts";
 import { sessionLimits } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
-export async function createPlugins(settings: Settings): Promise<BetterAuthPlugin[]> {
+export async function createPlugins(settings: Settings, mailer: Mailer | undefined): Promise<BetterAuthPlugin[]> {
   const plugins = [
     // Without a signature, whoever reads the session table is signed in as everybody.
     bearer({ requireSignature: true }),
@@ -32,7 +33,7 @@ export async function createPlugins(settings: Settings): Promise<BetterAuthPlugi
     passwordRules(settings),
     passkey({ rpName: "backend-node", rpID: new URL(settings.baseURL).hostname, origin: settings.trustedOrigins }),
   ] as BetterAuthPlugin[];
-  plugins.push(...(await optionalPlugins(settings)));
+  plugins.push(...(await optionalPlugins(settings, mailer)));
   // The document of all routes, and a page to try them, are for development alone.
   if (settings.development) plugins.push((await import("better-auth/plugins")).openAPI());
   return plugins;

@@ -41,6 +41,13 @@ export function sessionReader(context: Context, secret: string) {
   };
 }
 
+/** A session's token with its signature, as a bearer sends it; undefined when it was not signed with `secret`. */
+export function signedToken(authorization: string | null | undefined, secret: string): string | undefined {
+  const given = /^bearer (.+)$/i.exec(authorization ?? "")?.[1]?.trim() ?? "";
+  const signed = given.includes("%") ? decoded(given) : given;
+  return verified(signed, secret) === undefined ? undefined : signed;
+}
+
 /** The token in front of a signature that this secret made. */
 function verified(signed: string, secret: string): string | undefined {
   const dot = signed.lastIndexOf(".");

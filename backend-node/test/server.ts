@@ -13,6 +13,7 @@ import { CLIENT_ADDRESS_HEADER } from "../client-address.ts";
 import { openDatabase } from "../database.ts";
 import { createHttpServer } from "../http-server.ts";
 import { createLog } from "../log.ts";
+import { createMailer } from "../mail.ts";
 import { createRateLimits } from "../rate-limits.ts";
 import { readSettings, type Settings } from "../settings.ts";
 
@@ -41,13 +42,10 @@ export async function openTestLibrary(
 ) {
   const { getMigrations } = await import("better-auth/db/migration");
   const database = await openDatabase(settings, silent);
-  const options = await authOptions(
-    settings,
-    database,
-    createRateLimits(settings.secret, undefined),
-    createAudit(settings, log),
-    log,
-  );
+  const limits = createRateLimits(settings.secret, undefined);
+  const mailer = settings.mail && createMailer(settings.mail, log);
+  const audit = createAudit(settings, mailer, log);
+  const options = await authOptions(settings, { database, limits, audit, mailer, log });
   change(options);
   await (await getMigrations(options)).runMigrations();
   return { settings, options, database, library: await createLibrary(options, settings) };
@@ -74,7 +72,7 @@ export async function startServer(settings = testSettings(), log = silent) {
   const service = openAuth(settings, log, (error) => {
     throw error;
   });
-  const server = createHttpServer(settings, log, service);
+  const { server, stop } = createHttpServer(settings, log, service);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -83,5 +81,5 @@ export async function startServer(settings = testSettings(), log = silent) {
     server.close();
     await (await service).close();
   };
-  return { port, url: `http://127.0.0.1:${port}`, close };
+  return { port, url: `http://127.0.0.1:${port}`, close, stop };
 }
