@@ -2,7 +2,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import type { AuthService } from "./auth.ts";
-import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
+import { CLIENT_ADDRESS_HEADER, REQUEST_ID_HEADER } from "./client-address.ts";
 import type { Answer } from "./http-answer.ts";
 import { HttpError } from "./http-error.ts";
 import { staysHere } from "./redirects.ts";
@@ -38,6 +38,7 @@ export function createAuthCalls(
     () => {},
   );
   const trustedOrigins = new Set(settings.trustedOrigins);
+  const takesApiKeys = settings.plugins.includes("api-key");
   let atOnce = 0;
   let turn = Promise.resolve();
 
@@ -45,6 +46,7 @@ export function createAuthCalls(
     getSession: (request) => {
       refuseUnlisted(request.headers.origin);
       const { cookie, authorization } = request.headers;
+      if (takesApiKeys && request.headers["x-api-key"]) return call(request, new URL(settings.baseURL + SESSION_PATH));
       // Nobody, whatever the database does: no credentials, nothing to look up.
       if (!cookie && !authorization) return sessionAnswer("null");
       const find = async ({ session }: AuthService) => {
@@ -136,6 +138,10 @@ const PASSED_HEADERS = [
   "sec-fetch-mode",
   "sec-fetch-site",
   "user-agent",
+  // Read by plugins that may be off.
+  "x-api-key",
+  "x-captcha-response",
+  REQUEST_ID_HEADER,
 ];
 /** Kept with each session; browsers' have some 200 characters. */
 const USER_AGENT_LIMIT = 500;
