@@ -5,7 +5,9 @@ import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto"
 export function installAuthenticator(origin) {
   let key;
   const clientData = (type, challenge) =>
-    Buffer.from(JSON.stringify({ type, challenge: Buffer.from(challenge).toString("base64url"), origin, crossOrigin: false }));
+    Buffer.from(
+      JSON.stringify({ type, challenge: Buffer.from(challenge).toString("base64url"), origin, crossOrigin: false }),
+    );
   let uses = 0;
   /** User present and verified; the attested key, where there is one. */
   const authenticatorData = (rpId, attested = Buffer.alloc(0)) => {

@@ -14,7 +14,7 @@ async function call(name, make, check = () => {}) {
   try {
     const answer = await make();
     if (answer?.error) throw new Error(JSON.stringify(answer.error));
-    data = answer?.data ?? answer;
+    data = answer !== null && typeof answer === "object" && "data" in answer ? answer.data : answer;
     await check(data);
   } catch (error) {
     failure = error.message;
