@@ -34,8 +34,6 @@ const AWAY = [
   "/..\t//evil.example",
   "/%2f/evil.example",
   "/%5c/evil.example",
-  "https:evil.example",
-  "https:/evil.example",
   "https:\\\\evil.example",
   `${ORIGIN}.evil.example`,
   `${ORIGIN}@evil.example`,
