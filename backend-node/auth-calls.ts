@@ -19,9 +19,9 @@ const MAIL_ANSWER_MS = 500;
 
 export interface AuthCalls {
   /** `GET get-session`. */
-  getSession(request: IncomingMessage): Promise<Answer> | Answer;
+  getSession(request: IncomingMessage, requestId: string): Promise<Answer> | Answer;
   /** Any other call. */
-  call(request: IncomingMessage, url: URL): Promise<Answer>;
+  call(request: IncomingMessage, url: URL, requestId: string): Promise<Answer>;
 }
 
 /** @param service may still be opening; a call waits for it. */
@@ -43,7 +43,7 @@ export function createAuthCalls(
   let turn = Promise.resolve();
 
   return {
-    getSession: (request) => {
+    getSession: (request, requestId) => {
       refuseUnlisted(request.headers.origin);
       const { cookie, authorization } = request.headers;
       if (takesApiKeys && request.headers["x-api-key"]) return call(request, new URL(settings.baseURL + SESSION_PATH));
@@ -51,14 +51,16 @@ export function createAuthCalls(
       if (!cookie && !authorization) return sessionAnswer("null");
       const find = async ({ session }: AuthService) => {
         const found = await session(cookie, authorization);
-        return found === undefined ? call(request, new URL(settings.baseURL + SESSION_PATH)) : sessionAnswer(found);
+        return found === undefined
+          ? call(request, new URL(settings.baseURL + SESSION_PATH), requestId)
+          : sessionAnswer(found);
       };
       return opened ? find(opened) : service.then(find);
     },
     call,
   };
 
-  async function call(request: IncomingMessage, url: URL): Promise<Answer> {
+  async function call(request: IncomingMessage, url: URL, requestId: string): Promise<Answer> {
     refuseUnlisted(request.headers.origin);
     const body = await readBody(request);
     const auth = opened ?? (await service);
@@ -67,7 +69,9 @@ export function createAuthCalls(
       await auth.limits.take("requestsPerAddress", clientAddress(request));
     if (atOnce >= MOST_AT_ONCE)
       throw new HttpError(503, "BUSY", "too many requests at once; try again", { "retry-after": "1" });
-    const asked = libraryRequest(request, url, body, clientAddress(request), settings);
+    const asked = libraryRequest(request, url, body, settings);
+    asked.headers.set(CLIENT_ADDRESS_HEADER, clientAddress(request));
+    asked.headers.set(REQUEST_ID_HEADER, requestId);
     const started = performance.now();
     atOnce++;
     // One begins in each turn of the event loop: between any two, what needs no library is answered.
@@ -146,19 +150,12 @@ const PASSED_HEADERS = [
 /** Kept with each session; browsers' have some 200 characters. */
 const USER_AGENT_LIMIT = 500;
 
-function libraryRequest(
-  request: IncomingMessage,
-  url: URL,
-  body: Buffer,
-  address: string,
-  settings: Settings,
-): Request {
+function libraryRequest(request: IncomingMessage, url: URL, body: Buffer, settings: Settings): Request {
   const headers = new Headers();
   for (const name of PASSED_HEADERS) {
     const value = request.headers[name];
     if (typeof value === "string") headers.set(name, name === "user-agent" ? value.slice(0, USER_AGENT_LIMIT) : value);
   }
-  headers.set(CLIENT_ADDRESS_HEADER, address);
   // A browser sends JSON under this type across sites without a preflight request, which the Hub's edge would answer
   // without credentials. Only from a listed origin, because the origin is then the whole defence.
   const { origin, "content-type": type = "" } = request.headers;

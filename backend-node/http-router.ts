@@ -13,7 +13,7 @@ const VERSION = "1.0";
 
 export interface Router {
   /** @throws HttpError, or whatever else went wrong. */
-  route(request: IncomingMessage): Promise<Answer> | Answer;
+  route(request: IncomingMessage, requestId: string): Promise<Answer> | Answer;
   /** A name for a path in the metrics, of which there are only so many. */
   routeName(path: string): string;
 }
@@ -48,13 +48,13 @@ export function createRouter(
 
   return { route, routeName };
 
-  function route(request: IncomingMessage): Promise<Answer> | Answer {
+  function route(request: IncomingMessage, requestId: string): Promise<Answer> | Answer {
     const { method, headers, url: target = "/" } = request;
     checkHead(request);
     // The two that are asked most, before anything is parsed.
     if (method === "GET" || method === "HEAD") {
       if (target === "/health") return health();
-      if (target === SESSION_PATH) return calls.getSession(request);
+      if (target === SESSION_PATH) return calls.getSession(request, requestId);
     }
     const url = parseTarget(target, settings.baseURL);
     const isAuth = url.pathname.startsWith(AUTH_PREFIX);
@@ -64,7 +64,7 @@ export function createRouter(
       throw new HttpError(405, "METHOD_NOT_ALLOWED", `allowed here: ${allowed.join(", ")}`, {
         allow: [...allowed, "OPTIONS"].join(", "),
       });
-    if (isAuth) return calls.call(request, url);
+    if (isAuth) return calls.call(request, url, requestId);
     switch (url.pathname) {
       case "/":
         return home(headers.accept);

@@ -67,7 +67,7 @@ export function createHttpServer(settings: Settings, log: Log, service: Promise<
   function serve(
     request: IncomingMessage,
     response: ServerResponse,
-    choose: (request: IncomingMessage) => Promise<Answer> | Answer = router.route,
+    choose: (request: IncomingMessage, requestId: string) => Promise<Answer> | Answer = router.route,
   ): void {
     const started = performance.now();
     const requestId = randomUUID();
@@ -89,7 +89,7 @@ export function createHttpServer(settings: Settings, log: Log, service: Promise<
     const fail = (error: unknown) =>
       send(request, response, requestId, errorAnswer(asHttpError(error, requestId), requestId));
     try {
-      const answer = choose(request);
+      const answer = choose(request, requestId);
       if (answer instanceof Promise) answer.then(give).catch(fail);
       else give(answer);
     } catch (error) {
