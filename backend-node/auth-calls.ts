@@ -46,14 +46,13 @@ export function createAuthCalls(
     getSession: (request, requestId) => {
       refuseUnlisted(request.headers.origin);
       const { cookie, authorization } = request.headers;
-      if (takesApiKeys && request.headers["x-api-key"]) return call(request, new URL(settings.baseURL + SESSION_PATH));
+      const byLibrary = () => call(request, new URL(settings.baseURL + SESSION_PATH), requestId);
+      if (takesApiKeys && request.headers["x-api-key"]) return byLibrary();
       // Nobody, whatever the database does: no credentials, nothing to look up.
       if (!cookie && !authorization) return sessionAnswer("null");
       const find = async ({ session }: AuthService) => {
         const found = await session(cookie, authorization);
-        return found === undefined
-          ? call(request, new URL(settings.baseURL + SESSION_PATH), requestId)
-          : sessionAnswer(found);
+        return found === undefined ? byLibrary() : sessionAnswer(found);
       };
       return opened ? find(opened) : service.then(find);
     },
@@ -145,7 +144,6 @@ const PASSED_HEADERS = [
   // Read by plugins that may be off.
   "x-api-key",
   "x-captcha-response",
-  REQUEST_ID_HEADER,
 ];
 /** Kept with each session; browsers' have some 200 characters. */
 const USER_AGENT_LIMIT = 500;

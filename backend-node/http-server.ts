@@ -8,7 +8,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { AuthService } from "./auth.ts";
-import { addressHasher, clientAddressReader, REQUEST_ID_HEADER } from "./client-address.ts";
+import { addressHasher, clientAddressReader } from "./client-address.ts";
 import { createDrain } from "./drain.ts";
 import { type Answer, defaultError, errorAnswer, inErrorShape } from "./http-answer.ts";
 import { HttpError } from "./http-error.ts";
@@ -71,8 +71,6 @@ export function createHttpServer(settings: Settings, log: Log, service: Promise<
   ): void {
     const started = performance.now();
     const requestId = randomUUID();
-    // For the library's log lines; what a caller sent under this name is lost.
-    request.headers[REQUEST_ID_HEADER] = requestId;
     drain.begin(request);
     response.on("close", () => {
       drain.end(request);
