@@ -140,6 +140,8 @@ export function createAudit({ secret }: Pick<Settings, "secret">, mailer: Mailer
     const known = owners.get(request);
     const answer = (typeof returned === "object" && returned) as Record<string, unknown> & { user?: Owner };
     const code = failureOf(returned);
+    // A device that asks again whether it is approved has not failed.
+    if (code === "AUTHORIZATION_PENDING" || code === "SLOW_DOWN") return;
     const outcome = code !== undefined ? "failure" : answer?.twoFactorRedirect ? "challenge" : "success";
     const event = eventOf(ctx.path, known) ?? "";
     const isAdmin = ctx.path.startsWith("/admin/");
@@ -215,7 +217,10 @@ function eventOf(path: string, owner?: Owner): string | undefined {
 /** The code of a failure, or undefined. A call may also fail by a redirect that names the error. */
 function failureOf(returned: unknown): string | undefined {
   if (!isAPIError(returned)) return undefined;
-  if (returned.statusCode < 300 || returned.statusCode >= 400) return returned.body?.code ?? String(returned.status);
+  if (returned.statusCode < 300 || returned.statusCode >= 400) {
+    const { code, error } = (returned.body ?? {}) as { code?: string; error?: string };
+    return code ?? error?.toUpperCase() ?? String(returned.status);
+  }
   const target = new Headers(returned.headers).get("location") ?? "";
   return /[?&]error=([^&#]*)/.exec(target)?.[1];
 }

@@ -38,6 +38,7 @@ export function createAuthCalls(
     () => {},
   );
   const trustedOrigins = new Set(settings.trustedOrigins);
+  const takesApiKeys = settings.plugins.includes("api-key");
   let atOnce = 0;
   let turn = Promise.resolve();
 
@@ -45,13 +46,13 @@ export function createAuthCalls(
     getSession: (request, requestId) => {
       refuseUnlisted(request.headers.origin);
       const { cookie, authorization } = request.headers;
+      const byLibrary = () => call(request, new URL(settings.baseURL + SESSION_PATH), requestId);
+      if (takesApiKeys && request.headers["x-api-key"]) return byLibrary();
       // Nobody, whatever the database does: no credentials, nothing to look up.
       if (!cookie && !authorization) return sessionAnswer("null");
       const find = async ({ session }: AuthService) => {
         const found = await session(cookie, authorization);
-        return found === undefined
-          ? call(request, new URL(settings.baseURL + SESSION_PATH), requestId)
-          : sessionAnswer(found);
+        return found === undefined ? byLibrary() : sessionAnswer(found);
       };
       return opened ? find(opened) : service.then(find);
     },
@@ -140,6 +141,9 @@ const PASSED_HEADERS = [
   "sec-fetch-mode",
   "sec-fetch-site",
   "user-agent",
+  // Read by plugins that may be off.
+  "x-api-key",
+  "x-captcha-response",
 ];
 /** Kept with each session; browsers' have some 200 characters. */
 const USER_AGENT_LIMIT = 500;

@@ -33,6 +33,11 @@ export function createRouter(
   );
   const calls = createAuthCalls(settings, service, clientAddress);
   const corsOrigins = new Set(settings.corsOrigins);
+  const allowedHeaders = [
+    ...["authorization", "content-type"],
+    ...(settings.plugins.includes("api-key") ? ["x-api-key"] : []),
+    ...(settings.turnstileSecret ? ["x-captcha-response"] : []),
+  ].join(", ");
   const embedded = settings.database.kind === "sqlite" && "embedded";
   const healthy = json(200, { status: "ok", version: VERSION, services: { database: embedded || "connected" } });
   const degraded = json(200, {
@@ -85,7 +90,7 @@ export function createRouter(
       headers: {
         allow,
         "access-control-allow-methods": allowed.join(", "),
-        "access-control-allow-headers": "authorization, content-type",
+        "access-control-allow-headers": allowedHeaders,
         "access-control-max-age": "600",
         vary: "Access-Control-Request-Method, Access-Control-Request-Headers",
       },

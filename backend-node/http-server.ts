@@ -110,7 +110,7 @@ export function createHttpServer(settings: Settings, log: Log, service: Promise<
     if (origin !== undefined && corsOrigins.has(origin)) {
       headers["access-control-allow-origin"] = origin;
       headers["access-control-allow-credentials"] = "true";
-      headers["access-control-expose-headers"] = "set-auth-token, retry-after, x-request-id";
+      headers["access-control-expose-headers"] = "set-auth-token, retry-after, x-retry-after, x-request-id";
     }
     const body = answer.body ?? "";
     if (answer.status !== 204) headers["content-length"] = Buffer.byteLength(body);

@@ -87,3 +87,27 @@ test("must refuse to run without NODE_ENV=production unless told to develop", ()
   assert.deepEqual(refused({ NODE_ENV: undefined }), ["NODE_ENV"]);
   assert.equal(readSettings({ ...SOUND, NODE_ENV: undefined }, ["--dev"]).host, "127.0.0.1");
 });
+
+const MAIL = { MAIL_URL: "https://mail.example/emails", MAIL_KEY: "mail-key-0123", MAIL_FROM: "a@mail.example" };
+
+test("must name the plugin that is unknown or lacks its mail", () => {
+  assert.deepEqual(refused({ PLUGINS: "organization,teleport" }), ["PLUGINS"]);
+  assert.deepEqual(refused({ PLUGINS: "magic-link, email-otp" }), ["PLUGINS"]);
+  assert.deepEqual(refused({ PLUGINS: "magic-link, organization", ...MAIL }), []);
+});
+
+test("must refuse administrators by an address that nothing verifies", () => {
+  assert.deepEqual(refused({ ADMIN_EMAILS: "ada@example.com" }), ["ADMIN_EMAILS"]);
+  assert.deepEqual(refused({ ADMIN_EMAILS: "ada@example.com, ada", ...MAIL }), ["ADMIN_EMAILS"]);
+  assert.deepEqual(readSettings({ ...SOUND, ...MAIL, ADMIN_EMAILS: "Ada@Example.com" }).adminEmails, [
+    "ada@example.com",
+  ]);
+  const social = { OAUTH_CLIENT_ID: "a-client-id", OAUTH_CLIENT_SECRET: "a-client-secret" };
+  assert.deepEqual(refused({ ADMIN_EMAILS: "ada@example.com", ...social }), []);
+});
+
+for (const name of ["SESSION_IDLE_HOURS", "SESSION_MAX_HOURS", "SESSION_FRESH_MINUTES"])
+  test(`must take only a whole number above 0 as ${name}`, () => {
+    for (const value of ["0", "-3", "1.5", "a week", "1e3"]) assert.deepEqual(refused({ [name]: value }), [name]);
+    assert.deepEqual(refused({ [name]: "12" }), []);
+  });

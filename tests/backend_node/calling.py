@@ -25,6 +25,8 @@ COMMON = {
     "BETTER_AUTH_URL": BASE,
     "CORS_ORIGINS": f"{ORIGIN},http://localhost:3000",
 }
+# The settings of a server that sends its mails to the double.
+MAIL = {"MAIL_URL": "http://mail:8080/emails", "MAIL_KEY": "mail-key", "MAIL_FROM": "a@b.example"}
 COOKIE = "__Secure-better-auth.session_token"
 
 # As many addresses, and as many accounts, the limits tell apart. Source: backend-node/rate-limits.ts.

@@ -11,6 +11,7 @@ import requests
 from preflight.engine.container import Container
 from tests.backend_node.calling import (
     BASE,
+    MAIL,
     ORIGIN,
     PASSWORD,
     Caller,
@@ -23,7 +24,6 @@ from tests.backend_node.conftest import Postgres, StartAuth
 
 FRONT_SECRET = "front-secret-Xw7pQz2mN8"
 METRICS_TOKEN = "a-token-for-metrics"
-MAIL = {"MAIL_URL": "http://mail:8080/emails", "MAIL_KEY": "mail-key", "MAIL_FROM": "a@b.example"}
 EXTENDED = {
     **{"COOKIE_MODE": "cross-site", "TRUSTED_FRONT_SECRET": FRONT_SECRET, **MAIL},
     **{"METRICS_TOKEN": METRICS_TOKEN, "OAUTH_CLIENT_ID": "client", "GITHUB_CLIENT_ID": "client"},
