@@ -83,7 +83,7 @@ export function createAuthCalls(
     if (url.pathname === `${AUTH_PREFIX}jwks` && answer.status === 200)
       answer.headers["cache-control"] = "public, max-age=300";
     if (auth.sendsMail(url.pathname.slice(AUTH_PREFIX.length - 1)))
-      await delay(started + MAIL_ANSWER_MS - performance.now());
+      await delay(Math.max(0, started + MAIL_ANSWER_MS - performance.now()));
     return answer;
   }
 

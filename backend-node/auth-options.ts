@@ -1,5 +1,5 @@
 /** The library's options: passwords, mail, social sign-in, cookies, plugins. */
-import { getCurrentAuthContext } from "@better-auth/core/context";
+import { getCurrentAuthContext, getCurrentAuthEndpointContext } from "@better-auth/core/context";
 import type { BetterAuthOptions } from "better-auth";
 import type { Logger } from "pino";
 import type { Audit } from "./audit.ts";
@@ -46,6 +46,7 @@ export async function authOptions(settings: Settings, { database, limits, audit,
       disableSignUp: closed,
       requireEmailVerification: signUp === "verified",
       revokeSessionsOnPasswordReset: true,
+      customSyntheticUser: syntheticUser,
       password: {
         hash: async (password: string) => (await readyHash(password)) ?? hashPassword(password),
         verify: async (given: { hash: string; password: string }) => {
@@ -111,6 +112,13 @@ export async function authOptions(settings: Settings, { database, limits, audit,
     plugins: [...(await createPlugins(settings, mailer)), audit.plugin, hashAhead],
     hooks: { before: guard(settings, limits), after: rememberDevice },
   } satisfies BetterAuthOptions;
+}
+
+/** What a sign-up for a taken address shows instead of a new user. The library's own lacks what the plugins add. */
+function syntheticUser({ coreFields, id }: { coreFields: object; id: string }): Record<string, unknown> {
+  const { username, displayUsername = username } = getCurrentAuthEndpointContext().body ?? {};
+  const plugins = { username: username?.toLowerCase(), displayUsername, role: "user", banned: false };
+  return { ...coreFields, ...plugins, id };
 }
 
 /** Rewrites an outdated hash; it is salted, so it names its row. */

@@ -214,7 +214,7 @@ export async function createLibrary(
         if (status < 400 || status >= 500) await refunds.get(request)?.();
       }
     },
-    readSession: sessionReader(context, settings.secret),
+    readSession: sessionReader(context, settings.secret, settings.sessions.cached > 0),
   };
 }
 

@@ -66,6 +66,8 @@ export function createDrain(server: Server) {
     stop: async (): Promise<void> => {
       stopping = true;
       check();
+      // The others were busy a moment ago; their next request may be on its way.
+      for (const connection of connections.values()) connection.since = performance.now();
       const checking = setInterval(check, CHECK_EVERY_MS);
       await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
       await new Promise((resolve) => server.close(resolve));

@@ -18,6 +18,8 @@ export function sessionOptions({ sessions }: Settings): NonNullable<BetterAuthOp
     // A session in use is prolonged at most so often, to save the write.
     updateAge: Math.min(DAY, Math.floor(sessions.idle / 7)),
     freshAge: sessions.fresh,
+    // Signed copies of the session in a second cookie, by which most calls go until it is so old.
+    ...(sessions.cached > 0 && { cookieCache: { enabled: true, maxAge: sessions.cached } }),
   };
 }
 

@@ -10,8 +10,12 @@ import type { AuthContext } from "better-auth";
 /** What the reader needs of the library's context. */
 type Context = Pick<AuthContext, "authCookies" | "internalAdapter" | "sessionConfig">;
 
-/** A function from the request's headers to the body, or to undefined where the library must answer itself. */
-export function sessionReader(context: Context, secret: string) {
+/**
+ * A function from the request's headers to the body, or to undefined where the library must answer itself.
+ *
+ * @param cached whether the library gives out copies of the session in a second cookie (SESSION_CACHE_SECONDS).
+ */
+export function sessionReader(context: Context, secret: string, cached: boolean) {
   const { sessionToken, sessionData, dontRememberToken } = context.authCookies;
   const { expiresIn, updateAge } = context.sessionConfig;
 
@@ -24,11 +28,15 @@ export function sessionReader(context: Context, secret: string) {
     } else {
       if (cookie === undefined) return "null";
       const values = cookieValues(cookie, sessionToken.name);
-      if (values.length === 0 && !cookie.includes(sessionData.name)) return "null";
-      // Which of two wins, and what becomes of these other cookies, is the library's matter.
-      if (values.length !== 1 || cookie.includes(sessionData.name) || cookie.includes(dontRememberToken.name))
-        return undefined;
+      const hasCopy = cookie.includes(sessionData.name);
+      if (values.length === 0 && !hasCopy) return "null";
+      // Which of two wins, and what becomes of this other cookie, is the library's matter.
+      if (values.length !== 1 || cookie.includes(dontRememberToken.name)) return undefined;
       signed = decoded(values[0] ?? "");
+      if (cached || hasCopy) {
+        const copies = cookieValues(cookie, sessionData.name);
+        return cached && copies.length === 1 ? copied(copies[0] ?? "", verified(signed, secret), secret) : undefined;
+      }
     }
     const token = verified(signed, secret);
     if (token === undefined) return "null";
@@ -39,6 +47,24 @@ export function sessionReader(context: Context, secret: string) {
     if (Date.now() >= Math.min(expires, refreshFrom)) return undefined;
     return JSON.stringify(found);
   };
+}
+
+/** The body in the library's signed copy of the session, as long as it is good for `token`. */
+function copied(copy: string, token: string | undefined, secret: string): string | undefined {
+  try {
+    const { session: content, expiresAt, signature } = JSON.parse(Buffer.from(copy, "base64url").toString());
+    const signed = JSON.stringify({ ...content, expiresAt });
+    const { session, user } = content;
+    const now = Date.now();
+    const good =
+      sameSignature(signature, signed, secret) &&
+      session.token === token &&
+      now < expiresAt &&
+      now < Date.parse(session.expiresAt);
+    return good ? JSON.stringify({ session, user }) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** A session's token with its signature, as a bearer sends it; undefined when it was not signed with `secret`. */
@@ -53,9 +79,13 @@ function verified(signed: string, secret: string): string | undefined {
   const dot = signed.lastIndexOf(".");
   if (dot < 1) return undefined;
   const token = signed.slice(0, dot);
-  const given = Buffer.from(signed.slice(dot + 1), "base64");
-  const expected = createHmac("sha256", secret).update(token).digest();
-  return given.length === expected.length && timingSafeEqual(given, expected) ? token : undefined;
+  return sameSignature(signed.slice(dot + 1), token, secret) ? token : undefined;
+}
+
+function sameSignature(signature: string, text: string, secret: string): boolean {
+  const given = Buffer.from(signature, "base64");
+  const expected = createHmac("sha256", secret).update(text).digest();
+  return given.length === expected.length && timingSafeEqual(given, expected);
 }
 
 function cookieValues(header: string, name: string): string[] {

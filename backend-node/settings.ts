@@ -26,8 +26,8 @@ export interface Settings {
   adminUserIds: string[];
   /** In lower case, as the library stores addresses. */
   adminEmails: string[];
-  /** In seconds: without use, at all, and until a sensitive change needs a new sign-in. */
-  sessions: { idle: number; greatestAge: number; fresh: number };
+  /** In seconds: without use, at all, until a sensitive change needs a new sign-in, and of a copy in a cookie. */
+  sessions: { idle: number; greatestAge: number; fresh: number; cached: number };
   /** Whether a new password is looked for at haveibeenpwned.com. */
   breachCheck: boolean;
   mail: { url: string; key: string; from: string } | undefined;
@@ -209,6 +209,7 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
       idle: duration("SESSION_IDLE_HOURS", 168, 3600),
       greatestAge: duration("SESSION_MAX_HOURS", 720, 3600),
       fresh: duration("SESSION_FRESH_MINUTES", 60, 60),
+      cached: read("SESSION_CACHE_SECONDS") ? duration("SESSION_CACHE_SECONDS", 1, 1) : 0,
     },
     breachCheck: choose("PASSWORD_BREACH_CHECK", ["off", "on"], "off") === "on",
     mail: mailURL ? { url: mailURL, key: mailKey, from: mailFrom } : undefined,

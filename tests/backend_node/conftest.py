@@ -9,13 +9,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from backend_node.calling import COMMON, PASSWORD, SECRET, Caller
-from backend_node.loading import Generator
-from preflight.container import Container, start
-from preflight.docker import Completed, DockerError, docker
-from preflight.image import Image, build_own, build_space, stand_in
-from preflight.run import Run, failed
-from preflight.space import Space
+
+from preflight.engine.container import Container, start
+from preflight.engine.docker import Completed, DockerError, docker
+from preflight.engine.image import Image, build_own, build_space, stand_in
+from preflight.engine.run import Run
+from preflight.model.space import Space
+from preflight.pytest_plugin.running import failed
+from tests.backend_node.calling import COMMON, PASSWORD, SECRET, Caller
+from tests.backend_node.loading import Generator
 
 READ_ONLY = [
     *("--read-only", "--tmpfs=/tmp", "--tmpfs=/home/node:uid=1000,gid=1000"),

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from backend_node.calling import BASE, COMMON, PASSWORD, Caller, a_mail, an_address
-from backend_node.conftest import READ_ONLY
-from backend_node.loading import HEALTH, MB, SESSION, Generator, Load, resident
-from backend_py.figures import Figures
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.image import Image, base_images, stand_in
-from preflight.run import Run
-from preflight.space import Space
+
+from preflight.engine.container import Container, start
+from preflight.engine.docker import docker
+from preflight.engine.image import Image, base_images, stand_in
+from preflight.engine.run import Run
+from preflight.model.space import Space
+from tests.backend_node.calling import BASE, COMMON, PASSWORD, Caller, a_mail, an_address
+from tests.backend_node.conftest import READ_ONLY
+from tests.backend_node.loading import HEALTH, MB, SESSION, Generator, Load, resident
+from tests.backend_py.figures import Figures
 
 pytestmark = pytest.mark.alone
 

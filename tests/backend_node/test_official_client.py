@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from backend_node.calling import BASE, MAIL, ORIGIN, SECRET
-from backend_node.conftest import DOUBLES, StartAuth
-from preflight.container import Container
-from preflight.docker import docker
-from preflight.image import Image, build_own
-from preflight.run import Run
+
+from preflight.engine.container import Container
+from preflight.engine.docker import docker
+from preflight.engine.image import Image, build_own
+from preflight.engine.run import Run
+from tests.backend_node.calling import BASE, MAIL, ORIGIN, SECRET
+from tests.backend_node.conftest import DOUBLES, StartAuth
 
 PLUGINS = "email-otp,magic-link,organization,api-key,device-authorization,last-login-method"
 PLUGINS += ",multi-session"

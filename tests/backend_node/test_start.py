@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from backend_node.calling import COMMON, Caller, a_mail
-from backend_node.conftest import Postgres, StartAuth
-from preflight.container import Container, run_to_end
-from preflight.docker import docker
-from preflight.image import Image
-from preflight.run import Run
+
+from preflight.engine.container import Container, run_to_end
+from preflight.engine.docker import docker
+from preflight.engine.image import Image
+from preflight.engine.run import Run
+from tests.backend_node.calling import COMMON, Caller, a_mail
+from tests.backend_node.conftest import Postgres, StartAuth
 
 SOUND = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db"}
 EX_CONFIG = 78

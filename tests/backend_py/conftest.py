@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 import requests
-from backend_py.asking import ORIGIN, ask
-from backend_py.figures import Figures
-from doubles.running import Upstreams, doubles_image, upstreams, upstreams_begun
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.image import Image, build_space
-from preflight.run import Run
-from preflight.space import Space
+
+from preflight.engine.container import Container, start
+from preflight.engine.docker import docker
+from preflight.engine.image import Image, build_space
+from preflight.engine.run import Run
+from preflight.model.space import Space
+from tests.backend_py.asking import ORIGIN, ask
+from tests.backend_py.figures import Figures
+from tests.doubles.running import Upstreams, doubles_image, upstreams, upstreams_begun
 
 __all__ = ["doubles_image", "upstreams", "upstreams_begun"]
 

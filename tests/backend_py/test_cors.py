@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from backend_py.asking import ORIGIN, QUESTION, ask, code_of, open_stream
-from doubles.running import Upstreams
-from preflight.container import Container
+
+from preflight.engine.container import Container
+from tests.backend_py.asking import ORIGIN, QUESTION, ask, code_of, open_stream
+from tests.doubles.running import Upstreams
 
 OTHERS = [
     "https://other.example",

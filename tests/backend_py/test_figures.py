@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from backend_py.asking import FRESH, QUESTION, Event, ask, events, open_stream, stream
-from backend_py.conftest import COMMON, StartPy
-from backend_py.figures import Figures
-from doubles.running import Upstreams
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.image import Image, base_images, stand_in
-from preflight.run import Run
-from preflight.space import Space
+
+from preflight.engine.container import Container, start
+from preflight.engine.docker import docker
+from preflight.engine.image import Image, base_images, stand_in
+from preflight.engine.run import Run
+from preflight.model.space import Space
+from tests.backend_py.asking import FRESH, QUESTION, Event, ask, events, open_stream, stream
+from tests.backend_py.conftest import COMMON, StartPy
+from tests.backend_py.figures import Figures
+from tests.doubles.running import Upstreams
 
 MB = 1_000_000
 FRESH_QUESTION = {"question": QUESTION, **FRESH}

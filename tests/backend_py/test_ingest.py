@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import requests
-from backend_py.conftest import KEY
-from doubles.running import Upstreams
-from preflight.container import Container
-from preflight.docker import docker
+
+from preflight.engine.container import Container
+from preflight.engine.docker import docker
+from tests.backend_py.conftest import KEY
+from tests.doubles.running import Upstreams
 
 PAGE = """---
 title: The harbour

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from backend_py.asking import (
+from requests import RequestException
+
+from preflight.engine.container import Container
+from tests.backend_py.asking import (
     ORIGIN,
     QUESTION,
     Event,
@@ -18,10 +21,8 @@ from backend_py.asking import (
     events,
     open_stream,
 )
-from backend_py.conftest import COMMON, StartPy
-from doubles.running import Upstreams
-from preflight.container import Container
-from requests import RequestException
+from tests.backend_py.conftest import COMMON, StartPy
+from tests.doubles.running import Upstreams
 
 LIMIT = 5
 

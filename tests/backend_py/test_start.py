@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
-from backend_py.asking import ask, assert_stops
-from backend_py.conftest import OTHER_COLLECTION, StartPy
-from doubles.running import Upstreams
-from preflight.container import Container, run_to_end, stretched
-from preflight.docker import docker
-from preflight.image import Image
-from preflight.run import Run
+
+from preflight.engine.container import Container, run_to_end, stretched
+from preflight.engine.docker import docker
+from preflight.engine.image import Image
+from preflight.engine.run import Run
+from tests.backend_py.asking import ask, assert_stops
+from tests.backend_py.conftest import OTHER_COLLECTION, StartPy
+from tests.doubles.running import Upstreams
 
 MARKER = "marker-that-must-not-appear"
 CLOUD = {

@@ -9,7 +9,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from backend_py.asking import (
+
+from preflight.engine.container import Container
+from tests.backend_py.asking import (
     Event,
     ask,
     code_of,
@@ -18,9 +20,8 @@ from backend_py.asking import (
     stream,
     text_of,
 )
-from backend_py.conftest import COMMON, StartPy
-from doubles.running import Upstreams
-from preflight.container import Container
+from tests.backend_py.conftest import COMMON, StartPy
+from tests.doubles.running import Upstreams
 
 
 def test_a_whole_stream(cloud: Container) -> None:

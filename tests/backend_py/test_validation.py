@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from backend_py.asking import ORIGIN, ask, code_of
-from preflight.container import Container
 from requests import Response
+
+from preflight.engine.container import Container
+from tests.backend_py.asking import ORIGIN, ask, code_of
 
 JSON = {"Content-Type": "application/json"}
 MARKER = "text-that-must-not-come-back"

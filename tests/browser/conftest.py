@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import browser as installed
-import engine
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.edge import Edge
-from preflight.image import build_own, build_space
-from preflight.rehearsal import HUB
-from preflight.run import Run, failed
-from preflight.space import Space
+
+from preflight.engine import browser as installed
+from preflight.engine import install as engine
+from preflight.engine.container import Container, start
+from preflight.engine.docker import docker
+from preflight.engine.edge import Edge
+from preflight.engine.image import build_own, build_space
+from preflight.engine.run import Run
+from preflight.model.hub_profile import HUB
+from preflight.model.space import Space
+from preflight.pytest_plugin.running import failed
 
 HERE = Path(__file__).parent
 FRONTEND_MD = HERE.parents[1] / "docs" / "frontend.md"

@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 import requests
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.edge import Edge, ThroughEdge
-from preflight.image import build_space, stand_in
-from preflight.rehearsal import HUB
-from preflight.run import Run
-from preflight.space import Space
+
+from preflight.engine.container import Container, start
+from preflight.engine.docker import docker
+from preflight.engine.edge import Edge, ThroughEdge
+from preflight.engine.image import build_space, stand_in
+from preflight.engine.run import Run
+from preflight.model.hub_profile import HUB
+from preflight.model.space import Space
 
 PYTHON = "python:3.11-slim-bookworm"
 SERVICES = ["backend-py", "backend-node"]

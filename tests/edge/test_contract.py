@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOUND = ROOT / "tests" / "selftest" / "spaces" / "sound"
+SOUND = ROOT / "src" / "preflight" / "templates" / "space"
 BROKEN = "cors.shares_no_credentials_with_every_origin"
 # The modules that ask a running Space; what the others judge is the folder and the image.
 ASKING = [
-    f"tests/contract/test_{name}.py"
+    f"src/preflight/contract/test_{name}.py"
     for name in ("start", "environment", "health", "cors", "shutdown")
 ]
 

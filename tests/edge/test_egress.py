@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from preflight.docker import docker
-from preflight.edge import ThroughEdge
-from preflight.image import Image, build_own, stand_in
-from preflight.rehearsal import HUB
-from preflight.run import LABEL, Run
-from preflight.space import Space
-from preflight.stack import Compose
-from preflight.subject import environment_of, start_observed
+
+from preflight.engine.compose import Compose
+from preflight.engine.docker import docker
+from preflight.engine.edge import ThroughEdge
+from preflight.engine.image import Image, build_own, stand_in
+from preflight.engine.run import LABEL, Run
+from preflight.engine.start import environment_of, start_observed
+from preflight.model.hub_profile import HUB
+from preflight.model.space import Space
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "python:3.11-slim-bookworm"
@@ -79,10 +80,10 @@ def for_people(
     run: Run, own_spaces: dict[str, Space], image_of: Callable[[Space], Image], tmp_path: Path
 ) -> Iterator[Compose]:
     """What `make edge` starts, as a project of this run, on a port that the engine chooses."""
-    egress = build_own(run, "egress", ROOT / "edge" / "egress").tag
+    egress = build_own(run, "egress", ROOT / "src/preflight/engine/assets/egress").tag
     images = {
         **{name: image_of(space).tag for name, space in own_spaces.items()},
-        "edge": build_own(run, "edge", ROOT / "edge").tag,
+        "edge": build_own(run, "edge", ROOT / "src/preflight/engine/assets/edge").tag,
         **{f"egress-{name}": egress for name in own_spaces},
     }
     labels = {LABEL: run.id}
@@ -97,7 +98,7 @@ def for_people(
     )
     files = [ROOT / "compose.yaml", ROOT / "compose.edge.yaml"]
     files += [tmp_path / "images.yaml", tmp_path / "port.yaml"]
-    compose = Compose("docker compose", [str(one) for one in files], f"{run.id}-people")
+    compose = Compose(files, f"{run.id}-people")
     try:
         compose.run("--profile=edge", "up", "--detach", "--no-build", "--wait", deadline=60)
         yield compose

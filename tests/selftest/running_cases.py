@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
-from preflight.environment import EnvironmentDeclaration
-from selftest.cases import CMD, Broken, Edits, dockerfile
+from preflight.model.environment import EnvironmentDeclaration
+from tests.selftest.cases import CMD, Broken, Edits, dockerfile
+from tests.spaces import folder_of
 
 # What the harness makes up for SIGNING_KEY when it builds.
-_SOUND = Path(__file__).parent / "spaces" / "sound" / ".env.example"
+_SOUND = folder_of("sound") / ".env.example"
 KEY = EnvironmentDeclaration.of_file(_SOUND).valid_environment()["SIGNING_KEY"]
 
 Running = partial(Broken, needs="container")

@@ -15,17 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from selftest.cases import BROKEN, SOUND, Broken
-from selftest.running_cases import RUNNING
+
+from tests.selftest.cases import BROKEN, SOUND, Broken
+from tests.selftest.running_cases import RUNNING
+from tests.spaces import folder_of
 
 HERE = Path(__file__).parent
 CASES = (*BROKEN, *RUNNING)
 ROOT = HERE.parents[1]
 FOLDER_CHECKS = [
-    f"tests/contract/test_{name}.py" for name in ("metadata", "push", "declaration", "dockerfile")
+    f"src/preflight/contract/test_{name}.py"
+    for name in ("metadata", "push", "declaration", "dockerfile")
 ]
 # Not judged where one folder is the target.
-ALL_CHECKS = ["tests/contract", "--ignore=tests/contract/test_isolation.py"]
+ALL_CHECKS = ["src/preflight/contract", "--ignore=tests/stack/test_independence.py"]
 FOLDERS_TIMEOUT_S = 300
 CONTAINERS_TIMEOUT_S = 600
 AT_ONCE = 6
@@ -158,7 +161,7 @@ def judge(cases: list[Broken], top: Path, checks: list[str], timeout_s: float) -
 def make(case: Broken, top: Path) -> Path:
     """The case's Space, as a git repository of its own."""
     folder = top / (case.folder or case.id)
-    shutil.copytree(HERE / "spaces" / case.base, folder)
+    shutil.copytree(folder_of(case.base), folder)
     git(folder, "init", "--quiet", "--initial-branch=main")
     if case.earlier:
         write(folder, case.earlier)
@@ -254,7 +257,7 @@ def test_sound_space_passes(sound_running: Broken, records_running: Records) -> 
     for, with no warning."""
     own = records_running[sound_running.id]
     assert failed(own) == {}
-    if (HERE / "spaces" / sound_running.base / ".env.example").is_file():
+    if (folder_of(sound_running.base) / ".env.example").is_file():
         assert warned(own) == {}
 
 
@@ -262,7 +265,7 @@ def test_every_check_has_a_broken_space() -> None:
     """A check that no broken Space fails may well be one that cannot fail."""
     checks = {
         f"{path.stem.removeprefix('test_')}.{name.removeprefix('test_')}"
-        for path in (ROOT / "tests" / "contract").glob("test_*.py")
+        for path in (ROOT / "src" / "preflight" / "contract").glob("test_*.py")
         for name in re.findall(r"(?m)^def (test_\w+)", path.read_text(encoding="utf-8"))
     }
     assert checks - {case.check for case in CASES} - NOT_OF_ONE_FOLDER == set()

@@ -1,0 +1,156 @@
+"""`.env.example`, the one declaration of a Space's environment, against its code and README."""
+
+from __future__ import annotations
+
+import pytest
+
+from preflight.contract.findings import not_promised, require_none, warn
+from preflight.model.environment import EnvironmentDeclaration, EnvironmentDeclarationError
+from preflight.model.hub_profile import HUB
+from preflight.model.problems import Problem
+from preflight.model.space import Space
+from preflight.rules import drift
+from preflight.rules import outbound as egress
+from preflight.rules.dockerfile import Dockerfile, DockerfileError, names_set
+
+
+@pytest.fixture
+def declaration(space: Space) -> EnvironmentDeclaration:
+    """The declared environment, for the checks that compare it."""
+    try:
+        declared = space.declaration
+    except EnvironmentDeclarationError:
+        pytest.skip("the declaration cannot be read: see declaration.can_be_read")
+    if declared is None:
+        not_promised("there is no `.env.example`")
+    if not declared.decorated:
+        not_promised("`.env.example` lists names without saying what is required or secret")
+    return declared
+
+
+def test_can_be_read(space: Space) -> None:
+    """`.env.example` is dotenv with known decorators, and declares nothing that contradicts itself.
+
+    On the Hub: nothing yet; a Variable is forgotten, because the list of what to enter is wrong
+
+    Fix: Correct the line that is named.
+    """
+    try:
+        if space.declaration is None:
+            not_promised("there is no `.env.example`")
+    except EnvironmentDeclarationError as error:
+        require_none(
+            Problem("a declaration without faults", f"{error.source}:{one.line}: {one.message}")
+            for one in error.faults
+            # The Hub has a message of its own for these: push.names_do_not_collide.
+            if not one.duplicate
+        )
+
+
+def test_secrets_have_no_value(declaration: EnvironmentDeclaration) -> None:
+    """No Secret has a value in `.env.example`, which is committed.
+
+    On the Hub: everybody can read the value among the Space's files
+
+    Fix: Leave it empty; a value for this machine alone is marked `@sample=` and refused on the Hub.
+    """
+    require_none(
+        Problem(
+            f"no value for the Secret {variable.name}",
+            f"{declaration.source}:{variable.line}: {variable.name} has one",
+        )
+        for variable in declaration.secrets
+        if variable.default
+    )
+
+
+def test_every_variable_is_described(declaration: EnvironmentDeclaration) -> None:
+    """Every variable has a comment that says what it is.
+
+    On the Hub: whoever duplicates the Space does not know what to enter in its settings
+
+    Fix: Write a comment line above the variable.
+    """
+    require_none(
+        Problem(
+            f"a comment above {variable.name}",
+            f"{declaration.source}:{variable.line}: {variable.name} has none",
+        )
+        for variable in declaration.variables
+        if not variable.description
+    )
+
+
+def test_code_reads_what_is_declared(space: Space, declaration: EnvironmentDeclaration) -> None:
+    """The code reads no variable that `.env.example` does not declare.
+
+    On the Hub: "Runtime error" or a silent default, because nobody knew that it has to be set
+
+    Fix: Declare it in `.env.example`, or set it with ENV in the Dockerfile when it is no setting.
+    """
+    try:
+        image_sets = names_set(Dockerfile.of_folder(space.folder))
+    except (FileNotFoundError, DockerfileError):
+        image_sets = set()
+    require_none(drift.undeclared_problems(space.folder, declaration, image_sets))
+
+
+def test_what_is_declared_is_read(space: Space, declaration: EnvironmentDeclaration) -> None:
+    """Every declared variable is named somewhere in the code.
+
+    On the Hub: a Variable is entered, changed, and changes nothing
+
+    Fix: Delete it from `.env.example`, or correct its name.
+    """
+    require_none(drift.unread_problems(space.folder, declaration))
+
+
+def test_readme_names_what_is_required(space: Space, declaration: EnvironmentDeclaration) -> None:
+    """README.md names every required Variable and Secret.
+
+    On the Hub: "Runtime error" right after the first push, since Secrets were not entered before
+
+    Fix: Put the table into README.md: preflight settings DIR prints it.
+    """
+    readme = space.readme_bytes.decode("utf-8", "replace")
+    require_none(drift.undocumented_problems(readme, declaration))
+
+
+def test_hub_variables_are_not_entered(declaration: EnvironmentDeclaration) -> None:
+    """No variable that the Hub sets itself is required.
+
+    On the Hub: Configuration error: Collision on variables and secrets names
+
+    Fix: Make it optional, or delete it; the Hub sets it in every Space.
+    """
+    for variable in declaration.variables:
+        if variable.name not in drift.HUB_SETS:
+            continue
+        at = f"{declaration.source}:{variable.line}: {variable.name}"
+        if variable.required is not False:
+            require_none([Problem("no required variable that the Hub sets", at)])
+        warn(f"{at} is set by the Hub; do not enter it in the settings")
+
+
+def test_services_are_on_open_ports(space: Space) -> None:
+    """No declared variable leads to a service on a port that a Space may not dial: databases, mail and queues mostly do.
+
+    On the Hub: [Errno 101] Network is unreachable, or a time-out at the first query: postgres:// on 5432 works here and not there
+
+    Fix: Enter the address of the service's HTTPS or WebSocket endpoint, or of a proxy on port 443.
+    """
+    try:
+        declared = space.declaration
+    except EnvironmentDeclarationError:
+        pytest.skip("the declaration cannot be read: see declaration.can_be_read")
+    if declared is None:
+        not_promised("there is no `.env.example`")
+    allowed = ", ".join(map(str, HUB.outbound_ports))
+    found = list(egress.blocked(space, declared))
+    for one in found:
+        if not one.entered:
+            # The Space may have a way around, as to Neon over WebSockets; its start shows what it dials.
+            warn(f"{one}; a Space may dial {allowed} only")
+    require_none(
+        Problem(f"ports {allowed} only", f"{one}") for one in dict.fromkeys(found) if one.entered
+    )

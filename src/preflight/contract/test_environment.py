@@ -1,0 +1,145 @@
+"""The environment: a Space that lacks a Variable or Secret says so and ends, it never runs broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from preflight.contract.findings import not_promised, require_none, show
+from preflight.engine.image import Image
+from preflight.engine.matrix import Outcome, cases, try_cases
+from preflight.engine.run import Run
+from preflight.engine.start import start_once
+from preflight.model.hub_profile import HUB
+from preflight.model.problems import Problem
+from preflight.model.space import Space
+
+# A Space that does not build or start with a valid environment is one finding: start.serves.
+pytestmark = pytest.mark.usefixtures("container")
+
+
+@pytest.fixture(scope="session")
+def tried(run: Run, image_of: Callable[[Space], Image]) -> Callable[[Space], list[Outcome]]:
+    """How a Space took each environment of its matrix, tried once per session."""
+    known: dict[str, list[Outcome]] = {}
+
+    def outcomes(space: Space) -> list[Outcome]:
+        declaration = space.declaration
+        if declaration is None or not declaration.decorated:
+            not_promised("no `.env.example` declares what the Space reads from its environment")
+        if space.name not in known:
+            image = image_of(space)
+            valid, *others = cases(declaration)
+            # All other checks ask the one that runs in the valid environment.
+            served = Outcome(valid, None, start_once(run, space, image).seconds, "it serves")
+            known[space.name] = [served, *try_cases(run, space, image, others)]
+        return known[space.name]
+
+    return outcomes
+
+
+Tried = Callable[[Space], list[Outcome]]
+
+
+def problems(
+    outcomes: Iterable[Outcome], expected: str, actual: Callable[[Outcome], str | None]
+) -> None:
+    """Hold when `actual` finds nothing wrong with any outcome. An empty matrix is an error, not a pass."""
+    judged = list(outcomes)
+    if not judged:
+        not_promised("no variable is declared of which this could be asked")
+    found = ((outcome, actual(outcome)) for outcome in judged)
+    require_none(Problem(expected, f"{one.title}: {wrong}") for one, wrong in found if wrong)
+
+
+def shown(one: Outcome) -> dict[str, Any]:
+    """A start as the run's page shows it."""
+    serves = one.code is None and one.output == "it serves"
+    return {
+        "kind": one.case.id,
+        "names": list(one.case.names_expected),
+        "refused": one.case.refused,
+        "code": one.code,
+        "serves": serves,
+        "seconds": one.seconds,
+        "good": bool(one.code) if one.case.refused else serves,
+    }
+
+
+def refused(outcomes: list[Outcome]) -> list[Outcome]:
+    return [one for one in outcomes if one.case.refused]
+
+
+def test_refuses_a_wrong_environment(space: Space, tried: Tried) -> None:
+    """With a required variable unset, empty or blank, or any variable malformed, the Space ends with an exit code other than 0.
+
+    On the Hub: the Space is "Running" and every request fails, because a Secret was never set.
+
+    Fix: Check the environment before listening and exit, instead of failing at the first request.
+    """
+    show("environment", *map(shown, tried(space)))
+    problems(
+        refused(tried(space)),
+        f"an end with an exit code other than 0 within {HUB.refusal_deadline:g} s",
+        lambda one: (
+            None if one.code else one.output if one.code is None else "it ended with exit code 0"
+        ),
+    )
+
+
+def test_names_every_faulty_variable_at_once(space: Space, tried: Tried) -> None:
+    """The refusal names each faulty variable, all of them at once.
+
+    On the Hub: "Runtime error" with a log that does not say which Secret is missing, or one more after each restart.
+
+    Fix: Collect all faults, print one line for each with the variable's name, then exit.
+    """
+
+    def unnamed(one: Outcome) -> str | None:
+        names = [name for name in one.case.names_expected if name not in one.output]
+        last = one.output.strip().splitlines()[-1:] or ["(it printed nothing)"]
+        return f"{', '.join(names)} not named; its last line: {last[0][:300]}" if names else None
+
+    ended = [one for one in refused(tried(space)) if one.code is not None]
+    problems(ended, "the name of each faulty variable in the log", unnamed)
+
+
+def test_prints_no_value(space: Space, tried: Tried) -> None:
+    """The refusal prints no value of a Secret, and no stack trace.
+
+    On the Hub: the run log of a public Space shows a password; the cause is lost in a stack trace.
+
+    Fix: Print the variable's name and the rule it breaks, never what it holds.
+    """
+    declaration = space.declaration
+    secrets = {variable.name for variable in declaration.secrets} if declaration else set()
+
+    def leaked(one: Outcome) -> str | None:
+        named = [
+            name
+            for name, value in one.case.environment.items()
+            # A short word may well stand in a sentence of its own.
+            if name in secrets and len(value.strip()) >= 8 and value in one.output
+        ]
+        if named:
+            return f"the value of {', '.join(named)} is in the log"
+        trace = any(mark in one.output for mark in ("Traceback (most recent", "\n    at "))
+        return "a stack trace is in the log" if trace else None
+
+    problems(refused(tried(space)), "a message without values and without a stack trace", leaked)
+
+
+def test_accepts_a_right_environment(space: Space, tried: Tried) -> None:
+    """With every variable valid, at its limits, or optional and empty, the Space serves.
+
+    On the Hub: "Runtime error" though every Variable and Secret was entered as documented.
+
+    Fix: Accept what `.env.example` declares as valid, and treat an empty optional variable as unset.
+    """
+    problems(
+        [one for one in tried(space) if not one.case.refused],
+        f"an answer on port {space.app_port}",
+        lambda one: None if one.output == "it serves" else one.output,
+    )

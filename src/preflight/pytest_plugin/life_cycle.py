@@ -1,0 +1,196 @@
+"""pytest plugin: a run cleans up after itself whatever happens, and keeps what explains a failure."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import pytest
+
+from preflight.engine.compose import save_material
+from preflight.engine.container import Container, start
+from preflight.engine.docker import DockerError, docker
+from preflight.engine.image import Image, build_space, stand_ins_in_use
+from preflight.engine.install import last_words
+from preflight.engine.run import Run, remove_leftovers
+from preflight.model.hub_profile import HUB
+from preflight.model.space import NoFolder, Space
+from preflight.pytest_plugin.running import FAILED, run_of
+
+# Each worker with a file of such a folder would start the same upstreams and Spaces once more.
+ONE_WORKER = ("tests/backend_py/", "tests/backend_node/")
+
+ImageOf = Callable[[Space], Image]
+StartSpace = Callable[..., Container]
+
+_KEPT = pytest.StashKey[str]()
+_LEFT = pytest.StashKey[str]()
+_STAND_INS = pytest.StashKey[set[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts a background job with SIGINT ignored, and so would be what this run starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # CI ends a job with SIGTERM; the clean-up has to run then too.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for assignment in config.getoption("--hub"):
+        try:
+            HUB.override(assignment)
+        except ValueError as error:
+            raise pytest.UsageError(f"--hub {assignment}: {error}") from None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """A check that needs the Space's folder is skipped where only its URL is known."""
+    try:
+        return (yield)
+    except NoFolder as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except NoFolder as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each xdist worker the controller's run."""
+    node.workerinput["preflight_run"] = run_of(node.config).id
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile` the files of a folder in ONE_WORKER stay on one worker."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return next((folder for folder in ONE_WORKER if file.startswith(folder)), file)
+
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Learn what a finished xdist worker has built with."""
+    names = getattr(node, "workeroutput", {}).get("stand_ins", [])
+    node.config.stash.setdefault(_STAND_INS, set()).update(names)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+        by_docker = call.excinfo is not None and call.excinfo.errisinstance(DockerError)
+        if by_docker and not item.session.shouldstop and (problem := engine_problem()):
+            # No other test could pass.
+            item.session.shouldstop = f"no Docker engine answers: {last_words() or problem}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def run(pytestconfig: pytest.Config) -> Run:
+    """This run: its id, its folder, its clean-up. Fails when no Docker engine answers."""
+    if problem := engine_problem():
+        raise DockerError(
+            f"no Docker engine answers. Start it, or `make up` where there is none yet.\n{problem}"
+        )
+    run = run_of(pytestconfig)
+    run.once("leftovers", remove_leftovers)
+    return run
+
+
+@pytest.fixture(scope="session")
+def image_of(run: Run) -> ImageOf:
+    """Builds a Space's image as the Hub would, once per run."""
+    return lambda space: build_space(run, space)
+
+
+@pytest.fixture(scope="session")
+def start_as_on_the_hub(run: Run, image_of: ImageOf) -> StartSpace:
+    """Starts any Space with a valid environment and what the Hub injects; the caller removes it."""
+
+    def begin(space: Space, options: Sequence[str] = ()) -> Container:
+        declared = space.declaration.valid_environment() if space.declaration else {}
+        environment = {**HUB.environment(space.name, space.name), **declared}
+        return start(run, image_of(space), space.name, environment, space.app_port, options)
+
+    return begin
+
+
+def engine_problem() -> str:
+    """Why no engine answers; empty when one does."""
+    try:
+        docker("version", "--format", "{{.Server.Version}}", deadline=20)
+    except DockerError as error:
+        return str(error)
+    return ""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    config: Any = session.config
+    run = run_of(config)
+    if hasattr(config, "workerinput"):
+        config.workeroutput["stand_ins"] = stand_ins_in_use()
+        return
+    if not run.folder.exists():
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        bad = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if bad:
+            save_material(run)
+        keep = config.getoption("--reuse") or (config.getoption("--keep") and bad)
+        if keep:
+            run.remove_all_but_the_stack()
+            config.stash[_KEPT] = run.id
+        else:
+            run.remove(keep_material=bad)
+    except DockerError as error:
+        config.stash[_LEFT] = str(error)
+        session.exitstatus = exitstatus if bad else pytest.ExitCode.TESTS_FAILED
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"on failure, logs and states go to {run_of(config).folder}"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    stand_ins = sorted(config.stash.setdefault(_STAND_INS, set()) | set(stand_ins_in_use()))
+    if stand_ins:
+        terminalreporter.write_line(
+            f"NO IMAGE REGISTRY ANSWERED: stand-ins took the place of {', '.join(stand_ins)}. "
+            "Sizes and base layers differ from the Hub's.",
+            yellow=True,
+        )
+    left = config.stash.get(_LEFT, None)
+    if left:
+        terminalreporter.write_line(
+            f"THE CLEAN-UP FAILED; the next run removes what is left. {left}",
+            red=True,
+        )
+    kept = config.stash.get(_KEPT, None)
+    if kept:
+        terminalreporter.write_line(
+            f"the stack is left up. Look: docker compose -p {kept} ps · logs. Remove: "
+            f"docker compose -p {kept} down --volumes --remove-orphans",
+            yellow=True,
+        )

@@ -1,0 +1,72 @@
+"""The options that the plugin adds to pytest."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def add(parser: pytest.Parser) -> None:
+    """Add all of them."""
+    group = parser.getgroup("preflight", "Preflight for Hugging Face Spaces")
+    group.addoption(
+        "--space",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="the contract for this Space folder instead; repeatable, also outside this repository",
+    )
+    group.addoption(
+        "--fix",
+        action="store_true",
+        help="mend what is mechanical in the front matter of each --space DIR first, and show the difference",
+    )
+    group.addoption(
+        "--ref",
+        metavar="REF",
+        help="judge and build what is committed at REF instead of the working folder",
+    )
+    group.addoption(
+        "--live",
+        action="append",
+        default=[],
+        metavar="NAME=URL",
+        help="black-box checks against a running Space; repeatable",
+    )
+    group.addoption(
+        "--through",
+        choices=("port", "edge"),
+        default="port",
+        help="ask each Space at its own port, or through the Hub's edge, rehearsed; a check that needs the other way is skipped and says so",
+    )
+    group.addoption(
+        "--online",
+        action="store_true",
+        help="also ask the Hub's own endpoint whether it accepts the front matter",
+    )
+    group.addoption(
+        "--owner",
+        metavar="OWNER",
+        help="the account that will own the Spaces; default: that of the git remote on the Hub",
+    )
+    group.addoption(
+        "--report-dir",
+        metavar="DIR",
+        help="where preflight.json and index.html go; default: a folder of the user's cache",
+    )
+    group.addoption(
+        "--keep",
+        action="store_true",
+        help="leave the stack up after a failure, and say how to look at it",
+    )
+    group.addoption(
+        "--reuse",
+        action="store_true",
+        help="use the stack that --keep or an earlier --reuse left, where it is still current, and leave it up",
+    )
+    group.addoption(
+        "--hub",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="take the Hub to be different in one setting of preflight/model/hub_profile.py, for example start_deadline=600; repeatable",
+    )

@@ -1,0 +1,7 @@
+"""All that a run of the contract needs: targets, life cycle and report."""
+
+pytest_plugins = [
+    "preflight.pytest_plugin.targets",
+    "preflight.pytest_plugin.life_cycle",
+    "preflight.pytest_plugin.report",
+]
