@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { DatabaseSync } from "node:sqlite";
 import { Writable } from "node:stream";
 import test from "node:test";
 import pino from "pino";
@@ -90,10 +91,13 @@ test("must tell the owner of a new password, by mail and in the log", async (con
 });
 
 test("must tell the owner of a password that was reset by mail", async (context) => {
-  const { call, mails, linkIn, forget, audited, user, ada } = await openWatched(context);
+  const { call, mails, linkIn, forget, audited, user, ada, database } = await openWatched(context);
   forget();
   await call("/request-password-reset", { email: ada.email, redirectTo: ORIGIN });
   const token = linkIn(mails[0]).match(/reset-password\/([^?]+)/)?.[1];
+  assert(token);
+  const kept = JSON.stringify((database.connection as DatabaseSync).prepare("SELECT * FROM verification").all());
+  assert(kept.includes(user.id) && !kept.includes(token), "the link cannot be read from the table");
   assert.equal((await call("/reset-password", { newPassword: "another long one", token })).status, 200);
   assert.deepEqual([mails[1]?.to, mails[1]?.subject], [[ada.email], "The password was reset"]);
   const last = audited().at(-1);
@@ -201,7 +205,7 @@ test("must end the session that a new sign-in takes the place of", async (contex
 
 test("must change an address only by its owner's old and new mailbox, and tell the old one", async (context) => {
   const { call, mails, linkIn, audited, database, ada } = await openWatched(context);
-  (database.connection as { exec(sql: string): void }).exec("UPDATE user SET emailVerified = 1");
+  (database.connection as DatabaseSync).exec("UPDATE user SET emailVerified = 1");
   assert.equal((await call("/change-email", { newEmail: "new@example.com", callbackURL: ORIGIN })).status, 200);
   assert.deepEqual(mails.at(-1)?.to, [ada.email], "the old mailbox is asked first");
   await call(linkIn(mails.at(-1)));
