@@ -29,11 +29,11 @@ export async function openDatabase(settings: Pick<Settings, "database" | "onTheH
   const { database } = settings;
   if (database.kind === "sqlite") return openSqlite(database.file);
   const port = new URL(database.url).port || "5432";
-  // Source: hub-docs spaces-overview.md, "Networking".
-  if (settings.onTheHub && !database.webSocket && !["80", "443", "8080"].includes(port))
+  // The documentation opens the first three (hub-docs spaces-overview.md, "Networking"); Spaces were seen to use the last.
+  if (settings.onTheHub && !database.webSocket && !["80", "443", "8080", "5432"].includes(port))
     log.warn(
       { port },
-      "a Space may dial ports 80, 443 and 8080 only; if the database stays away, use one that takes WebSockets (DATABASE_WEBSOCKET)",
+      "the Hub may refuse this port; if the database stays away, use port 5432, or one that takes WebSockets (DATABASE_WEBSOCKET)",
     );
   return openPostgres(database.url, database.webSocket, log);
 }
