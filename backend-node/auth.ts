@@ -10,7 +10,7 @@ import { authOptions } from "./auth-options.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { SENDS_MAIL } from "./guard.ts";
 import { refunds } from "./guesses.ts";
-import { databaseAway, HttpError } from "./http-error.ts";
+import { databaseAway, databaseFull, HttpError } from "./http-error.ts";
 import { reason } from "./log.ts";
 import { createMailer } from "./mail.ts";
 import { createRateLimits, RATE_LIMIT_TABLE, type RateLimits } from "./rate-limits.ts";
@@ -19,7 +19,7 @@ import { endOldSessions } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
 export interface AuthService {
-  database: Pick<Database, "kind" | "durable">;
+  database: Pick<Database, "kind" | "durable" | "full">;
   limits: RateLimits;
   /** A path below `/api/auth` as the library declares it, with its methods; undefined before it is loaded. */
   route(path: string): Route | undefined;
@@ -136,7 +136,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     try {
       return await Promise.race([use(library), abandoned]);
     } catch (error) {
-      if (!(error instanceof HttpError) && !(await ping())) throw databaseAway();
+      if (error instanceof HttpError) throw error;
+      if (!(await ping())) throw databaseAway();
+      if (database.full()) throw databaseFull();
       throw error;
     } finally {
       abandoners.delete(abandon);
@@ -164,6 +166,8 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
         // It also takes a session that it could not look up for none, which would sign the user out.
         const inDoubt = response.status >= 500 || response.status === 401 || isSignOut;
         if (inDoubt && !(await ping())) throw databaseAway();
+        // Of a failed write it says 401, 422 or 500.
+        if (response.status >= 400 && database.full()) throw databaseFull();
         return response;
       }),
     session: (cookie, authorization) => withLibrary(({ readSession }) => readSession(cookie, authorization)),

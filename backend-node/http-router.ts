@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { AuthService } from "./auth.ts";
 import { AUTH_PREFIX, createAuthCalls, SESSION_PATH } from "./auth-calls.ts";
 import { type Answer, json } from "./http-answer.ts";
-import { databaseAway, HttpError } from "./http-error.ts";
+import { databaseAway, databaseFull, HttpError } from "./http-error.ts";
 import type { Metrics } from "./metrics.ts";
 import { homePage } from "./page.ts";
 import { sameText } from "./same-text.ts";
@@ -108,6 +108,7 @@ export function createRouter(
 
   async function ready(): Promise<Answer> {
     if (!opened || !(await opened.ping())) throw databaseAway();
+    if (opened.database.full()) throw databaseFull();
     return json(200, { status: "ready", database: opened.database.kind, durable: opened.database.durable });
   }
 

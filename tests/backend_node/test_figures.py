@@ -20,7 +20,15 @@ from preflight.engine.run import Run
 from preflight.model.space import Space
 from tests.backend_node.calling import BASE, COMMON, PASSWORD, Caller, a_mail, an_address
 from tests.backend_node.conftest import READ_ONLY
-from tests.backend_node.loading import HEALTH, MB, SESSION, Generator, Load, resident
+from tests.backend_node.loading import (
+    HEALTH,
+    MB,
+    SESSION,
+    Generator,
+    Load,
+    hashes_a_second,
+    resident,
+)
 from tests.backend_py.figures import Figures
 
 pytestmark = pytest.mark.alone
@@ -192,26 +200,6 @@ def test_sign_in(
     assert sign_in.rate >= least
     assert probe.p99 <= most
     assert look.p99 <= most
-
-
-def hashes_a_second(server: Container) -> float:
-    """What these CPUs can make of such hashes as the Space's, two at a time and nothing else; made
-    without its code, whose faults would pass for a slow machine."""
-    script = """
-        import { argon2 } from "node:crypto";
-        import { promisify } from "node:util";
-        const cost = { parallelism: 1, tagLength: 32, memory: 19_456, passes: 2 };
-        const given = { message: "correct horse", nonce: Buffer.alloc(16), ...cost };
-        const hash = promisify(argon2);
-        const until = performance.now() + 1000;
-        let made = 0;
-        await Promise.all([1, 2].map(async () => {
-          for (; performance.now() < until; made++) await hash("argon2id", given);
-        }));
-        console.log(made);
-    """
-    command = ["node", "--input-type=module", "-e", script]
-    return float(docker("exec", server.id, *command).stdout)
 
 
 @pytest.mark.thorough
