@@ -15,7 +15,8 @@ export const codesOnce: BetterAuthPlugin = {
         matcher: ({ path }) => path === "/two-factor/verify-totp",
         handler: createAuthMiddleware(async (ctx) => {
           const account = await accountBySecondFactor(ctx);
-          if (!account || typeof ctx.body?.code !== "string") return;
+          // Whoever turns the factor on shows a code too, and may sign in with that one right away.
+          if (account?.by !== "second factor" || typeof ctx.body?.code !== "string") return;
           const period = Math.floor(Date.now() / PERIOD_MS);
           // In the next period as well: a code may be used at the end of one and at the start of another.
           for (const noted of [period, period + 1]) {

@@ -50,6 +50,9 @@ const SENSITIVE = new Set([
   "/api-key/create",
 ]);
 
+/** More of that, which a session must not be fresh for. An API key stands for a session that is always fresh. */
+const OWNERS = /^\/(change-password|delete-user|two-factor\/.*|update-user)$/;
+
 export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin {
   return {
     id: "session-limits",
@@ -70,11 +73,16 @@ export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin
     hooks: {
       before: [
         {
+          matcher: ({ path, headers }) =>
+            (headers?.has("x-api-key") ?? false) && path !== undefined && (SENSITIVE.has(path) || OWNERS.test(path)),
+          handler: createAuthMiddleware(async () => {
+            throw new HttpError(403, "API_KEY_NOT_ALLOWED", "an API key may not change how its owner signs in");
+          }),
+        },
+        {
           matcher: ({ path, body }) =>
             path !== undefined && (SENSITIVE.has(path) || (path === "/update-user" && body?.username !== undefined)),
           handler: createAuthMiddleware(async (ctx) => {
-            if (ctx.headers?.get("x-api-key"))
-              throw new HttpError(403, "API_KEY_NOT_ALLOWED", "an API key may not change how its owner signs in");
             const found = await getSessionFromCtx(ctx);
             if (found && ageOf(found.session) >= sessions.fresh)
               throw new HttpError(403, "SESSION_NOT_FRESH", "sign in again first: this session is too old for that");
