@@ -118,6 +118,20 @@ test("must let the owner in from a device that was signed in before, whatever st
   assert.equal(await ada.statusOf("/sign-in/email", ADA, forged), 429);
 });
 
+test("must not know a device by the password alone where a second factor is needed", async () => {
+  const ada = await withAda();
+  const prepared = await ada.call("/two-factor/enable", { password: PASSWORD }, ada.session);
+  const { totpURI } = (await prepared.json()) as { totpURI: string };
+  const secret = new URL(totpURI).searchParams.get("secret") ?? "";
+  const { createOTP } = await import("@better-auth/utils/otp");
+  const { base32 } = await import("@better-auth/utils/base32");
+  const code = await createOTP(new TextDecoder().decode(base32.decode(secret))).totp();
+  assert.equal(await ada.statusOf("/two-factor/verify-totp", { code }, ada.session), 200);
+  const half = await ada.call("/sign-in/email", ADA);
+  assert.equal(((await half.json()) as { twoFactorRedirect: boolean }).twoFactorRedirect, true);
+  assert.doesNotMatch(half.headers.getSetCookie().join(), /\.device=/);
+});
+
 test("must not take the device of one account for a device of another", async () => {
   const ada = await withAda();
   const eve = { name: "Eve", email: "eve@example.com", password: PASSWORD };
