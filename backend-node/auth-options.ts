@@ -92,6 +92,8 @@ export async function authOptions(settings: Settings, { database, limits, audit,
         },
       }),
     },
+    // Whoever reads the table gets no link that sets a password.
+    verification: { storeIdentifier: "hashed" },
     session: sessionOptions(settings),
     advanced: {
       ipAddress: { ipAddressHeaders: [CLIENT_ADDRESS_HEADER] },

@@ -38,6 +38,8 @@ export function guard(settings: Pick<Settings, "baseURL" | "trustedOrigins">, li
     await takeGuess(ctx, limits, address);
     if (ctx.path === "/sign-up/email") await limits.take("signUpsPerAddress", address);
     const mail = mailOf(ctx);
+    // An invitation: whoever sends it may send many, but nobody gets many.
+    if (ctx.path === "/organization/invite-member" && mail !== undefined) await limits.take("mails", mail);
     if (SENDS_MAIL.has(ctx.path)) await limits.take("mails", address, ...(mail === undefined ? [] : [mail]));
   });
 }

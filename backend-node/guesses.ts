@@ -37,7 +37,7 @@ const bySession: AccountOf = async (ctx) => {
 };
 
 /** The library takes the session first, then the cookie of a sign-in that lacks its second factor. */
-const bySecondFactor: AccountOf = async (ctx) => {
+export const accountBySecondFactor: AccountOf = async (ctx) => {
   const { createAuthCookie, internalAdapter, secret } = ctx.context;
   const signedIn = await bySession(ctx);
   if (signedIn) return signedIn;
@@ -62,9 +62,9 @@ const GUESSABLE: Record<string, AccountOf> = {
   "/two-factor/disable": bySession,
   "/two-factor/get-totp-uri": bySession,
   "/two-factor/generate-backup-codes": bySession,
-  "/two-factor/verify-totp": bySecondFactor,
-  "/two-factor/verify-otp": bySecondFactor,
-  "/two-factor/verify-backup-code": bySecondFactor,
+  "/two-factor/verify-totp": accountBySecondFactor,
+  "/two-factor/verify-otp": accountBySecondFactor,
+  "/two-factor/verify-backup-code": accountBySecondFactor,
 };
 
 /** Gives back the tries that a request has taken. */

@@ -3,7 +3,7 @@
  *
  * README.md shows the client's side of each.
  */
-import type { BetterAuthPlugin } from "better-auth";
+import type { BetterAuthPlugin, GenericEndpointContext } from "better-auth";
 import type { Mailer } from "./mail.ts";
 import type { PluginName, Settings } from "./settings.ts";
 
@@ -20,8 +20,10 @@ const PLUGINS: Record<PluginName, (settings: Settings, mailer: Mailer | undefine
     return emailOTP({
       disableSignUp: settings.signUp === "closed",
       storeOTP: "hashed",
-      sendVerificationOTP: async ({ email, otp }) =>
-        mailer?.send(email, "Your code", `Enter this code within five minutes:\n\n${otp}\n`),
+      sendVerificationOTP: async ({ email, otp, type }, ctx) => {
+        if (type === "sign-in" && (await hasSecondFactor(email, ctx))) mailer?.send(email, ...PASSWORD_NEEDED);
+        else mailer?.send(email, "Your code", `Enter this code within five minutes:\n\n${otp}\n`);
+      },
     });
   },
 
@@ -30,8 +32,10 @@ const PLUGINS: Record<PluginName, (settings: Settings, mailer: Mailer | undefine
     return magicLink({
       disableSignUp: settings.signUp === "closed",
       storeToken: "hashed",
-      sendMagicLink: async ({ email, url }) =>
-        mailer?.send(email, "Your link to sign in", `Sign in here, within five minutes:\n\n${url}\n`),
+      sendMagicLink: async ({ email, url }, ctx) => {
+        if (await hasSecondFactor(email, ctx)) mailer?.send(email, ...PASSWORD_NEEDED);
+        else mailer?.send(email, "Your link to sign in", `Sign in here, within five minutes:\n\n${url}\n`);
+      },
     });
   },
 
@@ -66,6 +70,17 @@ const PLUGINS: Record<PluginName, (settings: Settings, mailer: Mailer | undefine
 
   "multi-session": async () => (await import("better-auth/plugins/multi-session")).multiSession(),
 };
+
+/** The library asks for the second factor after a password alone, so a mailbox must not take the password's place. */
+const PASSWORD_NEEDED = [
+  "Sign in with your password",
+  "Somebody, probably you, asked to sign in by mail. Your account has a second factor: sign in with your password and that.\n",
+] as const;
+
+async function hasSecondFactor(email: string, ctx: GenericEndpointContext | undefined): Promise<boolean> {
+  const found = await ctx?.context.internalAdapter.findUserByEmail(email);
+  return Boolean((found?.user as { twoFactorEnabled?: boolean } | undefined)?.twoFactorEnabled);
+}
 
 /** Where the pages for people are. */
 function frontEnd({ corsOrigins, baseURL }: Settings): string {

@@ -53,7 +53,7 @@ const actions = {
     return sessions.length === 1 ? "Signed in on this device alone." : "Signed in on " + sessions.length + " devices.";
   },
   async others() { await call("POST", "revoke-other-sessions", {}); return "Signed out everywhere else. " + await actions.devices() },
-  async out() { await call("POST", "sign-out"); token = null; show(); return "Signed out." },
+  async out() { await call("POST", "sign-out"); token = null; form.reset(); devices.replaceChildren(); show(); return "Signed out." },
 };
 function row({ token: other, userAgent, updatedAt }, isThis) {
   const item = document.createElement("li"), text = document.createElement("span");

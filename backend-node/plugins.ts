@@ -9,6 +9,7 @@ import { administrators } from "./administrators.ts";
 import type { Mailer } from "./mail.ts";
 import { optionalPlugins } from "./optional-plugins.ts";
 import { passwordRules } from "./password-rules.ts";
+import { codesOnce } from "./second-factor.ts";
 import { sessionLimits } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
@@ -29,6 +30,7 @@ export async function createPlugins(settings: Settings, mailer: Mailer | undefin
     username(),
     ...administrators(settings),
     twoFactor({ issuer: new URL(settings.baseURL).host }),
+    codesOnce,
     sessionLimits(settings),
     passwordRules(settings),
     passkey({ rpName: "backend-node", rpID: new URL(settings.baseURL).hostname, origin: settings.trustedOrigins }),

@@ -35,6 +35,9 @@ export function endOldSessions(context: Pick<AuthContext, "internalAdapter">, gr
   };
 }
 
+/** Each path that signs somebody in, with a session of its own. */
+const SIGNS_IN = /^\/(sign-in|sign-up|callback|magic-link|passkey\/verify-auth|two-factor\/verify)/;
+
 /** What changes how its owner signs in, and asks for no password. */
 const SENSITIVE = new Set([
   "/change-email",
@@ -47,7 +50,7 @@ const SENSITIVE = new Set([
   "/api-key/create",
 ]);
 
-export function sessionLimits({ sessions }: Settings): BetterAuthPlugin {
+export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin {
   return {
     id: "session-limits",
     init: () => ({
@@ -75,6 +78,19 @@ export function sessionLimits({ sessions }: Settings): BetterAuthPlugin {
             const found = await getSessionFromCtx(ctx);
             if (found && ageOf(found.session) >= sessions.fresh)
               throw new HttpError(403, "SESSION_NOT_FRESH", "sign in again first: this session is too old for that");
+          }),
+        },
+      ],
+      // After the second factor's plugin, which takes back the session of a password alone.
+      after: [
+        {
+          matcher: ({ path }) => path !== undefined && SIGNS_IN.test(path) && !plugins.includes("multi-session"),
+          handler: createAuthMiddleware(async (ctx) => {
+            const { authCookies, internalAdapter, newSession, secret } = ctx.context;
+            const before = await ctx.getSignedCookie(authCookies.sessionToken.name, secret);
+            // Its cookie is overwritten, so nobody could end it by signing out. Source: ASVS 5.0, 7.2.4.
+            if (before && newSession && before !== newSession.session.token)
+              await internalAdapter.deleteSession(before);
           }),
         },
       ],

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { DatabaseSync } from "node:sqlite";
 import { Writable } from "node:stream";
 import test from "node:test";
 import pino from "pino";
@@ -90,10 +91,13 @@ test("must tell the owner of a new password, by mail and in the log", async (con
 });
 
 test("must tell the owner of a password that was reset by mail", async (context) => {
-  const { call, mails, linkIn, forget, audited, user, ada } = await openWatched(context);
+  const { call, mails, linkIn, forget, audited, user, ada, database } = await openWatched(context);
   forget();
   await call("/request-password-reset", { email: ada.email, redirectTo: ORIGIN });
   const token = linkIn(mails[0]).match(/reset-password\/([^?]+)/)?.[1];
+  assert(token);
+  const kept = JSON.stringify((database.connection as DatabaseSync).prepare("SELECT * FROM verification").all());
+  assert(kept.includes(user.id) && !kept.includes(token), "the link cannot be read from the table");
   assert.equal((await call("/reset-password", { newPassword: "another long one", token })).status, 200);
   assert.deepEqual([mails[1]?.to, mails[1]?.subject], [[ada.email], "The password was reset"]);
   const last = audited().at(-1);
@@ -104,10 +108,7 @@ test("must tell the owner of a second factor, and not call a password alone a si
   const { call, mails, forget, audited, ada } = await openWatched(context);
   const { totpURI, backupCodes } = await (await call("/two-factor/enable", { password: PASSWORD })).json();
   assert.equal(mails.length, 0, "prepared, not on yet");
-  const { createOTP } = await import("@better-auth/utils/otp");
-  const secret = new URL(totpURI).searchParams.get("secret") ?? "";
-  const { base32 } = await import("@better-auth/utils/base32");
-  const code = await createOTP(new TextDecoder().decode(base32.decode(secret))).totp();
+  const code = await (await authenticator(totpURI))();
   assert.equal((await call("/two-factor/verify-totp", { code })).status, 200);
   assert.deepEqual(
     mails.map(({ subject }) => subject),
@@ -131,9 +132,80 @@ test("must tell the owner of a second factor, and not call a password alone a si
   assert.equal(mails.at(-1)?.subject, "The second factor was turned off");
 });
 
+/** Codes of an authenticator app that was given this URI. */
+async function authenticator(totpURI: string): Promise<() => Promise<string>> {
+  const { createOTP } = await import("@better-auth/utils/otp");
+  const { base32 } = await import("@better-auth/utils/base32");
+  const secret = new URL(totpURI).searchParams.get("secret") ?? "";
+  return () => createOTP(new TextDecoder().decode(base32.decode(secret))).totp();
+}
+
+test("must take a code of an authenticator app once, and ask for one after a reset of the password too", async (context) => {
+  const { call, mails, linkIn, forget, ada } = await openWatched(context);
+  const { totpURI } = await (await call("/two-factor/enable", { password: PASSWORD })).json();
+  const code = await authenticator(totpURI);
+  const start = Date.now();
+  context.mock.timers.enable({ apis: ["Date"], now: start });
+  const first = await code();
+  assert.equal((await call("/two-factor/verify-totp", { code: first })).status, 200);
+  context.mock.timers.setTime(start + 60_000);
+  const second = await code();
+
+  forget();
+  await call("/request-password-reset", { email: ada.email, redirectTo: ORIGIN });
+  const link = mails.map(linkIn).find((text) => text.startsWith("/reset-password/"));
+  const token = link?.match(/reset-password\/([^?]+)/)?.[1];
+  const next = { ...ada, password: "another long one" };
+  assert.equal((await call("/reset-password", { newPassword: next.password, token })).status, 200);
+  assert.equal(
+    (await (await call("/sign-in/email", next)).json()).twoFactorRedirect,
+    true,
+    "the factor is still asked for",
+  );
+  assert.equal((await call("/two-factor/verify-totp", { code: second })).status, 200);
+
+  forget();
+  await call("/sign-in/email", next);
+  const again = await call("/two-factor/verify-totp", { code: second }).catch((error) => error);
+  assert.deepEqual([again.status ?? again.statusCode], [401], "seen over a shoulder, it is of no use");
+  assert.equal(await (await call("/get-session")).text(), "null");
+});
+
+test("must not let a mailbox take the place of a password that has a second factor beside it", async (context) => {
+  const { call, mails, forget, ada } = await openWatched(context, { ...MAIL, PLUGINS: "magic-link,email-otp" });
+  const byMail = async () => {
+    forget();
+    assert.equal((await call("/sign-in/magic-link", { email: ada.email })).status, 200);
+    assert.equal((await call("/email-otp/send-verification-otp", { email: ada.email, type: "sign-in" })).status, 200);
+    return mails.slice(-2).map(({ subject }) => subject);
+  };
+  const { totpURI } = await (await call("/two-factor/enable", { password: PASSWORD })).json();
+  const confirm = async () => call("/two-factor/verify-totp", { code: await (await authenticator(totpURI))() });
+  assert.equal((await confirm()).status, 200);
+  assert.deepEqual(await byMail(), Array(2).fill("Sign in with your password"));
+  assert(!mails.slice(-2).some(({ text }) => /https:|\d{6}/.test(text)), "neither a link nor a code");
+
+  ada.email = "bob@example.com";
+  forget();
+  await call("/sign-up/email", ada);
+  assert.deepEqual(await byMail(), ["Your link to sign in", "Your code"]);
+});
+
+test("must end the session that a new sign-in takes the place of", async (context) => {
+  const { call, ada, library } = await openWatched(context);
+  const cookieOf = (answer: Response) => answer.headers.getSetCookie()[0]?.split(";")[0] ?? "";
+  const first = cookieOf(await call("/sign-in/email", ada));
+  const elsewhere = cookieOf(await call("/sign-in/email", ada, { cookie: "" }));
+  const second = cookieOf(await call("/sign-in/email", ada, { cookie: first }));
+  const user = async (cookie: string) => (await library.readSession(cookie, undefined)) ?? "null";
+  assert.equal(await user(first), "null");
+  assert.match(await user(second), /ada@example.com/);
+  assert.match(await user(elsewhere), /ada@example.com/, "another device's session goes on");
+});
+
 test("must change an address only by its owner's old and new mailbox, and tell the old one", async (context) => {
   const { call, mails, linkIn, audited, database, ada } = await openWatched(context);
-  (database.connection as { exec(sql: string): void }).exec("UPDATE user SET emailVerified = 1");
+  (database.connection as DatabaseSync).exec("UPDATE user SET emailVerified = 1");
   assert.equal((await call("/change-email", { newEmail: "new@example.com", callbackURL: ORIGIN })).status, 200);
   assert.deepEqual(mails.at(-1)?.to, [ada.email], "the old mailbox is asked first");
   await call(linkIn(mails.at(-1)));
