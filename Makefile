@@ -30,15 +30,17 @@ down:  ## stop and remove all that `make up` made
 	@$(BARE) down
 
 check: ready  ## the contract for both Spaces: the minute before a push
-	$(PYTEST) src/preflight/contract --numprocesses 3 --dist loadfile
+	$(PREFLIGHT) check --report-dir reports --numprocesses 3 --dist loadfile
 
 # Most tests wait for containers, so they run side by side; what measures time comes after them. What
-# else a machine does can only spoil a measurement, so one that failed is taken once more.
-test: CHANGED := $(if $(ALL),,--changed)
-test: MEASURE = $(PYTEST) $(CHANGED) -m "alone and not thorough" --junitxml reports/junit-$(1).xml --report-dir reports/$(1)
-test: ready  ## everything but the long samples; again: the contract and what a changed file could spoil   (ALL=1)
-	$(PYTEST) $(CHANGED) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
+# else a machine does can only spoil a measurement, so one that failed is taken once more, and says so.
+test: MEASURE = $(PYTEST) -m "alone and not thorough" --junitxml reports/junit-$(1).xml --report-dir reports/$(1)
+test: ready  ## every test
+	$(PYTEST) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 	$(call MEASURE,alone) || { echo "make: what failed is measured once more" >&2; $(call MEASURE,again) --last-failed; }
+
+quick: ready  ## what a change could spoil, and the contract
+	$(PYTEST) --changed -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 
 thorough: ready  ## the long samples of what `make test` tries in short: thousands of requests, whole overloads, comparisons
 	$(PYTEST) -m thorough
@@ -58,19 +60,19 @@ push-py: push  ## judge backend-py as committed, then push it to its Space   (SP
 push-node: DIR := backend-node
 push-node: push  ## the same for backend-node   (SPACE=owner/name, DRY=1)
 push: ready  ## the same for any Space folder   (DIR=my-space SPACE=owner/name)
-	@$(PREFLIGHT) push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry) $(if $(FORCE),--force)
+	@$(PREFLIGHT) push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry-run) $(if $(FORCE),--force)
 
 hub: ready  ## a Hub in a box on 8460: receives, builds, starts and serves Spaces   (ARGS=--help)
 	@$(PREFLIGHT) hub $(ARGS)
 
 hooks: $(VENV)/ready  ## a git hook that judges what plain `git push` sends to a Space
-	@$(PREFLIGHT) hooks
+	@$(PREFLIGHT) hook
 
 live: $(VENV)/ready  ## follow the build, question the live Space, compare its settings   (SPACE=owner/name, URL=…)
 	@$(PREFLIGHT) live "$(SPACE)" --url "$(URL)" --folder "$(DIR)" --ref "$(REF)"
 
 rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SPACE=owner/name REF=commit, DRY=1)
-	@$(PREFLIGHT) rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry)
+	@$(PREFLIGHT) rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry-run)
 
 space: $(VENV)/ready  ## a new Space folder that passes the contract, with its services   (NAME=my-space)
 	@$(PREFLIGHT) new "$(NAME)"
@@ -88,5 +90,5 @@ engine:
 $(VENV)/ready: requirements.txt pyproject.toml
 	@$(BARE) dependencies $(VENV)
 
-.PHONY: help up edge down check test thorough selftest load load-compare \
+.PHONY: help up edge down check test quick thorough selftest load load-compare \
 	push-py push-node push hub hooks live rollback space lock ready engine

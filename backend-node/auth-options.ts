@@ -111,8 +111,8 @@ export async function authOptions(settings: Settings, { database, limits, audit,
       log: (_level: string, message: string, ...details: unknown[]) =>
         log.error({ reason: details.map(reason).join("; ") || undefined }, message),
     },
-    plugins: [...(await createPlugins(settings, mailer)), audit.plugin, hashAhead],
-    hooks: { before: guard(settings, limits), after: rememberDevice },
+    plugins: [...(await createPlugins(settings, mailer)), audit.plugin, rememberDevice, hashAhead],
+    hooks: { before: guard(settings, limits) },
   } satisfies BetterAuthOptions;
 }
 

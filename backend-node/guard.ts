@@ -1,4 +1,5 @@
 /** What is checked before the library sees a call: the form of its input, and how often its caller has tried. */
+import type { BetterAuthPlugin } from "better-auth";
 import { createAuthMiddleware } from "better-auth/api";
 import { setRequestCookie } from "better-auth/cookies";
 import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
@@ -43,14 +44,26 @@ export function guard(settings: Pick<Settings, "baseURL" | "trustedOrigins">, li
   });
 }
 
-/** The hook that runs after each call: a device that has just signed in is known from now on. */
-export const rememberDevice = createAuthMiddleware(async (ctx) => {
-  const account = ctx.context.newSession?.user.email;
-  if (account === undefined) return;
-  const { name, attributes } = ctx.context.createAuthCookie(DEVICE_COOKIE, { maxAge: DEVICE_COOKIE_MAX_AGE });
-  if (knownDevice(ctx.context.secret, account, ctx.getCookie(name)) === undefined)
-    ctx.setCookie(name, deviceMark(ctx.context.secret, account), attributes);
-});
+/** A device that has signed in is known from now on. Comes after the plugin that asks for a second factor. */
+export const rememberDevice: BetterAuthPlugin = {
+  id: "known-device",
+  hooks: {
+    after: [
+      {
+        matcher: () => true,
+        handler: createAuthMiddleware(async (ctx) => {
+          const { newSession, secret } = ctx.context;
+          // Of an administrator who takes a user's place it is not the user's device.
+          if (!newSession || newSession.session.impersonatedBy) return;
+          const account = newSession.user.email;
+          const { name, attributes } = ctx.context.createAuthCookie(DEVICE_COOKIE, { maxAge: DEVICE_COOKIE_MAX_AGE });
+          if (knownDevice(secret, account, ctx.getCookie(name)) === undefined)
+            ctx.setCookie(name, deviceMark(secret, account), attributes);
+        }),
+      },
+    ],
+  },
+};
 
 /** The library's bearer plugin shows the session to endpoints, not to the hooks before them, some of which are checks. */
 function showBearer({ context, headers }: HookContext): void {

@@ -35,11 +35,11 @@ const LIMITS = {
 } as const;
 
 /**
- * Wrong guesses without a wait, and then the waits: 1 s, 2 s, 4 s and so on to the longest, all forgotten after `window`
- * seconds. Growing waits, because a limit that closes an account is a way for a stranger to close it; some thirty
- * guesses an hour remain.
+ * Wrong guesses without a wait, and the waits in seconds after each further one: the first, then twice the last, up to
+ * the longest. All is forgotten after `window`. Growing waits, because a limit that closes an account is a way for
+ * strangers to close it; some forty guesses an hour remain to them.
  */
-export const GUESSES = { free: 10, longest: 300, window: 3600 } as const;
+export const GUESSES = { free: 20, firstWait: 5, longestWait: 300, window: 3600 } as const;
 
 /** Where Postgres counts. */
 export const RATE_LIMIT_TABLE = `CREATE TABLE IF NOT EXISTS rate_limiter
@@ -86,8 +86,8 @@ export function createRateLimits(key: string, pool: Pool | undefined): RateLimit
     takeGuess: async (subject) => {
       const key = bucket(subject);
       const { consumedPoints } = await byName.guesses.consume(key);
-      if (consumedPoints <= GUESSES.free) return;
-      const wait = Math.min(2 ** (consumedPoints - GUESSES.free - 1), GUESSES.longest);
+      if (consumedPoints < GUESSES.free) return;
+      const wait = Math.min(GUESSES.firstWait * 2 ** (consumedPoints - GUESSES.free), GUESSES.longestWait);
       await byName.guessWaits
         .consume(key, 1, { customDuration: wait })
         .catch(async (refusal: RateLimiterRes | Error) => {

@@ -19,6 +19,9 @@ export function sessionReader(context: Context, secret: string, cached: boolean)
   const { sessionToken, sessionData, dontRememberToken } = context.authCookies;
   const { expiresIn, updateAge } = context.sessionConfig;
 
+  /** Cookie headers whose copy was checked, so that two HMACs are not made anew for a page that polls. */
+  const checked = new Map<string, Copy>();
+
   return async (cookie: string | undefined, authorization: string | undefined): Promise<string | undefined> => {
     let signed: string | undefined;
     if (authorization !== undefined) {
@@ -27,6 +30,8 @@ export function sessionReader(context: Context, secret: string, cached: boolean)
       if (!signed || signed.includes("%") || !verified(signed, secret)) return undefined;
     } else {
       if (cookie === undefined) return "null";
+      const known = checked.get(cookie);
+      if (known && Date.now() < known.until) return known.body;
       const values = cookieValues(cookie, sessionToken.name);
       const hasCopy = cookie.includes(sessionData.name);
       if (values.length === 0 && !hasCopy) return "null";
@@ -35,7 +40,12 @@ export function sessionReader(context: Context, secret: string, cached: boolean)
       signed = decoded(values[0] ?? "");
       if (cached || hasCopy) {
         const copies = cookieValues(cookie, sessionData.name);
-        return cached && copies.length === 1 ? copied(copies[0] ?? "", verified(signed, secret), secret) : undefined;
+        if (!cached || copies.length !== 1) return undefined;
+        const copy = readCopy(copies[0] ?? "", verified(signed, secret), secret);
+        if (copy === undefined || !(Date.now() < copy.until)) return undefined;
+        if (checked.size >= MOST_CHECKED) checked.clear();
+        checked.set(cookie, copy);
+        return copy.body;
       }
     }
     const token = verified(signed, secret);
@@ -49,19 +59,22 @@ export function sessionReader(context: Context, secret: string, cached: boolean)
   };
 }
 
-/** The body in the library's signed copy of the session, as long as it is good for `token`. */
-function copied(copy: string, token: string | undefined, secret: string): string | undefined {
+const MOST_CHECKED = 500;
+
+/** What the library's signed copy of a session is answered with, and until when, in milliseconds. */
+interface Copy {
+  body: string;
+  until: number;
+}
+
+/** The copy, if `secret` signed it and it is of the session of `token`. */
+function readCopy(copy: string, token: string | undefined, secret: string): Copy | undefined {
   try {
     const { session: content, expiresAt, signature } = JSON.parse(Buffer.from(copy, "base64url").toString());
-    const signed = JSON.stringify({ ...content, expiresAt });
     const { session, user } = content;
-    const now = Date.now();
-    const good =
-      sameSignature(signature, signed, secret) &&
-      session.token === token &&
-      now < expiresAt &&
-      now < Date.parse(session.expiresAt);
-    return good ? JSON.stringify({ session, user }) : undefined;
+    const good = sameSignature(signature, JSON.stringify({ ...content, expiresAt }), secret) && session.token === token;
+    const until = Math.min(expiresAt, Date.parse(session.expiresAt));
+    return good ? { body: JSON.stringify({ session, user }), until } : undefined;
   } catch {
     return undefined;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from pytest_docker.plugin import Services
 
-from preflight.engine.compose import Compose, write_override
+from preflight.engine import install
+from preflight.engine.compose import Compose
 from preflight.engine.container import Container, start
-from preflight.engine.run import Run
+from preflight.engine.run import LABEL, Run
 from preflight.model.space import Space, spaces_of_compose
 from preflight.pytest_plugin.life_cycle import ImageOf, StartSpace
 from preflight.pytest_plugin.running import failed
@@ -52,14 +54,28 @@ def docker_compose_file(run: Run, own_spaces: dict[str, Space], image_of: ImageO
     """Production, the differences for the test run, and the images of this run."""
     with ThreadPoolExecutor() as pool:
         images = dict(zip(own_spaces, pool.map(image_of, own_spaces.values()), strict=True))
-    override = write_override(run, images)
+    services = {
+        name: {"image": image.tag, "pull_policy": "never", "labels": {LABEL: run.id}}
+        for name, image in images.items()
+    }
+    override = run.folder / "once" / "compose.images.json"
+    override.write_text(json.dumps({"services": services}, indent=1))
     return [str(ROOT / "compose.yaml"), str(ROOT / "compose.test.yaml"), str(override)]
 
 
 @pytest.fixture(scope="session")
 def stack(docker_compose_file: list[str], docker_compose_project_name: str) -> Compose:
     """The stack's Compose commands, each with a deadline; `docker_services` starts it."""
-    return Compose(docker_compose_file, docker_compose_project_name)
+    return Compose(docker_compose_file, docker_compose_project_name, compose_environment())
+
+
+def compose_environment() -> dict[str, str]:
+    """For Compose in tests: the keys in a developer's `.env` are not for them."""
+    local = install.host() == "127.0.0.1"
+    return {
+        "HOST_ADDRESS": "127.0.0.1" if local else "0.0.0.0",
+        "COMPOSE_DISABLE_ENV_FILE": "1",
+    }
 
 
 @pytest.fixture(scope="session")
@@ -78,13 +94,13 @@ def docker_cleanup() -> list[str]:
 @pytest.fixture(scope="session")
 def backend_py(docker_services: Services, stack: Compose) -> Container:
     """backend-py as the stack runs it."""
-    return stack.container("backend-py")
+    return Container("backend-py", stack.container("backend-py"), 7860)
 
 
 @pytest.fixture(scope="session")
 def backend_node(docker_services: Services, stack: Compose) -> Container:
     """backend-node as the stack runs it."""
-    return stack.container("backend-node")
+    return Container("backend-node", stack.container("backend-node"), 7860)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TEMPLATE = ROOT / "src" / "preflight" / "templates" / "space"
+TEMPLATE = ROOT / "src" / "preflight" / "templates" / "python"
 
 
 def folder_of(name: str) -> Path:

@@ -160,6 +160,6 @@ def pytest_terminal_summary(
     if left_out:
         terminalreporter.write_line(
             f"{left_out} tests were not run: they passed within a day on exactly these files. "
-            "`make test ALL=1` runs them.",
+            "`make test` runs them.",
             yellow=True,
         )

@@ -21,7 +21,7 @@ from preflight.load.watch import Watched
 from preflight.pytest_plugin.page import duration, size
 
 ROOT = Path(__file__).resolve().parents[2]
-SOUND = ROOT / "src" / "preflight" / "templates" / "space"
+SOUND = ROOT / "src" / "preflight" / "templates" / "python"
 CHECKS = "test_serves or size or cors or environment or readme_names"
 BROKEN = "declaration.readme_names_what_is_required"
 

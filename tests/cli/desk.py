@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from typing import Self
 from unittest.mock import patch
 
 from huggingface_hub import constants
+
+from preflight.cli.main import preflight
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACES = ("backend-py", "backend-node")
@@ -85,8 +86,8 @@ class Desk:
         assert done.returncode == 0, f"{commands}\n{done.stdout}"
         return done.stdout
 
-    def run(self, script: str, *arguments: str) -> tuple[int, str]:
-        """Exit code and both outputs of a command of the package, run in the clone.
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and both outputs of `preflight ARGUMENTS`, run in the clone.
 
         In this process, since each of its own would load the official client anew.
         """
@@ -99,9 +100,10 @@ class Desk:
             patch.object(constants, "HF_TOKEN_PATH", str(self.folder / "no token here" / "token")),
             said_to(output),
         ):
-            code = importlib.import_module(f"preflight.cli.{script.removesuffix('.py')}").main(
-                list(arguments)
-            )
+            try:
+                preflight.main(list(arguments))
+            except SystemExit as end:
+                code = int(end.code or 0)
         return code, output.read_text()
 
     def commit(self, name: str, line: str) -> None:

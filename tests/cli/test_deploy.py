@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from preflight.cli.on_the_hub import settings_problems
+from preflight.cli.settings import faults_of
 from preflight.engine.image import build
 from preflight.engine.run import Run
 from preflight.model.environment import EnvironmentDeclaration
@@ -112,7 +112,7 @@ def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInAB
             key: str(one.value) for key, one in hub.api.get_space_variables(f"OWNER/{name}").items()
         }
         secrets = set(hub.api.get_space_secrets(f"OWNER/{name}"))
-        assert variables and not list(settings_problems(declaration, variables, secrets))
+        assert variables and not list(faults_of(declaration, variables, secrets))
 
 
 def test_the_workflow_types_the_documented_commands() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from preflight.cli import up
+from preflight.cli.stack import Service
 from preflight.engine import image
 from preflight.engine import install as engine
+from preflight.engine.compose import Compose
 from preflight.engine.run import Run
 
 
@@ -60,6 +62,8 @@ def test_who_builds_without_the_cache_must_ask_to_be_alone(
     monkeypatch.setattr("preflight.engine.image.building", ask)
     with pytest.raises(Asked, match=str(fresh)):
         image.build(run, "asks", tmp_path, fresh=fresh)
-    service = up.Service("asks", tmp_path, [])
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    monkeypatch.setattr("preflight.cli.up.LOGS", tmp_path / "up")
+    service = Service("asks", tmp_path, [])
     with pytest.raises(Asked, match=str(fresh)):
-        up.build([], service, pull=False, no_cache=fresh)
+        up._build(Compose([]), [service], pull=False, no_cache=fresh)

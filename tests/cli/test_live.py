@@ -26,15 +26,22 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     folder = SPACE.partition("/")[2]
     made = [sys.executable, "-m", "preflight", "new", folder]
     subprocess.run(made, cwd=desk.clone, env=desk.environment, check=True, timeout=60)
-    desk.sh("docker compose -f compose.yaml -f compose.test.yaml -f compose.offline.yaml config -q")
+    desk.sh("docker compose -f compose.yaml -f compose.test.yaml config -q")
+    desk.sh("docker compose -f compose.yaml -f compose.edge.yaml config -q")
     desk.sh(f"git add . && git commit -qm 'A new Space' && cp -r {folder} ../kept")
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
     hub.api.create_repo(SPACE, repo_type="space", space_sdk="docker", private=True)
+    made_by_the_hub = hub.api.space_info(SPACE).sha
     hub.api.add_space_variable(SPACE, "SIGNER_NAME", "Ada")
     hub.api.add_space_variable(SPACE, "SIGNING_KEYS", "misspelt")
 
     desk.environment["PYTEST_ADDOPTS"] = IN_SHORT
-    code, said = desk.run("push.py", "push", folder, "--space", SPACE)
+    code, said = desk.run("push", folder, "--space", SPACE)
+    assert code == 1 and f"{SPACE} lacks SIGNING_KEY" in said, said
+    assert hub.api.space_info(SPACE).sha == made_by_the_hub, (
+        "nothing is pushed that would not start"
+    )
+    code, said = desk.run("push", folder, "--space", SPACE, "--without-secrets")
     del desk.environment["PYTEST_ADDOPTS"]
 
     assert code == 0, said
@@ -44,20 +51,20 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     first = desk.sh(f"git subtree split -q --prefix {folder}").strip()
     assert hub.api.space_info(SPACE).sha == first
 
-    code, said = desk.run("live.py", "live", SPACE)
+    code, said = desk.run("live", SPACE)
 
     assert code == 1
     assert "RUNTIME_ERROR" in said and "SIGNING_KEY: missing" in said.partition("run log")[2]
 
     hub.api.delete_space_variable(SPACE, "SIGNING_KEYS")
     hub.api.add_space_secret(SPACE, "SIGNING_KEY", "k" * 40)
-    code, said = desk.run("live.py", "live", SPACE, "--ref", first[:10])
+    code, said = desk.run("live", SPACE, "--ref", first[:10])
 
     assert code == 0, said
     assert f"{SPACE} at {first[:7]}" in said
     assert "RUNNING: it serves" in said
-    assert "1 Variables, 1 Secrets; nothing needed is missing" in said
-    assert "live, and every question is answered as promised" in said
+    assert "1 Variable, 1 Secret; no required one is missing" in said
+    assert "live. The report above says how much was probed" in said
     assert "k" * 40 not in said
     assert hub.edge(SPACE).get("/").status_code == 401, "it is private: the questions had a token"
 
@@ -65,7 +72,7 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     desk.sh(f"git push -q {hub.remote(SPACE)} $(git subtree split -q --prefix {folder}):main")
     assert hub.wait(SPACE).stage == "RUNNING"
     assert hub.api.space_info(SPACE).sha != first
-    code, said = desk.run("live.py", "rollback", SPACE)
+    code, said = desk.run("rollback", SPACE)
 
     assert code == 0, said
     assert hub.wait(SPACE).raw["sha"] == first
@@ -80,24 +87,24 @@ def test_what_does_not_pass_is_refused_here_and_there(desk: Desk, hub: HubInABox
     before = hub.api.space_info("acme/refused").sha
     push = ("push", "web", "--space", "acme/refused")
 
-    code, refused = desk.run("push.py", *push)
+    code, refused = desk.run(*push)
     assert code == 1
     for part in (
         "metadata.colours_are_known",
         "README.md:4: `colorFrom: orange`",
-        "FORCE=1 pushes",
+        "--force pushes",
     ):
         assert part in refused
     assert "git push" not in refused
 
-    code, tried = desk.run("push.py", *push, "--force", "--dry")
+    code, tried = desk.run(*push, "--force", "--dry-run")
     assert code == 1
-    assert "FORCE=1: PUSHING WHAT DID NOT PASS" in tried and "DRY=1: not pushed" in tried
+    assert "--force: PUSHING WHAT DID NOT PASS" in tried and "--dry-run: not pushed" in tried
 
-    code, forced = desk.run("push.py", *push, "--force")
+    code, forced = desk.run(*push, "--force")
     assert code == 1
     assert 'remote: - Error: "colorFrom" must be one of [red, yellow' in forced
-    assert "What served before goes on serving" in forced
+    assert "goes on serving what it served" in forced
     assert hub.api.space_info("acme/refused").sha == before
 
 
@@ -110,7 +117,7 @@ def test_online_asks_the_hub_itself(hub: HubInABox, monkeypatch: pytest.MonkeyPa
 
 def test_a_space_that_is_not_there_is_told(desk: Desk, hub: HubInABox) -> None:
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
-    code, said = desk.run("live.py", "live", "acme/nowhere")
+    code, said = desk.run("live", "acme/nowhere")
     assert (code, said) == (1, "live: the Hub answered 404: there is no such Space, or it is private and HF_TOKEN is missing or not of its owner\n")  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from preflight.cli.on_the_hub import Refused, SpaceId, settings_problems
+from preflight.cli.hub import Refused, SpaceId
+from preflight.cli.settings import faults_of
 from preflight.model.environment import EnvironmentDeclaration
 from tests.cli.desk import ROOT, Desk
 
@@ -21,7 +22,7 @@ BROKEN = "colorFrom: orange"
 def desk_with_a_space(first_desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """A desk with one small Space, in the clone and, just made, on the Hub."""
     desk = first_desk.copy(tmp_path_factory.mktemp("desk") / "with a Space")
-    desk.sh(f"cp -r '{ROOT}/src/preflight/templates/space' signer && git add signer")
+    desk.sh(f"cp -r '{ROOT}/src/preflight/templates/python' signer && git add signer")
     desk.sh("git commit -qm 'A Space'")
     desk.create_space("signer")
     return desk
@@ -38,7 +39,7 @@ def break_it(desk: Desk) -> None:
 
 def test_plain_git_push_is_judged_by_the_hook(desk: Desk) -> None:
     """From a worktree, at a path with spaces: a commit that fails stays here, other remotes do not matter."""
-    desk.run("push.py", "hooks")
+    desk.run("hook")
     break_it(desk)
     desk.sh("git worktree add -q '../another tree' -b other && git init -q --bare ../backup")
     split = "$(git subtree split -q --prefix signer)"
@@ -58,15 +59,15 @@ def test_another_hook_is_left_alone(desk: Desk) -> None:
     theirs = desk.clone / ".git" / "hooks" / "pre-push"
     theirs.parent.mkdir(exist_ok=True)
     theirs.write_text("#!/bin/sh\nexec git lfs pre-push\n")
-    code, said = desk.run("push.py", "hooks")
+    code, said = desk.run("hook")
     assert (code, theirs.read_text()) == (1, "#!/bin/sh\nexec git lfs pre-push\n")
-    assert str(theirs) in said and 'preflight hook "$@"' in re.sub(r"'", "", said)
+    assert str(theirs) in said and 'preflight hook run "$@"' in re.sub(r"'", "", said)
 
 
 def test_what_is_not_committed_is_not_pushed(desk: Desk) -> None:
     (desk.clone / "signer" / "model.bin").write_text("new")
     (desk.clone / "elsewhere.txt").write_text("no part of the Space")
-    code, said = desk.run("push.py", *PUSH)
+    code, said = desk.run(*PUSH)
     assert code == 1
     assert "not committed in signer, so not in a push: model.bin\n" in said
 
@@ -76,7 +77,7 @@ def test_a_shallow_clone_says_what_is_missing(desk: Desk) -> None:
         "git commit -q --allow-empty -m Another && git clone -q --depth 1 \"file://$PWD\" '../shallow clone'"
     )
     desk.clone = desk.clone.parent / "shallow clone"
-    code, said = desk.run("push.py", *PUSH)
+    code, said = desk.run(*PUSH)
     assert code == 1
     assert "the clone is shallow: 1 commits were looked at" in said
     assert "git fetch --unshallow" in said and "fetch-depth: 0" in said
@@ -89,7 +90,7 @@ def test_work_of_others_is_not_replaced(desk: Desk) -> None:
         f" && git push -q '{desk.bare('signer')}' HEAD:main"
     )
     theirs = desk.received("signer", "main")
-    code, said = desk.run("push.py", *PUSH, "--force")
+    code, said = desk.run(*PUSH, "--force")
     assert (code, desk.received("signer", "main")) == (1, theirs)
     assert "Edit on the Hub" in said
     assert f"git push --force-with-lease=refs/heads/main:{theirs}" in said
@@ -98,22 +99,21 @@ def test_work_of_others_is_not_replaced(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("push", "signer"), "write SPACE=owner/name"),
-        (("push", "gone", "--space", SPACE), "gone is no folder"),
-        (("push", "signer", "--space", "OWNER/gone"), "does the Space exist"),
+        (("push", "signer"), "OWNER/NAME"),
+        (("push", "signer", "--space", "OWNER/gone"), "Does the Space exist"),
     ],
 )
 def test_a_wrong_target_is_told(arguments: tuple[str, ...], complaint: str, desk: Desk) -> None:
-    code, said = desk.run("push.py", *arguments)
+    code, said = desk.run(*arguments)
     assert code == 1 and complaint in said, said
 
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("signer", "write SPACE=owner/name"),
+        ("signer", "OWNER/NAME"),
         ("OWNER/sig--ner", "without `--` or `..`"),
-        ("OWNER/" + "x" * 60, "at most 63 characters"),
+        ("OWNER/" + "x" * 97, "1 to 96 of letters"),
     ],
 )
 def test_a_name_that_the_hub_does_not_take_is_told(name: str, complaint: str) -> None:
@@ -128,13 +128,13 @@ def test_going_back(desk: Desk) -> None:
     third, first = desk.received("signer", "main"), desk.received("signer", "main~2")
     back = ("rollback", SPACE)
 
-    code, said = desk.run("live.py", *back, "--dry")
+    code, said = desk.run(*back, "--dry-run")
     assert (code, desk.received("signer", "main")) == (0, third)
     assert re.search(r"from  \w+ State 3\nto    \w+ State 2\ngit push --force-with-lease", said)
-    assert "not in the history of" in desk.run("live.py", *back, "--ref", desk.sh("git commit-tree -m x HEAD^{tree}").strip())[1]  # fmt: skip
-    code, said = desk.run("live.py", *back, "--ref", "v9")
+    assert "not in the history of" in desk.run(*back, "--ref", desk.sh("git commit-tree -m x HEAD^{tree}").strip())[1]  # fmt: skip
+    code, said = desk.run(*back, "--ref", "v9")
     assert code == 1 and "no such commit" in said and "State 1" in said
-    assert desk.run("live.py", *back, "--ref", first[:10])[0] == 0
+    assert desk.run(*back, "--ref", first[:10])[0] == 0
     assert desk.received("signer", "main") == first
 
 
@@ -143,19 +143,19 @@ def test_a_space_in_a_repository_of_its_own(desk: Desk) -> None:
     desk.sh("cp -r signer '../signer alone' && cd '../signer alone' && git init -q && git add . && git commit -qm Mine")  # fmt: skip
     desk.clone = desk.clone.parent / "signer alone"
     desk.sh("sed -i 's/^sdk: .*/sdk: gradio/' README.md && git commit -qam Gradio")
-    assert desk.run("push.py", "hooks")[0] == 0
+    assert desk.run("hook")[0] == 0
     push = ("push", ".", "--space", SPACE, "--force")
 
-    code, said = desk.run("push.py", *push)
+    code, said = desk.run(*push)
 
     assert code == 0, said
     assert "subtree" not in said
     assert said.count("judging it") == 1, "the hook has to let pass what was judged already"
-    assert "FORCE=1: PUSHING WHAT DID NOT PASS" in said
+    assert "--force: PUSHING WHAT DID NOT PASS" in said
     assert said.index("git push --force-with-lease") < said.index("main (forced update)")
-    assert f"make live SPACE={SPACE}" in said and "not compared, HF_TOKEN is not set" in said
+    assert f"preflight live {SPACE}" in said and "not compared, HF_TOKEN is not set" in said
     assert desk.received("signer", "main") == desk.sh("git rev-parse HEAD").strip()
-    assert "nothing to push" in desk.run("push.py", *push)[1]
+    assert "nothing to push" in desk.run(*push)[1]
 
 
 def test_make_passes_everything_on() -> None:
@@ -164,7 +164,9 @@ def test_make_passes_everything_on() -> None:
         done = subprocess.run(
             ["make", "--dry-run", target, *given], cwd=ROOT, capture_output=True, text=True, timeout=30
         )  # fmt: skip
-        assert f'push "{folder}" --space "me/book" --remote "there" --dry --force' in done.stdout
+        assert (
+            f'push "{folder}" --space "me/book" --remote "there" --dry-run --force' in done.stdout
+        )
 
 
 DECLARATION = """
@@ -189,8 +191,8 @@ LEVEL=
         ({"MODE": "on", "LEVEL": "info"}, {"KEY", "TOKEN"}, []),
         ({}, set(), ["KEY: missing; enter it as a Secret (The key.)", "MODE: missing; enter it as a Variable"]),
         ({"MODE": "on"}, {"KEY"}, ["TOKEN: missing; enter it as a Secret"]),
-        ({"MODE": "maybe"}, {"KEY"}, ["MODE: its value is no enum"]),
-        ({"MODE": " "}, {"KEY"}, ["MODE: is empty and needed"]),
+        ({"MODE": "maybe"}, {"KEY"}, ["MODE: holds an invalid value; it is declared as enum"]),
+        ({"MODE": " "}, {"KEY"}, ["MODE: is empty and required"]),
         ({"MODE": "off", "KEY": "s3cret"}, set(), ["KEY: is a Variable, which everybody can read"]),
         ({"MODE": "off", "KEY": "s3cret"}, {"KEY"}, ["KEY: is a Variable and a Secret", "KEY: is a Variable, which"]),
         ({"MODE": "off", "OLD": "1"}, {"KEY"}, ["OLD: set there and not declared"]),
@@ -200,7 +202,7 @@ def test_settings_are_compared_with_the_declaration(
     variables: dict[str, str], secrets: set[str], expected: list[str]
 ) -> None:
     declaration = EnvironmentDeclaration.of_text(DECLARATION)
-    problems = list(settings_problems(declaration, variables, secrets))
+    problems = [str(fault) for fault in faults_of(declaration, variables, secrets)]
     assert len(problems) == len(expected), problems
     for problem, beginning in zip(problems, expected, strict=True):
         assert problem.startswith(beginning)
@@ -229,7 +231,7 @@ def test_an_address_is_a_space_or_none() -> None:
 def test_a_token_in_an_address_is_not_shown(desk: Desk) -> None:
     """Neither where it is told what is pushed, nor in git's own words."""
     address = "https://ada:hf_s3cret@127.0.0.1:9/spaces/OWNER/signer"
-    code, said = desk.run("push.py", "push", "signer", "--remote", address)
+    code, said = desk.run("push", "signer", "--remote", address)
     assert code == 1 and "https://…@127.0.0.1:9/spaces/OWNER/signer cannot be read" in said
     assert "hf_s3cret" not in said
 

@@ -69,7 +69,7 @@ class Checkout:
             "BACKEND_PY_PORT": str(self.ports["backend-py"]),
             "BACKEND_NODE_PORT": str(self.ports["backend-node"]),
         }
-        for name in ("Makefile", "compose.offline.yaml", "src"):
+        for name in ("Makefile", "compose.edge.yaml", "src"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
         if dockerfiles is None:
@@ -84,16 +84,9 @@ class Checkout:
 
     def _write_compose_files(self, run: Run, spaces: list[str]) -> None:
         """Mark what Compose will make as this run's, so that its clean-up covers it too."""
-        document, offline = (
-            yaml.safe_load((ROOT / name).read_text())
-            for name in ("compose.yaml", "compose.offline.yaml")
-        )
-        if set(spaces) < set(SPACES):
-            # Nor what stands before or behind all Spaces.
-            document["networks"] = dict.fromkeys(spaces)
-            for one in (document, offline):
-                one["services"] = {name: one["services"][name] for name in spaces}
-            (self.folder / "compose.offline.yaml").write_text(yaml.safe_dump(offline))
+        document = yaml.safe_load((ROOT / "compose.yaml").read_text())
+        document["networks"] = dict.fromkeys(spaces)
+        document["services"] = {name: document["services"][name] for name in spaces}
         labels = {LABEL: run.id}
         for service in document["services"].values():
             build = service["build"]
@@ -101,16 +94,6 @@ class Checkout:
             service.update(labels=labels, build={**build, "labels": labels})
         document["networks"] = {name: {"labels": labels} for name in document["networks"]}
         (self.folder / "compose.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-
-    def start_edge(self) -> None:
-        """Start the service `edge` by its profile; it is what backend-py is."""
-        (self.folder / "edge").mkdir()
-        (self.folder / "edge" / "Dockerfile").write_text(f"FROM {self.project}-backend-py\n")
-        command = ["docker", "compose", "--profile=edge", "up", "--detach", "edge"]
-        environment = {**self.environment, "EDGE_PORT": str(free_ports(1)[0])}
-        subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, check=True, timeout=60
-        )
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / name
@@ -337,7 +320,7 @@ FAILURES: dict[str, tuple[Case, list[str]]] = {
     "a port that is none": (with_a_port_that_is_none, ["compose.yaml is not valid", "http"]),
     "a Space that exits": (
         up_with({"backend-node": 'CMD echo "BETTER_AUTH_SECRET: missing" >&2; exit 78\n'}),
-        ["backend-node: the container is exited with exit code 78", "    BETTER_AUTH_SECRET: missing",
+        ["backend-node: the container ended with exit code 78", "    BETTER_AUTH_SECRET: missing",
          "full log: LOGS/start-backend-node.log"],
     ),
     "a Space that turns unhealthy": (
@@ -347,8 +330,8 @@ FAILURES: dict[str, tuple[Case, list[str]]] = {
     ),
     "a Space that never gets healthy": (
         up_with({"backend-py": FALSE_PROBE},
-                ("src/preflight/cli/up.py", "HEALTHY_DEADLINE = 120", "HEALTHY_DEADLINE = 1")),
-        ["backend-py: the container is not healthy after 1 s", "Connection refused",
+                ("src/preflight/engine/compose.py", "UP_DEADLINE = 120", "UP_DEADLINE = 3")),
+        ["backend-py: the container is not healthy after 3 s", "Connection refused",
          "full log: LOGS/start-backend-py.log"],
     ),
     "a port held by a process": (
@@ -520,14 +503,13 @@ def test_up_again_keeps_what_is_there_unless_told(elsewhere: Started) -> None:
 
 
 def test_down_removes_all_of_it(elsewhere: Started) -> None:
-    """Containers, networks, volumes, images; also the edge's, which only a profile starts."""
+    """Containers, networks, volumes and images go, and each is named."""
     checkout = elsewhere.checkout
-    checkout.start_edge()
-    assert f"{checkout.project}-edge" in checkout.images()
-
     down = checkout.make("down")
 
     assert (down.code, down.left, checkout.images()) == (0, [], {}), down.output
+    assert f"{checkout.project}-backend-py-1" in down.output
+    assert "nothing was running" in checkout.make("down").output
 
 
 def test_pull_asks_the_registry_anew(elsewhere: Started) -> None:

@@ -14,6 +14,7 @@ from preflight.engine.compose import Compose
 from preflight.engine.container import Container
 from preflight.engine.image import Image, build_own
 from preflight.engine.run import LABEL, Run
+from tests.conftest import compose_environment
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -81,10 +82,10 @@ def upstreams_begun(run: Run, doubles_image: Image, tmp_path_factory: Any) -> It
     networks = {"backend-py": {"labels": labels}}
     override.write_text(json.dumps({"services": {"upstreams": service}, "networks": networks}))
     files = [str(ROOT / "compose.yaml"), str(ROOT / "compose.test.yaml"), str(override)]
-    compose = Compose(files, project)
+    compose = Compose(files, project, compose_environment())
     try:
         compose.run("up", "--detach", "--no-build", "upstreams")
-        container = compose.container("upstreams", PORT)
+        container = Container("upstreams", compose.container("upstreams"), PORT)
         yield Upstreams(container, f"{project}_backend-py")
     finally:
         compose.run("down", "--timeout=0")

@@ -17,6 +17,7 @@ from preflight.engine.run import LABEL, Run
 from preflight.engine.start import environment_of, start_observed
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
+from tests.conftest import compose_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "python:3.11-slim-bookworm"
@@ -98,19 +99,19 @@ def for_people(
     )
     files = [ROOT / "compose.yaml", ROOT / "compose.edge.yaml"]
     files += [tmp_path / "images.yaml", tmp_path / "port.yaml"]
-    compose = Compose(files, f"{run.id}-people")
+    compose = Compose(files, f"{run.id}-people", compose_environment())
     try:
-        compose.run("--profile=edge", "up", "--detach", "--no-build", "--wait", deadline=60)
+        compose.run("up", "--detach", "--no-build", "--wait", deadline=60)
         yield compose
     finally:
-        compose.run("--profile=edge", "down", "--volumes", "--timeout=1")
+        compose.run("down", "--volumes", "--timeout=1")
 
 
 def test_make_edge_lets_in_and_out_what_the_hub_does(
     for_people: Compose, run: Run, own_spaces: dict[str, Space], tmp_path: Path
 ) -> None:
     """`make edge` must publish the edge alone; behind it a Space must reach 443 and not 5432, and be told on."""
-    listed = for_people.run("--profile=edge", "ps", "--format=json").splitlines()
+    listed = for_people.run("ps", "--format=json").splitlines()
     states = {one["Service"]: one for one in map(json.loads, listed)}
     assert set(states) == {"edge", *own_spaces, *(f"egress-{name}" for name in own_spaces)}
     published = {

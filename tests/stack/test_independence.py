@@ -68,7 +68,9 @@ def test_shares_no_network_and_no_volume(
     Fix: Give each service its own network in compose.yaml, and call the other Space by its public URL.
     """
     inspected = {
-        space.name: stack.container(space.name).inspection for pair in pairs for space in pair
+        space.name: Container(space.name, stack.container(space.name), 7860).inspection
+        for pair in pairs
+        for space in pair
     }
 
     def used(name: str) -> set[str]:
@@ -97,8 +99,12 @@ def test_neither_reaches_the_other(
     """
     for pair in pairs:
         for here, there in (pair, pair[::-1]):
-            near = networks_of(stack.container(here.name).inspection, run)
-            far = networks_of(stack.container(there.name).inspection, run)
+            near = networks_of(
+                Container(here.name, stack.container(here.name), 7860).inspection, run
+            )
+            far = networks_of(
+                Container(there.name, stack.container(there.name), 7860).inspection, run
+            )
             address = next(iter(far.values()))["IPAddress"]
             script = f"""
 import socket

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from preflight.model.git import GitError, Repository
 from preflight.model.space import SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.targets import _committed, _live, _named_apart
-from preflight.rules.repository import GitError, Repository, subdomain
+from preflight.rules.repository import subdomain
 
 ROOT = Path(__file__).resolve().parents[2]
 README = "---\ntitle: A\nsdk: docker\n---\n"
@@ -215,12 +216,12 @@ def test_verdicts_of_all_workers_are_in_one_report(
 ) -> None:
     output, records = judged
     own = [record for record in records if record["space"] == "the space"]
-    failed = [record for record in own if record["outcome"] == "failed"]
+    failed = [record for record in own if record["fails"]]
     assert [one["id"] for one in failed] == ["metadata.sdk_is_docker"]
-    assert failed[0]["actual"] == "README.md:2: `sdk: gradio`"
+    assert failed[0]["findings"][0]["actual"] == "README.md:2: `sdk: gradio`"
     for part in ("Space       the space", "On the Hub  Configuration error", "Fix         Put"):
         assert part in output
-    assert "the space: 1 of 17 checks fail, 1 warnings, 1 skipped" in output
+    assert "the space: 15 checks hold, 2 have findings, 0 could not judge, 1 skipped" in output
     assert "skipped: 1 x asks huggingface.co: only with --online" in output
 
 
@@ -232,15 +233,20 @@ def test_enormous_readme_is_judged_in_time(judged: tuple[str, list[dict[str, Any
 def test_check_without_its_three_parts_is_refused(tmp_path: Path) -> None:
     from preflight.contract.findings import Rule
 
-    with pytest.raises(ValueError, match="On the Hub"):
+    with pytest.raises(ValueError, match="Severity"):
         Rule.of_docstring("A rule.\n\nFix: that.")
     with pytest.raises(ValueError, match="states the rule"):
         Rule.of_docstring(None)
 
 
-def test_troubleshooting_is_current() -> None:
-    """docs/troubleshooting.md must be what the checks' docstrings say."""
-    from preflight.pytest_plugin.report import TROUBLESHOOTING, troubleshooting
+def test_generated_pages_are_current() -> None:
+    """The pages made from the checks' docstrings must be what these say, and no rule's page may be left over."""
+    from preflight.pytest_plugin.reference import COMMAND, pages
 
-    stale = "docs/troubleshooting.md is stale: run `python -m preflight.pytest_plugin.report`"
-    assert TROUBLESHOOTING.read_text(encoding="utf-8") == troubleshooting(), stale
+    docs = ROOT / "docs"
+    written = pages(docs)
+    for path, text in written.items():
+        assert path.is_file() and path.read_text(encoding="utf-8") == text, (
+            f"{path} is stale: {COMMAND}"
+        )
+    assert set((docs / "rules").glob("*.md")) <= set(written), f"a rule is gone: {COMMAND}"

@@ -1,16 +1,8 @@
-"""Follow a push to the live Space, question it there, and go back when it is worse.
-
-    preflight live OWNER/NAME [--url URL] [--folder FOLDER] [--ref COMMIT]
-    preflight rollback OWNER/NAME [--ref COMMIT] [--remote NAME_OR_URL] [--dry]
-
-Exit code 0: the commit serves, every question is answered, and the settings are as declared.
-"""
+"""`preflight live`: follow a push until it serves, probe the live Space, compare its settings."""
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -19,21 +11,15 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi
 
-from preflight.cli.on_the_hub import (
-    HUB_ERRORS,
-    Refused,
-    SpaceId,
-    endpoint,
-    git,
-    masked,
-    said,
-    settings_report,
-)
-from preflight.cli.push import OF_A_CONTAINER, is_ancestor, judged, pushed, remote_head
+from preflight.cli import judging, went_live
+from preflight.cli.hub import HUB_ERRORS, Refused, SpaceId, endpoint, said
+from preflight.cli.settings import compare
 from preflight.engine.start import Live, wake
 from preflight.model.environment import EnvironmentDeclarationError
+from preflight.model.git import GitError, masked
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
-from preflight.rules.repository import GitError, subdomain
+from preflight.pytest_plugin.folders import in_the_cache
+from preflight.rules.repository import subdomain
 
 # A build, then a start that may take 30 minutes. Source: hub-docs spaces-config-reference.md,
 # startup_duration_timeout; a build's own limit is not documented.
@@ -72,59 +58,40 @@ class Seen:
     error: str
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="preflight", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    actions = parser.add_subparsers(dest="action", required=True)
-    live_options = actions.add_parser("live")
-    live_options.add_argument("space", help="owner/name on the Hub")
-    live_options.add_argument("--url", default="", help="where it answers; asked of the Hub")
-    live_options.add_argument("--folder", default="", help="its folder here, when named otherwise")
-    live_options.add_argument(
-        "--ref", default="", help="the commit to wait for; what is at its head"
-    )
-    back_options = actions.add_parser("rollback")
-    back_options.add_argument("space", help="owner/name on the Hub")
-    back_options.add_argument("--ref", default="", help="commit to go back to; the one before")
-    back_options.add_argument("--remote", default="", help="another remote than the Space's own")
-    back_options.add_argument("--dry", action="store_true", help="stop before the push")
-    options = parser.parse_args(arguments)
+def main(name: str, url: str, folder: str, ref: str) -> int:
+    """Follow, probe, compare; returns 0 when the commit serves, holds, and its settings are right."""
     try:
-        space = SpaceId.of(options.space)
-        if options.action == "rollback":
-            return rollback(Path.cwd(), space, options.ref, options.remote, options.dry)
-        return live(space, options.url, options.folder, options.ref)
+        return live(SpaceId.of(name), url, folder, ref)
     except HUB_ERRORS as error:
         print(f"live: {said(error)}", file=sys.stderr, flush=True)
     except (Refused, GitError, SpaceError, EnvironmentDeclarationError) as refusal:
-        print(f"{options.action}: {masked(str(refusal))}", file=sys.stderr, flush=True)
+        print(f"live: {masked(str(refusal))}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         return 130
     return 1
 
 
 def live(space: SpaceId, url: str, folder: str, ref: str) -> int:
-    """Follow, question, compare. Raises Refused when the commit does not come to serve."""
+    """As `main`. Raises Refused when the commit does not come to serve."""
     known = folder_of(space, folder)
     commit = wanted_commit(space, ref)
     follow(space, commit)
     url = url or address_of(space)
     woken = wake(Live(known.name, url))
     if woken.failure:
-        raise Refused(f"{woken.failure.actual}\n{log_tail(space, build=False)}{way_back(space)}")
-    say(f"{url} answers after {woken.seconds:.1f} s; questioning it as the contract does")
-    holds = questions_hold(known, url)
-    report = settings_report(space, known.declaration if known.source else None)
-    print("\n" + "\n".join(report), flush=True)
-    as_declared = not any(line.startswith("  ") and "optional" not in line for line in report)
-    print(f"\n{space} at {commit[:7]}: {url}")
-    if holds and as_declared:
-        print("live, and every question is answered as promised.")
+        raise Refused(
+            f"{woken.failure.actual}\n{log_tail(space, build=False)}{way_back(space, commit)}"
+        )
+    say(f"{url} answers after {woken.seconds:.1f} s; probing it as the contract does")
+    holds = probes_hold(known, url)
+    settings = compare(space, known.declaration if known.source else None)
+    print(f"\n{settings}\n\n{space} at {commit[:7]}: {url}")
+    if holds and not settings.faults:
+        print("live. The report above says how much was probed.")
     else:
-        print("live, but " + ("its settings have to be changed." if holds else "questions failed."))
-    print(way_back(space), end="")
-    return 0 if holds and as_declared else 1
+        print("live, but " + ("its settings have to change." if holds else "checks failed."))
+    print(way_back(space, commit), end="")
+    return 0 if holds and not settings.faults else 1
 
 
 def follow(space: SpaceId, commit: str) -> None:
@@ -187,42 +154,6 @@ def was_built(space: SpaceId, commit: str) -> bool:
     return f"Commit SHA: {commit[:7]}" in first
 
 
-def rollback(top: Path, space: SpaceId, ref: str, remote: str, dry: bool) -> int:
-    """Make an earlier commit of the Space's own history its head again. Raises Refused, GitError."""
-    target = remote or space.remote
-    head = remote_head(top, target)
-    if head is None:
-        raise Refused(f"{target} has no main branch: there is nothing to go back from")
-    try:
-        commit = git(top, "rev-parse", "--verify", "--quiet", f"{ref or head + '~1'}^{{commit}}")
-    except GitError:
-        what = f"REF={ref}: there is no such commit" if ref else "there is no commit before it"
-        raise Refused(f"{what}\n{history(top, head)}") from None
-    if commit == head:
-        print(f"{target} is at {head[:7]} already.")
-        return 0
-    if not is_ancestor(top, commit, head):
-        raise Refused(
-            f"{commit[:7]} is not in the history of {target}, which is:\n{history(top, head)}"
-        )
-    # Replaces exactly what was looked at, and nothing that came since.
-    command = ["git", "push", f"--force-with-lease=refs/heads/main:{head}", target, f"{commit}:refs/heads/main"]  # fmt: skip
-    print(f"from  {git(top, 'log', '-1', '--format=%h %s', head)}")
-    print(f"to    {git(top, 'log', '-1', '--format=%h %s', commit)}")
-    print(masked(shlex.join(command)), flush=True)
-    if dry:
-        print("DRY=1: not pushed.")
-        return 0
-    # Not judged again: going back must not take minutes.
-    if not pushed(top, command, commit):
-        raise Refused("the push was not accepted; what is at its head now goes on serving")
-    print(
-        f"\nback. Follow the build: make live SPACE={space}\n"
-        "The next push brings back what your own branch holds: git revert there what was wrong."
-    )
-    return 0
-
-
 def look(api: HfApi, space: SpaceId) -> Seen:
     runtime = api.get_space_runtime(str(space))
     # `sha` is in no reference; projects that wait for a build read it as the running build's commit.
@@ -260,23 +191,13 @@ def folder_of(space: SpaceId, folder: str) -> Space:
     return next((one for one in known if one.name == space.name), Space(space.name, source=None))
 
 
-def questions_hold(known: Space, url: str) -> bool:
-    """Whether what can be asked from outside is answered as the contract says."""
-    target = [f"--live={known.name}={url}"]
-    target += [f"--space={known.working_folder}"] if known.working_folder else []
-    # On this machine the rehearsed edge signs its own certificate, which is not verified.
-    unverified = ["-W", "ignore::urllib3.exceptions.InsecureRequestWarning"]
-    # Its files were judged before the push; here they may have moved on since.
-    return judged([*OF_A_CONTAINER, *target, *unverified], Path("reports") / "live" / known.name)
-
-
 def failure(space: SpaceId, seen: Seen) -> str:
     """Why it does not serve, with the end of the log that tells."""
     meaning = MEANING.get(seen.stage, "").format(space=space)
     words = f"{space} is at {seen.stage}: {meaning}. {seen.error}".rstrip()
     log = "" if seen.stage in ("CONFIG_ERROR", "PAUSED") else log_tail(space, seen.stage == "BUILD_ERROR")  # fmt: skip
     help_page = "docs/troubleshooting.md has the Hub's texts, their causes and fixes.\n"
-    return f"{words}\n{log}{help_page}{way_back(space)}"
+    return f"{words}\n{log}{help_page}{way_back(space, wanted_commit(space, ''))}"
 
 
 def log_tail(space: SpaceId, build: bool) -> str:
@@ -289,24 +210,24 @@ def log_tail(space: SpaceId, build: bool) -> str:
     return f"the end of its {kind} log:\n" + "".join(f"    {line[:400]}\n" for line in shown)
 
 
-def way_back(space: SpaceId) -> str:
-    """How to roll back, with the commit before the one at the head."""
-    top, before = Path.cwd(), "COMMIT"
-    try:
-        head = remote_head(top, space.remote)
-        before = git(top, "rev-list", "--max-count=1", "--skip=1", str(head))[:10]
-    except (GitError, Refused):
-        # Not called from a clone: the history cannot be looked at, and the command needs one.
-        pass
-    if not before:
-        return "There is no commit to go back to.\n"
-    return f"To go back: make rollback SPACE={space} REF={before}\n"
-
-
-def history(top: Path, head: str) -> str:
-    listed = git(top, "log", "--format=%h %s", "-10", head).splitlines()
-    return "\n".join(f"          {line}" for line in listed)
-
-
 def say(message: str) -> None:
     print(f"live: {message}", flush=True)
+
+
+def probes_hold(known: Space, url: str) -> bool:
+    """Whether what can be probed from outside is as the contract says."""
+    target = [f"--live={known.name}={url}"]
+    target += [f"--space={known.working_folder}"] if known.working_folder else []
+    # On this machine the rehearsed edge signs its own certificate, which is not verified.
+    unverified = ["-W", "ignore::urllib3.exceptions.InsecureRequestWarning"]
+    # Its files were judged before the push; here they may have moved on since.
+    reports = in_the_cache(Path.cwd()) / "live" / known.name
+    return judging.holds([*judging.OF_A_CONTAINER, *target, *unverified], reports)
+
+
+def way_back(space: SpaceId, now: str) -> str:
+    """How to go back to the commit that was live before."""
+    known = went_live.before(Path.cwd(), space, now)
+    if known is None:
+        return f"To go back: preflight rollback {space}   (to the commit before; --ref names another)\n"
+    return f"To go back to what was live before: preflight rollback {space} --ref {known[:10]}\n"

@@ -1,10 +1,4 @@
-"""Make a new Space folder that passes the contract, and its services in the compose files.
-
-    preflight new NAME
-
-The folder is the sound Space on which the contract itself is tested, under another name: a server
-in one file with a Secret, a Variable and every promise kept, to be replaced by your own.
-"""
+"""`preflight new`: a Space folder that passes, and its services in the compose files beside it."""
 
 from __future__ import annotations
 
@@ -13,84 +7,120 @@ import shutil
 import sys
 from pathlib import Path
 
-from preflight.cli.on_the_hub import Refused
-from preflight.engine import base_images
+from preflight.cli.hub import Refused
 from preflight.model.environment import EnvironmentDeclaration, Variable
 from preflight.rules.repository import name_problems
 
-SOUND = Path(__file__).resolve().parents[1] / "templates" / "space"
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+COMPOSE, TEST, EDGE = (Path(f"compose{part}.yaml") for part in ("", ".test", ".edge"))
 FIRST_PORT = 7861
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 1 or not arguments[0]:
-        print("space: write make space NAME=my-space", file=sys.stderr)
-        return 2
+def main(name: str, node: bool, remove: bool) -> int:
+    """Add the Space `name`, or remove it; returns the exit code."""
     try:
-        create(arguments[0])
+        lines = take_out(name) if remove else add(name, "node" if node else "python")
     except Refused as refusal:
-        print(f"space: {refusal}", file=sys.stderr)
+        print(f"new: {refusal}", file=sys.stderr)
         return 1
-    print(
-        f"{arguments[0]}/ is a Space that passes the contract; replace app.py by your own.\n"
-        "It has a service in compose.yaml, compose.test.yaml and compose.offline.yaml.\n"
-        f"  try:   .venv/bin/pytest --space {arguments[0]}\n"
-        f"  start: make up\n"
-        f"  push:  git add, git commit, then make push DIR={arguments[0]} SPACE=owner/{arguments[0]}"
-    )
+    print("\n".join(lines))
     return 0
 
 
-def create(name: str) -> None:
-    """Write folder and services. Raises Refused, with nothing written, when the name will not do."""
-    folder = Path(name)
+def add(name: str, template: str) -> list[str]:
+    """Write folder and services; returns what to print. Raises Refused, with nothing written."""
+    folder, source = Path(name), TEMPLATES / template
     for problem in name_problems(name):
-        raise Refused(f"NAME={name}: expected {problem.expected}")
+        raise Refused(f"NAME {name}: expected {problem.expected}")
     if name != name.lower():
-        raise Refused(f"NAME={name}: write it in lower case; images and host names know no other")
-    files = {one: Path(one) for one in ("compose.yaml", "compose.test.yaml", "compose.offline.yaml")}  # fmt: skip
-    texts = {one: path.read_text("utf-8") for one, path in files.items()}
-    if folder.exists() or re.search(rf"^  {re.escape(name)}:", texts["compose.yaml"], re.M):
-        raise Refused(f"NAME={name}: there is a folder or a service of that name; choose another")
-    declaration = EnvironmentDeclaration.of_file(SOUND / ".env.example")
-    images = base_images.named_in((SOUND / "Dockerfile").read_text("utf-8"))
-    compose = with_service(texts["compose.yaml"], service(name, declaration, texts["compose.yaml"]))
-    compose = re.sub(r"^networks:\n", f"networks:\n  {name}:\n", compose, flags=re.M)
-    files["compose.yaml"].write_text(compose, "utf-8")
-    files["compose.test.yaml"].write_text(
-        with_service(texts["compose.test.yaml"], test_service(name)), "utf-8"
-    )
-    files["compose.offline.yaml"].write_text(
-        with_service(texts["compose.offline.yaml"], offline_service(name, images)), "utf-8"
-    )
-    shutil.copytree(SOUND, folder)
+        raise Refused(f"NAME {name}: write it in lower case, as images and host names are")
+    compose = COMPOSE.read_text("utf-8") if COMPOSE.is_file() else ""
+    if folder.exists() or re.search(rf"^  {re.escape(name)}:", compose, re.M):
+        raise Refused(f"NAME {name}: a folder or a service of that name is there; choose another")
+    port = max([FIRST_PORT - 1, *map(int, re.findall(r":-(\d+)\}:7860", compose))]) + 1
+    declaration = EnvironmentDeclaration.of_file(source / ".env.example")
+    blocks = {
+        COMPOSE: _service(name, port, declaration, template),
+        TEST: _test_service(name),
+        EDGE: _edge_services(name),
+    }
+    written = [path for path in blocks if path.is_file()]
+    for path in written:
+        path.write_text(_with_service(path.read_text("utf-8"), name, blocks[path]), "utf-8")
+    shutil.copytree(source, folder)
     readme = folder / "README.md"
     title = re.sub(r"[-_.]+", " ", name).strip().capitalize()
-    text = readme.read_text("utf-8")
-    text = text.replace("title: Signer", f'title: "{title}"').replace("# Signer", f"# {name}")
-    readme.write_text(text, "utf-8")
+    text = re.sub(
+        r"^title: .*$", f'title: "{title}"', readme.read_text("utf-8"), count=1, flags=re.M
+    )
+    readme.write_text(re.sub(r"^# .*$", f"# {name}", text, count=1, flags=re.M), "utf-8")
+    lines = [f"{name}/ is a Space that passes; replace its server by your own."]
+    if written:
+        lines += [
+            f"It has a service in {', '.join(map(str, written))}.",
+            f"  start:  preflight up    then http://localhost:{port}",
+        ]
+    return [
+        *lines,
+        f"  check:  preflight check {name}",
+        f"  push:   git add, git commit, then preflight push {name} --space OWNER/{name}",
+        f"  remove: preflight new {name} --remove",
+    ]
 
 
-def with_service(compose: str, block: str) -> str:
+def take_out(name: str) -> list[str]:
+    """Remove the Space's services, and its folder as far as git can bring it back."""
+    files = [path for path in (COMPOSE, TEST, EDGE) if path.is_file()]
+    changed = []
+    for path in files:
+        text = path.read_text("utf-8")
+        without = _without_service(text, name)
+        if without != text:
+            path.write_text(without, "utf-8")
+            changed.append(str(path))
+    if not changed:
+        raise Refused(f"NAME {name}: no compose file here has a service of that name")
+    kept = (
+        f"Its folder {name}/ stays; delete it when you no longer need it."
+        if Path(name).is_dir()
+        else ""
+    )
+    return [line for line in (f"{name}: removed from {', '.join(changed)}.", kept) if line]
+
+
+def _with_service(compose: str, name: str, block: str) -> str:
     """The compose file with one more service at the end of its `services:`."""
     services, networks, rest = compose.rstrip("\n").partition("\nnetworks:\n")
-    return f"{services.rstrip()}\n\n{block}\n" + (f"{networks}{rest}\n" if networks else "")
+    added = f"{services.rstrip()}\n\n{block}\n"
+    return f"{added}{networks}  {name}:\n{rest}\n" if networks else added
 
 
-def service(name: str, declaration: EnvironmentDeclaration, compose: str) -> str:
-    ports = [int(port) for port in re.findall(r":-(\d+)\}:7860", compose)]
-    port = max([FIRST_PORT - 1, *ports]) + 1
-    settings = "\n".join(f"      {setting(one)}" for one in declaration.variables)
+def _without_service(compose: str, name: str) -> str:
+    """The compose file without the service, its egress and its network."""
+    for service in (name, f"egress-{name}"):
+        block = rf"^  {re.escape(service)}:\n(?:(?:    .*)?\n)*?(?=^  \S|^\S|\Z)"
+        compose = re.sub(block, "", compose, flags=re.M)
+    compose = re.sub(rf"^  {re.escape(name)}:\n", "", compose, flags=re.M)
+    return compose.rstrip("\n") + "\n"
+
+
+def _service(name: str, port: int, declaration: EnvironmentDeclaration, template: str) -> str:
+    settings = "\n".join(f"      {_setting(variable)}" for variable in declaration.variables)
+    variable = re.sub("[-.]", "_", name.upper())
+    file = "server.js" if template == "node" else "app.py"
     return f"""  {name}:
     <<: *space
     build: ./{name}
-    ports: ["${{HOST_ADDRESS:-127.0.0.1}}:${{{re.sub("[-.]", "_", name.upper())}_PORT:-{port}}}:7860"]
+    ports: ["${{HOST_ADDRESS:-127.0.0.1}}:${{{variable}_PORT:-{port}}}:7860"]
     environment:
 {settings}
-    networks: [{name}]"""
+    networks: [{name}]
+    develop:
+      watch:
+        - {{ action: sync+restart, path: ./{name}/{file}, target: /app/{file} }}"""
 
 
-def setting(variable: Variable) -> str:
+def _setting(variable: Variable) -> str:
     """A value for this machine: the sample, which the Space refuses on the Hub, or the example."""
     value = variable.sample or variable.default
     if value is None and variable.required:
@@ -100,13 +130,21 @@ def setting(variable: Variable) -> str:
     return f"{variable.name}:{given}"
 
 
-def test_service(name: str) -> str:
+def _test_service(name: str) -> str:
     return f"""  {name}:
     <<: *space
     ports: !override ["${{HOST_ADDRESS:-127.0.0.1}}::7860"]
-    tmpfs: [/tmp, "/home/user:uid=1000,gid=1000"]"""
+    tmpfs: [/tmp]"""
 
 
-def offline_service(name: str, images: list[str]) -> str:
-    lines = [f'        "{one}": "docker-image://{base_images.PREFIX}{one}"' for one in images]
-    return "\n".join([f"  {name}:", "    build:", "      additional_contexts:", *lines])
+def _edge_services(name: str) -> str:
+    return f"""  {name}:
+    ports: !reset []
+    networks: !reset []
+    network_mode: "service:egress-{name}"
+    depends_on:
+      egress-{name}: {{ condition: service_healthy }}
+
+  egress-{name}:
+    <<: *egress
+    networks: !override {{ {name}: {{ aliases: [{name}] }} }}"""

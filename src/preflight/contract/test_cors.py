@@ -81,9 +81,13 @@ def ask(
 def test_answers_a_preflight_request_of_a_listed_origin(space: Space, direct: Answering) -> None:
     """A preflight request from an origin in CORS_ORIGINS is answered with that origin, the method and the headers asked for.
 
+    Severity: risk
+
     On the Hub: "blocked by CORS policy: Response to preflight request doesn't pass access control check", on a custom domain and wherever the edge does not answer preflights itself.
 
     Fix: Answer OPTIONS with 200 or 204, Access-Control-Allow-Origin of exactly that origin, and the methods and headers that the front end sends.
+
+    Source: Fetch standard; measured on hf.space: the edge answers preflight requests itself.
     """
     origin = allowed_origin(space)
     method, path, answer = preflight(direct, origin)
@@ -113,9 +117,13 @@ def test_answers_a_preflight_request_of_a_listed_origin(space: Space, direct: An
 def test_refuses_a_preflight_request_of_any_other_origin(space: Space, direct: Answering) -> None:
     """A preflight request from an origin that is not listed gets no Access-Control-Allow-Origin and no Access-Control-Allow-Credentials.
 
+    Severity: risk
+
     On the Hub: any website can call the Space as the visitor, wherever the edge does not answer preflights itself.
 
     Fix: Compare the whole Origin with each listed one, character by character; no prefix, suffix or pattern.
+
+    Source: Fetch standard; measured on hf.space: the edge answers preflight requests itself.
     """
     allowed = allowed_origin(space)
     found: list[Problem] = []
@@ -128,9 +136,13 @@ def test_refuses_a_preflight_request_of_any_other_origin(space: Space, direct: A
 def test_lets_a_listed_origin_read_every_status(space: Space, direct: Answering) -> None:
     """The CORS headers are on error answers too, so that the front end can read what went wrong.
 
+    Severity: risk
+
     On the Hub: the browser shows "CORS error" or "Failed to fetch" instead of the 4xx or 5xx that the Space sent.
 
     Fix: Put the CORS middleware outside everything else, also outside the error handlers.
+
+    Source: Fetch standard.
     """
     origin = allowed_origin(space)
     seen = set()
@@ -154,9 +166,13 @@ def test_lets_a_listed_origin_read_every_status(space: Space, direct: Answering)
 def test_lets_no_other_origin_read_any_answer(space: Space, direct: Answering) -> None:
     """An answer to an origin that is not listed carries no Access-Control-Allow-Origin and no Access-Control-Allow-Credentials.
 
+    Severity: risk
+
     On the Hub: the edge adds an Access-Control-Allow-Origin of its own for any Origin; together with the Space's Allow-Credentials any website reads the visitor's session.
 
     Fix: Send both headers to listed origins alone; never `*`, never an echo.
+
+    Source: measured on hf.space: the edge echoes any Origin.
     """
     allowed = allowed_origin(space)
     found: list[Problem] = []
@@ -171,9 +187,13 @@ def test_lets_no_other_origin_read_any_answer(space: Space, direct: Answering) -
 def test_shares_no_credentials_with_every_origin(space: Space, subject: Answering) -> None:
     """No answer to an unknown origin says Access-Control-Allow-Credentials, whether or not the Space lists origins.
 
+    Severity: risk
+
     On the Hub: any website reads what a signed-in visitor may read.
 
     Fix: Do not combine `*` or an echoed Origin with credentials (for example allow_origins=["*"] with allow_credentials=True).
+
+    Source: measured on hf.space: the edge echoes any Origin.
     """
     found = []
     attacker = "https://attacker.example"
@@ -196,9 +216,13 @@ def test_shares_no_credentials_with_every_origin(space: Space, subject: Answerin
 def test_varies_by_origin(space: Space, direct: Answering) -> None:
     """Answers that depend on the Origin say `Vary: Origin`, whichever origin asks.
 
+    Severity: risk
+
     On the Hub: a cache between Space and reader hands one front end's answer to another; the browser then refuses it.
 
     Fix: Send `Vary: Origin` on every answer of a Space that lists origins, also without an Origin in the request.
+
+    Source: Fetch standard, "CORS protocol and HTTP caches".
     """
     allowed = allowed_origin(space)
     path = "/health" if direct.get("/health").ok else "/"

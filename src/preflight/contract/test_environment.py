@@ -75,9 +75,13 @@ def refused(outcomes: list[Outcome]) -> list[Outcome]:
 def test_refuses_a_wrong_environment(space: Space, tried: Tried) -> None:
     """With a required variable unset, empty or blank, or any variable malformed, the Space ends with an exit code other than 0.
 
+    Severity: risk
+
     On the Hub: the Space is "Running" and every request fails, because a Secret was never set.
 
     Fix: Check the environment before listening and exit, instead of failing at the first request.
+
+    Source: ours: what is declared as required is required.
     """
     show("environment", *map(shown, tried(space)))
     problems(
@@ -92,9 +96,13 @@ def test_refuses_a_wrong_environment(space: Space, tried: Tried) -> None:
 def test_names_every_faulty_variable_at_once(space: Space, tried: Tried) -> None:
     """The refusal names each faulty variable, all of them at once.
 
+    Severity: risk
+
     On the Hub: "Runtime error" with a log that does not say which Secret is missing, or one more after each restart.
 
     Fix: Collect all faults, print one line for each with the variable's name, then exit.
+
+    Source: ours: the log is what the Space's page shows.
     """
 
     def unnamed(one: Outcome) -> str | None:
@@ -109,9 +117,13 @@ def test_names_every_faulty_variable_at_once(space: Space, tried: Tried) -> None
 def test_prints_no_value(space: Space, tried: Tried) -> None:
     """The refusal prints no value of a Secret, and no stack trace.
 
+    Severity: risk
+
     On the Hub: the run log of a public Space shows a password; the cause is lost in a stack trace.
 
     Fix: Print the variable's name and the rule it breaks, never what it holds.
+
+    Source: hub-docs spaces-overview.md: logs are shown to the owner.
     """
     declaration = space.declaration
     secrets = {variable.name for variable in declaration.secrets} if declaration else set()
@@ -134,9 +146,13 @@ def test_prints_no_value(space: Space, tried: Tried) -> None:
 def test_accepts_a_right_environment(space: Space, tried: Tried) -> None:
     """With every variable valid, at its limits, or optional and empty, the Space serves.
 
+    Severity: breaks
+
     On the Hub: "Runtime error" though every Variable and Secret was entered as documented.
 
     Fix: Accept what `.env.example` declares as valid, and treat an empty optional variable as unset.
+
+    Source: observed: "Exit code: 1. Reason:" and the end of the log.
     """
     problems(
         [one for one in tried(space) if not one.case.refused],

@@ -21,7 +21,8 @@ from preflight.engine.start import Start, environment_of, start_observed
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem
 from preflight.model.space import Space
-from preflight.rules.dockerfile import Dockerfile, health_command_problems, port_problems
+from preflight.rules.dockerfile import Dockerfile
+from preflight.rules.dockerfile_steps import health_command_problems, port_problems
 
 # Longer than a scheduler's hiccup, shorter than any time-out of a client library.
 AT_ONCE = 1.0
@@ -31,8 +32,11 @@ AT_ONCE = 1.0
 def health(space: Space, subject: Answering) -> requests.Response:
     """The answer of GET /health, for the checks of what it says."""
     answer = subject.get("/health")
-    if answer.status_code == 404 and not space.follows_conventions:
-        not_promised("the Space has no /health and no `.env.example`")
+    if not space.follows_conventions:
+        if answer.status_code == 404:
+            not_promised("the Space has no /health, and its `preflight.toml` promises none")
+        if "html" in answer.headers.get("Content-Type", ""):
+            not_promised("a page answers at /health, as single-page apps answer every path")
     return answer
 
 
@@ -46,12 +50,16 @@ def liveness(health: requests.Response) -> None:
 def test_has_its_shape(space: Space, health: requests.Response) -> None:
     """GET /health answers 200 with `status` ("ok" or "degraded"), `version` and `services` by name.
 
+    Severity: advice
+
     On the Hub: nothing by itself; who polls the Space cannot tell a sound process from a lost dependency
 
     Fix: {"status": "ok", "version": "1.0", "services": {"database": "connected"}}
+
+    Source: ours: the Hub's own probe is unknown.
     """
     if not space.follows_conventions:
-        not_promised("the form of /health: there is no `.env.example`")
+        not_promised("the form of /health: `preflight.toml` does not say `conventions = true`")
     if health.status_code != 200:
         violated(expected="status 200 for GET /health", actual=f"{health.status_code}")
     try:
@@ -103,9 +111,13 @@ Failing = Callable[[int], Container]
 def test_answers_fast(container: Container, failing: Failing) -> None:
     """99 of 100 answers of an idle /health come within 50 ms.
 
+    Severity: risk
+
     On the Hub: a monitor that polls it slows the Space down, or takes it for dead under load
 
     Fix: Answer from memory; ask dependencies in the background. --hub health_latency=SECONDS
+
+    Source: ours: the Hub's own probe is unknown.
     """
     budget = HUB.health_latency
     took = best_p99(container)
@@ -146,9 +158,13 @@ def seconds(subject: Answering) -> float:
 def test_gives_nothing_away(space: Space, health: requests.Response) -> None:
     """/health holds no value of a Secret and no version of a dependency.
 
+    Severity: risk
+
     On the Hub: everybody can read it: a key, or which published hole fits
 
     Fix: Name services and their state, nothing else; `version` is the Space's own.
+
+    Source: ours: the address is public.
     """
     text = health.text
     given = environment_of(space) if space.source else {}
@@ -205,9 +221,13 @@ def lonely(
 def test_waits_for_no_dependency(lonely: Container) -> None:
     """With dependencies that accept a connection and never answer, /health answers as fast as ever.
 
+    Severity: risk
+
     On the Hub: a slow database makes the whole Space look dead, and it is restarted
 
     Fix: Ask dependencies in the background, with a time-out, and let /health report what was last seen.
+
+    Source: ours: the Hub's own probe is unknown.
     """
     # Whatever asks the dependency in the background, or on demand, is waiting for it by now.
     slowest = max(seconds(lonely) for _ in range(20))
@@ -222,9 +242,13 @@ def test_waits_for_no_dependency(lonely: Container) -> None:
 def test_outage_of_a_dependency_shows(lonely: Container) -> None:
     """With its dependencies out of reach the Space serves, /health stays 200, and the outage shows: /ready 503, or "degraded".
 
+    Severity: risk
+
     On the Hub: the Space is restarted again and again for a fault that is elsewhere; or all looks well and every request fails
 
     Fix: Keep liveness (/health) apart from readiness (/ready), which answers 503 with the reason.
+
+    Source: ours: the Hub's own probe is unknown.
     """
     assert lonely.observer
     lonely.observer.break_off()
@@ -261,9 +285,13 @@ def test_health_command_passes_while_it_serves(
 ) -> None:
     """The image's HEALTHCHECK command exists and succeeds in the Space that serves.
 
+    Severity: advice
+
     On the Hub: nothing, it ignores HEALTHCHECK; elsewhere the container is "unhealthy" for ever
 
     Fix: Ask `app_port` on 127.0.0.1 with the image's own runtime, and have the program in the image.
+
+    Source: observed: HEALTHCHECK is not read on the Hub.
     """
     try:
         done = docker(
@@ -292,9 +320,13 @@ def test_health_command_fails_with_the_app(
 ) -> None:
     """The image's HEALTHCHECK command fails when the app answers 500.
 
+    Severity: advice
+
     On the Hub: nothing, it ignores HEALTHCHECK; elsewhere a broken container counts as healthy
 
     Fix: Let it exit with 1 on any other status than 200: no `|| true`, no `|| exit 0`, no mere port test.
+
+    Source: observed: HEALTHCHECK is not read on the Hub.
     """
     beside = f"--network=container:{failing(space.app_port).id}"
     end = run_to_end(

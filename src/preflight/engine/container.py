@@ -215,7 +215,7 @@ def start(
     options: Sequence[str] = (),
     observer: Observer | None = None,
 ) -> Container:
-    """Start `image` as the Hub would: uid 1000, 2 CPUs, 16 GB, no bind mount, HEALTHCHECK ignored.
+    """Start `image` as the Hub would: its own user, 2 CPUs, 16 GB, no bind mount, HEALTHCHECK ignored.
 
     environment: the Variables and Secrets; what the Hub injects is added by the caller.
     options: further options of `docker run`.
@@ -276,10 +276,10 @@ def run_to_end(
 
 
 def _as_on_the_hub(run: Run) -> list[str]:
-    uid = f"{HUB.uid}" if HUB.gid is None else f"{HUB.uid}:{HUB.gid}"
+    user = [f"--user={HUB.user}"] if HUB.user else []
     memory = f"{HUB.memory}"
     return [
-        *run.labels, "--no-healthcheck", f"--user={uid}", f"--cpus={min(HUB.cpus, _engine_cpus(run))}",
+        *run.labels, "--no-healthcheck", *user, f"--cpus={min(HUB.cpus, _engine_cpus(run))}",
         f"--memory={memory}", f"--memory-swap={memory}",
         # A container that floods its log must not fill this machine's disk.
         "--log-driver=json-file", "--log-opt=max-size=5m", "--log-opt=max-file=2",

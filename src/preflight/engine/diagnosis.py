@@ -39,7 +39,7 @@ class Diagnosis:
 
     kind: str
     actual: str
-    symptom: str
+    on_the_hub: str
     fix: str
 
 

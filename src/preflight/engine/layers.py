@@ -73,10 +73,18 @@ class Contents:
         return found
 
 
+def uid_of(image: Image, contents: Contents) -> int:
+    """The uid that the Hub runs the image as."""
+    user = (HUB.user or str(image.config.get("User") or "")).partition(":")[0]
+    uids = {name: uid for name, uid, _, _ in contents.users}
+    return int(user) if user.isdigit() else uids.get(user, 0)
+
+
 def home_of(image: Image, contents: Contents) -> str:
-    """The home folder of the user that the Hub runs as; / when there is none."""
+    """The home folder of that user; / when there is none."""
     environment = dict(line.partition("=")[::2] for line in image.config.get("Env") or [])
-    of_user = (home for _, uid, _, home in contents.users if uid == HUB.uid)
+    user = uid_of(image, contents)
+    of_user = (home for _, uid, _, home in contents.users if uid == user)
     return (environment.get("HOME") or next(of_user, "")).rstrip("/") or "/"
 
 

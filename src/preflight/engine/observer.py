@@ -1,7 +1,7 @@
-"""A Space's network, watched and fenced from beside it: what it dials from its first packet on, where it listens.
+"""A Space's network, watched from beside it: what it dials from its first packet on, where it listens.
 
-`edge/egress` runs in a container of its own, which owns the network namespace and the published
-port; the Space's container joins it. Ports that the Hub blocks are refused there.
+`assets/egress` runs in a container of its own, which owns the network namespace and the published
+port; the Space's container joins it. Ports that the profile of the Hub blocks are refused there.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from preflight.local_hub.receive import metadata_errors, readme_of, recognised, 
 from preflight.local_hub.replicas import retire_all_but_serving
 from preflight.local_hub.repository import Busy, Hub, NoSuchSpace, Space, State, name_faults, now
 from preflight.model.frontmatter import FrontMatter, FrontMatterError
+from preflight.model.git import BINARY_PROBE, LARGEST_BLOB
 from preflight.model.hub_profile import HUB
-from preflight.rules.repository import BINARY_PROBE, LARGEST_BLOB
 
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n"
 SLEEP_AFTER = 48 * 3600

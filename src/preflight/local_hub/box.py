@@ -41,7 +41,7 @@ class HubInABox:
         url_file.unlink(missing_ok=True)
         with (self.folder / "hub.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "preflight.local_hub", "--state", str(self.folder), "--port=0",
+                [sys.executable, "-m", "preflight", "hub", "--state", str(self.folder), "--port=0",
                  f"--run={self._run.id}", *self._settings],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip

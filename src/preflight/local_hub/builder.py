@@ -32,8 +32,8 @@ from preflight.local_hub.replicas import SPACE_LABEL, retire_all_but_serving, ru
 from preflight.local_hub.repository import Hub, NoSuchSpace, Space, State
 from preflight.model import frontmatter
 from preflight.model.frontmatter import DEFAULT_APP_PORT, FrontMatter, FrontMatterError
+from preflight.model.git import Repository
 from preflight.model.hub_profile import HUB
-from preflight.rules.repository import Repository
 
 # Time for the one at work to end what it has begun.
 TURN_DEADLINE = 30

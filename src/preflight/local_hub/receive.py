@@ -16,9 +16,9 @@ from pathlib import Path
 from preflight.local_hub import BRANCH
 from preflight.model import frontmatter
 from preflight.model.frontmatter import HUB_PATTERN, FrontMatter, FrontMatterError
+from preflight.model.git import GitError, Repository
 from preflight.model.problems import Problem
 from preflight.rules import repository as push
-from preflight.rules.repository import GitError, Repository
 
 RULER = "-" * 73
 DELETED = "0" * 40

@@ -20,7 +20,8 @@ from typing import IO
 
 from preflight.engine.run import Run
 from preflight.local_hub import BRANCH
-from preflight.rules.repository import LFS_POINTER, name_problems, subdomain
+from preflight.model.git import LFS_POINTER
+from preflight.rules.repository import name_problems, subdomain
 
 # What a new Space's repository holds. Source: any Space; the README is made on the web page.
 LFS_PATTERNS = """

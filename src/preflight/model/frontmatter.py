@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from preflight.model.problems import Problem
+from preflight.model.problems import Problem, Severity
 
 DEFAULT_APP_PORT = 7860
 LOWEST_APP_PORT = 1025
@@ -142,6 +142,8 @@ HARDWARE = _values("""
     rtx-pro-6000 rtx-pro-6000x2 rtx-pro-6000x4 rtx-pro-6000x8
 """)
 """Source: hub-docs spaces-config-reference.md, huggingface_hub _space_api.py (SpaceHardware)."""
+UNDOCUMENTED_HARDWARE = ("cpu-xl",)
+"""huggingface.js api-space.ts has it, spaces-config-reference.md does not."""
 OAUTH_SCOPES = _values("""
     openid profile email read-billing read-memberships read-repos gated-repos contribute-repos
     write-repos manage-repos read-collections write-collections inference-api read-endpoints
@@ -275,6 +277,19 @@ def allowed_problems(front: FrontMatter, *names: str) -> Iterator[Problem]:
                 f"Use {'one that is near' if close else 'for example'}: {listed}.",
                 f'"{name}" must be one of [{", ".join(allowed)}]',
             )
+
+
+def hardware_problems(front: FrontMatter) -> Iterator[Problem]:
+    """A flavor that does not exist, or that the Hub's page of flavors lacks."""
+    yield from allowed_problems(front, "suggested_hardware")
+    if front.get("suggested_hardware") in UNDOCUMENTED_HARDWARE:
+        yield Problem(
+            "a flavor of the Hub's page on hardware",
+            f"`suggested_hardware: {front.get('suggested_hardware')}`, which its own client alone knows",
+            severity=Severity.ADVICE,
+            file="README.md",
+            line=front.lines["suggested_hardware"],
+        )
 
 
 def sdk_problems(front: FrontMatter) -> Iterator[Problem]:

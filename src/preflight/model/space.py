@@ -16,6 +16,7 @@ from preflight.model.frontmatter import (
     FrontMatterError,
     means_a_space,
 )
+from preflight.model.policy import Policy
 
 
 class SpaceError(Exception):
@@ -87,10 +88,19 @@ class Space:
         path = self.folder / ".env.example"
         return EnvironmentDeclaration.of_file(path) if path.is_file() else None
 
+    @cached_property
+    def policy(self) -> Policy:
+        """What `preflight.toml` says; the defaults when the Space has no such file.
+
+        Raises:
+            PolicyError: when it can't be used.
+        """
+        return Policy.of_folder(self.source)
+
     @property
     def follows_conventions(self) -> bool:
-        """Whether it has a `.env.example`, and so promises more than the Hub asks for."""
-        return self.source is not None and (self.source / ".env.example").is_file()
+        """Whether its owner promises more than the Hub requires."""
+        return self.policy.conventions
 
     @property
     def app_port(self) -> int:

@@ -17,6 +17,8 @@ import pytest
 from preflight.pytest_plugin import options
 
 CONTRACT = Path(__file__).resolve().parents[1] / "contract"
+# The modules of the contract that need no Docker engine.
+STATIC = ("metadata", "push", "declaration", "dockerfile")
 SESSION = "preflight.pytest_plugin.session"
 # Options whose value pytest would take for a folder of tests before it knows them.
 TAKE_A_FOLDER = ("--space", "--report-dir")

@@ -10,12 +10,13 @@ import pytest
 
 
 def report_folder(config: pytest.Config) -> Path:
-    """`--report-dir`, relative to the folder of pytest's settings; else a folder of the user's cache.
+    """`--report-dir`, relative to the folder where the run was typed; else a folder of the user's cache.
 
     It ignores itself in git, so that a report never shows up in the repository that is judged.
     """
     given = config.getoption("--report-dir")
-    folder = config.rootpath / given if given else _in_the_cache(config.invocation_params.dir)
+    typed_in = config.invocation_params.dir
+    folder = typed_in / given if given else in_the_cache(typed_in)
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / ".gitignore"
     if not mark.exists():
@@ -23,7 +24,8 @@ def report_folder(config: pytest.Config) -> Path:
     return folder
 
 
-def _in_the_cache(invoked_in: Path) -> Path:
+def in_the_cache(invoked_in: Path) -> Path:
+    """The report folder of what is judged from the folder `invoked_in`."""
     # Outside the Space's folder: a report there would be part of its build context.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(str(invoked_in).encode()).hexdigest()[:8]

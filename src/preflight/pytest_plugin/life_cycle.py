@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from preflight.engine.compose import save_material
 from preflight.engine.container import Container, start
 from preflight.engine.docker import DockerError, docker
 from preflight.engine.image import Image, build_space, stand_ins_in_use
 from preflight.engine.install import last_words
-from preflight.engine.run import Run, remove_leftovers
+from preflight.engine.run import LABEL, Run, remove_leftovers
 from preflight.model.hub_profile import HUB
 from preflight.model.space import NoFolder, Space
 from preflight.pytest_plugin.running import FAILED, run_of
@@ -153,7 +152,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     try:
         bad = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         if bad:
-            save_material(run)
+            _keep_logs(run)
         keep = config.getoption("--reuse") or (config.getoption("--keep") and bad)
         if keep:
             run.remove_all_but_the_stack()
@@ -194,3 +193,12 @@ def pytest_terminal_summary(
             f"docker compose -p {kept} down --volumes --remove-orphans",
             yellow=True,
         )
+
+
+def _keep_logs(run: Run) -> None:
+    """Keep logs from the first line and the state of every container of the run in its folder."""
+    mark = f"--filter=label={LABEL}={run.id}"
+    listed = docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}", mark).stdout
+    for line in listed.splitlines():
+        container_id, name = line.split()
+        Container(name, container_id, port=0).save(run.folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from preflight.model.problems import Severity
+
 
 def add(parser: pytest.Parser) -> None:
     """Add all of them."""
@@ -67,6 +69,22 @@ def add(parser: pytest.Parser) -> None:
         "--hub",
         action="append",
         default=[],
-        metavar="NAME=VALUE",
-        help="take the Hub to be different in one setting of preflight/model/hub_profile.py, for example start_deadline=600; repeatable",
+        metavar="PROFILE|NAME=VALUE",
+        help="take the Hub to be as its documentation says (documented) and not as observed, or different in one field of docs/rehearsal.md, for example start_deadline=600; repeatable",
+    )
+    group.addoption(
+        "--fail-on",
+        choices=[str(one) for one in Severity],
+        help="the severity from which on a finding ends the run with exit code 1; default: what the Space's preflight.toml says, or breaks",
+    )
+    group.addoption(
+        "--format",
+        choices=("text", "github", "gitlab", "sarif", "json", "junit"),
+        default="text",
+        help="what standard output holds: text for people, or a form for another program; people's text then goes to standard error",
+    )
+    group.addoption(
+        "--no-waivers",
+        action="store_true",
+        help="judge as if no preflight.toml waived anything",
     )

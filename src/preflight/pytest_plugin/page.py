@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,10 +21,10 @@ TEMPLATE = "page.html.jinja"
 SHOWN = 160
 
 
-def write(folder: Path, records: Sequence[Record], tests: Counter[str]) -> Path:
+def write(folder: Path, document: Mapping[str, Any], tests: Counter[str]) -> Path:
     """Write index.html into `folder`, with the load run's figures where load.json lies there.
 
-    tests: how many tests of the whole run ended how.
+    document: as preflight.json holds it. tests: how many tests of the whole run ended how.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -35,6 +35,7 @@ def write(folder: Path, records: Sequence[Record], tests: Counter[str]) -> Path:
     )
     environment.filters |= {"size": size, "duration": duration, "short": short, "points": points}
     environment.filters["slowest"] = slowest
+    records = document["checks"]
     names = dict.fromkeys(record["space"] for record in records)
     text = environment.get_template(TEMPLATE).render(
         spaces=[Card(name, [one for one in records if one["space"] == name]) for name in names],
@@ -60,19 +61,24 @@ class Card:
 
     @property
     def failed(self) -> list[Record]:
-        return [one for one in self.records if not one["passed"] and one["outcome"] != "skipped"]
+        return [one for one in self.records if one["fails"] or one["outcome"] == "error"]
 
     @property
     def held(self) -> int:
-        return sum(one["passed"] for one in self.records)
+        return sum(one["outcome"] == "held" for one in self.records)
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        return [(one["id"], text) for one in self.records for text in one["warnings"]]
+        return [
+            (record["id"], one["actual"])
+            for record in self.records
+            if not record["fails"]
+            for one in record["findings"]
+        ]
 
     @property
     def skipped(self) -> Counter[str]:
-        return Counter(one["actual"] for one in self.records if one["outcome"] == "skipped")
+        return Counter(one["reason"] for one in self.records if one["outcome"] == "skipped")
 
     @property
     def verdict(self) -> str:

@@ -1,18 +1,16 @@
-"""pytest plugin: the verdicts of contract checks, as text for people and as data.
+"""pytest plugin: a record for each contract check, and at a run's end its document, page and verdict.
 
-Each check's verdict travels as `user_properties` of pytest's own report, which reaches the
-controller from xdist's workers and the JUnit file; the controller alone writes (preflight.json,
-and index.html for people) and prints.
-
-    python -m preflight.pytest_plugin.report     writes docs/troubleshooting.md from the checks' docstrings
+Each record travels as `user_properties` of pytest's own report, which reaches the controller from
+xdist's workers; the controller alone writes and prints.
 """
 
 from __future__ import annotations
 
-import ast
 import json
+import os
+import traceback
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +18,25 @@ import pytest
 
 from preflight.contract import findings
 from preflight.contract.findings import Rule, Violation
+from preflight.engine.docker import DockerError
+from preflight.model.policy import Policy
+from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
-from preflight.pytest_plugin import page
+from preflight.pytest_plugin import page, terminal
+from preflight.pytest_plugin.document import Record, document, exit_code, position
 from preflight.pytest_plugin.folders import report_folder
+from preflight.pytest_plugin.formats import FILES_OF_A_RUN, FORMATS, github_summary
+from preflight.pytest_plugin.reference import asked, rules_of
+from preflight.pytest_plugin.running import run_of
+from preflight.pytest_plugin.targets import SPACES
 
-CONTRACT = Path(__file__).resolve().parents[1] / "contract"
-TROUBLESHOOTING = Path("docs") / "troubleshooting.md"
-
-LIFE_CYCLE = [
-    *("metadata", "push", "dockerfile", "declaration", "image", "start", "environment"),
-    *("health", "cors", "shutdown", "isolation"),
-]
-"""The order of the contract's modules, which is that of a Space's life."""
+CONTRACT = terminal.CONTRACT
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a contract check whose docstring does not say rule, symptom and fix."""
+    """Refuse a contract check whose docstring does not state its rule in full, and put the checks in
+    the order of a Space's life: what the folder alone shows is known before anything is built."""
+    items.sort(key=lambda item: position(check_id(item)) if _is_contract(item) else -1)
     faults = []
     for item in items:
         if _is_contract(item):
@@ -57,36 +58,81 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a record of what the check found; a check fails by `fail-on`, not by finding something."""
     report = yield
-    if not _is_contract(item) or (call.when == "setup" and report.passed):
+    if not _is_contract(item) or (call.when != "call" and report.passed):
         return report
-    if call.when == "teardown" and report.passed:
-        return report
-    rule = _rule(item)
     violation = call.excinfo.value if call.excinfo else None
-    record: dict[str, Any] = {
+    problems = list(findings.current.problems)
+    if isinstance(violation, Violation):
+        problems += violation.problems
+    reason = _reason(item, report, call)
+    record = _record(item, report, problems, isinstance(violation, Violation), reason)
+    if record["outcome"] == "error":
+        report.longrepr = f"could not judge {record['id']}: {reason}"
+    if record["outcome"] == "found":
+        # The finding says all there is to say; a stack trace would bury it.
+        report.outcome = "failed" if record["fails"] else "passed"
+        report.longrepr = finding(record) if record["fails"] else None
+        if call.when == "setup" and not record["fails"]:
+            # Its fixtures are not there, so the check itself can't run.
+            report.outcome, report.longrepr = "skipped", (str(item.path), 0, "it has findings")
+    report.user_properties.append(("preflight", json.dumps(record)))
+    return report
+
+
+def _record(
+    item: pytest.Item,
+    report: pytest.TestReport,
+    problems: list[Problem],
+    violated: bool,
+    reason: str,
+) -> Record:
+    """What one check found out, as preflight.json holds it."""
+    rule, space = _rule(item), _space(item)
+    policy = space.policy if space else Policy()
+    own = rule.severity_for(policy.conventions)
+    fail_on = Severity(item.config.getoption("--fail-on") or policy.fail_on)
+    waived = (
+        None
+        if item.config.getoption("--no-waivers")
+        else policy.waivers.get(check_id(item).partition("[")[0])
+    )
+    severities = [one.severity or own for one in problems]
+    found = [
+        {
+            "severity": severity,
+            "expected": one.expected,
+            "actual": one.actual,
+            "on_the_hub": one.on_the_hub or rule.on_the_hub,
+            "fix": one.fix or rule.fix,
+            "file": one.file,
+            "line": one.line,
+            "waived": waived,
+        }
+        for one, severity in zip(problems, severities, strict=True)
+    ]
+    if report.skipped:
+        outcome = "skipped"
+    elif report.failed and not violated:
+        outcome = "error"
+    else:
+        outcome = "found" if found else "held"
+    return {
         "id": check_id(item),
-        "space": _space_name(item),
+        "space": space.name if space else "all Spaces",
         "rule": rule.sentence,
-        "expected": rule.sentence,
-        "actual": "holds" if report.passed else _reason(report),
-        "passed": report.passed,
-        "outcome": "error" if report.failed and call.when != "call" else report.outcome,
+        "severity": own,
+        "on_the_hub": rule.on_the_hub,
         "fix": rule.fix,
-        "symptom": rule.symptom,
-        "warnings": findings.current.warnings,
+        "outcome": outcome,
+        "reason": reason if outcome in ("skipped", "error") else "",
+        "fails": not waived and any(one.reaches(fail_on) for one in severities),
+        "findings": found,
         "material": findings.current.material,
         "asked": asked(item.fixturenames) if isinstance(item, pytest.Function) else "",
         "shown": findings.current.shown,
     }
-    if isinstance(violation, Violation):
-        record |= {"expected": violation.expected, "actual": violation.actual, "outcome": "failed"}
-        record["fix"] = violation.fix or rule.fix
-        record["symptom"] = violation.symptom or rule.symptom
-        # The finding says all there is to say; a stack trace would bury it.
-        report.longrepr = finding(record)
-    report.user_properties.append(("preflight", json.dumps(record)))
-    return report
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -95,12 +141,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 class Collector:
-    """Gathers the verdicts of all workers on the controller."""
+    """Gathers the records of all workers on the controller."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.records: dict[tuple[str, str], dict[str, Any]] = {}
+        self.config = config
+        self.records: dict[tuple[str, str], Record] = {}
         self.tests: Counter[str] = Counter()
-        self.page: Path | None = None
         self.folder = report_folder(config)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -110,68 +156,83 @@ class Collector:
             if name == "preflight":
                 record = json.loads(str(value))
                 key = (record["space"], record["id"])
-                # A failed tear-down must not hide what the check itself said.
-                if key not in self.records or self.records[key]["passed"]:
+                # A failed tear-down must not hide what the check itself found.
+                if key not in self.records or self.records[key]["outcome"] == "held":
                     self.records[key] = record
+                    if isinstance(self._reporter, terminal.Reporter):
+                        self._reporter.found(record)
 
-    def pytest_sessionfinish(self) -> None:
-        if self.records:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(list(self.records.values()), indent=1, ensure_ascii=False)
-            (self.folder / "preflight.json").write_text(text + "\n", encoding="utf-8")
-            self.page = page.write(self.folder, list(self.records.values()), self.tests)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        alone = isinstance(self._reporter, terminal.Reporter)
+        if alone and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            session.exitstatus = exit_code(list(self.records.values()))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.records:
             return
-        terminalreporter.section("preflight")
-        for line in summary(list(self.records.values())):
-            terminalreporter.line(line)
-        terminalreporter.line(f"all of it, to look at: {self.page}")
+        spaces = self.config.stash[SPACES]
+        here = self.config.invocation_params.dir
+        found = document(
+            self.records.values(),
+            {one.name: one.policy for one in spaces},
+            {one.name: _relative(one.working_folder, here) for one in spaces},
+            rules_of(CONTRACT),
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, written in FILES_OF_A_RUN.items():
+            (self.folder / name).write_text(written(found), encoding="utf-8")
+        at = page.write(self.folder, found, self.tests)
+        if isinstance(terminalreporter, terminal.Reporter):
+            self._print(terminalreporter, found, at)
+        else:
+            terminalreporter.section("preflight")
+            for line in terminal.plain(found["checks"]):
+                terminalreporter.line(line)
+            for space in found["spaces"]:
+                terminalreporter.line(f"{space['name']}: {terminal.verdict(space)}")
+            terminalreporter.line(f"The page of this run: {at}")
+
+    def _print(self, reporter: terminal.Reporter, found: dict[str, Any], at: Path) -> None:
+        chosen = self.config.getoption("--format")
+        if chosen == "text":
+            reporter.summarise(found, at)
+            return
+        with self.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(FORMATS[chosen](found), end="", flush=True)
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if chosen == "github" and summary:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(github_summary(found))
+
+    @property
+    def _reporter(self) -> object:
+        return self.config.pluginmanager.getplugin("terminalreporter")
 
 
-def finding(record: dict[str, Any]) -> str:
-    """The block that tells a user what is wrong, what it does on the Hub, and what to change."""
-    rows = [
-        ("Space", record["space"]),
-        ("Check", record["id"]),
-        ("Expected", record["expected"]),
-        ("Actual", record["actual"]),
-        ("On the Hub", record["symptom"]),
-        ("Fix", record["fix"]),
-        ("All of it", "\n".join(record["material"])),
-    ]
+def _relative(folder: Path | None, to: Path) -> Path | None:
+    if folder is None:
+        return None
+    return folder.relative_to(to) if folder.is_relative_to(to) else folder
+
+
+PARTS = (
+    *(("Severity", "severity"), ("Expected", "expected"), ("Actual", "actual")),
+    *(("On the Hub", "on_the_hub"), ("Fix", "fix")),
+)
+
+
+def finding(record: Record) -> str:
+    """A record's findings in plain text, for pytest's own report of a failed test."""
+    rows = [("Space", record["space"]), ("Check", record["id"])]
+    for label, key in PARTS:
+        rows.append((label, "\n".join(dict.fromkeys(one[key] for one in record["findings"]))))
+    rows.append(("Written to", "\n".join(record["material"])))
     lines = []
     for label, text in rows:
         for number, line in enumerate(text.splitlines()):
             lines.append(f"{label if number == 0 else '':<11} {line}")
     return "\n".join(lines)
-
-
-def summary(records: list[dict[str, Any]]) -> Iterator[str]:
-    """One line per Space when all is well; otherwise also what failed. Skips always say why."""
-    for space in dict.fromkeys(record["space"] for record in records):
-        own = [record for record in records if record["space"] == space]
-        bad = [one for one in own if not one["passed"] and one["outcome"] != "skipped"]
-        skipped = Counter(one["actual"] for one in own if one["outcome"] == "skipped")
-        warnings = [f"{one['id']}: {text}" for one in own for text in one["warnings"]]
-        ran = len(own) - skipped.total()
-        verdict = f"{len(bad)} of {ran} checks fail" if bad else f"{ran} checks hold"
-        yield f"{space}: {verdict}, {len(warnings)} warnings, {skipped.total()} skipped"
-        for record in bad:
-            yield f"  {record['outcome']}: {record['id']}: {record['actual'].splitlines()[0]}"
-        for warning in warnings:
-            yield f"  warning: {warning}"
-        for reason, count in skipped.items():
-            yield f"  skipped: {count} x {reason}"
-
-
-def asked(fixtures: Iterable[str]) -> str:
-    """Where a check asks that takes these fixtures; empty for one that needs nothing running."""
-    needed = set(fixtures)
-    if needed & {"direct", "container", "pairs"}:
-        return "at the Space's own port"
-    return "at its port or through the edge" if "subject" in needed else ""
 
 
 def check_id(item: pytest.Item) -> str:
@@ -185,71 +246,6 @@ def check_id(item: pytest.Item) -> str:
     return f"{item.path.stem.removeprefix('test_')}.{function}{suffix}"
 
 
-def troubleshooting(contract: Path = CONTRACT) -> str:
-    """docs/troubleshooting.md: each check's symptom, rule and fix, in the order of a Space's life."""
-    modules = {path.stem.removeprefix("test_"): path for path in contract.glob("test_*.py")}
-    known = [name for name in LIFE_CYCLE if name in modules]
-    shared = ast.parse((contract / "conftest.py").read_text(encoding="utf-8"))
-    lines = [
-        "# Troubleshooting",
-        "",
-        "What the Hub shows, why, and what to change, in the order of a Space's life. Generated "
-        "from the contract's checks by `python -m preflight.pytest_plugin.report`; edit their docstrings.",
-    ]
-    for name in [*known, *sorted(set(modules) - set(known))]:
-        tree = ast.parse(modules[name].read_text(encoding="utf-8"))
-        fixtures = _fixtures(shared) | _fixtures(tree)
-        about = (ast.get_docstring(tree) or "").split("\n\n")[0]
-        lines += ["", f"## {name.capitalize()}", "", " ".join(about.split())]
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                rule = Rule.of_docstring(ast.get_docstring(node))
-                check = f"`{name}.{node.name.removeprefix('test_')}`"
-                where = asked(_closure(_takes(node) | _marked(tree), fixtures))
-                about = f"{check}, asked {where}" if where else check
-                lines += ["", f"### {rule.symptom}", "", f"**Rule** ({about}): {rule.sentence}"]
-                lines += ["", f"**Fix**: {rule.fix}"]
-    return "\n".join(lines) + "\n"
-
-
-def _fixtures(tree: ast.Module) -> dict[str, set[str]]:
-    """The fixtures that a module defines, each with those that it takes."""
-    return {
-        node.name: _takes(node)
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-        and any("fixture" in ast.unparse(one) for one in node.decorator_list)
-    }
-
-
-def _takes(function: ast.FunctionDef) -> set[str]:
-    """The fixtures that a function takes, as arguments and by its marks."""
-    marks = [one for mark in function.decorator_list for one in _names_in(mark)]
-    return {one.arg for one in function.args.args} | set(marks)
-
-
-def _marked(tree: ast.Module) -> set[str]:
-    """The fixtures that the mark of a whole module asks for."""
-    marks = [node.value for node in tree.body if isinstance(node, ast.Assign)]
-    return {name for mark in marks for name in _names_in(mark)}
-
-
-def _names_in(mark: ast.expr) -> list[str]:
-    """The names in `pytest.mark.usefixtures("name", …)`."""
-    if not (isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("usefixtures")):
-        return []
-    return [str(one.value) for one in mark.args if isinstance(one, ast.Constant)]
-
-
-def _closure(names: set[str], fixtures: dict[str, set[str]]) -> set[str]:
-    """These fixtures and all that they take."""
-    reached: set[str] = set()
-    while left := names - reached:
-        reached |= left
-        names = names.union(*(fixtures.get(name, set()) for name in left))
-    return reached
-
-
 def _is_contract(item: pytest.Item) -> bool:
     return CONTRACT in item.path.parents
 
@@ -258,18 +254,25 @@ def _rule(item: pytest.Item) -> Rule:
     return Rule.of_docstring(getattr(getattr(item, "function", None), "__doc__", None))
 
 
-def _space_name(item: pytest.Item) -> str:
+def _space(item: pytest.Item) -> Space | None:
     callspec = getattr(item, "callspec", None)
     space = callspec.params.get("space") if callspec else None
-    return space.name if isinstance(space, Space) else "all Spaces"
+    return space if isinstance(space, Space) else None
 
 
-def _reason(report: pytest.TestReport) -> str:
-    if isinstance(report.longrepr, tuple):
+def _reason(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    """Why a check was skipped, or why it could not judge, in one line; a trace goes to the run's folder."""
+    if report.skipped and isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
-    return report.longreprtext.strip().splitlines()[-1] if report.longreprtext.strip() else ""
-
-
-if __name__ == "__main__":
-    TROUBLESHOOTING.parent.mkdir(exist_ok=True)
-    TROUBLESHOOTING.write_text(troubleshooting(), encoding="utf-8")
+    if call.excinfo is None or isinstance(call.excinfo.value, Violation):
+        return ""
+    error = call.excinfo.value
+    lines = str(error).strip().splitlines()
+    if isinstance(error, DockerError):
+        return lines[0] if lines else "Docker failed and printed nothing"
+    folder = run_of(item.config).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    trace = folder / f"{check_id(item).replace('/', '-')}.trace.txt"
+    trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    findings.current.material.append(str(trace))
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -4,4 +4,5 @@ pytest_plugins = [
     "preflight.pytest_plugin.targets",
     "preflight.pytest_plugin.life_cycle",
     "preflight.pytest_plugin.report",
+    "preflight.pytest_plugin.terminal",
 ]

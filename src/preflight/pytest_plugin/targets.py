@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from preflight.model.git import GitError, Repository
+from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.rules.mending import mend_folder
-from preflight.rules.repository import GitError, Repository
 
 SPACES = pytest.StashKey[list[Space]]()
 EXPORTS = pytest.StashKey[Path]()
@@ -25,8 +26,10 @@ EXPORTS = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     try:
-        config.stash[SPACES] = _targets(config)
-    except (SpaceError, GitError) as error:
+        spaces = config.stash[SPACES] = _targets(config)
+        # Read here, so that a wrong `preflight.toml` ends the run and not each check.
+        _ = [space.policy for space in spaces]
+    except (SpaceError, GitError, PolicyError) as error:
         raise pytest.UsageError(str(error)) from error
 
 

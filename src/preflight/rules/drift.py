@@ -78,7 +78,9 @@ def undeclared_problems(
         seen.add(read.name)
         yield Problem(
             f"{read.name} in {declaration.source}, with a comment that says what it is",
-            f"{read.path}:{read.line}: the code reads {read.name}",
+            f"the code reads {read.name}",
+            file=read.path,
+            line=read.line,
         )
 
 
@@ -89,8 +91,9 @@ def unread_problems(folder: Path, declaration: EnvironmentDeclaration) -> Iterat
         if not any(_names(variable.name).search(text) for text in code):
             yield Problem(
                 f"{variable.name} read by the code",
-                f"{declaration.source}:{variable.line}: {variable.name} is declared, "
-                "and no line of the code names it",
+                f"{variable.name} is declared, and no line of the code names it",
+                file=declaration.source,
+                line=variable.line,
             )
 
 
@@ -109,6 +112,7 @@ def undocumented_problems(readme: str, declaration: EnvironmentDeclaration) -> I
             yield Problem(
                 f"{variable.name} in README.md",
                 f"README.md does not name the required {variable.kind} {variable.name}",
+                file="README.md",
             )
 
 

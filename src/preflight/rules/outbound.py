@@ -1,4 +1,4 @@
-"""Services on ports that a Space may not dial, as far as their addresses are known before a start."""
+"""Services on ports that a Space may not reach, as far as their addresses are known before a start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from preflight.model.environment import EnvironmentDeclaration, Variable
-from preflight.model.hub_profile import HUB
+from preflight.model.hub_profile import Outbound, outbound
 from preflight.model.space import Space
 
 # Where a URL of this scheme leads when it names no port. Source: IANA's registry of service names
@@ -26,21 +26,22 @@ _WEB = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 @dataclass(frozen=True)
-class Blocked:
-    """A variable whose value leads to a port that the Hub blocks; the value itself is never told."""
+class Doubtful:
+    """A variable whose value leads to a port that is not known to be open; the value itself is never shown."""
 
     variable: str
     where: str
     port: int
+    known: Outbound
     entered: bool
     """Whether it is what the Space runs with unless something else is entered."""
 
     def __str__(self) -> str:
-        return f"{self.variable} leads to port {self.port} ({self.where})"
+        return f"{self.variable} leads to port {self.port} ({self.where}): {self.known.known}"
 
 
-def blocked(space: Space, declaration: EnvironmentDeclaration) -> Iterator[Blocked]:
-    """The declared variables whose default, example, or value on this machine leads to a blocked port.
+def doubtful(space: Space, declaration: EnvironmentDeclaration) -> Iterator[Doubtful]:
+    """The declared variables whose default, example, or value on this machine leads to such a port.
 
     A value on this machine is one in the shell, or in a `.env` in the Space's folder or beside it.
     """
@@ -48,16 +49,16 @@ def blocked(space: Space, declaration: EnvironmentDeclaration) -> Iterator[Block
     files = [path for path in (folder / ".env", folder.parent / ".env") if path.is_file()]
     here = {path: dotenv_values(path, interpolate=False) for path in files}
     for variable in declaration.variables:
-        known: list[tuple[str, str | None, bool]] = [
+        values: list[tuple[str, str | None, bool]] = [
             (f"{declaration.source}:{variable.line}", variable.default, declaration.decorated),
             (f"@example in {declaration.source}:{variable.line}", variable.example, False),
             *((f"{path.parent.name}/.env", given.get(variable.name), False) for path, given in here.items()),
             ("set in this shell", os.environ.get(variable.name), False),
         ]  # fmt: skip
-        for where, value, entered in known:
+        for where, value, entered in values:
             port = port_of(value or "", variable)
-            if port is not None and port not in HUB.outbound_ports:
-                yield Blocked(variable.name, where, port, entered)
+            if port is not None and (known := outbound(port)):
+                yield Doubtful(variable.name, where, port, known, entered)
 
 
 def port_of(value: str, variable: Variable) -> int | None:

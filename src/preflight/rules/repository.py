@@ -8,196 +8,25 @@ reports quoted in the checks. What no source states is a named setting.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
 
 from preflight.model.context import context_files, glob_pattern
-from preflight.model.problems import Problem
+from preflight.model.git import LARGEST_BLOB, LFS_POINTER, Blob, Repository
+from preflight.model.problems import Problem, Severity
+from preflight.rules.dockerfile import Dockerfile, Place
 
-if TYPE_CHECKING:
-    from preflight.rules.dockerfile import Dockerfile
-
-LARGEST_BLOB = 10 * 1024 * 1024
-"""Bytes. "Your push was rejected because it contains files larger than 10 MiB."""
-BINARY_PROBE = 8000
-"""A blob with a NUL in its first bytes is binary, as git has it. The Hub's rule is not documented."""
 LARGEST_REPOSITORY = 1024**3
 """Bytes, LFS included. "Repository storage limit reached (Max: 1 GB)"."""
 NEARLY_FULL = 0.8
+LONGEST_WHOLE_LABEL = 50
+"""Characters of the longest `<owner>-<name>` that was observed to be an address as it stands."""
 LONGEST_LABEL = 63
-"""Octets of one DNS label (RFC 1035): the Space's host is <owner>-<name>.hf.space."""
-GIT_TIMEOUT_S = 120
-LFS_POINTER = b"version https://git-lfs"
-
-
-class GitError(Exception):
-    """git could not answer; the message has git's own words."""
-
-
-@dataclass(frozen=True)
-class Blob:
-    """One version of a file in the history that would be pushed."""
-
-    path: str
-    size: int
-    binary: bool = False
-    lfs_size: int | None = None
-    """What an LFS pointer stands for; None for every other blob."""
-    secrets: tuple[tuple[int, str], ...] = ()
-    """Line and kind of what looks like a key. Never the key."""
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A folder of a git repository as `git subtree` would push it: `prefix` becomes the root.
-
-    `prefix` is empty when the Space is the repository's root, else it ends with a slash.
-    """
-
-    root: Path
-    prefix: str
-    revision: str
-
-    @classmethod
-    def of_folder(cls, folder: Path, revision: str = "HEAD") -> Repository | None:
-        """The repository that holds `folder`; None when there is none or it has no commit yet.
-
-        Raises:
-            GitError: when git refuses to read it, or `revision` does not exist.
-        """
-        asked = _git(folder, "rev-parse", "--show-toplevel", "--show-prefix", check=False)
-        if asked.returncode:
-            if b"not a git repository" in asked.stderr:
-                return None
-            raise GitError(f"git cannot read {folder}: {_words_of(asked.stderr)}")
-        top, _, prefix = asked.stdout.decode().rstrip("\n").partition("\n")
-        repository = cls(Path(top), prefix, revision)
-        resolved = _git(
-            folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False
-        )
-        if resolved.returncode == 0:
-            return repository
-        if revision == "HEAD":
-            return None
-        raise GitError(f"--ref {revision}: {top} has no such revision")
-
-    def git(self, *arguments: str) -> bytes:
-        return _git(self.root, *arguments).stdout
-
-    @property
-    def tree(self) -> str:
-        """The tree that becomes the root of the Space's repository."""
-        return f"{self.revision}:{self.prefix.rstrip('/')}"
-
-    @cached_property
-    def tracked(self) -> dict[str, tuple[str, int]]:
-        """Mode and size of every file at the revision, by path below the prefix.
-
-        Empty when the folder is not committed there.
-        """
-        listed = _git(self.root, "ls-tree", "-r", "-l", "-z", self.tree, check=False)
-        files: dict[str, tuple[str, int]] = {}
-        for entry in listed.stdout.split(b"\0") if listed.returncode == 0 else ():
-            facts, _, path = entry.partition(b"\t")
-            if path:
-                mode, _, _, size = facts.decode().split()
-                files[os.fsdecode(path)] = (mode, int(size) if size != "-" else 0)
-        return files
-
-    @cached_property
-    def history(self) -> list[Blob]:
-        """Every version of every file below the prefix in all commits that would be pushed."""
-        below = ["--", self.prefix] if self.prefix else []
-        named = self.git("rev-list", "--objects", "--full-history", self.revision, *below)
-        paths: dict[str, str] = {}
-        for line in named.splitlines():
-            oid, _, path = os.fsdecode(line).partition(" ")
-            if path.startswith(self.prefix) and path != self.prefix:
-                paths.setdefault(oid, path.removeprefix(self.prefix))
-        return list(self._blobs(paths))
-
-    def _blobs(self, paths: dict[str, str]) -> Iterator[Blob]:
-        sizes = _git(
-            self.root,
-            *("cat-file", "--batch-check=%(objecttype) %(objectsize) %(objectname)"),
-            given="".join(f"{oid}\n" for oid in paths).encode(),
-        ).stdout
-        small: list[str] = []
-        for line in sizes.decode().splitlines():
-            kind, size, oid = line.split()
-            if kind == "blob" and int(size) > LARGEST_BLOB:
-                yield Blob(paths[oid], int(size))
-            elif kind == "blob":
-                small.append(oid)
-        with tempfile.TemporaryFile() as asked:
-            asked.write("".join(f"{oid}\n" for oid in small).encode())
-            asked.seek(0)
-            command = ["git", "-C", str(self.root), "cat-file", "--batch"]
-            with subprocess.Popen(command, stdin=asked, stdout=subprocess.PIPE) as process:
-                assert process.stdout is not None
-                for oid in small:
-                    yield _judged(paths[oid], _next_blob(process.stdout))
-
-    @cached_property
-    def missing_history(self) -> str | None:
-        """What a shallow clone lacks; None when the history is whole."""
-        if self.git("rev-parse", "--is-shallow-repository").strip() != b"true":
-            return None
-        count = self.git("rev-list", "--count", self.revision).decode().strip()
-        return (
-            f"the clone is shallow: {count} commits were looked at, older ones are not here and "
-            "would be pushed too (git fetch --unshallow)"
-        )
-
-    @cached_property
-    def status(self) -> dict[str, str]:
-        """git's two-letter status of every changed, untracked (??) or ignored (!!) file."""
-        shown = self.git(
-            *("status", "--porcelain=v1", "-z", "--untracked-files=all", "--ignored=matching"),
-            *("--no-renames", "--", f":(top){self.prefix}"),
-        )
-        entries = [os.fsdecode(entry) for entry in shown.split(b"\0") if entry]
-        return {entry[3:].removeprefix(self.prefix): entry[:2] for entry in entries}
-
-    @property
-    def hub_remotes(self) -> list[tuple[str, str]]:
-        """Owner and name of every remote that is a Space on the Hub."""
-        listed = self.git("remote", "-v").decode("utf-8", "replace")
-        found = re.findall(r"(?:huggingface\.co|hf\.co)[/:]spaces/([\w.-]+)/([\w.-]+)", listed)
-        return list(dict.fromkeys(found))
-
-    def export(self, into: Path) -> None:
-        """Write the committed tree into `into`, as a clone of what is pushed would have it.
-
-        LFS pointers stay pointers. Not `git archive`: it would leave out what `.gitattributes`
-        marks `export-ignore`, and a push does not.
-
-        Raises:
-            GitError: when the folder is not committed at the revision.
-        """
-        into.mkdir(parents=True)
-        with tempfile.TemporaryDirectory() as scratch:
-            index = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_LFS_SKIP_SMUDGE": "1"}
-            read = _git(self.root, "read-tree", self.tree, check=False, extra=index)
-            if read.returncode:
-                where = self.prefix or "the root"
-                raise GitError(f"{self.revision} of {self.root} has nothing committed at {where}")
-            _git(
-                self.root,
-                # A bare repository has no work tree, and git wants to know of one.
-                *(f"--work-tree={into}", "-c", "core.autocrlf=false"),
-                *("-c", "filter.lfs.required=false"),
-                *("-c", "filter.lfs.smudge=", "-c", "filter.lfs.process="),
-                *("checkout-index", "--all", f"--prefix={into}/"),
-                extra=index,
-            )
+"""Octets of one DNS label (RFC 1035)."""
+CUT_LABEL = 48
+"""Of a longer one these first characters are kept; `-` and seven hexadecimal digits of the SHA-256 of
+the Space's internal id follow. Observed in 2026-08, and computed again."""
 
 
 def large_blob_problems(history: list[Blob]) -> Iterator[Problem]:
@@ -213,7 +42,7 @@ def large_blob_problems(history: list[Blob]) -> Iterator[Problem]:
 def binary_problems(history: list[Blob]) -> Iterator[Problem]:
     """Binary files that are not in LFS, also in old commits."""
     for path in dict.fromkeys(blob.path for blob in history if blob.binary):
-        yield Problem("binary files in LFS or Xet, in every commit to be pushed", f"{path}: raw")
+        yield Problem("binary files in LFS or Xet, in every commit to be pushed", "raw", file=path)
 
 
 def size_problems(history: list[Blob]) -> Iterator[Problem]:
@@ -244,7 +73,7 @@ _DOTENV_OF_A_MODE = re.compile(r"(^|/)\.env\.(?!example$|sample$|template$|dist$
 def dotenv_problems(history: list[Blob]) -> Iterator[Problem]:
     """`.env` files, also in old commits: deleting one later does not take it out of the push."""
     for path in dict.fromkeys(blob.path for blob in history if _DOTENV.search(blob.path)):
-        yield Problem("no `.env` in any commit to be pushed", f"{path} is committed")
+        yield Problem("no `.env` in any commit to be pushed", "it is committed", file=path)
 
 
 def dotenv_warning(history: list[Blob]) -> str | None:
@@ -258,7 +87,7 @@ def secret_problems(history: list[Blob]) -> Iterator[Problem]:
     """What looks like a key. `.env` files are another rule's."""
     for blob in history:
         for line, kind in () if _DOTENV.search(blob.path) else blob.secrets:
-            yield Problem("no key in any commit to be pushed", f"{blob.path}:{line}: {kind}")
+            yield Problem("no key in any commit to be pushed", kind, file=blob.path, line=line)
 
 
 def pointer_problems(folder: Path, *, committed: bool) -> Iterator[Problem]:
@@ -280,10 +109,12 @@ def pointer_problems(folder: Path, *, committed: bool) -> Iterator[Problem]:
         if committed and not sent_by_lfs:
             yield Problem(
                 "a rule `filter=lfs` in the folder's own .gitattributes for every LFS file",
-                f"{name} is an LFS pointer and no rule covers it",
+                "an LFS pointer that no rule covers",
+                severity=Severity.BREAKS,
+                file=name,
             )
         elif not committed:
-            yield Problem("the content of LFS files", f"{name} is an LFS pointer (git lfs pull)")
+            yield Problem("the content of LFS files", "an LFS pointer", "git lfs pull", file=name)
 
 
 def _lfs_patterns(attributes: Path) -> list[re.Pattern[str]]:
@@ -305,9 +136,11 @@ def build_source_problems(
         whole = pattern == "."
         glob = glob_pattern(pattern)
         taken = [one for one in context if whole or glob.match(one)]
-        where = f"Dockerfile:{source.line}: {source.pattern}"
+        place = Place(file="Dockerfile", line=source.line)
         if not taken and not whole:
-            yield Problem("every COPY source in the build context", f"{where}: no such file")
+            yield Problem(
+                "every COPY source in the build context", f"{source.pattern}: no such file", **place
+            )
             continue
         codes = {one: _code(status, one) for one in taken}
         untracked = [one for one, code in codes.items() if code in ("??", "A ", "AM")]
@@ -315,14 +148,16 @@ def build_source_problems(
         if untracked:
             yield Problem(
                 "every file that the build takes is committed",
-                f"{where}: not committed: {_some(untracked)}",
+                f"{source.pattern}: not committed: {_some(untracked)}",
                 "git add and commit it, or exclude it in .dockerignore.",
+                **place,
             )
         if ignored and len(ignored) == len(taken):
             yield Problem(
                 "every file that the build takes is committed",
-                f"{where}: ignored by .gitignore: {_some(ignored)}",
+                f"{source.pattern}: ignored by .gitignore: {_some(ignored)}",
                 "Build it in a stage of the Dockerfile, or take it out of .gitignore and commit it.",
+                **place,
             )
 
 
@@ -363,95 +198,17 @@ def subdomain(owner: str, name: str) -> str:
 
 
 def subdomain_problems(owner: str, name: str) -> Iterator[Problem]:
-    """A host name label longer than DNS allows."""
+    """An address that can't be known before the Space is created."""
     label = subdomain(owner, name)
-    if len(label) > LONGEST_LABEL:
+    if len(label) > LONGEST_WHOLE_LABEL:
+        is_cut = "is" if len(label) > LONGEST_LABEL else "may be"
         yield Problem(
-            f"a subdomain of at most {LONGEST_LABEL} characters",
-            f"{label} has {len(label)}",
-            f"Shorten the Space's name by {len(label) - LONGEST_LABEL}.",
+            f"<owner>-<name> of at most {LONGEST_WHOLE_LABEL} characters, which is then the address",
+            f"{label} has {len(label)}: the address {is_cut} {label[:CUT_LABEL]}-???????.hf.space",
+            "Read the address in the Space's page once it exists, or shorten its name.",
+            "the Space runs, at another address than its name tells",
+            severity=Severity.ADVICE,
         )
-
-
-# The shapes that providers document. A key of our own making has no shape; TruffleHog, which the
-# Hub runs on every push, asks the provider and needs none.
-KEY_SHAPES: dict[str, re.Pattern[bytes]] = {
-    "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\s*\n[A-Za-z0-9+/=]{40}"),
-    "a Hugging Face token": re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b"),
-    "an OpenAI or Anthropic key": re.compile(rb"\bsk-(?:proj-|ant-|svcacct-)?[A-Za-z0-9_-]{32,}\b"),
-    "an AWS access key": re.compile(rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-    "a GitHub token": re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{60,})\b"),
-    "a Google API key": re.compile(rb"\bAIza[A-Za-z0-9_-]{35}\b"),
-    "a Slack token": re.compile(rb"\bxox[abprs]-[A-Za-z0-9-]{20,}\b"),
-    "a Stripe live key": re.compile(rb"\b[rs]k_live_[A-Za-z0-9]{20,}\b"),
-    "a password in a URL": re.compile(
-        rb"\b(?:postgres(?:ql)?|mysql|mongodb(?:\+srv)?|rediss?|amqps?)://"
-        rb"[^\s:/@'\"<>${}]+:(?P<key>[^\s@'\"<>${}]{12,})@"
-    ),
-}
-PLACEHOLDER = re.compile(
-    rb"(?i)example|placeholder|changeme|change-me|your|xxxx|sample|dummy|fake|0000"
-)
-
-
-def _secrets_in(content: bytes) -> Iterator[tuple[int, str]]:
-    for kind, shape in KEY_SHAPES.items():
-        for match in shape.finditer(content):
-            key = match.groupdict().get("key") or match.group()
-            # A key is random: a placeholder repeats itself or says that it is one.
-            if not PLACEHOLDER.search(key) and len(set(key)) >= min(12, len(key) // 2):
-                yield content.count(b"\n", 0, match.start()) + 1, kind
-
-
-def _judged(path: str, content: bytes) -> Blob:
-    if content.startswith(LFS_POINTER):
-        size = re.search(rb"^size (\d+)$", content, re.MULTILINE)
-        return Blob(path, len(content), lfs_size=int(size.group(1)) if size else 0)
-    if b"\0" in content[:BINARY_PROBE]:
-        return Blob(path, len(content), binary=True)
-    return Blob(path, len(content), secrets=tuple(sorted(_secrets_in(content))))
-
-
-def _next_blob(stream: IO[bytes]) -> bytes:
-    header = stream.readline()
-    size = int(header.split()[2])
-    content: bytes = stream.read(size + 1)[:-1]
-    return content
-
-
-_ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_CEILING_DIRECTORIES"}
-
-
-def _git(
-    folder: Path,
-    *arguments: str,
-    check: bool = True,
-    given: bytes | None = None,
-    extra: dict[str, str] | None = None,
-) -> subprocess.CompletedProcess[bytes]:
-    # A hook's environment points git elsewhere than `-C` does; its object folders have to stay, for
-    # they hold what is being received.
-    inherited = {key: value for key, value in os.environ.items() if key not in _ELSEWHERE}
-    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            input=given,
-            capture_output=True,
-            timeout=GIT_TIMEOUT_S,
-            env=inherited | quiet | (extra or {}),
-        )
-    except FileNotFoundError as error:
-        raise GitError("git is not installed; install it") from error
-    except subprocess.TimeoutExpired as error:
-        raise GitError(f"git {arguments[0]} took longer than {GIT_TIMEOUT_S} s") from error
-    if check and done.returncode:
-        raise GitError(f"git {arguments[0]}: {_words_of(done.stderr)}")
-    return done
-
-
-def _words_of(stderr: bytes) -> str:
-    return stderr.decode("utf-8", "replace").strip() or "it failed and said nothing"
 
 
 def _code(status: dict[str, str], path: str) -> str:

@@ -1,6 +1,6 @@
-"""The network of one Space: refuses what the Hub would not let out, and tells what is dialled.
+"""The network of one Space: reports what is dialled, and refuses what is not to be let out.
 
-    docker run --cap-add NET_ADMIN … egress.py PORT …      then: docker run --network container:… SPACE
+    docker run --cap-add NET_ADMIN … egress.py [PORT …]      then: docker run --network container:… SPACE
 
 The container owns the network, the Space's container joins it: nothing is needed inside the Space's
 image, and nothing is missed at its start. Prints one JSON line when ready, then one for each host
@@ -11,7 +11,8 @@ name looked up and for each new address and port dialled:
     {"address": "192.0.2.1", "port": 5432, "protocol": "tcp", "refused": true}
 
 PORT: where a Space may dial; anything else fails at once with "[Errno 101] Network is unreachable",
-as users of the Hub report. Name servers stay in reach. Loopback is not the outside.
+as users of the Hub report. Without any, nothing is refused. Name servers stay in reach. Loopback is
+not the outside.
 --silent PORT: also accept connections on that loopback port and never answer them, until SIGUSR1:
 they are closed then, and further ones are refused.
 --failing PORT: also answer every HTTP request to that port with 500, in the place of a Space.
@@ -40,11 +41,18 @@ table inet egress {
         udp dport 53 log prefix "name" group GROUP queue-threshold 1 accept
         tcp dport 53 accept
         oif lo accept
+        FENCE
+    }
+}
+"""
+FENCED = """\
         tcp flags & (syn | ack) == syn tcp dport { PORTS } log prefix "dialled" group GROUP queue-threshold 1 accept
         tcp flags & (syn | ack) == syn log prefix "refused" group GROUP queue-threshold 1 reject with icmpx no-route
         meta l4proto udp udp dport != { PORTS } log prefix "refused" group GROUP queue-threshold 1 reject with icmpx no-route
-    }
-}
+"""
+OPEN = """\
+        tcp flags & (syn | ack) == syn log prefix "dialled" group GROUP queue-threshold 1 accept
+        meta l4proto udp ct state new log prefix "dialled" group GROUP queue-threshold 1 accept
 """
 GROUP = 1
 # A Space that dials without end must not fill the disk with what is told of it.
@@ -60,7 +68,7 @@ PAYLOAD, PREFIX = 9, 10
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("ports", nargs="+", type=int)
+    parser.add_argument("ports", nargs="*", type=int)
     parser.add_argument("--silent", type=int)
     parser.add_argument("--failing", type=int)
     options = parser.parse_args()
@@ -74,7 +82,7 @@ def main() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     # Before the rules, so that no line of the log is missed.
     log = kernel_log()
-    rules = RULES.replace("GROUP", str(GROUP))
+    rules = RULES.replace("FENCE", FENCED if options.ports else OPEN).replace("GROUP", str(GROUP))
     rules = rules.replace("PORTS", ", ".join(map(str, options.ports)))
     loaded = subprocess.run(["nft", "--file", "-"], input=rules, text=True, stderr=subprocess.PIPE)
     if loaded.returncode != 0:

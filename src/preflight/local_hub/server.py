@@ -1,17 +1,17 @@
-"""Start the Hub: `preflight hub`."""
+"""`preflight hub`: serve the Hub in this process, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from werkzeug.serving import make_server
 
-from preflight.engine import install as engine
+from preflight.engine import install
 from preflight.engine.run import remove_everything
 from preflight.local_hub.api import make_app
 from preflight.local_hub.builders import Builders
@@ -19,40 +19,40 @@ from preflight.local_hub.repository import Hub
 from preflight.model.hub_profile import HUB
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="preflight hub", description=__doc__)
-    parser.add_argument(
-        "--state", type=Path, default=Path(".hub"), help="folder of the repositories"
-    )
-    parser.add_argument("--port", type=int, default=8460, help="0: any that is free")
-    parser.add_argument("--run", help="the run that its containers belong to; by default its own")
-    parser.add_argument("--hub", action="append", default=[], metavar="NAME=VALUE",
-                        help="take the Hub to be different in one setting of preflight/rehearsal.py")  # fmt: skip
-    options = parser.parse_args(arguments)
+def serve(state: Path, port: int, run_id: str, fields: Sequence[str]) -> int:
+    """Serve the repositories in the folder `state` on 127.0.0.1; returns the exit code.
+
+    port: 0 takes any free one; the file `url` in `state` names it. run_id: the run that owns its
+    containers, or empty for one of its own. fields: `NAME=VALUE` of the Hub's profile.
+    """
     try:
-        for setting in options.hub:
-            HUB.override(setting)
+        for field in fields:
+            HUB.override(field)
     except ValueError as error:
-        parser.error(str(error))
-    engine.ensure()
-    hub = Hub(options.state)
+        print(f"hub: --hub: {error}", file=sys.stderr)
+        return 2
+    install.ensure()
+    hub = Hub(state)
     hub.folder.mkdir(parents=True, exist_ok=True)
     lock = (hub.folder / "hub.lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        parser.exit(
-            1, f"a Hub works in {hub.folder} already; end it, or name another folder: --state\n"
+        print(
+            f"hub: another Hub uses {hub.folder}; stop it, or name another folder: --state",
+            file=sys.stderr,
         )
-    hub.id_file.write_text(options.run or hub.default_id)
+        return 1
+    hub.id_file.write_text(run_id or hub.default_id)
     # What an earlier Hub has built once may be gone by now.
     for known in hub.run.folder.glob("once/*.json"):
         known.unlink()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    builders = Builders(options.hub)
+    builders = Builders(list(fields))
     try:
-        server = make_server("127.0.0.1", options.port, make_app(hub, builders), threaded=True)
+        server = make_server("127.0.0.1", port, make_app(hub, builders), threaded=True)
     except SystemExit:
+        # werkzeug has printed why, a taken port for one.
         return 1
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -79,7 +79,3 @@ def main(arguments: list[str] | None = None) -> int:
         remove_everything(hub.run.id)
         (hub.folder / "url").unlink(missing_ok=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
