@@ -23,7 +23,7 @@ GITHUB = {"GITHUB_CLIENT_ID": "github-client", "GITHUB_CLIENT_SECRET": "github-s
 SUITES: dict[str, dict[str, str]] = {
     "account": GITHUB,
     "second-factor": {},
-    "passkey": {},
+    "passkey": MAIL,
     "mail": MAIL,
     "admin": {**MAIL, "ADMIN_EMAILS": "root@example.com"},
     "email-otp": {**MAIL, "PLUGINS": "email-otp"},
