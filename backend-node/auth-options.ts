@@ -26,7 +26,7 @@ export interface Parts {
   log: Logger;
 }
 
-/** What the library is told. */
+/** The options of `betterAuth`. */
 export async function authOptions(settings: Settings, { database, limits, audit, mailer, log }: Parts) {
   const { signUp } = settings;
   const closed = signUp === "closed";
@@ -92,7 +92,7 @@ export async function authOptions(settings: Settings, { database, limits, audit,
         },
       }),
     },
-    // Whoever reads the table gets no link that sets a password.
+    // A reader of the table must not find a link that sets a password.
     verification: { storeIdentifier: "hashed" },
     session: sessionOptions(settings),
     advanced: {

@@ -1,4 +1,4 @@
-"""What backend-node may ask outside when its settings say so, over TLS on port 443.
+"""The services that backend-node calls when its settings say so, over TLS on port 443.
 
 GET /range/PREFIX knows one breached password; POST /turnstile/v0/siteverify takes `solved`. Port 8080 answers /health.
 Sources: haveibeenpwned.com/API/v3, developers.cloudflare.com/turnstile/get-started/server-side-validation.
