@@ -13,7 +13,7 @@ from preflight.engine.docker import docker
 from preflight.engine.image import Image, build_own
 from preflight.engine.run import Run
 from tests.backend_node.calling import BASE, MAIL, ORIGIN, SECRET
-from tests.backend_node.conftest import DOUBLES, StartAuth
+from tests.backend_node.conftest import DOUBLES, NewDatabase, StartAuth
 
 PLUGINS = "email-otp,magic-link,organization,api-key,device-authorization,last-login-method"
 PLUGINS += ",multi-session"
@@ -33,6 +33,9 @@ SUITES: dict[str, dict[str, str]] = {
     "device-authorization": {"PLUGINS": "device-authorization"},
     "multi-session": {"PLUGINS": "multi-session,last-login-method"},
 }
+
+# These run on Postgres, the others on SQLite, so that the schema is made on both.
+ON_POSTGRES = {"admin", "email-otp", "organization", "api-key", "device-authorization"}
 
 # Routes that no suite calls.
 NOT_CALLED = {
@@ -63,14 +66,20 @@ def client_image(run: Run) -> Image:
 
 @pytest.fixture(scope="module")
 def calls_of(
-    start_for_all: StartAuth, client_image: Image, mail_api: Container, network: str, run: Run
+    start_for_all: StartAuth,
+    new_database: NewDatabase,
+    client_image: Image,
+    mail_api: Container,
+    network: str,
+    run: Run,
 ) -> Iterator[Calls]:
     """`calls_of("account")`: what the suite printed, run once."""
     done: dict[str, list[dict[str, Any]]] = {}
 
     def calls_of(suite: str) -> list[dict[str, Any]]:
         if suite not in done:
-            server = start_for_all(**SUITES[suite])
+            database = new_database("postgres" if suite in ON_POSTGRES else "sqlite")
+            server = start_for_all(DATABASE_URL=database, **SUITES[suite])
             printed = docker(
                 "run", "--rm", *run.labels, f"--network={network}", client_image.tag, suite,
                 deadline=120,
