@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ MB = 1_000_000
 HEALTH = "/health"
 SESSION = "/api/auth/get-session"
 SIGN_IN = "/api/auth/sign-in/email"
+SIGN_UP = "/api/auth/sign-up/email"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,13 @@ class Generator:
         users = {"ADDRESSES": "many", "MAILS": " ".join(mails)}
         sign_in = {"METHOD": "POST", "BODY": body, **users, **(request or {})}
         return self.load(server, SIGN_IN, seconds, connections, sign_in)
+
+    def sign_ups(self, server: Container, seconds: int, connections: int = 16) -> Load:
+        """Sign a new user up with each request, each from another address."""
+        body = json.dumps({"name": "Ada", "email": "MAIL", "password": PASSWORD})
+        mails = " ".join(f"{secrets.token_hex(6)}@example.com" for _ in range(200 * seconds))
+        sign_up = {"METHOD": "POST", "BODY": body, "ADDRESSES": "many", "MAILS": mails}
+        return self.load(server, SIGN_UP, seconds, connections, sign_up)
 
 
 def cpu_seconds(server: Container) -> float:
