@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.image import build_own
 from preflight.engine.run import Run
 from tests.backend_node.calling import (
@@ -191,7 +191,7 @@ def outside(run: Run, network: str) -> Iterator[dict[str, str]]:
     image = build_own(run, "outside", DOUBLES / "outside")
     names = ["api.pwnedpasswords.com", "challenges.cloudflare.com"]
     options = [f"--network={network}", *(f"--network-alias={name}" for name in names)]
-    with start(run, image, "outside", {}, 8080, options) as double:
+    with SpaceContainer.start(run, image, "outside", {}, 8080, options) as double:
         double.wait_until_serving("/health", status=200)
         # The double's certificate is its own.
         yield {"NODE_TLS_REJECT_UNAUTHORIZED": "0"}
