@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from preflight.engine.run import Run
 from tests.backend_node.calling import BASE, MAIL, ORIGIN, SECRET
 from tests.backend_node.conftest import DOUBLES, NewDatabase, StartAuth
 
+ROOT = Path(__file__).parents[2]
 PLUGINS = "email-otp,magic-link,organization,api-key,device-authorization,last-login-method"
 PLUGINS += ",multi-session"
 GITHUB = {"GITHUB_CLIENT_ID": "github-client", "GITHUB_CLIENT_SECRET": "github-secret"}
@@ -89,6 +91,16 @@ def calls_of(
         return done[suite]
 
     yield calls_of
+
+
+def test_client_must_be_of_the_servers_version() -> None:
+    """The client, and the stock servers of the figures, have the library's version that the Space has."""
+    ours = json.loads((ROOT / "backend-node" / "package.json").read_text())["dependencies"]
+    for double in ("official_client", "node_peers"):
+        theirs = json.loads((DOUBLES / double / "package.json").read_text())["dependencies"]
+        shared = {name for name in ours if "better" in name} & theirs.keys()
+        assert len(shared) >= 5
+        assert {name: theirs[name] for name in shared} == {name: ours[name] for name in shared}
 
 
 @pytest.mark.parametrize("suite", SUITES)
