@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
+PREFLIGHT := $(VENV)/bin/preflight
+# Before anything is installed: the standard library alone.
+BARE = PYTHONPATH=src $(PYTHON) -m preflight
 PYTEST := $(VENV)/bin/pytest
 # The tests start Python a hundred times and more: without bytecode each start compiles all it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -10,7 +13,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up:  ## build and start both Spaces on 7861 and 7862   (PULL=1 newer base images, NO_CACHE=1 factory rebuild)
-	@$(PYTHON) setup/up.py up $(if $(PULL),--pull) $(if $(NO_CACHE),--no-cache)
+	@$(BARE) up $(if $(PULL),--pull) $(if $(NO_CACHE),--no-cache)
 
 OWNER ?= acme
 EDGE_PORT ?= 8443
@@ -18,24 +21,26 @@ edge: export BETTER_AUTH_URL ?= https://$(OWNER)-backend-node.hf.localhost:$(EDG
 edge: export OWNER := $(OWNER)
 edge: export EDGE_PORT := $(EDGE_PORT)
 edge:  ## the same behind the Hub's edge, rehearsed, on 8443   (OWNER=you, EDGE_PORT=…, settings: docs/rehearsal.md)
-	@$(PYTHON) setup/up.py up --edge
+	@$(BARE) up --edge
 	@echo "Through the edge alone: https://$(OWNER)-backend-py.hf.localhost:$(EDGE_PORT) and https://$(OWNER)-backend-node.hf.localhost:$(EDGE_PORT)"
 	@echo "What a Space dialled, and what the Hub would refuse: docker compose logs egress-backend-py egress-backend-node"
 	@echo "Accept the certificate. Unlike on hf.space these two names are same-site: what cookies do across sites, tests/browser shows."
 
 down:  ## stop and remove all that `make up` made
-	@$(PYTHON) setup/up.py down
+	@$(BARE) down
 
 check: ready  ## the contract for both Spaces: the minute before a push
-	$(PYTEST) tests/contract --numprocesses 3 --dist loadfile
+	$(PREFLIGHT) check --report-dir reports --numprocesses 3 --dist loadfile
 
 # Most tests wait for containers, so they run side by side; what measures time comes after them. What
-# else a machine does can only spoil a measurement, so one that failed is taken once more.
-test: CHANGED := $(if $(ALL),,--changed)
-test: MEASURE = $(PYTEST) $(CHANGED) -m "alone and not thorough" --junitxml reports/junit-$(1).xml --report-dir reports/$(1)
-test: ready  ## everything but the long samples; again: the contract and what a changed file could spoil   (ALL=1)
-	$(PYTEST) $(CHANGED) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
+# else a machine does can only spoil a measurement, so one that failed is taken once more, and says so.
+test: MEASURE = $(PYTEST) -m "alone and not thorough" --junitxml reports/junit-$(1).xml --report-dir reports/$(1)
+test: ready  ## every test
+	$(PYTEST) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 	$(call MEASURE,alone) || { echo "make: what failed is measured once more" >&2; $(call MEASURE,again) --last-failed; }
+
+quick: ready  ## what a change could spoil, and the contract
+	$(PYTEST) --changed -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 
 thorough: ready  ## the long samples of what `make test` tries in short: thousands of requests, whole overloads, comparisons
 	$(PYTEST) -m thorough
@@ -47,7 +52,7 @@ load: ready  ## 30 s of load on what `make up` started, with a verdict
 	$(VENV)/bin/locust -f loadtests --headless --users 10 --spawn-rate 10 --run-time 30s --html reports/load.html
 
 load-compare: ready  ## the same load on the images of two refs, in turns: what got slower   (REF=main, five minutes)
-	$(VENV)/bin/python -m loadtests._compare $(or $(REF),$(error name the old one: make load-compare REF=main))
+	$(VENV)/bin/python -m preflight.load.compare $(or $(REF),$(error name the old one: make load-compare REF=main))
 
 # SPACE=owner/name; REMOTE=another remote; DRY=1 stops before the push; FORCE=1 pushes what did not pass.
 push-py: DIR := backend-py
@@ -55,35 +60,50 @@ push-py: push  ## judge backend-py as committed, then push it to its Space   (SP
 push-node: DIR := backend-node
 push-node: push  ## the same for backend-node   (SPACE=owner/name, DRY=1)
 push: ready  ## the same for any Space folder   (DIR=my-space SPACE=owner/name)
-	@$(VENV)/bin/python setup/push.py push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry) $(if $(FORCE),--force)
+	@$(PREFLIGHT) push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry-run) $(if $(FORCE),--force)
 
 hub: ready  ## a Hub in a box on 8460: receives, builds, starts and serves Spaces   (ARGS=--help)
-	@$(VENV)/bin/python -m hub $(ARGS)
+	@$(PREFLIGHT) hub $(ARGS)
 
 hooks: $(VENV)/ready  ## a git hook that judges what plain `git push` sends to a Space
-	@$(VENV)/bin/python setup/push.py hooks
+	@$(PREFLIGHT) hook
 
 live: $(VENV)/ready  ## follow the build, question the live Space, compare its settings   (SPACE=owner/name, URL=…)
-	@$(VENV)/bin/python setup/live.py live "$(SPACE)" --url "$(URL)" --folder "$(DIR)" --ref "$(REF)"
+	@$(PREFLIGHT) live "$(SPACE)" --url "$(URL)" --folder "$(DIR)" --ref "$(REF)"
 
 rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SPACE=owner/name REF=commit, DRY=1)
-	@$(VENV)/bin/python setup/live.py rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry)
+	@$(PREFLIGHT) rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry-run)
 
 space: $(VENV)/ready  ## a new Space folder that passes the contract, with its services   (NAME=my-space)
-	@$(VENV)/bin/python setup/new_space.py "$(NAME)"
+	@$(PREFLIGHT) new "$(NAME)"
 
-lock:  ## lock the harness's dependencies again
-	$(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --output-file requirements.txt
+LOCK = $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+LOCK_PY = cd backend-py && ../$(LOCK) pyproject.toml --output-file
+lock:  ## lock the dependencies of the harness and of backend-py again
+	$(LOCK) pyproject.toml --all-extras --group dev --no-annotate --output-file requirements.txt
+	$(LOCK_PY) requirements.txt
+	$(LOCK_PY) requirements-ingest.txt --extra ingest
+	$(LOCK_PY) requirements-test.txt --extra ingest --extra test
+
+# Where no registry answered, the stand-in that `make up` made takes the base image's place.
+IMAGE ?= own-book
+BASE := python:3.11-slim-bookworm
+STAND_IN = $(if $(shell docker image ls --quiet standin/$(BASE)),--build-context=$(BASE)=docker-image://standin/$(BASE))
+book:  ## build backend-py with your documents, measure it by their questions.toml   (DIR=docs IMAGE=own-book)
+	@test -d "$(DIR)" || { echo "make: DIR: '$(DIR)' is not a folder; name the one that holds your documents: make book DIR=docs" >&2; exit 2; }
+	docker build $(STAND_IN) --build-context book="$(DIR)" --tag $(IMAGE) backend-py
+	@docker run --rm $(IMAGE) cat data/report.txt
+	@test ! -f "$(DIR)/questions.toml" || docker run --rm --interactive $(IMAGE) python -m app.ingest evaluate - < "$(DIR)/questions.toml"
 
 # On a bare machine each takes half a minute, and neither needs the other.
 ready:
 	@$(MAKE) --silent --no-print-directory --jobs=2 $(VENV)/ready engine
 
 engine:
-	@$(PYTHON) setup/engine.py
+	@$(BARE) engine
 
-$(VENV)/ready: requirements.txt
-	@$(PYTHON) setup/venv.py $(VENV)
+$(VENV)/ready: requirements.txt pyproject.toml
+	@$(BARE) dependencies $(VENV)
 
-.PHONY: help up edge down check test thorough selftest load load-compare \
-	push-py push-node push hub hooks live rollback space lock ready engine
+.PHONY: help up edge down check test quick thorough selftest load load-compare \
+	push-py push-node push hub hooks live rollback space lock book ready engine

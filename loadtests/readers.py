@@ -2,8 +2,8 @@
 
 from locust import between, task
 
-from loadtests import _journeys
-from loadtests._people import Monitor, Person
+from loadtests import journeys
+from preflight.load.people import Monitor, Person
 
 
 class Reader(Person):
@@ -14,7 +14,7 @@ class Reader(Person):
 
     @task
     def read(self) -> None:
-        _journeys.read(self)
+        journeys.read(self)
 
 
 class BackendPyMonitor(Monitor):

@@ -2,8 +2,8 @@
 
 from locust import between, task
 
-from loadtests import _journeys
-from loadtests._people import Monitor, Person
+from loadtests import journeys
+from preflight.load.people import Monitor, Person
 
 
 class Visitor(Person):
@@ -14,7 +14,7 @@ class Visitor(Person):
 
     @task
     def sign_up_and_in(self) -> None:
-        _journeys.sign_up_and_in(self)
+        journeys.sign_up_and_in(self)
 
 
 class BackendNodeMonitor(Monitor):

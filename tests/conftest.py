@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from preflight import stack
-from preflight.container import Container, start
-from preflight.image import Image, build_space
-from preflight.rehearsal import HUB
-from preflight.run import Run, failed
-from preflight.space import Space, spaces_of_compose
+from pytest_docker.plugin import Services
+
+from preflight.engine import install
+from preflight.engine.compose import Compose
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.image import Image, build_space
+from preflight.engine.run import LABEL, Run
+from preflight.engine.start import environment_of
+from preflight.model.space import Space, spaces_of_compose
+from preflight.pytest_plugin.running import failed
 
 if TYPE_CHECKING:
-    from preflight.hub import HubInABox
+    from preflight.local_hub.box import HubInABox
 
-pytest_plugins = [
-    "preflight.plugin",
-    "preflight.targets",
-    "preflight.report",
-    "preflight.unchanged",
-]
+pytest_plugins = ["tests.unchanged"]
+
+ImageOf = Callable[[Space], Image]
+StartSpace = Callable[..., SpaceContainer]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-ImageOf = Callable[[Space], Image]
-StartSpace = Callable[..., Container]
 
-
-@pytest.fixture(scope="session")
-def own_spaces(spaces: list[Space], pytestconfig: pytest.Config) -> dict[str, Space]:
-    """The Spaces of compose.yaml, by the name of their service; with `--ref`, as they are committed."""
-    if not pytestconfig.getoption("--ref"):
-        spaces = spaces_of_compose(ROOT / "compose.yaml")
-    return {space.name: space for space in spaces}
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("preflight").addoption(
+        "--selftest",
+        choices=("sample", "all"),
+        default="sample",
+        help="how many broken Spaces the contract has to catch in tests/selftest",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -49,12 +50,21 @@ def image_of(run: Run) -> ImageOf:
 def start_as_on_the_hub(run: Run, image_of: ImageOf) -> StartSpace:
     """Starts any Space with a valid environment and what the Hub injects; the caller removes it."""
 
-    def begin(space: Space, options: Sequence[str] = ()) -> Container:
-        declared = space.declaration.valid_environment() if space.declaration else {}
-        environment = {**HUB.environment(space.name, space.name), **declared}
-        return start(run, image_of(space), space.name, environment, space.app_port, options)
+    def begin(space: Space, options: Sequence[str] = ()) -> SpaceContainer:
+        environment = environment_of(space)
+        return SpaceContainer.start(
+            run, image_of(space), space.name, environment, space.app_port, options
+        )
 
     return begin
+
+
+@pytest.fixture(scope="session")
+def own_spaces(spaces: list[Space], pytestconfig: pytest.Config) -> dict[str, Space]:
+    """The Spaces of compose.yaml, by the name of their service; with `--ref`, as they are committed."""
+    if not pytestconfig.getoption("--ref"):
+        spaces = spaces_of_compose(ROOT / "compose.yaml")
+    return {space.name: space for space in spaces}
 
 
 @pytest.fixture(scope="session")
@@ -67,37 +77,60 @@ def docker_compose_file(run: Run, own_spaces: dict[str, Space], image_of: ImageO
     """Production, the differences for the test run, and the images of this run."""
     with ThreadPoolExecutor() as pool:
         images = dict(zip(own_spaces, pool.map(image_of, own_spaces.values()), strict=True))
-    override = stack.write_override(run, images)
+    services = {
+        name: {"image": image.tag, "pull_policy": "never", "labels": {LABEL: run.id}}
+        for name, image in images.items()
+    }
+    override = run.folder / "once" / "compose.images.json"
+    override.write_text(json.dumps({"services": services}, indent=1))
     return [str(ROOT / "compose.yaml"), str(ROOT / "compose.test.yaml"), str(override)]
 
 
 @pytest.fixture(scope="session")
-def docker_services(
-    run: Run, docker_compose_file: list[str], docker_compose_project_name: str
-) -> stack.Services:
-    """The stack, started once per run; the run removes it at its end."""
-    compose = stack.Compose("docker compose", docker_compose_file, docker_compose_project_name)
-    run.once("stack", lambda: stack.up(run, compose))
-    return stack.Services(compose)
+def stack(docker_compose_file: list[str], docker_compose_project_name: str) -> Compose:
+    """The stack's Compose commands, each with a deadline; `docker_services` starts it."""
+    return Compose(docker_compose_file, docker_compose_project_name, compose_environment())
+
+
+def compose_environment() -> dict[str, str]:
+    """For Compose in tests: the keys in a developer's `.env` are not for them."""
+    local = install.host() == "127.0.0.1"
+    return {
+        "HOST_ADDRESS": "127.0.0.1" if local else "0.0.0.0",
+        "COMPOSE_DISABLE_ENV_FILE": "1",
+    }
 
 
 @pytest.fixture(scope="session")
-def backend_py(docker_services: stack.Services) -> Container:
+def docker_setup(run: Run, stack: Compose) -> list[str]:
+    """Start the stack once for all workers of the run, so that pytest-docker has nothing left to do."""
+    run.once("stack", stack.up)
+    return []
+
+
+@pytest.fixture(scope="session")
+def docker_cleanup() -> list[str]:
+    """The run removes the stack at its end, after the last worker."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def backend_py(docker_services: Services, stack: Compose) -> Container:
     """backend-py as the stack runs it."""
-    return docker_services.container("backend-py")
+    return Container("backend-py", stack.container("backend-py"), 7860)
 
 
 @pytest.fixture(scope="session")
-def backend_node(docker_services: stack.Services) -> Container:
+def backend_node(docker_services: Services, stack: Compose) -> Container:
     """backend-node as the stack runs it."""
-    return docker_services.container("backend-node")
+    return Container("backend-node", stack.container("backend-node"), 7860)
 
 
 @pytest.fixture(scope="session")
 def hub(run: Run, worker_id: str) -> Iterator[HubInABox]:
     """A Hub in a box, for `git push` and for the official client: `hub.remote(id)`, `hub.api`."""
     # Imported here: the official client takes a while to load, and few tests need it.
-    from preflight.hub import HubInABox
+    from preflight.local_hub.box import HubInABox
 
     with HubInABox(run.folder / f"a hub {worker_id}") as started:
         yield started
@@ -113,11 +146,15 @@ def start_space(
     Container at once; `wait_until_serving` or `wait_for_exit` comes next. Removed after the test;
     when the test fails, its log and state are kept.
     """
-    started: list[Container] = []
+    started: list[SpaceContainer] = []
 
-    def begin(name: str, environment: Mapping[str, str], options: Sequence[str] = ()) -> Container:
+    def begin(
+        name: str, environment: Mapping[str, str], options: Sequence[str] = ()
+    ) -> SpaceContainer:
         space = own_spaces[name]
-        container = start(run, image_of(space), name, environment, space.app_port, options)
+        container = SpaceContainer.start(
+            run, image_of(space), name, environment, space.app_port, options
+        )
         started.append(container)
         return container
 

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from preflight.container import Container
+
+from preflight.engine.container import Container
 
 ORIGIN = "https://front.example"
 BASE = "https://auth.example"

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backend_node.calling import PASSWORD
-from preflight.container import Container
-from preflight.docker import docker
+from preflight.engine.container import Container
+from preflight.engine.docker import docker
+from tests.backend_node.calling import PASSWORD
 
 MB = 1_000_000
 HEALTH = "/health"

@@ -11,7 +11,8 @@ import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from backend_node.calling import (
+
+from tests.backend_node.calling import (
     BASE,
     COOKIE,
     PASSWORD,

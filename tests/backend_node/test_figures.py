@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from backend_node.calling import BASE, COMMON, PASSWORD, Caller, a_mail, an_address
-from backend_node.conftest import READ_ONLY
-from backend_node.loading import HEALTH, MB, SESSION, Generator, Load, resident
-from backend_py.figures import Figures
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.image import Image, base_images, stand_in
-from preflight.run import Run
-from preflight.space import Space
+
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.docker import docker
+from preflight.engine.image import Image, base_images, stand_in
+from preflight.engine.run import Run
+from preflight.model.space import Space
+from tests.backend_node.calling import BASE, COMMON, PASSWORD, Caller, a_mail, an_address
+from tests.backend_node.conftest import READ_ONLY
+from tests.backend_node.loading import HEALTH, MB, SESSION, Generator, Load, resident
+from tests.backend_py.figures import Figures
 
 pytestmark = pytest.mark.alone
 
@@ -37,7 +38,7 @@ def start_peer(run: Run, peers_image: Image, network: str) -> Iterator[StartPeer
     def begin(name: str, program: str = "bare.mjs", **environment: str) -> Container:
         options = [f"--network={network}", f"--network-alias={name}"]
         options.append(f"--entrypoint=/peers/{program}")
-        server = start(run, peers_image, name, environment, options=options)
+        server = SpaceContainer.start(run, peers_image, name, environment, options=options)
         started.append(server)
         server.wait_until_serving(HEALTH, status=200)
         return server
@@ -58,7 +59,7 @@ def ours(run: Run, node_image: Image, network: str) -> Iterator[Container]:
     """backend-node on SQLite."""
     environment = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db"}
     options = [f"--network={network}", "--network-alias=ours", *READ_ONLY]
-    with start(run, node_image, "ours", environment, options=options) as server:
+    with SpaceContainer.start(run, node_image, "ours", environment, options=options) as server:
         server.wait_until_serving("/ready", status=200)
         yield server
 
@@ -99,13 +100,13 @@ def test_start(run: Run, node_image: Image, peers_image: Image, figures: Figures
 
     def start_bare() -> float:
         began = time.monotonic()
-        with start(run, peers_image, "bare", {}) as server:
+        with SpaceContainer.start(run, peers_image, "bare", {}) as server:
             server.wait_until_serving(HEALTH, status=200)
             return time.monotonic() - began
 
     def start_ours() -> tuple[float, float]:
         began = time.monotonic()
-        with start(run, node_image, "ours", environment) as server:
+        with SpaceContainer.start(run, node_image, "ours", environment) as server:
             server.wait_until_serving(HEALTH, status=200)
             first = time.monotonic() - began
             server.wait_until_serving("/ready", status=200)

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from backend_node.calling import ORIGIN, Caller, code, raw
-from backend_node.loading import resident
-from preflight.container import Container
+
+from preflight.engine.container import Container
+from tests.backend_node.calling import ORIGIN, Caller, code, raw
+from tests.backend_node.loading import resident
 
 
 @pytest.fixture

@@ -8,10 +8,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from backend_node.calling import PASSWORD, Caller, a_mail, addresses, an_address, pipelined, raw
-from backend_node.conftest import StartAuth
-from backend_node.loading import SESSION, Generator, resident
-from preflight.container import Container
+
+from preflight.engine.container import Container
+from tests.backend_node.calling import (
+    PASSWORD,
+    Caller,
+    a_mail,
+    addresses,
+    an_address,
+    pipelined,
+    raw,
+)
+from tests.backend_node.conftest import StartAuth
+from tests.backend_node.loading import SESSION, Generator, resident
 
 
 @pytest.fixture(scope="module", autouse=True)

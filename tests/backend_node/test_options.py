@@ -7,7 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from backend_node.calling import (
+
+from preflight.engine.container import Container
+from tests.backend_node.calling import (
     BASE,
     ORIGIN,
     PASSWORD,
@@ -17,8 +19,7 @@ from backend_node.calling import (
     code,
     set_cookies,
 )
-from backend_node.conftest import Postgres, StartAuth
-from preflight.container import Container
+from tests.backend_node.conftest import Postgres, StartAuth
 
 FRONT_SECRET = "front-secret-Xw7pQz2mN8"
 METRICS_TOKEN = "a-token-for-metrics"

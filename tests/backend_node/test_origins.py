@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from backend_node.calling import ORIGIN, Caller, code
-from preflight.container import Container
+
+from preflight.engine.container import Container
+from tests.backend_node.calling import ORIGIN, Caller, code
 
 UNLISTED = "https://evil.example"
 NEAR_MISSES = [

@@ -10,10 +10,11 @@ from functools import partial
 
 import pytest
 import requests
-from backend_node.calling import COOKIE, PASSWORD, Caller, a_mail, code, set_cookies
-from backend_node.conftest import NewDatabase, Postgres, StartAuth
-from preflight.container import Container
-from preflight.docker import docker
+
+from preflight.engine.container import Container
+from preflight.engine.docker import docker
+from tests.backend_node.calling import COOKIE, PASSWORD, Caller, a_mail, code, set_cookies
+from tests.backend_node.conftest import NewDatabase, Postgres, StartAuth
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from preflight.container import Container, stretched
+
+from preflight.engine.container import Container, stretched
 
 ORIGIN = "https://book.example"
 # Something the built-in book answers in every mode.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import requests
-from backend_py.asking import ORIGIN, ask
-from backend_py.figures import Figures
-from doubles.running import Upstreams, doubles_image, upstreams, upstreams_begun
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.image import Image, build_space
-from preflight.run import Run
-from preflight.space import Space
+
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.docker import docker
+from preflight.engine.image import Image, base_images, build_space, stand_in
+from preflight.engine.run import Run
+from preflight.model.space import Space
+from tests.backend_py.asking import ORIGIN, ask
+from tests.backend_py.figures import Figures
+from tests.doubles.running import Upstreams, doubles_image, upstreams, upstreams_begun
 
 __all__ = ["doubles_image", "upstreams", "upstreams_begun"]
 
@@ -41,7 +43,9 @@ def _shared(run: Run, py_image: Image) -> Iterator[StartPy]:
     with ExitStack() as stack:
 
         def begin(environment: Mapping[str, str], options: list[str]) -> Container:
-            container = start(run, py_image, "backend-py", environment, options=options)
+            container = SpaceContainer.start(
+                run, py_image, "backend-py", environment, options=options
+            )
             stack.enter_context(container)
             container.wait_until_serving("/health", status=200)
             return container
@@ -125,10 +129,32 @@ def other(_set_otherwise: Container, upstreams: Upstreams) -> Callable[..., Cont
 
 
 @pytest.fixture(scope="session")
+def readers(
+    run: Run, py_image: Image, own_spaces: dict[str, Space], upstreams_begun: Upstreams
+) -> Iterator[Container]:
+    """The image's build stage, which alone can read documents, idle beside the stand-ins."""
+    folder = own_spaces["backend-py"].folder
+    image = replace(py_image, tag=f"{py_image.tag}-readers")
+    contexts = [
+        f"--build-context={official}=docker-image://{replacement}"
+        for official in base_images(folder)
+        if (replacement := stand_in(official))
+    ]
+    docker(
+        "buildx", "build", "--load", "--target=build", f"--tag={image.tag}",
+        *run.labels, *contexts, str(folder), deadline=300,
+    )  # fmt: skip
+    options = [*upstreams_begun.network, "--interactive", "--entrypoint=cat"]
+    with start(run, image, "readers", upstreams_begun.environment, options=options) as container:
+        upstreams_begun.wait_until_serving()
+        yield container
+
+
+@pytest.fixture(scope="session")
 def bare(run: Run, doubles_image: Image) -> Iterator[Container]:
     """uvicorn and nothing else, in a container: the floor of every figure."""
     options = ["--entrypoint=/doubles/bare.py"]
-    with start(run, doubles_image, "bare", {}, options=options) as container:
+    with SpaceContainer.start(run, doubles_image, "bare", {}, options=options) as container:
         container.wait_until_serving("/health", status=200)
         yield container
 

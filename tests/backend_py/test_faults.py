@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import requests
-from backend_py.asking import QUESTION, ask, code_of
-from backend_py.conftest import COMMON, FLAT
-from doubles.running import Upstreams
-from preflight.container import Container, stretched
+
+from preflight.engine.container import Container, stretched
+from tests.backend_py.asking import QUESTION, ask, code_of
+from tests.backend_py.conftest import COMMON, FLAT
+from tests.doubles.running import Upstreams
 
 COHERE = [
     ("401", 502, "upstream_auth"),

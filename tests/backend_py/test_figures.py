@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from backend_py.asking import FRESH, QUESTION, Event, ask, events, open_stream, stream
-from backend_py.conftest import COMMON, StartPy
-from backend_py.figures import Figures
-from doubles.running import Upstreams
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.image import Image, base_images, stand_in
-from preflight.run import Run
-from preflight.space import Space
+
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.docker import docker
+from preflight.engine.image import Image, base_images, stand_in
+from preflight.engine.run import Run
+from preflight.model.space import Space
+from tests.backend_py.asking import FRESH, QUESTION, Event, ask, events, open_stream, stream
+from tests.backend_py.conftest import COMMON, StartPy
+from tests.backend_py.figures import Figures
+from tests.doubles.running import Upstreams
 
 MB = 1_000_000
 FRESH_QUESTION = {"question": QUESTION, **FRESH}
@@ -93,7 +94,7 @@ def start_seconds(
 ) -> tuple[float, float]:
     """From `docker run` to the first 200 of /health, and to the first answer where there is one."""
     began = time.monotonic()
-    with start(run, image, "figure", environment, options=options) as container:
+    with SpaceContainer.start(run, image, "figure", environment, options=options) as container:
         container.wait_until_serving("/health", status=200)
         first = time.monotonic() - began
         if environment:
@@ -221,7 +222,7 @@ def test_memory(
             space.get("/health")
         space.post("/search", json={"query": f"port {number}"})
         space.post("/chat", json={"question": number})
-        space.post("/chat", data="x" * 200_000)
+        space.post("/chat", data="x" * 1_200_000)
         space.get("/nowhere")
 
     with ThreadPoolExecutor(4) as pool:

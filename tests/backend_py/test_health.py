@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from backend_py.asking import ask
-from doubles.running import Upstreams
-from preflight.container import Container
+from preflight.engine.container import Container
+from tests.backend_py.asking import ask
+from tests.doubles.running import Upstreams
 
 SOUND = {
     "status": "ok",

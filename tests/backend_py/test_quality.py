@@ -8,8 +8,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend_py.figures import Figures
-from preflight.container import Container
+from preflight.engine.container import Container
+from tests.backend_py.figures import Figures
 
 QUESTIONS = Path(__file__).with_name("questions.toml")
 # What was measured when these were set, less one question each, and never below what was asked for.

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from preflight.container import Container
+
+from preflight.engine.container import Container
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"

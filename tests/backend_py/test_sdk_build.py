@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from backend_py.asking import ask, stream, text_of
-from backend_py.conftest import COMMON, READ_ONLY
-from backend_py.figures import Figures
-from backend_py.test_figures import (
+
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.image import Image, build
+from preflight.engine.run import Run
+from preflight.model.space import Space
+from tests.backend_py.asking import ask, stream, text_of
+from tests.backend_py.conftest import COMMON, READ_ONLY
+from tests.backend_py.figures import Figures
+from tests.backend_py.test_figures import (
     FRESH_QUESTION,
     above_base,
     cpu_seconds,
@@ -18,11 +23,7 @@ from backend_py.test_figures import (
     resident,
     start_seconds,
 )
-from doubles.running import Upstreams
-from preflight.container import Container, start
-from preflight.image import Image, build
-from preflight.run import Run
-from preflight.space import Space
+from tests.doubles.running import Upstreams
 
 FOLDER = Path(__file__).with_name("sdk_build")
 STARTS = 5
@@ -68,7 +69,7 @@ def test_beside_the_sdks(
     def cost(image: Image) -> Cost:
         starts = [start_seconds(run, image, environment, options) for _ in range(STARTS)]
         first_200, first_answer = (statistics.median(times) for times in zip(*starts, strict=True))
-        with start(run, image, "backend-py", environment, options=options) as space:
+        with SpaceContainer.start(run, image, "backend-py", environment, options=options) as space:
             space.wait_until_serving("/", status=200)
             idle = resident(space)
             expected = ask(cloud).json()["answer"]

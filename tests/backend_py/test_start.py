@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
-from backend_py.asking import ask, assert_stops
-from backend_py.conftest import OTHER_COLLECTION, StartPy
-from doubles.running import Upstreams
-from preflight.container import Container, run_to_end, stretched
-from preflight.docker import docker
-from preflight.image import Image
-from preflight.run import Run
+
+from preflight.engine.container import Container, SpaceContainer, stretched
+from preflight.engine.docker import docker
+from preflight.engine.image import Image
+from preflight.engine.run import Run
+from tests.backend_py.asking import ask, assert_stops
+from tests.backend_py.conftest import OTHER_COLLECTION, StartPy
+from tests.doubles.running import Upstreams
 
 MARKER = "marker-that-must-not-appear"
 CLOUD = {
@@ -72,7 +73,7 @@ def named(output: str) -> set[str]:
 
 def test_nothing_set(run: Run, py_image: Image) -> None:
     """Row 1: all that is missing must be named in one go, and end the container."""
-    done = run_to_end(run, py_image, {}, deadline=15, options=["--network=none"])
+    done = SpaceContainer.run_to_exit(run, py_image, {}, deadline=15, options=["--network=none"])
     assert done, "it goes on running"
     assert_refused(done.code, done.output)
     assert named(done.output) == set(CLOUD)

@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import browser as installed
-import engine
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.edge import Edge
-from preflight.image import build_own, build_space
-from preflight.rehearsal import HUB
-from preflight.run import Run, failed
-from preflight.space import Space
+
+from preflight.engine import browser as installed
+from preflight.engine import install as engine
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.docker import docker
+from preflight.engine.edge import Edge
+from preflight.engine.image import build_own, build_space
+from preflight.engine.run import Run
+from preflight.model.hub_profile import HUB
+from preflight.model.space import Space
+from preflight.pytest_plugin.running import failed
 
 HERE = Path(__file__).parent
 FRONTEND_MD = HERE.parents[1] / "docs" / "frontend.md"
@@ -61,7 +63,7 @@ class Sites:
 def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
     def begin(service: str, name: str, environment: dict[str, str]) -> Container:
         given = {**HUB.environment(name, name), **environment}
-        return start(run, build_space(run, own_spaces[service]), name, given)
+        return SpaceContainer.start(run, build_space(run, own_spaces[service]), name, given)
 
     spaces = {
         "backend-py": begin(
@@ -82,7 +84,7 @@ def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
     folder = HERE / "front"
     image = build_own(run, "front", folder)
     with Edge(run, spaces) as edge:
-        container = start(
+        container = SpaceContainer.start(
             run,
             image,
             "front",
@@ -163,6 +165,8 @@ def examples(**origins: str) -> str:
     blocks = re.findall(r"^```js\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     script = "\n".join(block for block in blocks if "export default" not in block)
     assert "function" in script, "docs/frontend.md has no example"
+    # What a front end's build takes from its environment.
+    script = f'const answers = "https://acme-backend-py.hf.space";\n{script}'
     for name, origin in origins.items():
         documented = f"https://acme-{name.replace('_', '-')}.hf.space"
         assert documented in script, f"{documented} is in no example"

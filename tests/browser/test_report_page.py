@@ -14,14 +14,14 @@ from typing import Any, Literal, cast
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
-from preflight.page import duration, size
 
-from loadtests._report import data
-from loadtests._slo import Figures, Run, judge, load
-from loadtests._watch import Watched
+from preflight.load.report import data
+from preflight.load.slo import Figures, Run, judge, load
+from preflight.load.watch import Watched
+from preflight.pytest_plugin.page import duration, size
 
 ROOT = Path(__file__).resolve().parents[2]
-SOUND = ROOT / "tests" / "selftest" / "spaces" / "sound"
+SOUND = ROOT / "src" / "preflight" / "templates" / "python"
 CHECKS = "test_serves or size or cors or environment or readme_names"
 BROKEN = "declaration.readme_names_what_is_required"
 
@@ -46,7 +46,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "load.json").write_text(data(verdict, [cast(Watched, watched)]))
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "tests/contract", f"--space={space}", "-k", CHECKS),
+            *(sys.executable, "-m", "pytest", "src/preflight/contract", f"--space={space}", "-k", CHECKS),
             *(f"--report-dir={top}", "--numprocesses=2", "--dist=loadfile", "-p", "no:cacheprovider"),
             *("-q", f"--junitxml={top / 'junit.xml'}"),
         ],

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from preflight.container import Container
-from preflight.image import Image, build_own
-from preflight.run import LABEL, Run
-from preflight.stack import Compose, Services
+
+from preflight.engine.compose import Compose
+from preflight.engine.container import Container
+from preflight.engine.image import Image, build_own
+from preflight.engine.run import LABEL, Run
+from tests.conftest import compose_environment
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -80,10 +82,10 @@ def upstreams_begun(run: Run, doubles_image: Image, tmp_path_factory: Any) -> It
     networks = {"backend-py": {"labels": labels}}
     override.write_text(json.dumps({"services": {"upstreams": service}, "networks": networks}))
     files = [str(ROOT / "compose.yaml"), str(ROOT / "compose.test.yaml"), str(override)]
-    compose = Compose("docker compose", files, project)
+    compose = Compose(files, project, compose_environment())
     try:
         compose.run("up", "--detach", "--no-build", "upstreams")
-        container = Services(compose).container("upstreams", PORT)
+        container = Container("upstreams", compose.container("upstreams"), PORT)
         yield Upstreams(container, f"{project}_backend-py")
     finally:
         compose.run("down", "--timeout=0")

@@ -7,9 +7,10 @@ import uuid
 import cohere
 import pytest
 from cohere.core.api_error import ApiError
-from doubles.running import Upstreams
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
+
+from tests.doubles.running import Upstreams
 
 TEXTS = ["The hull has a hole", "Sails catch the wind", "Tar closes a hole in the hull"]
 

@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 import requests
-from preflight.container import Container, start
-from preflight.docker import docker
-from preflight.edge import Edge, ThroughEdge
-from preflight.image import build_space, stand_in
-from preflight.rehearsal import HUB
-from preflight.run import Run
-from preflight.space import Space
+
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.docker import docker
+from preflight.engine.edge import Edge, ThroughEdge
+from preflight.engine.image import build_space, stand_in
+from preflight.engine.run import Run
+from preflight.model.hub_profile import HUB
+from preflight.model.space import Space
 
 PYTHON = "python:3.11-slim-bookworm"
 SERVICES = ["backend-py", "backend-node"]
@@ -50,8 +51,8 @@ WRONG_PASSWORD = {"email": "nobody@example.com", "password": "wrong password 1"}
 
 @pytest.fixture(scope="module")
 def containers(run: Run, own_spaces: dict[str, Space]) -> Iterator[dict[str, Container]]:
-    started = {
-        name: start(
+    started: dict[str, Container] = {
+        name: SpaceContainer.start(
             run,
             build_space(run, own_spaces[name]),
             name,

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOUND = ROOT / "tests" / "selftest" / "spaces" / "sound"
+SOUND = ROOT / "src" / "preflight" / "templates" / "python"
 BROKEN = "cors.shares_no_credentials_with_every_origin"
 # The modules that ask a running Space; what the others judge is the folder and the image.
 ASKING = [
-    f"tests/contract/test_{name}.py"
+    f"src/preflight/contract/test_{name}.py"
     for name in ("start", "environment", "health", "cors", "shutdown")
 ]
 
@@ -47,9 +47,9 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
 
 def test_what_holds_and_what_does_not_is_the_same(records: dict[str, dict[str, Any]]) -> None:
     """Only the check of what is wrong may fail: credentials are shared through the edge too."""
-    failed = [one["id"] for one in records.values() if one["outcome"] in ("failed", "error")]
+    failed = [one["id"] for one in records.values() if one["outcome"] in ("found", "error")]
     assert failed == [BROKEN]
-    assert "Access-Control-Allow-Credentials: true" in records[BROKEN]["actual"]
+    assert "Access-Control-Allow-Credentials: true" in records[BROKEN]["findings"][0]["actual"]
 
 
 def test_each_check_says_where_it_asks(records: dict[str, dict[str, Any]]) -> None:
@@ -59,6 +59,6 @@ def test_each_check_says_where_it_asks(records: dict[str, dict[str, Any]]) -> No
     for one in records.values():
         if one["asked"] == "at the Space's own port":
             assert one["outcome"] == "skipped", one["id"]
-            assert "needs the Space's own" in one["actual"], one["id"]
+            assert "needs the Space's own" in one["reason"], one["id"]
         elif one["asked"]:
-            assert one["outcome"] != "skipped", f"{one['id']}: {one['actual']}"
+            assert one["outcome"] != "skipped", f"{one['id']}: {one['reason']}"

@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import engine
 import pytest
 import requests
 import websocket
-from preflight.container import Container
-from preflight.edge import Edge, ThroughEdge
-from preflight.rehearsal import HUB
-from preflight.run import Run
+
+from preflight.engine import install as engine
+from preflight.engine.container import Container
+from preflight.engine.edge import Edge, ThroughEdge
+from preflight.engine.run import Run
+from preflight.model.hub_profile import HUB
 
 from .conftest import StartEcho
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from preflight.docker import docker
-from preflight.edge import ThroughEdge
-from preflight.image import Image, build_own, stand_in
-from preflight.rehearsal import HUB
-from preflight.run import LABEL, Run
-from preflight.space import Space
-from preflight.stack import Compose
-from preflight.subject import environment_of, start_observed
+
+from preflight.engine.compose import Compose
+from preflight.engine.docker import docker
+from preflight.engine.edge import ThroughEdge
+from preflight.engine.image import Image, build_own, stand_in
+from preflight.engine.run import LABEL, Run
+from preflight.engine.start import environment_of, start
+from preflight.model.hub_profile import HUB
+from preflight.model.space import Space
+from tests.conftest import compose_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "python:3.11-slim-bookworm"
@@ -58,7 +60,7 @@ def test_a_database_on_5432_is_refused_and_named(
     assert space.declaration
     url = f"postgres://auth:only-for-this-test@{address}:5432/auth"
     declared = space.declaration.valid_environment(DATABASE_URL=url, DATABASE_WEBSOCKET="")
-    started = start_observed(run, space, image_of(space), environment_of(space, declared))
+    started = start(run, space, image_of(space), environment_of(space, declared))
     assert started.container and started.container.observer, started.failure
     try:
         end = time.monotonic() + 15
@@ -79,10 +81,10 @@ def for_people(
     run: Run, own_spaces: dict[str, Space], image_of: Callable[[Space], Image], tmp_path: Path
 ) -> Iterator[Compose]:
     """What `make edge` starts, as a project of this run, on a port that the engine chooses."""
-    egress = build_own(run, "egress", ROOT / "edge" / "egress").tag
+    egress = build_own(run, "egress", ROOT / "src/preflight/engine/assets/egress").tag
     images = {
         **{name: image_of(space).tag for name, space in own_spaces.items()},
-        "edge": build_own(run, "edge", ROOT / "edge").tag,
+        "edge": build_own(run, "edge", ROOT / "src/preflight/engine/assets/edge").tag,
         **{f"egress-{name}": egress for name in own_spaces},
     }
     labels = {LABEL: run.id}
@@ -97,19 +99,19 @@ def for_people(
     )
     files = [ROOT / "compose.yaml", ROOT / "compose.edge.yaml"]
     files += [tmp_path / "images.yaml", tmp_path / "port.yaml"]
-    compose = Compose("docker compose", [str(one) for one in files], f"{run.id}-people")
+    compose = Compose(files, f"{run.id}-people", compose_environment())
     try:
-        compose.run("--profile=edge", "up", "--detach", "--no-build", "--wait", deadline=60)
+        compose.run("up", "--detach", "--no-build", "--wait", deadline=60)
         yield compose
     finally:
-        compose.run("--profile=edge", "down", "--volumes", "--timeout=1")
+        compose.run("down", "--volumes", "--timeout=1")
 
 
 def test_make_edge_lets_in_and_out_what_the_hub_does(
     for_people: Compose, run: Run, own_spaces: dict[str, Space], tmp_path: Path
 ) -> None:
     """`make edge` must publish the edge alone; behind it a Space must reach 443 and not 5432, and be told on."""
-    listed = for_people.run("--profile=edge", "ps", "--format=json").splitlines()
+    listed = for_people.run("ps", "--format=json").splitlines()
     states = {one["Service"]: one for one in map(json.loads, listed)}
     assert set(states) == {"edge", *own_spaces, *(f"egress-{name}" for name in own_spaces)}
     published = {

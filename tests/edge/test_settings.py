@@ -7,7 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import yaml
-from preflight.rehearsal import Rehearsal
+
+from preflight.model.hub_profile import Rehearsal
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "rehearsal.md").read_text()
@@ -17,7 +18,7 @@ INNER = {"WAKE_UNTIL": "WAKE_SECONDS", "APP_PORT": None}
 
 def settings() -> dict[str, str]:
     """The settings of the Caddyfile with their defaults."""
-    caddyfile = (ROOT / "edge" / "Caddyfile").read_text()
+    caddyfile = (ROOT / "src/preflight/engine/assets/edge/Caddyfile").read_text()
     found = dict(re.findall(r"\{\$(\w+):([^}]*)\}", re.sub(r"(?m)^\s*#.*$", "", caddyfile)))
     assert found, "the Caddyfile has no setting"
     return {
@@ -37,7 +38,9 @@ def test_the_guide_names_each_setting_of_the_edge_with_its_default() -> None:
 
 def test_compose_passes_each_setting_of_the_edge() -> None:
     """`NAME=value make edge` must reach the edge for every setting, and for nothing else."""
-    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    compose = yaml.safe_load(
+        (ROOT / "compose.edge.yaml").read_text().replace("!reset", "").replace("!override", "")
+    )
     assert set(compose["services"]["edge"]["environment"]) == set(settings())
 
 

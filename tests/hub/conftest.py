@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from preflight.edge import ThroughEdge
-from preflight.hub import HubInABox
 
-SPACES = Path(__file__).resolve().parents[1] / "selftest" / "spaces"
+from preflight.engine.edge import ThroughEdge
+from preflight.local_hub.box import HubInABox
+from tests.spaces import folder_of
 
 
 class Clone:
@@ -103,7 +103,7 @@ class Visitor:
 @pytest.fixture
 def clone(tmp_path: Path) -> Clone:
     """Of a small sound Space that needs no Variable and no Secret."""
-    return Clone.of(SPACES / "static_files", tmp_path / "a clone")
+    return Clone.of(folder_of("static_files"), tmp_path / "a clone")
 
 
 @pytest.fixture

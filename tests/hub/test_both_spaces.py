@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from preflight.hub import HubInABox
-from preflight.space import Space
+from preflight.local_hub.box import HubInABox
+from preflight.model.space import Space
 
 from .conftest import Clone, Visitor
 

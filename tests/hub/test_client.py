@@ -15,9 +15,11 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from preflight.hub import HubInABox
 
-from .conftest import SPACES, Clone
+from preflight.local_hub.box import HubInABox
+from tests.spaces import folder_of
+
+from .conftest import Clone
 
 TWO_GIGABYTES = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {2 * 1024**3}\n".encode()
 
@@ -36,7 +38,7 @@ def hf(hub: HubInABox, *arguments: str) -> str:
 def test_from_nothing_to_a_running_space(hub: HubInABox, tmp_path: Path) -> None:
     """Upload with a picture by `hf`, wait, read the log, look at it, delete it: the picture must arrive."""
     picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256))
-    clone = Clone.of(SPACES / "static_files", tmp_path / "a folder")
+    clone = Clone.of(folder_of("static_files"), tmp_path / "a folder")
     (clone.folder / "site" / "picture.png").write_bytes(picture)
     for name in ("Dockerfile", "README.md"):
         path = clone.folder / name
@@ -73,7 +75,7 @@ def test_an_upload_is_judged_as_a_push_is(hub: HubInABox, new_space: str) -> Non
                 path_or_fileobj=content, path_in_repo=name, repo_id=new_space, repo_type="space"
             )
     assert hub.api.space_info(new_space).sha == before
-    hub.api.upload_folder(repo_id=new_space, repo_type="space", folder_path=SPACES / "sound")
+    hub.api.upload_folder(repo_id=new_space, repo_type="space", folder_path=folder_of("sound"))
     assert "app.py" in hub.api.list_repo_files(new_space, repo_type="space")
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from preflight.docker import docker
-from preflight.hub import HubInABox
 
-from .conftest import SPACES, Clone, Visitor
+from preflight.engine.docker import docker
+from preflight.local_hub.box import HubInABox
+from tests.spaces import folder_of
+
+from .conftest import Clone, Visitor
 
 SIGNER = "acme/signer"
 SECRETS = {"SIGNING_KEY": "0123456789abcdef0123456789abcdef-of-the-tests"}
@@ -31,7 +33,7 @@ class Live:
 
     def __init__(self, hub: HubInABox, folder: Path) -> None:
         self.hub = hub
-        self.clone = Clone.of(SPACES / "sound", folder)
+        self.clone = Clone.of(folder_of("sound"), folder)
         self._pushes = 0
         hub.api.create_repo(
             SIGNER,
@@ -46,7 +48,7 @@ class Live:
         self._pushes += 1
         page = f"Page {self._pushes}"
         for name in ("app.py", "Dockerfile", "README.md"):
-            text = (SPACES / "sound" / name).read_text()
+            text = (folder_of("sound") / name).read_text()
             for file, old, new in (("app.py", "<h1>Signer</h1>", f"<h1>{page}</h1>"), *edits):
                 assert file != name or old in text, f"{name} has no {old!r}"
                 text = text.replace(old, new) if file == name else text

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from preflight.hub import HubInABox
+
+from preflight.local_hub.box import HubInABox
 
 from .conftest import Clone
 

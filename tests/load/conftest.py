@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
-from preflight.container import Container
-from preflight.edge import Edge
+
+from preflight.engine.container import Container
+from preflight.engine.edge import Edge
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 90

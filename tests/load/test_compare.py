@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import pytest
 
-from loadtests._compare import CannotTell, Figures, compare, measure, table, value_at
+from preflight.load.compare import CannotTell, Figures, compare, measure, table, value_at
 
 from .conftest import Bench
 

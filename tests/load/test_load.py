@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import engine
 import pytest
-from preflight.container import Container
-from preflight.docker import docker
-from preflight.edge import Edge
-from preflight.rehearsal import HUB
-from preflight.run import Run
 
-from loadtests._watch import Watched
+from preflight.engine import install as engine
+from preflight.engine.container import Container
+from preflight.engine.docker import docker
+from preflight.engine.edge import Edge
+from preflight.engine.run import Run
+from preflight.load.watch import Watched
+from preflight.model.hub_profile import HUB
 
 from .conftest import EVERYBODY, ROOT, Bench, LoadRun, wait_for
 

@@ -21,7 +21,8 @@ from typing import Self
 import psutil
 import pytest
 import requests
-from preflight.container import Container
+
+from preflight.engine.container import Container
 
 from .pressure import Answer, Caller
 

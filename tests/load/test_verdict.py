@@ -8,8 +8,8 @@ from xml.etree import ElementTree as xml
 
 import pytest
 
-from loadtests._report import junit, markdown, table
-from loadtests._slo import (
+from preflight.load.report import junit, markdown, table
+from preflight.load.slo import (
     Figures,
     Generator,
     Growth,
@@ -26,7 +26,7 @@ from loadtests._slo import (
     quantile,
     since,
 )
-from loadtests._watch import Watched
+from preflight.load.watch import Watched
 
 CHAT = "POST backend-py/chat"
 SLO = Slo(CHAT, "Reader", 50, 100, 200, 0.01, 20, 1, 0, "why not")

@@ -1,14 +1,18 @@
 """Broken Spaces: a sound one of `spaces/` with one change each, and the check that must see it.
 
-That check has to fail, or with `warns` to pass with a warning, and no other. `edit` replaces text,
-`files` writes files (None deletes one); both are committed. `earlier` is committed first and
+That check has to find it, at its own severity or the one named, and no other. `edit` replaces text,
+`files` writes files (None deletes one, a path is a symbolic link's target); both are committed. `earlier` is committed first and
 deleted again, so that it is in the history alone. `uncommitted` is written after the commit. `git`
 are git commands run at the end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from preflight.model.problems import Severity
 
 Edits = dict[str, list[tuple[str, str]]]
 
@@ -19,9 +23,10 @@ class Broken:
 
     id: str
     check: str
-    warns: bool = False
+    severity: Severity | None = None
+    """None for the check's own."""
     edit: Edits = field(default_factory=dict)
-    files: dict[str, str | bytes | None] = field(default_factory=dict)
+    files: Mapping[str, str | bytes | PurePath | None] = field(default_factory=dict)
     earlier: dict[str, str | bytes] = field(default_factory=dict)
     uncommitted: dict[str, str | bytes] = field(default_factory=dict)
     git: tuple[tuple[str, ...], ...] = ()
@@ -282,6 +287,7 @@ PUSH = (
     Broken(
         "subdomain-64",
         "push.name_fits_the_hub",
+        severity=Severity.ADVICE,
         git=(("remote", "add", "hub", f"https://huggingface.co/spaces/acme/{'s' * 59}"),),
     ),
     Broken(
@@ -340,8 +346,14 @@ DECLARATION = (
     Broken(
         "database-on-a-closed-port",
         "declaration.services_are_on_open_ports",
+        severity=Severity.ADVICE,
         edit=database("DATABASE_URL=postgresql+asyncpg://db.example.com/signers"),
         sample=True,
+    ),
+    Broken(
+        "mail-server-by-default",
+        "declaration.services_are_on_open_ports",
+        edit=database("DATABASE_URL=smtp://mail.example.com"),
     ),
     Broken(
         "requires-what-the-hub-sets",
@@ -377,6 +389,7 @@ DOCKERFILE = (
     Broken(
         "package-manager-first",
         "dockerfile.runs_no_development_server",
+        severity=Severity.ADVICE,
         edit=dockerfile(CMD, 'CMD ["npm", "start"]'),
     ),
     Broken(
@@ -460,44 +473,44 @@ WARNED = (
     Broken(
         "key-of-no-use",
         "metadata.values_have_their_type",
-        warns=True,
+        severity=Severity.ADVICE,
         edit=readme("license: mit", "license: mit\ndockerfile: docker/Dockerfile"),
     ),
     Broken(
         "two-emoji",
         "metadata.emoji_is_one",
-        warns=True,
+        severity=Severity.ADVICE,
         edit=readme("emoji: 🖋️", "emoji: 🖋️🔏"),
     ),
     Broken(
         "blank-line-first",
         "metadata.front_matter_is_recognised",
-        warns=True,
+        severity=Severity.ADVICE,
         edit=readme("---\ntitle", "\n---\ntitle"),
     ),
     Broken(
         "nearly-full",
         "push.repository_fits",
-        warns=True,
+        severity=Severity.ADVICE,
         earlier={"model.bin": POINTER.format(size=900 * 1024**2)},
     ),
     Broken(
         "change-not-committed",
         "push.build_files_are_committed",
-        warns=True,
+        severity=Severity.ADVICE,
         uncommitted={"notes.txt": "for tomorrow\n"},
         sample=True,
     ),
     Broken(
         "declares-what-the-hub-sets",
         "declaration.hub_variables_are_not_entered",
-        warns=True,
+        severity=Severity.ADVICE,
         edit=declared("# Origins", "# `spaces` on the Hub.\n# @optional\nSYSTEM=\n\n# Origins"),
     ),
     Broken(
         "database-of-this-machine-on-a-closed-port",
         "declaration.services_are_on_open_ports",
-        warns=True,
+        severity=Severity.ADVICE,
         edit=database("DATABASE_URL="),
         files={".gitignore": ".env\n"},
         uncommitted={".env": "DATABASE_URL=postgres://signer:password@db.example.com/signers\n"},
@@ -506,20 +519,20 @@ WARNED = (
     Broken(
         "dotenv-of-a-mode",
         "push.dotenv_is_not_committed",
-        warns=True,
+        severity=Severity.ADVICE,
         files={".env.production": "PUBLIC_TITLE=Signer\n"},
     ),
     Broken(
         "shell-form-and-no-promise",
         "dockerfile.app_gets_the_stop_signal",
-        warns=True,
+        severity=Severity.ADVICE,
         base="promises_nothing",
         edit=dockerfile('["python", "-m", "http.server", "7860"]', "python -m http.server 7860"),
     ),
     Broken(
         "folder-name",
         "push.name_fits_the_hub",
-        warns=True,
+        severity=Severity.ADVICE,
         folder="my  space",
     ),
 )
@@ -630,7 +643,7 @@ START = (
     Broken(
         "warns-at-each-start",
         "start.starts_without_alarms",
-        warns=True,
+        severity=Severity.ADVICE,
         edit={
             "app.py": [
                 (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
-from preflight.environment import EnvironmentDeclaration
-from selftest.cases import CMD, Broken, Edits, dockerfile
+from preflight.model.environment import EnvironmentDeclaration
+from preflight.model.problems import Severity
+from tests.selftest.cases import CMD, Broken, Edits, dockerfile
+from tests.spaces import folder_of
 
 # What the harness makes up for SIGNING_KEY when it builds.
-_SOUND = Path(__file__).parent / "spaces" / "sound" / ".env.example"
+_SOUND = folder_of("sound") / ".env.example"
 KEY = EnvironmentDeclaration.of_file(_SOUND).valid_environment()["SIGNING_KEY"]
 
 Running = partial(Broken, needs="container")
@@ -59,6 +60,20 @@ def with_directory(*replacements: tuple[str, str]) -> Edits:
             *replacements,
         ],
     }
+
+
+def dialling(port: int) -> Edits:
+    """An app that dials the container's gateway: this machine, where nothing has to listen."""
+    return app(
+        (
+            LISTEN,
+            'words = open("/proc/net/route").read().split("\\n")[1].split()\n'
+            '    gateway = ".".join(str(one) for one in bytes.fromhex(words[2])[::-1])\n'
+            f"    socket.socket().connect_ex((gateway, {port}))\n"
+            f"    {LISTEN}",
+        ),
+        ("import signal", "import signal\nimport socket"),
+    )
 
 
 START = (
@@ -171,19 +186,25 @@ START = (
         },
     ),
     Running(
+        "read-by-root-alone",
+        "start.serves_as_uid_1000",
+        severity=Severity.ADVICE,
+        edit={"Dockerfile": [("COPY --chown=1000:1000", "COPY --chmod=600"), ("USER 1000\n", "")]},
+        files={"preflight.toml": None},
+    ),
+    Running(
         "dials-a-database",
-        "start.dials_allowed_ports_only",
-        # The container's gateway: this machine, where nothing has to listen.
-        edit=app(
-            (
-                LISTEN,
-                'words = open("/proc/net/route").read().split("\\n")[1].split()\n'
-                '    gateway = ".".join(str(one) for one in bytes.fromhex(words[2])[::-1])\n'
-                "    socket.socket().connect_ex((gateway, 5432))\n"
-                f"    {LISTEN}",
-            ),
-            ("import signal", "import signal\nimport socket"),
-        ),
+        "start.dials_open_ports_only",
+        severity=Severity.ADVICE,
+        edit=dialling(5432),
+    ),
+    Running("dials-a-mail-server", "start.dials_open_ports_only", edit=dialling(587)),
+    Running(
+        "dials-a-database-by-the-documentation",
+        "start.dials_open_ports_only",
+        severity=Severity.BREAKS,
+        edit=dialling(5432),
+        hub=("documented",),
     ),
 )
 
@@ -200,7 +221,7 @@ HOSTILE = (
     Running(
         "floods-its-log",
         "start.starts_without_alarms",
-        warns=True,
+        severity=Severity.ADVICE,
         edit=app((SERVE, FLOOD + SERVE)),
     ),
 )

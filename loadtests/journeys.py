@@ -1,0 +1,106 @@
+"""What people do with the Spaces: written once, run by the load as thousands of visits, and walked once
+by tests/load/test_journeys.py. Nothing here needs Locust."""
+
+import random
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+QUESTIONS = Path(__file__).with_name("questions.txt").read_text().splitlines()
+
+
+class Visit(Protocol):
+    """Somebody's way through a Space: with a client address and cookies of their own."""
+
+    def arrive(self) -> None:
+        """Become somebody new."""
+
+    def think(self) -> None:
+        """Do nothing between two requests."""
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        expect: int = 200,
+        check: Any = None,
+        json: Any = None,
+    ) -> Any:
+        """Send a request and return the JSON of the answer. Does not return when the status is
+        another than `expect`, or when `check`, called with that JSON, raises an AssertionError."""
+
+    def stream(self, path: str, json: Any, *, until: str | None = None) -> None:
+        """Read an event stream to its event `done`, or leave at the first event `until`."""
+
+
+def read(visit: Visit) -> None:
+    """Open the page, ask, ask again, read an answer as it comes, leave during the next."""
+    visit.arrive()
+    visit.call("GET", "/")
+    visit.think()
+    question = random.choice(QUESTIONS)
+    answer = _ask(visit, question)
+    visit.think()
+    _ask(
+        visit,
+        "How do I fix that?",
+        history=[
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer["answer"][:4000]},
+        ],
+    )
+    visit.think()
+    visit.stream("/chat/stream", {"question": random.choice(QUESTIONS)})
+    visit.think()
+    visit.stream("/chat/stream", {"question": random.choice(QUESTIONS)}, until="delta")
+
+
+def sign_up_and_in(visit: Visit) -> None:
+    """Sign up, look around, sign out, mistype the password, sign in, look around."""
+    visit.arrive()
+    person = {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex}
+    visit.call("POST", "/api/auth/sign-up/email", json={"name": "Visitor", **person})
+    _look_around(visit, person["email"])
+    visit.call("POST", "/api/auth/sign-out", json={})
+    visit.think()
+    visit.call("GET", "/api/auth/get-session", check=is_nobody)
+    visit.think()
+    wrong = {**person, "password": "mistyped"}
+    visit.call("POST", "/api/auth/sign-in/email", json=wrong, expect=401)
+    visit.think()
+    visit.call("POST", "/api/auth/sign-in/email", json=person)
+    _look_around(visit, person["email"])
+    visit.call("POST", "/api/auth/sign-out", json={})
+
+
+def _ask(visit: Visit, question: str, **more: Any) -> Any:
+    return visit.call("POST", "/chat", json={"question": question, **more}, check=is_answered)
+
+
+def _look_around(visit: Visit, email: str) -> None:
+    """Three pages, each of which asks who is signed in; then a fresh token for another service."""
+
+    def is_signed_in(body: Any) -> None:
+        assert body, "no session after signing in"
+        assert body["user"]["email"] == email, "somebody else's session"
+
+    for _ in range(3):
+        visit.think()
+        visit.call("GET", "/api/auth/get-session", check=is_signed_in)
+    visit.think()
+    visit.call("GET", "/api/auth/token", check=is_token)
+    visit.think()
+
+
+def is_answered(body: Any) -> None:
+    assert body["answer"].strip(), "an empty answer"
+    assert body["sources"] or not body["grounded"], "grounded without sources"
+
+
+def is_nobody(body: Any) -> None:
+    assert body is None, "a session after signing out"
+
+
+def is_token(body: Any) -> None:
+    assert body["token"].count(".") == 2, "no JWT"

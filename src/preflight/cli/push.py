@@ -1,0 +1,198 @@
+"""`preflight push`: push a Space's folder to its Space, once exactly that commit has passed.
+
+What is pushed is the folder as committed, with the history of that folder alone: `git subtree
+split` makes it, or it is HEAD itself where the folder is a repository of its own. That commit is
+judged in a clone, so neither the working folder nor a git-ignored file can make a difference.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from preflight.cli import judging, went_live
+from preflight.cli.hub import Refused, SpaceId, git, token_for_git
+from preflight.model.git import GIT_DEADLINE, GitError, Repository, masked
+from preflight.model.space import SpaceError
+from preflight.rules.repository import dirty_files
+
+PUSH_DEADLINE = 1800
+# What a Space's repository holds when the Hub has made it; the README when that was on the web page.
+# Source: huggingface_hub, `create_repo`; forum reports.
+OF_THE_HUB = {".gitattributes", "README.md"}
+NOT_ACCEPTED = (
+    "the push was not accepted. The Space goes on serving what it served, and its page does not say "
+    "so.\n      docs/troubleshooting.md has the Hub's messages, their causes and fixes."
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to push where. space: OWNER/NAME, or empty where `remote` names the target."""
+
+    folder: Path
+    space: str = ""
+    remote: str = ""
+    dry_run: bool = False
+    force: bool = False
+    without_secrets: bool = False
+
+
+def main(plan: Plan) -> int:
+    """Carry out the plan; returns the exit code."""
+    try:
+        return push(plan, SpaceId.of(plan.space) if plan.space else None)
+    except (Refused, GitError, SpaceError) as refusal:
+        print(f"push: {masked(str(refusal))}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def push(plan: Plan, space: SpaceId | None) -> int:
+    """Judge what would be pushed, then push it. Raises Refused or GitError."""
+    if space is None and not plan.remote:
+        raise Refused("no target: add --space OWNER/NAME, as in the Space's address")
+    target = plan.remote or (space.remote if space else "")
+    repository = repository_of(plan.folder)
+    changed = dirty_files(repository)
+    if changed and not plan.force:
+        raise Refused(
+            f"not committed in {plan.folder}, so not in a push: {some(changed)}\n"
+            "      Commit it, or add it to .gitignore. --force pushes what is committed."
+        )
+    commands, commit = commit_to_push(repository)
+    head = remote_head(repository.root, target)
+    if head == commit:
+        print(f"{masked(target)} has {commit[:7]} already: nothing to push.")
+        return 0
+    commands.append(push_command(repository.root, target, commit, head))
+    settings = judging.settings_of(repository.root, commit, space)
+    if settings and settings.missing and not plan.without_secrets:
+        print(f"{settings}\n", flush=True)
+        raise Refused(
+            f"{space} lacks {', '.join(settings.missing)}, without which it would not start.\n"
+            "      Enter each in the Space's settings. --without-secrets pushes all the same."
+        )
+    say(f"{plan.folder.name} as committed is {commit[:7]}; judging it before it goes to {target}")
+    findings = judging.findings_of(repository.root, commit, space, plan.folder.name)
+    if settings:
+        print(f"\n{settings}", flush=True)
+    if findings and not plan.force:
+        raise Refused(
+            f"{commit[:7]} did not pass, so it is not pushed. Fix what is named above and commit it.\n"
+            "      --force pushes it all the same."
+        )
+    print("\n" + masked("\n".join(map(shlex.join, commands))), flush=True)
+    if findings:
+        print(f"\n--force: PUSHING WHAT DID NOT PASS: {', '.join(findings)}.", flush=True)
+    elif changed:
+        print(f"\n--force: pushing without {some(changed)}.", flush=True)
+    if plan.dry_run:
+        print("--dry-run: not pushed.")
+        return 1 if findings else 0
+    if space:
+        went_live.remember(repository.root, space)
+    if not pushed(repository.root, commands[-1], commit):
+        raise Refused(NOT_ACCEPTED)
+    if space:
+        print(f"\npushed. Follow the build: preflight live {space}")
+    return 0
+
+
+def repository_of(folder: Path) -> Repository:
+    """The repository of a Space's folder, with all of its history. Raises Refused, GitError."""
+    repository = Repository.of_folder(folder.resolve())
+    if repository is None or not repository.tracked:
+        raise Refused(f"nothing of {folder} is committed to a git repository; commit it first")
+    if repository.missing_history:
+        raise Refused(
+            f"{repository.missing_history.partition(' (')[0]}.\n"
+            "      get them first: git fetch --unshallow   (in CI: fetch-depth: 0)"
+        )
+    return repository
+
+
+def commit_to_push(repository: Repository) -> tuple[list[list[str]], str]:
+    """The commit that becomes the Space's main, and the commands that make it. Raises Refused."""
+    head = git(repository.root, "rev-parse", "HEAD")
+    if not repository.prefix:
+        return [], head
+    # `git subtree` wants no slash at the end, and the whole history can take it minutes.
+    split = ["subtree", "split", "-q", f"--prefix={repository.prefix.rstrip('/')}", head]
+    try:
+        return [["git", *split]], git(repository.root, *split, deadline=15 * GIT_DEADLINE)
+    except GitError as error:
+        if "is not a git command" in str(error):
+            raise Refused(
+                "git has no `subtree` here; install it (Alpine, Fedora: the package git-subtree)"
+            ) from None
+        raise
+
+
+def remote_head(top: Path, target: str) -> str | None:
+    """The commit at the remote's main, fetched; None for an empty repository. Raises Refused."""
+    try:
+        listed = git(top, "ls-remote", target, "refs/heads/main")
+        if not listed:
+            return None
+        git(top, "fetch", "--quiet", "--no-tags", target, listed.split()[0])
+        return listed.split()[0]
+    except GitError as error:
+        raise Refused(
+            f"{target} cannot be read: {last_line(error)}\n"
+            "      Is the name right? Does the Space exist (docs/deploy.md)? Is HF_TOKEN set, or does "
+            "git know your token?"
+        ) from None
+
+
+def push_command(top: Path, target: str, commit: str, head: str | None) -> list[str]:
+    """The push that loses nobody's work. Raises Refused when there is none."""
+    ordinary = ["git", "push", target, f"{commit}:refs/heads/main"]
+    if head is None or is_ancestor(top, head, commit):
+        return ordinary
+    # Replaces exactly what was looked at, and nothing that came since.
+    replacing = [*ordinary[:2], f"--force-with-lease=refs/heads/main:{head}", *ordinary[2:]]
+    if set(git(top, "ls-tree", "-r", "--name-only", head).splitlines()) <= OF_THE_HUB:
+        return replacing
+    lost = git(top, "log", "--oneline", "--no-decorate", "-5", f"{commit}..{head}")
+    raise Refused(
+        f"{target} holds commits that are not in what you push:\n"
+        + "\n".join(f"          {line}" for line in lost.splitlines())
+        + "\n      to keep them, bring them in first (git subtree pull, or git pull); to replace them:\n"
+        f"          {shlex.join(replacing)}"
+    )
+
+
+def pushed(top: Path, command: list[str], commit: str) -> bool:
+    """Whether the remote took it. Our own pre-push hook lets `commit` pass."""
+    environment = {**os.environ, **token_for_git(), judging.JUDGED: commit}
+    try:
+        done = subprocess.run(command, cwd=top, env=environment, timeout=PUSH_DEADLINE)
+    except subprocess.TimeoutExpired:
+        raise Refused(f"the push did not end within {PUSH_DEADLINE} s") from None
+    return done.returncode == 0
+
+
+def is_ancestor(top: Path, older: str, newer: str) -> bool:
+    """Whether `newer` holds all that `older` holds."""
+    return git(top, "rev-list", "--count", f"{newer}..{older}") == "0"
+
+
+def some(names: list[str]) -> str:
+    """The first five names, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def last_line(error: Exception) -> str:
+    """What an error says last."""
+    return (str(error).strip().splitlines() or ["no message"])[-1]
+
+
+def say(message: str) -> None:
+    """One line of progress."""
+    print(f"push: {masked(message)}", flush=True)

@@ -1,0 +1,163 @@
+"""The vocabulary of a verdict: a check holds, has findings, or does not apply.
+
+A contract check is a pytest test whose docstring has these paragraphs:
+
+    The front matter says `sdk: docker`.
+
+    Severity: breaks
+
+    On the Hub: Configuration error: Missing configuration in README
+
+    Fix: Put `sdk: docker` into the front matter of README.md.
+
+    Source: hub-docs spaces-config-reference.md
+
+`Severity: risk; advice without conventions` gives a second severity for Spaces whose
+`preflight.toml` does not say `conventions = true`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from preflight.model.problems import Problem, Severity
+
+
+class Violation(AssertionError):
+    """Ends a check: its rule does not hold. Carries one problem for each finding."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(
+            "; ".join(f"expected {one.expected}; found {one.actual}" for one in problems)
+        )
+        self.problems = problems
+
+
+def violated(
+    *,
+    expected: str,
+    actual: str,
+    fix: str | None = None,
+    on_the_hub: str | None = None,
+    severity: Severity | None = None,
+) -> NoReturn:
+    """End the check with one finding; the arguments are `Problem`'s.
+
+    Raises:
+        Violation: always.
+    """
+    raise Violation(Problem(expected, actual, fix, on_the_hub, severity))
+
+
+def require_none(problems: Iterable[Problem]) -> None:
+    """Hold when there are no problems; otherwise end the check with a finding for each.
+
+    Raises:
+        Violation: when there is a problem.
+    """
+    if found := tuple(dict.fromkeys(problems)):
+        raise Violation(*found)
+
+
+def report(*problems: Problem) -> None:
+    """Add a finding for each problem, and go on."""
+    current.problems += problems
+
+
+def advise(expected: str, actual: str, fix: str | None = None) -> None:
+    """Add a finding that is advice, whatever the rule's own severity is, and go on."""
+    report(Problem(expected, actual, fix, severity=Severity.ADVICE))
+
+
+def material(path: Path) -> None:
+    """Name a folder or file with the full material (build output, logs) behind this check."""
+    current.material.append(str(path))
+
+
+def show(what: str, *rows: dict[str, Any]) -> None:
+    """Give the run's page rows to draw; `page.Card` tells what it makes of `what`. Plain data only."""
+    current.shown.setdefault(what, []).extend(rows)
+
+
+def not_promised(what: str) -> NoReturn:
+    """End the check: the Space does not promise what it asks for. A named skip, never a pass."""
+    # Imported here: git's hook judges by these problems at every push, and has no use for pytest.
+    import pytest
+
+    pytest.skip(f"not promised: {what}")
+
+
+@dataclass
+class Notes:
+    """What the running check has said besides its verdict; the report empties it for each check."""
+
+    problems: list[Problem] = field(default_factory=list)
+    material: list[str] = field(default_factory=list)
+    shown: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+current = Notes()
+
+
+LABELS = ("Severity:", "On the Hub:", "Fix:", "Source:", "Since:")
+FIRST_VERSION = "0.2.0"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A contract check's docstring: the rule, what breaking it costs and looks like on the Hub, the
+    fix, and where that is known from."""
+
+    sentence: str
+    severity: Severity
+    without_conventions: Severity
+    on_the_hub: str
+    fix: str
+    source: str
+    since: str
+
+    def severity_for(self, conventions: bool) -> Severity:
+        """The severity for a Space that keeps the conventions, or does not."""
+        return self.severity if conventions else self.without_conventions
+
+    @classmethod
+    def of_docstring(cls, docstring: str | None) -> Rule:
+        """Read the paragraphs.
+
+        Raises:
+            ValueError: naming the paragraph that is missing or invalid.
+        """
+        parts: dict[str, str] = {}
+        for paragraph in re.split(r"\n\s*\n", docstring or ""):
+            text = " ".join(paragraph.split())
+            label = next((one for one in LABELS if text.startswith(one)), "")
+            parts.setdefault(label, text.removeprefix(label).strip())
+        for label, meaning in (
+            ("", "a first sentence that states the rule"),
+            ("Severity:", f"a paragraph `Severity:` with one of {', '.join(Severity)}"),
+            ("On the Hub:", "a paragraph `On the Hub:` with what a user would see there"),
+            ("Fix:", "a paragraph `Fix:` with what to change"),
+            ("Source:", "a paragraph `Source:` with where the consequence is known from"),
+        ):
+            if not parts.get(label):
+                raise ValueError(f"its docstring needs {meaning}")
+        severities = re.fullmatch(r"(\w+)(?:; (\w+) without conventions)?", parts["Severity:"])
+        named = [one for one in severities.groups() if one] if severities else []
+        if not named or not set(named) <= set(Severity):
+            raise ValueError(
+                f"its docstring says `Severity: {parts['Severity:']}`; write one of "
+                f"{', '.join(Severity)}, or `risk; advice without conventions`"
+            )
+        return cls(
+            parts[""],
+            Severity(named[0]),
+            Severity(named[-1]),
+            parts["On the Hub:"],
+            parts["Fix:"],
+            parts["Source:"],
+            parts.get("Since:", FIRST_VERSION),
+        )

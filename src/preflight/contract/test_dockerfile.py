@@ -1,0 +1,208 @@
+"""The Dockerfile, judged without building it: how the app starts, who owns what, what it is based on."""
+
+from __future__ import annotations
+
+import pytest
+
+from preflight.contract.findings import not_promised, require_none
+from preflight.model.environment import EnvironmentDeclaration, EnvironmentDeclarationError
+from preflight.model.space import Space
+from preflight.rules import dockerfile_steps as rules
+from preflight.rules import hadolint
+from preflight.rules.dockerfile import Dockerfile, DockerfileError
+
+
+@pytest.fixture
+def dockerfile(space: Space) -> Dockerfile:
+    """The Dockerfile, for the checks of its steps."""
+    try:
+        return Dockerfile.of_folder(space.folder)
+    except FileNotFoundError:
+        pytest.skip("there is no Dockerfile: see push.dockerfile_is_at_the_root")
+    except DockerfileError:
+        pytest.skip("the Dockerfile cannot be read: see dockerfile.can_be_read")
+
+
+@pytest.fixture
+def declaration(space: Space) -> EnvironmentDeclaration:
+    """The declared environment, for the checks that compare the Dockerfile with it."""
+    try:
+        declared = space.declaration
+    except EnvironmentDeclarationError:
+        pytest.skip("the declaration cannot be read: see declaration.can_be_read")
+    if declared is None or not declared.decorated:
+        not_promised("no `.env.example` declares Variables and Secrets")
+    return declared
+
+
+def test_can_be_read(space: Space) -> None:
+    """The Dockerfile has a FROM, known instructions, and an argument for each.
+
+    Severity: breaks
+
+    On the Hub: Build error: dockerfile parse error: unknown instruction; Job failed with exit code: 1
+
+    Fix: Correct the line that is named.
+
+    Source: BuildKit's own parser.
+    """
+    try:
+        Dockerfile.of_folder(space.folder)
+    except FileNotFoundError:
+        pytest.skip("there is no Dockerfile: see push.dockerfile_is_at_the_root")
+    except DockerfileError as error:
+        require_none([error.problem])
+
+
+def test_app_gets_the_stop_signal(space: Space, dockerfile: Dockerfile) -> None:
+    """CMD and ENTRYPOINT are in exec form, so that SIGTERM reaches the app and not a shell.
+
+    Severity: advice
+
+    On the Hub: each restart and each new version cuts requests off; nothing is saved at the end
+
+    Fix: Write the command as a JSON list: CMD ["python", "-m", "app"].
+
+    Source: Dockerfile reference, "shell form"; what SIGTERM does is measured by
+    shutdown.ends_when_told_to.
+    """
+    require_none(rules.shell_form_problems(dockerfile))
+
+
+def test_runs_no_development_server(space: Space, dockerfile: Dockerfile) -> None:
+    """The image starts a server for production: no reloader, no debugger.
+
+    Severity: risk
+
+    On the Hub: slow answers, twice the memory, a debugger open to everybody, or a Space that ends
+    without its requests
+
+    Fix: Start the server directly: `uvicorn`, `gunicorn`, `node server.js`.
+
+    Source: the manuals of Flask, Django, uvicorn and Vite; observed: eight Spaces run `npm start`
+    well.
+    """
+    require_none(rules.development_server_problems(dockerfile))
+
+
+def test_base_image_has_a_version(space: Space, dockerfile: Dockerfile) -> None:
+    """Every base image has a version tag or a digest.
+
+    Severity: advice
+
+    On the Hub: a Space that has run for months fails after a rebuild in which nothing was changed
+
+    Fix: Name a version: `FROM python:3.11-slim-bookworm`.
+
+    Source: the registry's tags move; the Hub builds what a tag means at that time.
+    """
+    require_none(rules.base_tag_problems(dockerfile))
+
+
+def test_owners_are_set_where_files_arrive(space: Space, dockerfile: Dockerfile) -> None:
+    """No step of its own changes owners or modes recursively.
+
+    Severity: advice
+
+    On the Hub: the image is twice its size; "exporting cache" ends with exit code 137
+
+    Fix: COPY --chown=1000:1000, and make folders with their owner in one RUN.
+
+    Source: observed: five Spaces with `chown -R` run well.
+    """
+    require_none(rules.recursive_chown_problems(dockerfile))
+
+
+def test_uid_1000_is_free(dockerfile: Dockerfile) -> None:
+    """No user is added with uid 1000 where the base image has one.
+
+    Severity: breaks
+
+    On the Hub: Build error: useradd: UID 1000 is not unique
+
+    Fix: Use the user that is there: `node` in node images, `ubuntu` in Ubuntu 24.04.
+
+    Source: useradd's own message, reported by users.
+    """
+    require_none(rules.uid_taken_problems(dockerfile))
+
+
+def test_no_secret_is_an_argument(
+    dockerfile: Dockerfile, declaration: EnvironmentDeclaration
+) -> None:
+    """No ARG or ENV has the name of a declared Secret.
+
+    Severity: risk
+
+    On the Hub: the value is empty at build, since a Secret is never a build argument; or it stands
+    in the image for everybody to read
+
+    Fix: RUN --mount=type=secret,id=NAME,mode=0444 at build; at run time it is in the environment.
+
+    Source: hub-docs spaces-sdks-docker.md, "Secrets".
+    """
+    require_none(rules.secret_name_problems(dockerfile, declaration))
+
+
+def test_no_required_variable_has_a_default(
+    dockerfile: Dockerfile, declaration: EnvironmentDeclaration
+) -> None:
+    """The image sets no value for a required Variable.
+
+    Severity: risk
+
+    On the Hub: the Space runs with a sample value after a Variable was lost, and nobody is told
+
+    Fix: Delete the ENV line; defaults for a developer's machine belong in compose.yaml.
+
+    Source: ours: an image's ENV hides that a Variable is absent.
+    """
+    require_none(rules.defaulted_problems(dockerfile, declaration))
+
+
+def test_health_command_is_in_the_image(space: Space, dockerfile: Dockerfile) -> None:
+    """HEALTHCHECK uses no curl or wget where the base image has none.
+
+    Severity: advice
+
+    On the Hub: nothing, it ignores HEALTHCHECK; elsewhere the container is "unhealthy" for ever
+
+    Fix: Ask with the image's own runtime: CMD ["python", "-c", "…urlopen…"] or ["node", "-e", "…"].
+
+    Source: observed: HEALTHCHECK is not read on the Hub.
+    """
+    if dockerfile.final.last("HEALTHCHECK") is None:
+        not_promised("the Dockerfile has no HEALTHCHECK")
+    require_none(rules.health_command_problems(dockerfile))
+
+
+def test_ports_agree(space: Space, dockerfile: Dockerfile) -> None:
+    """EXPOSE and HEALTHCHECK name the README's `app_port`.
+
+    Severity: advice
+
+    On the Hub: Launch timed out, workload was not healthy after 30 min; the log says it is running
+
+    Fix: Use one port in README.md, EXPOSE, HEALTHCHECK and the app: 7860.
+
+    Source: hub-docs spaces-sdks-docker.md names `app_port` alone; start.serves measures the port.
+    """
+    require_none(rules.port_problems(dockerfile, space.app_port))
+
+
+def test_hadolint_finds_no_error(space: Space, dockerfile: Dockerfile) -> None:
+    """Hadolint reports no error; its warnings are advice.
+
+    Severity: risk; advice without conventions
+
+    On the Hub: Build error: Job failed with exit code: 1; or a step that does something else than
+    it says
+
+    Fix: Change the line as hadolint's page on the rule shows.
+
+    Source: hadolint's wiki.
+    """
+    program = hadolint.installed()
+    if program is None:
+        pytest.skip("hadolint is not installed: pip install 'preflight-for-spaces[lint]'")
+    require_none(hadolint.problems(program, space.folder))

@@ -1,0 +1,127 @@
+"""Shutdown and restart: a Space ends when told to, loses no answer, and starts again from its image."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from preflight.contract.findings import report, violated
+from preflight.engine.image import Image
+from preflight.engine.rehearsal import Rehearsal
+from preflight.engine.second_life import SecondLife
+from preflight.model.hub_profile import HUB
+from preflight.model.problems import Problem, Severity
+
+# A Space that does not start is one finding: start.serves.
+pytestmark = pytest.mark.usefixtures("container")
+
+# Where data is kept, and not a cache: SQLite's and other embedded databases.
+DATA = r"\.(db|sqlite3?|duckdb|mdb|rdb)$|/chroma|/qdrant"
+
+
+@pytest.fixture(scope="session")
+def second_life(image: Image, rehearsal: Rehearsal) -> SecondLife:
+    """What became of a second replica of the Space."""
+    life = rehearsal.second_life()
+    if life is None:
+        pytest.skip("not checked: the Space does not start, see start.serves")
+    return life
+
+
+@pytest.fixture
+def ended(second_life: SecondLife) -> SecondLife:
+    """The same, where the replica lived to be sent SIGTERM."""
+    if second_life.answer is None:
+        pytest.skip(
+            "not checked: the replica did not serve, see shutdown.two_replicas_serve_at_once"
+        )
+    return second_life
+
+
+def test_two_replicas_serve_at_once(second_life: SecondLife) -> None:
+    """A new replica starts while the old one still serves, as at every update.
+
+    Severity: breaks
+
+    On the Hub: the update never gets ready and the old version goes on serving (stage RUNNING_APP_STARTING).
+
+    Fix: Let a start need no exclusive lock, port or file that the running replica holds.
+
+    Source: huggingface_hub: the stage RUNNING_APP_STARTING.
+    """
+    if second_life.beside:
+        violated(
+            expected="two replicas that serve at once, with the same answer",
+            actual=second_life.beside,
+        )
+
+
+def test_starts_again_after_a_kill(second_life: SecondLife) -> None:
+    """After SIGKILL the same container serves again: nothing on its disk is in the way.
+
+    Severity: risk; advice without conventions
+
+    On the Hub: nothing where each start gets a container of its own; "Runtime error" after running out of memory once, where it does not
+
+    Fix: Do not rely on pid files, locks or half-written files of an earlier process.
+
+    Source: ours: whether the Hub starts a container again is unknown.
+    """
+    if second_life.restart is None:
+        pytest.skip("not checked: see shutdown.two_replicas_serve_at_once")
+    if second_life.restart:
+        violated(expected="an answer after SIGKILL and a restart", actual=second_life.restart)
+    if written := second_life.written:
+        data = [path for path in written if re.search(DATA, path)]
+        shown = ", ".join([*data, *(one for one in written if one not in data)][:5])
+        report(
+            Problem(
+                "nothing on the disk that a restart loses",
+                f"this Space wrote {shown}" + (" …" if len(written) > 5 else ""),
+                "Keep data in a service outside, or in a Storage Bucket mounted by the Space's settings.",
+                "data is gone after each restart, rebuild and sleep",
+                severity=Severity.RISK if data else Severity.ADVICE,
+            )
+        )
+
+
+def test_ends_when_told_to(ended: SecondLife) -> None:
+    """On SIGTERM the Space ends by itself with exit code 0 before it is killed.
+
+    Severity: risk; advice without conventions
+
+    On the Hub: every restart and update cuts off what visitors are doing; data that is written on exit is lost.
+
+    Fix: Use the exec form of CMD so that the server itself is PID 1, and handle SIGTERM.
+
+    Source: Docker sends SIGTERM, then SIGKILL; the Hub's own grace period is unknown.
+    """
+    end = ended.end
+    if ended.drops_sigterm:
+        actual = "the container's first process has no handler for SIGTERM, so the kernel drops it"
+    elif end is None:
+        actual = f"still running after {HUB.stop_deadline:g} s"
+    elif end.code == 0:
+        return
+    else:
+        actual = f"exit code {end.code} after {end.seconds:.1f} s"
+    violated(expected=f"exit code 0 within {HUB.stop_deadline:g} s of SIGTERM", actual=actual)
+
+
+def test_finishes_requests_in_flight(ended: SecondLife) -> None:
+    """A request that is under way at SIGTERM still gets its answer.
+
+    Severity: risk; advice without conventions
+
+    On the Hub: "502 Bad Gateway" or "Failed to fetch" for some visitors at every update.
+
+    Fix: Stop accepting, finish what was begun, then end; most servers do once they receive SIGTERM.
+
+    Source: Docker sends SIGTERM, then SIGKILL; the Hub's own grace period is unknown.
+    """
+    answer = ended.answer or b""
+    if answer.startswith(b"HTTP/1."):
+        return
+    actual = answer.decode(errors="replace") or "the connection was closed without an answer"
+    violated(expected="an HTTP answer to the request that was under way", actual=actual)

@@ -1,0 +1,104 @@
+"""Make sure of the base images: from a registry, or as stand-ins where no registry answers.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from preflight.engine.install import Failure, answers, say
+from preflight.engine.stand_ins import install_mmdebstrap, make, name_for, recipe_for
+
+stood_in_for: set[str] = set()
+"""The official images that this process has built with stand-ins for."""
+
+
+class NoStandIn(Failure):
+    """A base image can neither be pulled here nor stood in for."""
+
+
+def named_in(dockerfile: str) -> list[str]:
+    """The images that a Dockerfile's FROM and COPY --from name; its own stages left out.
+
+    An ARG before the first FROM counts with its default; a name that has none is left out.
+    """
+    # A line that ends in a backslash goes on in the next one.
+    text = re.sub(r"\\\n", " ", dockerfile)
+    head = re.split(r"(?mi)^\s*FROM\s", text, maxsplit=1)[0]
+    defaults = dict(re.findall(r"(?mi)^\s*ARG\s+(\w+)=[\"']?([^\s\"']*)", head))
+
+    def value(match: re.Match[str]) -> str:
+        given = defaults.get(match["braced"] or match["plain"]) or match["default"]
+        return given or match[0]
+
+    expansion = r"\$(?:\{(?P<braced>\w+)(?::?-(?P<default>[^}]*))?\}|(?P<plain>\w+))"
+    stages = {name.lower() for name in re.findall(r"(?mi)^\s*FROM\s.*\sAS\s+(\S+)", text)}
+    named = re.findall(r"(?mi)^\s*FROM\s+(?:--\S+\s+)*(\S+)", text)
+    # A stage may also be copied from by its number.
+    named += re.findall(r"(?mi)^\s*COPY\s.*--from=(\S*[:/]\S*)", text)
+    images = {re.sub(expansion, value, one).strip("\"'") for one in named}
+    return sorted(i for i in images if i.lower() not in stages | {"scratch"} and "$" not in i)
+
+
+def ensure(
+    images: list[str],
+    offline: bool = False,
+    pull: bool = False,
+    say: Callable[[str], None] = say,
+) -> dict[str, str]:
+    """The stand-ins in use: {official name: stand-in's name}, empty where a registry answers.
+
+    `offline` asks no registry. `pull` refreshes images that are here already. `say` takes what is
+    done, for people.
+    Raises NoStandIn when an image can neither be pulled nor stood in for, Failure when its stand-in
+    can't be made.
+    """
+    stand_ins = {}
+    for image in images:
+        if not offline and not pull and answers(["docker", "image", "inspect", image]) is not None:
+            continue
+        if not offline and pull_image(image, say):
+            continue
+        if recipe_for(image) is None:
+            message = f"the base image {image} can't be pulled, and there is no stand-in for it. Check the network and the registry."
+            print(f"setup: {message}", file=sys.stderr, flush=True)
+            raise NoStandIn(message)
+        stand_ins[image] = name_for(image)
+    if stand_ins:
+        say(
+            "NO IMAGE REGISTRY ANSWERS. STAND-INS made from Debian's packages take the place of: "
+            + ", ".join(map(_named, stand_ins))
+        )
+    missing = [
+        image
+        for image, name in stand_ins.items()
+        if answers(["docker", "image", "inspect", name]) is None
+    ]
+    if missing:
+        install_mmdebstrap()
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(make, missing))
+    return stand_ins
+
+
+def _named(image: str) -> str:
+    recipe = recipe_for(image)
+    return f"{image} ({recipe.differs})" if recipe and recipe.differs else image
+
+
+def pull_image(image: str, say: Callable[[str], None]) -> bool:
+    say(f"pulling {image} …")
+    try:
+        return (
+            subprocess.run(
+                ["docker", "pull", "--quiet", image], capture_output=True, timeout=600
+            ).returncode
+            == 0
+        )
+    except subprocess.TimeoutExpired:
+        return False

@@ -1,0 +1,217 @@
+"""Why a Space does not serve: what happened, what the Hub would show, what to change."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from preflight.engine.causes import Stage, cause_in, indented, last_lines, plain
+from preflight.engine.container import CannotRun, Container
+from preflight.engine.observer import Listener
+from preflight.model.hub_profile import HUB
+from preflight.rules.missing import missing_in
+from preflight.rules.reads import needed
+
+LAUNCH_TIMED_OUT = "Launch timed out, workload was not healthy after {}"
+TIMED_OUT = LAUNCH_TIMED_OUT.format("30 min")
+CRASHED = "Runtime error (stage RUNTIME_ERROR)"
+OUT_OF_MEMORY = "Memory limit exceeded (16Gi)"
+
+
+class Kind(StrEnum):
+    """What became of a start that does not serve."""
+
+    EXITED = "exited"
+    CRASH_LOOP = "crash loop"
+    OUT_OF_MEMORY = "out of memory"
+    LOOPBACK_ONLY = "loopback only"
+    WRONG_PORT = "wrong port"
+    NO_ANSWER = "no answer"
+    NEVER_LISTENED = "never listened"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """missing: the variables without which the Space does not start, by its log and its code."""
+
+    kind: Kind
+    actual: str
+    on_the_hub: str
+    fix: str
+    missing: tuple[str, ...] = ()
+
+
+def classify(container: Container, seconds: float, folder: Path | None = None) -> Diagnosis:
+    """Why `container`, which does not serve after `seconds`, does not.
+
+    folder: the Space's, whose code tells which variables it needs.
+    An ended container is started once more, to see whether it ends each time.
+    """
+    state = container.state
+    if state["OOMKilled"] or state["ExitCode"] == 137:
+        limit = f"{HUB.memory / 1024**2:.0f} MiB"
+        return Diagnosis(
+            Kind.OUT_OF_MEMORY,
+            f"it was killed at the memory limit of {limit}{_said(container)}",
+            OUT_OF_MEMORY,
+            "load less at once, start fewer workers, or choose larger hardware",
+        )
+    if state["Status"] != "running":
+        return _with_missing(_ended(container, int(state["ExitCode"])), container, folder)
+    running = _running(container, seconds)
+    if running.kind is Kind.CRASH_LOOP:
+        return _with_missing(running, container, folder)
+    return running
+
+
+def not_started(error: CannotRun) -> Diagnosis:
+    """The engine could not even run the image's command."""
+    lines = str(error).splitlines()
+    said = next((line for line in lines if "Error response" in line), lines[-1])
+    said = said.rpartition("runc create failed: ")[2].strip()
+    return Diagnosis(
+        Kind.EXITED,
+        f"the container's command cannot be run: {said}",
+        CRASHED,
+        _fix(str(error)) or "correct CMD or ENTRYPOINT",
+    )
+
+
+def alarming_lines(log: str) -> list[str]:
+    """Lines of a log that report a warning or an error, each kind once."""
+    found: dict[str, str] = {}
+    for line in plain(log).splitlines():
+        if _ALARM.search(line):
+            found.setdefault(re.sub(r"\d+", "0", line), line[:300])
+    return list(found.values())
+
+
+# Text logs; JSON logs with a level in words; pino's numeric levels (40 warn, 50 error, 60 fatal).
+_ALARM = re.compile(
+    r"\b(WARNING|WARN|ERROR|CRITICAL|FATAL|Traceback|[A-Z]\w+(Warning|Error):)"
+    r'|"(level|levelname|severity)"\s*:\s*("(warn|warning|error|critical|fatal)"|[456]0\b)',
+)
+
+
+def _with_missing(found: Diagnosis, container: Container, folder: Path | None) -> Diagnosis:
+    """`found`, naming the variables that are missing where the log says that it is one."""
+    reads = needed(folder) if folder else []
+    given = {one.partition("=")[0] for one in container.inspection["Config"].get("Env") or []}
+    known = [read.name for read in reads]
+    logged = [one for one in missing_in(plain(container.logs()), known) if one not in given]
+    if not logged:
+        return found
+    also = list(dict.fromkeys(one for one in known if one not in given and one not in logged))
+    missing = (*logged, *also)
+    what = f"the log names {', '.join(logged)} as missing"
+    if also:
+        what += f"; the code needs {', '.join(also)} too"
+    return replace(
+        found,
+        actual=f"{what}: {found.actual}",
+        fix=(
+            f"give {', '.join(missing)} a value here: `--env {missing[0]}=VALUE`, `--env-file FILE`, or a line in "
+            "the folder's .env; `preflight init DIR` drafts .env.example from the code. "
+            "On the Hub: the Space's Settings, Variables and secrets"
+        ),
+        missing=missing,
+    )
+
+
+def _ended(container: Container, code: int) -> Diagnosis:
+    said = _said(container)
+    fix = _fix(container.logs())
+    if code == 0:
+        return Diagnosis(
+            Kind.EXITED,
+            f"its command came to its end with exit code 0; no server is left{said}",
+            CRASHED,
+            fix or "let CMD start the server in the foreground",
+        )
+    container.start_again()
+    again = container.wait_for_exit(min(HUB.start_deadline, 10))
+    if again and again.code != 0:
+        kind, what = Kind.CRASH_LOOP, f"it ended with exit code {code}, and again at a second start"
+    else:
+        kind, what = Kind.EXITED, f"it ended with exit code {code}, though not at a second start"
+    return Diagnosis(
+        kind, what + said, CRASHED, fix or "read the last lines above, then the full log"
+    )
+
+
+def _running(container: Container, seconds: float) -> Diagnosis:
+    listening: list[Listener] = container.observer.listening() if container.observer else []
+    port, said = container.port, _said(container)
+    within = f"within {seconds:.0f} s"
+    shown = ", ".join(map(str, listening))
+    on_port = [one for one in listening if one.port == port]
+    crashes = _repeated_crashes(plain(container.logs()))
+    if on_port and all(one.loopback for one in on_port):
+        return Diagnosis(
+            Kind.LOOPBACK_ONLY,
+            f"it listens on {shown} alone, which nothing outside the container reaches{said}",
+            TIMED_OUT,
+            f"listen on 0.0.0.0:{port}",
+        )
+    if crashes:
+        return Diagnosis(
+            Kind.CRASH_LOOP,
+            f"a process inside it ends and is started again, over and over: {crashes}{said}",
+            TIMED_OUT,
+            _fix(container.logs()) or "read the lines above, then the full log",
+        )
+    if on_port:
+        return Diagnosis(
+            Kind.NO_ANSWER,
+            f"it accepts connections on port {port} and answers none of them in HTTP {within}{said}",
+            TIMED_OUT,
+            "answer HTTP, not HTTPS, before models load and dependencies are reached; load in the background",
+        )
+    if container.observer is None:
+        return Diagnosis(
+            Kind.NO_ANSWER,
+            f"it runs, and answers nothing on port {port} {within}{said}",
+            TIMED_OUT,
+            f"listen on 0.0.0.0:{port} first, load models and reach dependencies afterwards",
+        )
+    if listening:
+        ports = sorted({one.port for one in listening})
+        named = f"{ports[0]}" if len(ports) == 1 else "the port that it listens on"
+        return Diagnosis(
+            Kind.WRONG_PORT,
+            f"it listens on {shown}, and on port {port} not {within}{said}",
+            TIMED_OUT,
+            f"listen on {port}, or write `app_port: {named}` in the front matter of README.md",
+        )
+    return Diagnosis(
+        Kind.NEVER_LISTENED,
+        f"it runs, and listens on no port {within}{said}",
+        TIMED_OUT,
+        "listen first, load models and reach dependencies afterwards; if it needs longer on the "
+        "Hub, set `startup_duration_timeout` there and --hub start_deadline=SECONDS here",
+    )
+
+
+def _repeated_crashes(log: str) -> str | None:
+    """A line that reports a process's end, if it stands in the log three times or more."""
+    pattern = re.compile(
+        r"Traceback \(most|\bdied\b|crash|exit(ed|ing)?\b.*\b(code|status|pid)|Uncaught", re.I
+    )
+    kinds = Counter(
+        re.sub(r"\d+", "0", line.strip()) for line in log.splitlines() if pattern.search(line)
+    )
+    line, count = max(kinds.items(), key=lambda item: item[1], default=("", 0))
+    return f"{line[:200]!r}, {count} times" if count >= 3 else None
+
+
+def _fix(log: str) -> str | None:
+    cause = cause_in("\n".join(plain(log).splitlines()[-40:]), Stage.START)
+    return cause.at_start if cause else None
+
+
+def _said(container: Container) -> str:
+    lines = last_lines(plain(container.logs()), 8)
+    return f"; its last lines:\n{indented(lines)}" if lines else "; it printed nothing"

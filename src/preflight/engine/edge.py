@@ -1,0 +1,171 @@
+"""The Hub's edge in front of running containers: `edge/Caddyfile`, with settings of one's own."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from requests.adapters import HTTPAdapter
+
+from preflight.engine import install as engine
+from preflight.engine.answering import Answering
+from preflight.engine.container import Container
+from preflight.engine.docker import DockerError, docker
+from preflight.engine.image import build_own
+from preflight.engine.run import Run
+from preflight.engine.waiting import NotYet, Overdue, wait_until
+from preflight.model.hub_profile import HUB
+
+FOLDER = Path(__file__).with_name("assets") / "edge"
+READY_DEADLINE = 30
+
+
+class Edge:
+    """One edge and the internal network between it and its Spaces; use it in a `with` statement.
+
+    spaces: what it serves, by the Space's name, at https://OWNER-NAME.hf.space.
+    settings: the switches of edge/Caddyfile, for example {"PREFLIGHT": "app"}.
+    port: where it is published on this machine; by default the engine chooses.
+    Raises DockerError when it does not answer within 30 s.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        spaces: Mapping[str, Container],
+        settings: Mapping[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self._run = run
+        given = {"OWNER": HUB.owner, **(settings or {})}
+        self.owner = given["OWNER"]
+        self._network = f"{run.id}-edge-{secrets.token_hex(3)}"
+        docker("network", "create", "--internal", *run.labels, self._network)
+        address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
+        # Ports are published on the default network; an internal one has no way to this machine.
+        self.id = docker(
+            "run", "--detach", *run.labels, f"--publish={address}:{port or ''}:443",
+            *(f"--env={name}={value}" for name, value in given.items()), build_own(run, "edge", FOLDER).tag,
+        ).stdout.split()[-1]  # fmt: skip
+        aliases = [f"--alias={HUB.host(name, self.owner)}" for name in spaces]
+        docker("network", "connect", *aliases, self._network, self.id)
+        for name, container in spaces.items():
+            self.add(name, container)
+        self._find()
+
+    @classmethod
+    def running(cls, run: Run, container_id: str, network: str, owner: str, port: int) -> Self:
+        """An edge that another process of this run has started and seen answer, at `port`."""
+        edge = cls.__new__(cls)
+        edge._run, edge.id, edge._network, edge.owner = run, container_id, network, owner
+        edge.port = port
+        return edge
+
+    def add(self, name: str, container: Container) -> None:
+        """Let the edge reach a container as the Space `name`, beside those it reaches so already."""
+        # The name as the host name spells it: lower case, no "_" and no ".".
+        host = HUB.host(name, self.owner)
+        alias = host.removesuffix(".hf.space").removeprefix(f"{self.owner.lower()}-")
+        docker("network", "connect", f"--alias={alias}", self._network, container.id)
+
+    def space(self, name: str) -> ThroughEdge:
+        """The Space `name` as the world reaches it: over TLS, by its public host name."""
+        return ThroughEdge(name, HUB.host(name, self.owner), self.port, self._authority)
+
+    @property
+    def network(self) -> str:
+        """The network on which the edge answers for the public host names of its Spaces."""
+        return self._network
+
+    @property
+    def _authority(self) -> Path:
+        """The certificate to trust: the edge signs its own itself."""
+        return self._run.folder / "once" / f"{self._network}.crt"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        docker("logs", self.id, log=self._run.folder / f"edge-{self.id[:12]}.log", check=False)
+        docker("rm", "--force", "--volumes", self.id, check=False)
+        attached = docker(
+            "network", "inspect", "--format", "{{range $id, $_ := .Containers}}{{$id}} {{end}}", self._network,
+            check=False,
+        )  # fmt: skip
+        for container in attached.stdout.split():
+            docker("network", "disconnect", "--force", self._network, container, check=False)
+        docker("network", "rm", self._network, check=False)
+
+    def _find(self) -> None:
+        """Learn its port and its certificate, once it answers."""
+        self.port = int(docker("port", self.id, "443/tcp").stdout.split()[0].rpartition(":")[2])
+        self._authority.parent.mkdir(parents=True, exist_ok=True)
+        # A name that is no Space's, so that none is asked; each domain has a certificate of its own.
+        name = HUB.host("any", self.owner)
+        hosts = [name, name.replace(".hf.space", ".hf.localhost")]
+
+        def look() -> None:
+            if missing := [host for host in hosts if not _hand_shakes(self.port, host)]:
+                raise NotYet(f"no TLS for {', '.join(missing)}")
+
+        try:
+            wait_until("the edge: waits for its certificates", READY_DEADLINE, look)
+        except Overdue as overdue:
+            said = docker("logs", "--tail=10", self.id, check=False).stderr
+            raise DockerError(f"{overdue}:\n{said}") from None
+        root = f"{self.id}:/data/caddy/pki/authorities/local/root.crt"
+        copy = self._authority.with_name(secrets.token_hex(4))
+        docker("cp", root, str(copy))
+        # In one step: who asks through this edge already reads the file at any time.
+        copy.replace(self._authority)
+
+
+class AtThePort(Answering):
+    """A Space asked at its own port with the headers that the edge would send it."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container.name)
+        self.url = container.url
+        self.host = HUB.host(container.name)
+        self.http.headers.update({"Host": self.host, "X-Forwarded-Proto": "https"})
+
+
+def _hand_shakes(port: int, host: str) -> bool:
+    """Whether TLS is spoken there; who speaks it is not asked yet."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((engine.host(), port), timeout=2) as connection,
+            context.wrap_socket(connection, server_hostname=host),
+        ):
+            return True
+    except OSError:
+        return False
+
+
+class ThroughEdge(Answering):
+    """A Space asked through an edge on this machine: its host name goes into TLS and `Host` alone."""
+
+    def __init__(self, name: str, host: str, port: int, authority: Path) -> None:
+        super().__init__(name)
+        self.host = host
+        self.url = f"https://{engine.host()}:{port}"
+        self.http.headers["Host"] = host
+        self.http.verify = str(authority)
+        self.http.mount("https://", Named(host))
+
+
+class Named(HTTPAdapter):
+    """Names `host` in the TLS handshake, whatever address is dialled."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, server_hostname=self._host, **options)

@@ -1,0 +1,134 @@
+"""One pytest run: what it names its containers, where its material goes, how all of it is removed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from preflight.engine import docker as commands
+from preflight.engine.docker import DockerError, docker
+
+LABEL = "dev.preflight.run"
+# Where a run keeps what is made by the first process that needs it.
+ONCE = "once"
+
+
+class Run:
+    """Names and removes everything that a run makes. All xdist workers of a run share its id.
+
+    reports: where its folder goes. stable: use one id for each such folder, so that a later run finds
+    the stack.
+    """
+
+    def __init__(self, reports: Path, run_id: str | None = None, stable: bool = False) -> None:
+        checkout = hashlib.sha256(str(reports).encode()).hexdigest()[:8]
+        process = psutil.Process()
+        # The owner's pid and start time tell a later run whether this one still lives.
+        own = f"{checkout}-{process.pid}-{int(process.create_time())}-{secrets.token_hex(2)}"
+        self.id = run_id or (f"preflight-{checkout}-kept" if stable else f"preflight-{own}")
+        self.stable = stable
+        self.folder = reports / self.id
+
+    @property
+    def labels(self) -> list[str]:
+        """Arguments that mark a container, network or image as this run's."""
+        return ["--label", f"{LABEL}={self.id}"]
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """The JSON value that `make` returns, made by the first xdist worker that asks.
+
+        An error is remembered as well: no worker tries again what has failed.
+        """
+        # Loaded where a run needs it: the checks of a folder alone do not.
+        from filelock import FileLock
+
+        path = self.folder / ONCE / f"{key}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                try:
+                    outcome = {"value": make()}
+                except DockerError as error:
+                    outcome = {"error": str(error)}
+                path.write_text(json.dumps(outcome))
+            outcome = json.loads(path.read_text())
+        if "error" in outcome:
+            raise DockerError(outcome["error"])
+        return outcome["value"]
+
+    def remove_all_but_the_stack(self) -> None:
+        """Remove the containers of this run that no `docker compose down` would find."""
+        listed = docker(
+            "ps", "--all", "--filter", f"label={LABEL}={self.id}",
+            "--format", '{{.ID}} {{.Label "com.docker.compose.project"}}',
+        ).stdout.splitlines()  # fmt: skip
+        alone = [line.strip() for line in listed if len(line.split()) == 1]
+        if alone:
+            docker("rm", "--force", "--volumes", *alone, check=False)
+
+    def remove(self, keep_material: bool) -> None:
+        """Remove this run's containers, networks, volumes and images, whatever state they are in."""
+        commands.end_running_commands()
+        commands.reopen()
+        remove_everything(self.id)
+        shutil.rmtree(self.folder / ONCE, ignore_errors=True)
+        if not keep_material or not any(self.folder.iterdir()):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def remove_leftovers() -> None:
+    """Remove what runs left that were killed before they could clean up."""
+    own = f'{{{{.Label "{LABEL}"}}}}'
+    project = '{{.Label "com.docker.compose.project"}}'
+    listed = [
+        *docker("ps", "--all", "--filter", f"label={LABEL}", "--format", own).stdout.split(),
+        *docker("network", "ls", "--format", project).stdout.split(),
+        *docker("image", "ls", "--filter", f"label={LABEL}", "--format", "{{.Tag}}").stdout.split(),
+    ]
+    for run_id in set(listed):
+        parts = run_id.split("-")
+        # An id that ends in "kept" has no owner: a later --reuse takes it over.
+        if (
+            run_id.startswith("preflight-")
+            and len(parts) == 5
+            and not _lives(int(parts[2]), int(parts[3]))
+        ):
+            remove_everything(run_id)
+
+
+def _lives(pid: int, started: int) -> bool:
+    try:
+        return abs(int(psutil.Process(pid).create_time()) - started) <= 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+def remove_everything(run_id: str) -> None:
+    """Remove the containers, networks, volumes and images of a run."""
+    # A container whose creation was under way when its command was killed shows up a little later.
+    for _ in range(3):
+        listed = docker(
+            "ps", "--all", "--quiet", "--filter", f"label={LABEL}={run_id}"
+        ).stdout.split()
+        if listed:
+            docker("rm", "--force", "--volumes", *listed, check=False)
+    project = f"label=com.docker.compose.project={run_id}"
+    for kind in ("network", "volume"):
+        for mark in (project, f"label={LABEL}={run_id}"):
+            listed = docker(kind, "ls", "--quiet", "--filter", mark).stdout.split()
+            if listed:
+                docker(kind, "rm", *listed, check=False)
+    # An image that a newer one took the name of has its id alone.
+    name = '{{if eq .Tag "<none>"}}{{.ID}}{{else}}{{.Repository}}:{{.Tag}}{{end}}'
+    images = docker(
+        "image", "ls", "--filter", f"label={LABEL}={run_id}", "--format", name
+    ).stdout.split()
+    if images:
+        docker("image", "rm", *images, check=False)

@@ -1,0 +1,187 @@
+"""The verdict for people and for machines."""
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from xml.etree import ElementTree as xml
+
+from preflight.load.slo import HELD, INVALID, PERCENTILES, Row, Verdict
+from preflight.load.watch import Watched
+
+COLUMNS = ["request", "samples", "per second", "p50", "p95", "p99", "failed", "429", "verdict"]
+
+
+def cells(row: Row) -> list[str]:
+    """One text for each of COLUMNS: what was measured / what is allowed."""
+
+    def pair(actual: str, limit: str | None) -> str:
+        return f"{actual} / {limit}" if limit is not None else actual
+
+    slo, seen = row.slo, row.figures
+    if row.state == "not run":
+        return [row.name, *["-"] * (len(COLUMNS) - 2), row.state]
+    failed = seen.failures / seen.samples if seen.samples else 0.0
+    latencies = []
+    for key in PERCENTILES:
+        actual = row.percentile(key)
+        limit = f"{getattr(slo, key):g} ms" if slo else None
+        latencies.append(pair("-" if actual is None else str(actual), limit))
+    return [
+        row.name,
+        pair(str(seen.samples), f"{slo.samples:g}" if slo else None),
+        pair(f"{row.rate:.2g}", f"{slo.rate:g}" if slo else None),
+        *latencies,
+        pair(f"{failed:.1%}", f"{slo.failures:.1%}" if slo else None),
+        str(seen.limited),
+        row.state,
+    ]
+
+
+def headline(verdict: Verdict) -> str:
+    run = verdict.run
+    people = ", ".join(f"{count} {name}" for name, count in run.people.items() if count)
+    return (
+        f"{verdict.state} (exit code {verdict.exit_code}): {people or 'nobody'}, "
+        f"{run.seconds:.0f} s{', ended early' if run.stopped else ''}; generator {run.cpu:.0%} of a core, {run.late_ms:g} ms late"
+    )
+
+
+def table(verdict: Verdict) -> str:
+    """For a terminal."""
+    rows = [COLUMNS, *map(cells, verdict.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.append(f"Load: {headline(verdict)}")
+    return "\n".join(lines + [f"  {line}" for line in verdict.reasons + verdict.notes])
+
+
+def markdown(verdict: Verdict) -> str:
+    lines = [
+        f"## Load: {headline(verdict)}",
+        "",
+        *(f"- {line}" for line in verdict.reasons + verdict.notes),
+        "",
+    ]
+    for row in [COLUMNS, ["---"] * len(COLUMNS), *map(cells, verdict.rows)]:
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def html(verdict: Verdict, watched: Sequence[Watched]) -> str:
+    """A section for Locust's report."""
+    colour = {HELD: "#1a7f37", INVALID: "#9a6700"}.get(verdict.state, "#cf222e")
+    notes = "".join(f"<li>{escape(line)}</li>" for line in verdict.reasons + verdict.notes)
+    head, *body = [COLUMNS, *map(cells, verdict.rows)]
+    return (
+        '<section id="verdict" style="font: 14px sans-serif; margin: 1em; overflow-x: auto">'
+        f'<h2 style="color: {colour}">{escape(headline(verdict))}</h2>'
+        f"<ul>{notes}</ul>"
+        '<table cellpadding="4" style="border-collapse: collapse; text-align: left"><tr>'
+        + "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        + "</tr>"
+        + "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in body)
+        + "</table>"
+        + "".join(map(charts, watched))
+        + "</section>"
+    )
+
+
+def charts(watched: Watched) -> str:
+    """A Space's own side of the run, so that "slow" can be told from "starved"."""
+    series: list[tuple[str, Sequence[float]]] = [
+        ("CPU, cores", watched.cpu),
+        ("memory, MB", watched.memory),
+        ("received and sent, MB", watched.network),
+        ("open files", watched.files),
+        ("connections", watched.connections),
+        ("disk, MB", watched.disk),
+    ]
+    figures = []
+    for title, values in series:
+        if not values:
+            continue
+        top, last = max(values) or 1, watched.seconds[-1] or 1
+        line = " ".join(
+            f"{300 * second / last:.1f},{60 - 58 * value / top:.1f}"
+            for second, value in zip(watched.seconds, values, strict=True)
+        )
+        figures.append(
+            f'<figure style="display: inline-block; margin: .5em"><figcaption>{title}, at most '
+            f'{top:.4g}</figcaption><svg width="300" height="60" style="background: #f6f8fa">'
+            f'<polyline points="{line}" fill="none" stroke="#0969da"/></svg></figure>'
+        )
+    return f"<h3>{escape(watched.name)}, restarts: {watched.restarts}</h3>{''.join(figures)}"
+
+
+def junit(verdict: Verdict) -> str:
+    """One test case for each request name, and one for the validity of the run."""
+    suite = xml.Element("testsuite", name="load", time=f"{verdict.run.seconds:.1f}")
+    valid = xml.SubElement(suite, "testcase", classname="load", name="the run is valid")
+    if verdict.state == INVALID:
+        xml.SubElement(valid, "error", message="; ".join(verdict.reasons))
+    for row in verdict.rows:
+        case = xml.SubElement(suite, "testcase", classname="load", name=row.name)
+        if row.state == "not run":
+            xml.SubElement(case, "skipped", message="nobody who makes this request took part")
+        elif row.state != HELD:
+            xml.SubElement(case, "failure", message="; ".join(row.reasons)).text = (
+                row.slo.why if row.slo else ""
+            )
+    counts = {"tests": "testcase", "failures": "*/failure", "errors": "*/error"}
+    for key, path in {**counts, "skipped": "*/skipped"}.items():
+        suite.set(key, str(len(suite.findall(path))))
+    return xml.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def data(verdict: Verdict, watched: Sequence[Watched] = ()) -> str:
+    run = verdict.run
+    return json.dumps(
+        {
+            "verdict": verdict.state,
+            "exit_code": verdict.exit_code,
+            "reasons": verdict.reasons,
+            "notes": verdict.notes,
+            "seconds": round(run.seconds, 1),
+            "people": run.people,
+            "generator": {"cpu": run.cpu, "late_ms": run.late_ms, "steal": run.steal},
+            "watched": {
+                space.name: {
+                    "seconds": [round(second, 1) for second in space.seconds],
+                    "cpu": [round(cores, 2) for cores in space.cpu],
+                    "memory_mb": [round(megabytes, 1) for megabytes in space.memory],
+                    "network_mb": [round(megabytes, 2) for megabytes in space.network],
+                    "files": space.files,
+                    "connections": space.connections,
+                    "disk_mb": [round(megabytes, 2) for megabytes in space.disk],
+                    "restarts": space.restarts,
+                }
+                for space in watched
+            },
+            "requests": [
+                {
+                    "name": row.name,
+                    "verdict": row.state,
+                    "reasons": row.reasons,
+                    "samples": row.figures.samples,
+                    "failures": row.figures.failures,
+                    "limited": row.figures.limited,
+                    "rate": round(row.rate, 2),
+                    "latencies": dict(row.figures.latencies),
+                    **{key: row.percentile(key) for key in PERCENTILES},
+                }
+                for row in verdict.rows
+            ],
+        },
+        indent=1,
+    )
+
+
+def write(verdict: Verdict, watched: Sequence[Watched], report: Path) -> None:
+    """Put the verdict at the top of Locust's HTML report, and beside it as .md, .xml (JUnit) and
+    .json."""
+    page = report.read_text()
+    report.write_text(page.replace("<body>", "<body>" + html(verdict, watched), 1))
+    report.with_suffix(".md").write_text(markdown(verdict))
+    report.with_suffix(".xml").write_text(junit(verdict))
+    report.with_suffix(".json").write_text(data(verdict, watched) + "\n")

@@ -1,0 +1,304 @@
+"""A process for each push: it builds what was received, starts it, and switches when it is ready.
+
+One at a time for each Space: a newer one ends the one at work. The earlier build serves until the
+new one answers, and on when it never does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from preflight.engine import diagnosis
+from preflight.engine.base_images import stood_in_for
+from preflight.engine.container import CannotRun, Container, NotServing, SpaceContainer
+from preflight.engine.docker import DockerError, docker
+from preflight.engine.edge import Edge
+from preflight.engine.image import BuildError, Image, build
+from preflight.local_hub.logs import keep_run_log, relayed, say
+from preflight.local_hub.receive import readme_of, recognised
+from preflight.local_hub.replicas import SPACE_LABEL, retire_all_but_serving, runs
+from preflight.local_hub.repository import Hub, NoSuchSpace, Space, State
+from preflight.model import frontmatter
+from preflight.model.frontmatter import DEFAULT_APP_PORT, FrontMatter, FrontMatterError
+from preflight.model.git import Repository
+from preflight.model.hub_profile import HUB
+
+# Time for the one at work to end what it has begun.
+TURN_DEADLINE = 30
+
+
+class Superseded(Exception):
+    """Something newer was asked for."""
+
+
+class Failed(Exception):
+    """The Space gets no further; what its page will say."""
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
+def main(folder: Path, space_id: str, number: int, how: str, settings: list[str]) -> None:
+    """The whole of a builder's process.
+
+    number: what `State.builds` was when it was asked for. how: see `Builder.work`.
+    settings: `NAME=VALUE` of preflight/rehearsal.py.
+    """
+    # Ctrl-C reaches the Hub alone, which then ends its builders.
+    os.setsid()
+    signal.signal(signal.SIGTERM, _end_once)
+    for setting in settings:
+        HUB.override(setting)
+    space = Space(Hub(folder), space_id)
+    with (space.folder / "builder.log").open("w") as log:
+        for output in (1, 2):
+            os.dup2(log.fileno(), output)
+    builder = Builder(space, number)
+    try:
+        # Deleted meanwhile: nobody waits for this any more.
+        with suppress(Superseded, NoSuchSpace), builder.turn():
+            try:
+                builder.work(how)
+            except Failed as failure:
+                builder.mark(failure.stage, str(failure))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGTERM)
+
+
+class Builder:
+    """One build of a Space, its start, and the switch to it."""
+
+    def __init__(self, space: Space, number: int) -> None:
+        self.space = space
+        self.run = space.hub.run
+        self.number = number
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the builder at work to end, which is told to. Raises Superseded or TimeoutError."""
+        began = time.monotonic()
+        with (self.space.folder / "builder.lock").open("a+") as lock:
+            while True:
+                # An older one must not end a newer one.
+                self._must_be_latest(self.space.state)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    waited = time.monotonic() - began
+                    if waited > TURN_DEADLINE + 10:
+                        message = f"{self.space.id}: the builder before this one does not end"
+                        raise TimeoutError(message) from None
+                    lock.seek(0)
+                    _end(lock.read(), signal.SIGTERM if waited < TURN_DEADLINE else signal.SIGKILL)
+                    time.sleep(0.05)
+            lock.truncate(0)
+            lock.write(f"{os.getpid()} {psutil.Process().create_time()}")
+            lock.flush()
+            yield
+
+    def work(self, how: str) -> None:
+        """how: `push` builds with the layer cache, `factory` without, `restart` only where needed.
+
+        Raises Failed with the stage to show, or Superseded.
+        """
+        retire_all_but_serving(self.space)
+        with self._change() as state:
+            if state.container and not runs(state.container):
+                state.container = state.serving_sha = None
+            state.stage = state.stage_while("BUILDING")
+        sha = state.sha
+        front = self._front_matter(sha, state)
+        port = front.get("app_port", DEFAULT_APP_PORT)
+        with ThreadPoolExecutor(1) as pool:
+            edge = pool.submit(self._edge, port)
+            if how == "restart" and state.image_sha == sha and _exists(state.image):
+                image = Image(str(state.image), self.space.build_log)
+            else:
+                image = self._build(sha, state, fresh=how == "factory")
+            self.mark(state.stage_while("APP_STARTING"))
+            container = self._start(image, port, front, state)
+            self._switch(edge.result(), container, port)
+        with self._change() as state:
+            before, state.image, state.image_sha = state.image, image.tag, sha
+            state.container, state.port = container.id, port
+            state.serving_sha = sha
+        retire_all_but_serving(self.space)
+        self.mark("RUNNING")
+        if before and before != image.tag:
+            docker("image", "rm", before, check=False)
+
+    def mark(self, stage: str, error: str | None = None) -> None:
+        """Show a stage. Raises Superseded."""
+        with self._change() as state:
+            state.stage, state.error = stage, error
+
+    @contextmanager
+    def _change(self) -> Iterator[State]:
+        with self.space.change() as state:
+            self._must_be_latest(state)
+            yield state
+
+    def _must_be_latest(self, state: State) -> None:
+        if state.builds != self.number:
+            raise Superseded
+
+    def _front_matter(self, sha: str, state: State) -> FrontMatter:
+        readme = readme_of(self.space.git_dir, sha)
+        try:
+            front = FrontMatter.of_readme(readme)
+        except FrontMatterError as error:
+            missing = not recognised(readme)
+            message = "Missing configuration in README" if missing else str(error)
+            raise Failed("CONFIG_ERROR", message) from None
+        if "sdk" not in front.values or any(frontmatter.emoji_problems(front)):
+            raise Failed("CONFIG_ERROR", "Missing configuration in README")
+        if front.get("sdk") != "docker":
+            raise Failed("CONFIG_ERROR", "This Hub builds `sdk: docker` and no other")
+        if state.variables.keys() & state.secrets.keys():
+            raise Failed("CONFIG_ERROR", "Collision on variables and secrets names")
+        return front
+
+    def _build(self, sha: str, state: State, fresh: bool) -> Image:
+        log = self.space.build_log
+        log.unlink(missing_ok=True)
+        queued = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        say(log, f"===== Build Queued at {queued} / Commit SHA: {sha[:7]} =====", "")
+        name = f"{self.space.subdomain}-{sha[:7]}"
+        raw = self.run.folder / f"build-{name}.log"
+        raw.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix="hub-build-") as scratch:
+            context = Path(scratch) / "context"
+            Repository(self.space.git_dir, "", sha).export(context)
+            self.space.fill_lfs_pointers(context)
+            if not (context / "Dockerfile").is_file():
+                raise Failed("NO_APP_FILE", "No Dockerfile at the root of the repository")
+            try:
+                with relayed(raw, log):
+                    image = build(
+                        self.run,
+                        name,
+                        context,
+                        variables={key: one["value"] for key, one in state.variables.items()},
+                        secrets={key: one["value"] for key, one in state.secrets.items()},
+                        fresh=fresh,
+                    )
+                if stood_in_for:
+                    replaced = ", ".join(sorted(stood_in_for))
+                    say(log, f"NO IMAGE REGISTRY ANSWERED: stand-ins for {replaced}")
+                return image
+            except BuildError as error:
+                said = raw.read_text(errors="replace") if raw.exists() else str(error)
+                say(log, *re.findall(r"^ERROR: .*", said, re.M))
+                code = re.search(r"exit code: (\d+)", said)
+                message = f"Job failed with exit code: {code[1] if code else 1}"
+                say(log, f"build error {message}")
+                raise Failed("BUILD_ERROR", message) from None
+
+    def _start(self, image: Image, port: int, front: FrontMatter, state: State) -> Container:
+        owner, name = self.space.owner, self.space.name
+        environment = HUB.environment(name, str(front.get("title", name)), owner)
+        for given in (state.variables, state.secrets):
+            environment |= {key: one["value"] for key, one in given.items()}
+        labels = ["--label", f"{SPACE_LABEL}={self.space.id}"]
+        self.space.run_log.unlink(missing_ok=True)
+        try:
+            container = SpaceContainer.start(self.run, image, name, environment, port, labels)
+        except CannotRun as error:
+            raise Failed("RUNTIME_ERROR", diagnosis.not_started(error).actual) from None
+        declared = frontmatter.seconds_of(str(front.get("startup_duration_timeout", "")))
+        deadline = min(HUB.start_deadline, declared or HUB.start_deadline)
+        try:
+            container.wait_until_serving(deadline=deadline)
+        except NotServing:
+            message = _why_not(container, deadline)
+            keep_run_log(self.space, container.id)
+            container.remove()
+            raise Failed("RUNTIME_ERROR", message) from None
+        except KeyboardInterrupt:
+            # It has no requests that it could finish.
+            container.remove()
+            raise
+        return container
+
+    def _edge(self, port: int) -> Edge:
+        """The Space's edge: the one that runs, or a new one at the same address."""
+        state = self.space.state
+        if state.edge and state.edge_port and runs(state.edge):
+            return Edge.running(
+                self.run, state.edge, state.edge_network, self.space.owner, state.edge_port
+            )
+        settings = {
+            "OWNER": self.space.owner,
+            "APP_PORT": str(port),
+            "UPDATE": "shared",
+            # The address of a replica that is gone answers nothing, not even a refusal.
+            "DIAL_TIMEOUT": "250ms",
+            "VISIBILITY": "private" if state.private else "public",
+        }
+        try:
+            edge = Edge(self.run, {}, settings, state.edge_port)
+        except DockerError:
+            if state.edge_port is None:
+                raise
+            # Somebody has its port now.
+            edge = Edge(self.run, {}, settings)
+        with self.space.change() as state:
+            state.edge, state.edge_network = edge.id, edge.network
+            state.edge_port, state.edge_app_port = edge.port, port
+        if state.container and port == state.port:
+            edge.add(self.space.name, Container(self.space.name, state.container, port))
+        return edge
+
+    def _switch(self, edge: Edge, container: Container, port: int) -> None:
+        """Let the edge reach the new replica too; it serves alone once the old one is stopped."""
+        state = self.space.state
+        if state.edge_app_port != port:
+            # An edge knows one port. For the second that a new one takes, nothing answers.
+            docker("rm", "--force", "--volumes", edge.id)
+            edge = self._edge(port)
+        edge.add(self.space.name, container)
+
+
+def _why_not(container: Container, deadline: float) -> str:
+    state = container.state
+    if state["OOMKilled"]:
+        return diagnosis.OUT_OF_MEMORY
+    if state["Status"] != "running":
+        lines = "\n".join(container.logs().splitlines()[-10:])
+        return f"Exit code: {state['ExitCode']}. Reason: {lines}"
+    shown = f"{deadline / 60:g} min" if deadline >= 60 else f"{deadline:g} s"
+    return diagnosis.LAUNCH_TIMED_OUT.format(shown)
+
+
+def _exists(image: str | None) -> bool:
+    return image is not None and docker("image", "inspect", image, check=False).returncode == 0
+
+
+def _end(holder: str, number: signal.Signals) -> None:
+    """Signal a builder. The one that has just got the lock may not have written its own name yet."""
+    with suppress(ValueError, psutil.NoSuchProcess):
+        pid, created = holder.split()
+        process = psutil.Process(int(pid))
+        if process.create_time() == float(created):
+            process.send_signal(number)
+
+
+def _end_once(*_: object) -> None:
+    # A second signal must not interrupt what ends the commands under way.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt

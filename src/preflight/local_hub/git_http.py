@@ -1,0 +1,71 @@
+"""git's own http-backend, one push at a time."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+from flask import Response, request
+
+from preflight.local_hub.repository import Space, git_environment, take
+
+
+def serve_git(space: Space, rest: str, received: Callable[[], None]) -> Response:
+    """Let git's own http-backend answer; `received` is called when main has moved.
+
+    One push at a time. The lock is held by git's processes as well, so that it also lasts as long
+    as they do when this process is killed; whoever has it may remove what killed ones left.
+    """
+    receiving = rest == "git-receive-pack"
+    lock = (space.folder / "receive.lock").open("a+")
+    if receiving:
+        take(lock)
+        space.remove_leftovers()
+    before = space.head
+    with tempfile.TemporaryFile() as body:
+        # git reads its input to the end before it says much; a pipe each way could get stuck.
+        shutil.copyfileobj(request.stream, body)
+        environment = git_environment(
+            GIT_PROJECT_ROOT=str(space.folder), GIT_HTTP_EXPORT_ALL="1", PATH_INFO=f"/repo.git/{rest}",
+            REQUEST_METHOD=request.method, QUERY_STRING=request.query_string.decode(),
+            CONTENT_TYPE=request.content_type or "", CONTENT_LENGTH=str(body.tell()),
+            HTTP_CONTENT_ENCODING=request.headers.get("Content-Encoding", ""),
+            GIT_PROTOCOL=request.headers.get("Git-Protocol", ""), REMOTE_ADDR="127.0.0.1",
+            HUB_PYTHON=sys.executable,
+        )  # fmt: skip
+        body.seek(0)
+        process = subprocess.Popen(
+            ["git", "http-backend"], stdin=body, stdout=subprocess.PIPE, env=environment,
+            pass_fds=[lock.fileno()],
+        )  # fmt: skip
+    assert process.stdout is not None
+    status, headers = 200, []
+    while line := process.stdout.readline().decode().strip():
+        name, _, value = line.partition(": ")
+        if name == "Status":
+            status = int(value.split()[0])
+        else:
+            headers.append((name, value))
+    stdout = process.stdout
+
+    def answer() -> Iterator[bytes]:
+        while chunk := stdout.read1(65536):  # type: ignore[attr-defined]
+            yield chunk
+        # Before the client has seen the end: whoever then asks must find the Space at BUILDING.
+        end()
+
+    def end() -> None:
+        if lock.closed:
+            return
+        stdout.close()
+        process.wait()
+        lock.close()
+        if receiving and space.head != before:
+            received()
+
+    response = Response(answer(), status, headers)
+    response.call_on_close(end)
+    return response

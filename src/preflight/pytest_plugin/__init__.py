@@ -1,0 +1,64 @@
+"""The pytest plugin: `pytest --space DIR` judges a Space, in any folder.
+
+pytest loads this module in every run of an environment that holds the package, so it adds options
+and nothing else. A run that names a Space is handed to a pytest of its own, with the contract's
+settings: the settings, conftests and plug-ins of the folder where it is typed belong to other tests.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from preflight.pytest_plugin import options
+
+CONTRACT = Path(__file__).resolve().parents[1] / "contract"
+# The modules of the contract that need no Docker engine.
+STATIC = ("metadata", "push", "tree", "declaration", "dockerfile", "build")
+SESSION = "preflight.pytest_plugin.session"
+# Options whose value pytest would take for a folder of tests before it knows them, and `check` for a Space.
+TAKE_A_VALUE = (
+    *("--space", "--report-dir", "--env", "--env-file", "--ref", "--live", "--through", "--owner"),
+    *("--hub", "--fail-on", "-k", "-m", "-n", "-p"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    given = early_config.known_args_namespace
+    if early_config.pluginmanager.has_plugin(SESSION) or not (given.space or given.live):
+        return
+    capture = early_config.pluginmanager.getplugin("capturemanager")
+    if capture:
+        capture.suspend_global_capture(in_=True)
+    arguments = [str(argument) for argument in early_config.invocation_params.args]
+    raise SystemExit(subprocess.call(command(arguments, bool(given.file_or_dir))))
+
+
+def command(arguments: Sequence[str], names_tests: bool = False) -> list[str]:
+    """The command that runs the contract with these pytest arguments.
+
+    names_tests: they hold tests of the contract by their paths; otherwise all of it runs.
+    """
+    whole = [] if names_tests else [str(CONTRACT)]
+    settings = ("-c", str(CONTRACT / "pytest.ini"))
+    return [sys.executable, "-m", "pytest", *settings, *with_values(arguments), *whole]
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """The arguments with each option and its value in one."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] in TAKE_A_VALUE:
+            joined[-1] += argument if len(joined[-1]) == 2 else f"={argument}"
+        else:
+            joined.append(argument)
+    return joined

@@ -1,0 +1,178 @@
+"""The one document of a run, preflight.json, from which every other output is made.
+
+Its form is docs/schema/preflight-1.json. A record is what one check found out about one Space;
+`report` makes them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+from typing import Any
+
+from preflight.model.hub_profile import HUB
+from preflight.model.policy import FILE, Policy
+from preflight.model.problems import Severity
+
+Record = dict[str, Any]
+"""One entry of the document's `checks`."""
+
+VERSION = 1
+PACKAGE = "preflight-for-spaces"
+HELD, FINDINGS, NOT_JUDGED, NOTHING = 0, 1, 2, 5
+"""Exit codes. Nothing: there was nothing to judge."""
+
+LIFE_CYCLE = [
+    *("metadata", "push", "tree", "dockerfile", "build", "declaration", "image", "start", "edge"),
+    *("frame", "page", "files", "environment", "health", "cors", "hour", "shutdown", "isolation"),
+]
+"""The order of the contract's modules, which is that of a Space's life."""
+# Where one of these does not hold, most others can't be judged.
+FIRST = ["push.dockerfile_is_at_the_root", "image.builds", "start.serves"]
+
+
+def document(
+    records: Iterable[Record],
+    policies: Mapping[str, Policy],
+    folders: Mapping[str, Path | None],
+    rules: Iterable[str],
+) -> dict[str, Any]:
+    """All that a run found out.
+
+    policies, folders: of each Space by its name. rules: the ids of all checks that exist.
+    """
+    checks = sorted(records, key=in_order)
+    names = dict.fromkeys([*policies, *(one["space"] for one in checks)])
+    known = set(rules)
+    spaces = [
+        space_entry(
+            name,
+            folders.get(name),
+            policies.get(name, Policy()),
+            [one for one in checks if one["space"] == name],
+            known,
+        )
+        for name in names
+    ]
+    return {
+        "version": VERSION,
+        "tool": {"name": PACKAGE, "version": _metadata("Version")},
+        "hub": HUB.profile,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "exit_code": exit_code(checks),
+        "spaces": spaces,
+        "checks": checks,
+    }
+
+
+def exit_code(records: Sequence[Record]) -> int:
+    """0 all holds, 1 a finding from `fail-on` on, 2 a check could not judge, 5 nothing to judge."""
+    if not records:
+        return NOTHING
+    if any(one["fails"] for one in records):
+        return FINDINGS
+    return NOT_JUDGED if any(one["outcome"] == "error" for one in records) else HELD
+
+
+def space_entry(
+    name: str, folder: Path | None, policy: Policy, records: Sequence[Record], rules: set[str]
+) -> dict[str, Any]:
+    """What a run found out about one Space, counted."""
+    outcomes = Counter(one["outcome"] for one in records)
+    counts = Counter(
+        one["severity"] for record in records for one in record["findings"] if not one["waived"]
+    )
+    fails = any(one["fails"] for one in records)
+    return {
+        "name": name,
+        "folder": folder.as_posix() if folder else None,
+        "verdict": "findings" if fails else "not judged" if outcomes["error"] else "held",
+        "held": outcomes["held"],
+        "found": outcomes["found"],
+        "skipped": outcomes["skipped"],
+        "not_judged": outcomes["error"],
+        "findings": {str(severity): counts[severity] for severity in Severity},
+        "waivers": [
+            {"rule": rule, "reason": reason, "state": _state(rule, records, rules)}
+            for rule, reason in policy.waivers.items()
+        ],
+    }
+
+
+def _state(rule: str, records: Sequence[Record], rules: set[str]) -> str:
+    """Whether a waiver was `used`, waived nothing (`unused`), names no rule, or was not asked."""
+    if rule not in rules:
+        return "no such rule"
+    own = [one for one in records if rule_of(one) == rule and one["outcome"] != "skipped"]
+    if not own:
+        return "not asked"
+    return "used" if any(one["findings"] for one in own) else "unused"
+
+
+def waiver_notes(space: Mapping[str, Any]) -> list[str]:
+    """A line for each waiver that waives nothing or names no rule."""
+    meanings = {"unused": "waives nothing: delete it", "no such rule": "names no rule: preflight rules lists them"}  # fmt: skip
+    return [
+        f'{FILE}: "{one["rule"]}" {meanings[one["state"]]}'
+        for one in space["waivers"]
+        if one["state"] in meanings
+    ]
+
+
+def rule_of(record: Record) -> str:
+    """The record's id without its parameters."""
+    return str(record["id"]).partition("[")[0]
+
+
+def in_order(record: Record) -> tuple[str, int, int]:
+    """The key by which records are sorted: what stops a Space first, then its life's order."""
+    rule = rule_of(record)
+    at = FIRST.index(rule) if rule in FIRST else len(FIRST)
+    return record["space"], at, position(rule)
+
+
+def position(rule: str) -> int:
+    """Where a rule's module comes in a Space's life."""
+    module = rule.partition(".")[0]
+    return LIFE_CYCLE.index(module) if module in LIFE_CYCLE else len(LIFE_CYCLE)
+
+
+def findings(records: Iterable[Record], *, waived: bool = False) -> list[tuple[Record, Record]]:
+    """Each finding with its record, the worst first. waived: the waived ones, and not the others."""
+    order = list(Severity)
+    found = [
+        (record, one)
+        for record in records
+        for one in record["findings"]
+        if bool(one["waived"]) == waived
+    ]
+    return sorted(found, key=lambda pair: order.index(pair[1]["severity"]))
+
+
+def place(finding: Record) -> str:
+    """`Dockerfile:12`, `README.md`, or nothing."""
+    if finding["file"] and finding["line"]:
+        return f"{finding['file']}:{finding['line']}"
+    return str(finding["file"] or "")
+
+
+def rules_address() -> str | None:
+    """Where the published pages of the rules lie, if the package names it: its project URL `Rules`."""
+    urls = _metadata_all("Project-URL")
+    found = (url.partition(", ") for url in urls)
+    return next((address.rstrip("/") for label, _, address in found if label == "Rules"), None)
+
+
+def _metadata(name: str) -> str:
+    return next(iter(_metadata_all(name)), "unknown")
+
+
+def _metadata_all(name: str) -> list[str]:
+    try:
+        return list(metadata(PACKAGE).get_all(name) or [])
+    except PackageNotFoundError:
+        # Run from a checkout that nobody installed.
+        return []

@@ -1,0 +1,32 @@
+"""Where a run writes: its report, its logs, and nothing anywhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+
+def report_folder(config: pytest.Config) -> Path:
+    """`--report-dir`, relative to the folder where the run was typed; else a folder of the user's cache.
+
+    It ignores itself in git, so that a report never shows up in the repository that is judged.
+    """
+    given = config.getoption("--report-dir")
+    typed_in = config.invocation_params.dir
+    folder = typed_in / given if given else in_the_cache(typed_in)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / ".gitignore"
+    if not mark.exists():
+        mark.write_text("*\n")
+    return folder
+
+
+def in_the_cache(invoked_in: Path) -> Path:
+    """The report folder of what is judged from the folder `invoked_in`."""
+    # Outside the Space's folder: a report there would be part of its build context.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    digest = hashlib.sha256(str(invoked_in).encode()).hexdigest()[:8]
+    return cache / "preflight" / f"{invoked_in.name}-{digest}"

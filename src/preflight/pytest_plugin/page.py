@@ -1,0 +1,209 @@
+"""The page of a run: the contract's verdicts and what was measured for them, in one self-contained file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+Record = dict[str, Any]
+"""One entry of preflight.json."""
+
+TEMPLATE = "page.html.jinja"
+# Characters of an instruction or an output that a table shows.
+SHOWN = 160
+
+
+def write(folder: Path, document: Mapping[str, Any], tests: Counter[str]) -> Path:
+    """Write index.html into `folder`, with the load run's figures where load.json lies there.
+
+    document: as preflight.json holds it. tests: how many tests of the whole run ended how.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(("html.jinja",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"size": size, "duration": duration, "short": short, "points": points}
+    environment.filters["slowest"] = slowest
+    records = document["checks"]
+    names = dict.fromkeys(record["space"] for record in records)
+    text = environment.get_template(TEMPLATE).render(
+        spaces=[Card(name, [one for one in records if one["space"] == name]) for name in names],
+        tests=tests,
+        load=load_run(folder),
+        written=datetime.now(UTC),
+    )
+    page = folder / "index.html"
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the page says of one Space."""
+
+    name: str
+    records: list[Record]
+
+    @property
+    def anchor(self) -> str:
+        return "space-" + "".join(c if c.isalnum() else "-" for c in self.name)
+
+    @property
+    def failed(self) -> list[Record]:
+        return [one for one in self.records if one["fails"] or one["outcome"] == "error"]
+
+    @property
+    def held(self) -> int:
+        return sum(one["outcome"] == "held" for one in self.records)
+
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        return [
+            (record["id"], one["actual"])
+            for record in self.records
+            if not record["fails"]
+            for one in record["findings"]
+        ]
+
+    @property
+    def skipped(self) -> Counter[str]:
+        return Counter(one["reason"] for one in self.records if one["outcome"] == "skipped")
+
+    @property
+    def verdict(self) -> str:
+        if self.failed:
+            return f"{len(self.failed)} of {self.held + len(self.failed)} checks fail"
+        # A Space that nothing was asked of has passed nothing.
+        return f"{self.held} checks hold" if self.held else "nothing was checked"
+
+    @property
+    def state(self) -> str:
+        return "bad" if self.failed else "good" if self.held else "none"
+
+    def rows(self, what: str) -> list[Record]:
+        """What the checks gave the page under this name (`findings.show`)."""
+        return [row for one in self.records for row in one["shown"].get(what, [])]
+
+    def first(self, what: str) -> Record | None:
+        return next(iter(self.rows(what)), None)
+
+    @cached_property
+    def cors(self) -> Grid:
+        """Origin by route: may a page there read the answer, and should it."""
+        grid = Grid()
+        for row in self.rows("cors"):
+            good = row["readable"] == row["listed"]
+            text = f"{row['status']} {'readable' if row['readable'] else 'refused'}"
+            origin = "" if row["origin"] == row["kind"] else row["origin"]
+            grid.put(Heading(row["kind"], origin), row["route"], Cell(text, good))
+        return grid
+
+    @cached_property
+    def environment(self) -> Grid:
+        """Variable by fault, of the starts in which one variable alone was wrong."""
+        grid = Grid()
+        for row in self.rows("environment"):
+            if row["refused"] and len(row["names"]) == 1 and not row["kind"].startswith("all at"):
+                grid.put(Heading(row["names"][0]), row["kind"], Cell(told(row), row["good"]))
+        return grid
+
+    @property
+    def environment_else(self) -> list[Record]:
+        """The other starts: several variables at once, or with an environment that is right."""
+        alone = {(row.title, kind) for row, kind in self.environment.cells}
+        return [
+            {**row, "told": told(row)}
+            for row in self.rows("environment")
+            if not (len(row["names"]) == 1 and (row["names"][0], row["kind"]) in alone)
+        ]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Of a row."""
+
+    title: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What happened, and whether it was as it has to be."""
+
+    text: str
+    good: bool
+
+
+@dataclass
+class Grid:
+    """A table of cells by row and column, both in the order of their first cell."""
+
+    cells: dict[tuple[Heading, str], Cell] = field(default_factory=dict)
+
+    def put(self, row: Heading, column: str, cell: Cell) -> None:
+        self.cells[row, column] = cell
+
+    @property
+    def rows(self) -> list[Heading]:
+        return list(dict.fromkeys(row for row, _ in self.cells))
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(column for _, column in self.cells))
+
+
+def told(row: Record) -> str:
+    """What the Space did in one environment."""
+    if row["code"] is None:
+        return f"serves, {duration(row['seconds'])}" if row["serves"] else "went on running"
+    return f"exit code {row['code']}, {duration(row['seconds'])}"
+
+
+def load_run(folder: Path) -> Record | None:
+    """The figures of the last load run, where it left them; None for a file that is none."""
+    try:
+        found = json.loads((folder / "load.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"verdict", "requests", "watched"} <= set(found) else None  # fmt: skip
+
+
+def points(values: Sequence[float], seconds: Sequence[float]) -> str:
+    """The points of an SVG polyline in a box of 300 by 60, the largest value at its top."""
+    top, last = max(values) or 1, seconds[-1] or 1
+    return " ".join(
+        f"{300 * second / last:.1f},{58 - 56 * value / top:.1f}"
+        for second, value in zip(seconds, values, strict=True)
+    )
+
+
+def slowest(request: Record) -> float:
+    """The highest percentile of a request that is known."""
+    return float(max(request[key] or 0 for key in ("p50", "p95", "p99")))
+
+
+def size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def short(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

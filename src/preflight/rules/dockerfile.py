@@ -1,0 +1,201 @@
+"""A Dockerfile, read by BuildKit's own parser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypedDict
+
+from dockerfile import Command, GoParseError, parse_string  # type: ignore[import-not-found]
+
+from preflight.model.problems import Problem
+
+INSTRUCTIONS = set(
+    [
+        "ADD",
+        "ARG",
+        "CMD",
+        "COPY",
+        "ENTRYPOINT",
+        "ENV",
+        "EXPOSE",
+        "FROM",
+        "HEALTHCHECK",
+        "LABEL",
+        "MAINTAINER",
+        "ONBUILD",
+        "RUN",
+        "SHELL",
+        "STOPSIGNAL",
+        "USER",
+        "VOLUME",
+        "WORKDIR",
+    ]
+)
+
+
+class DockerfileError(Exception):
+    """A Dockerfile that BuildKit would refuse before the first step; carries the problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.actual)
+        self.problem = problem
+
+
+@dataclass
+class Stage:
+    """One `FROM` and what follows. `base` has the ARGs before it filled in."""
+
+    base: str
+    name: str | None
+    line: int
+    parent: Stage | None
+    commands: list[Command] = field(default_factory=list)
+
+    @property
+    def chain(self) -> Iterator[Command]:
+        """All commands whose result this stage has, its parents' first."""
+        if self.parent is not None:
+            yield from self.parent.chain
+        yield from self.commands
+
+    @property
+    def root_base(self) -> str:
+        """The external image at the start of the chain."""
+        return self.base if self.parent is None else self.parent.root_base
+
+    def last(self, instruction: str) -> Command | None:
+        """The command that decides: the last of its kind in the chain."""
+        return next((one for one in reversed([*self.chain]) if one.cmd == instruction), None)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or folder of the build context that a step takes, as written."""
+
+    pattern: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Dockerfile:
+    """The stages of a Dockerfile; the last is what runs."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def final(self) -> Stage:
+        return self.stages[-1]
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Dockerfile:
+        """Read the Dockerfile at the folder's root.
+
+        Raises:
+            FileNotFoundError: when there is none.
+            DockerfileError: when BuildKit would refuse it.
+        """
+        text = (folder / "Dockerfile").read_bytes().decode("utf-8", "replace")
+        try:
+            commands = parse_string(text.removeprefix("\ufeff"))
+        except GoParseError as error:
+            raise DockerfileError(
+                Problem("a Dockerfile that BuildKit reads", str(error))
+            ) from error
+        return cls(tuple(_stages(commands)))
+
+    @cached_property
+    def sources(self) -> list[Source]:
+        """What COPY, ADD and bind mounts take from the build context."""
+        found = []
+        names = {stage.name for stage in self.stages if stage.name}
+        for stage in self.stages:
+            for one in stage.commands:
+                found += [Source(pattern, one.start_line) for pattern in _taken(one, names)]
+        return found
+
+
+def names_set(file: Dockerfile) -> set[str]:
+    """Names of every ENV and ARG, in any stage."""
+    commands = [one for stage in file.stages for one in stage.commands]
+    return {name for name, _, _ in environment_of(commands, arguments=True)}
+
+
+def _stages(commands: tuple[Command, ...]) -> Iterator[Stage]:
+    arguments: dict[str, str] = {}
+    stages: list[Stage] = []
+    for one in commands:
+        if one.cmd not in INSTRUCTIONS:
+            _refuse(one, "a known instruction", f"unknown instruction: {one.cmd}")
+        if not one.value:
+            _refuse(one, f"{one.cmd} with an argument", f"{one.cmd} requires an argument")
+        if one.cmd == "FROM":
+            base = re.sub(
+                r"\$\{?(\w+)(?::-([^}]*))?\}?",
+                lambda match: arguments.get(match[1]) or match[2] or match[0],
+                one.value[0],
+            )
+            name = one.value[2].lower() if len(one.value) == 3 else None
+            parent = next((stage for stage in stages if stage.name == base.lower()), None)
+            stages.append(Stage(base, name, one.start_line, parent))
+        elif stages:
+            stages[-1].commands.append(one)
+        elif one.cmd == "ARG":
+            for argument in one.value:
+                key, _, value = argument.partition("=")
+                arguments[key] = value.strip("\"'")
+        else:
+            _refuse(one, "FROM before any other step", f"{one.cmd} stands before the first FROM")
+    if not stages:
+        raise DockerfileError(Problem("at least one FROM", "it has no FROM", file="Dockerfile"))
+    yield from stages
+
+
+def _refuse(command: Command, expected: str, actual: str) -> None:
+    raise DockerfileError(Problem(expected, actual, **at(command)))
+
+
+class Place(TypedDict):
+    file: str
+    line: int
+
+
+def at(command: Command) -> Place:
+    return {"file": "Dockerfile", "line": command.start_line}
+
+
+def script_of(command: Command) -> str:
+    """What a RUN does, with the text of its here-documents."""
+    return "\n".join([" ".join(command.value), *(one.content for one in command.heredocs)])
+
+
+def environment_of(
+    commands: Iterator[Command] | list[Command], *, arguments: bool = False
+) -> Iterator[tuple[str, str, Command]]:
+    """Name, value and command of each ENV (and ARG)."""
+    for one in commands:
+        if one.cmd == "ENV":
+            for name, value in zip(one.value[::2], one.value[1::2], strict=False):
+                yield name, value.strip("\"'"), one
+        elif one.cmd == "ARG" and arguments:
+            for argument in one.value:
+                name, _, value = argument.partition("=")
+                yield name, value.strip("\"'"), one
+
+
+def _taken(command: Command, stages: set[str]) -> Iterator[str]:
+    flags = dict(flag.removeprefix("--").partition("=")[::2] for flag in command.flags)
+    if command.cmd in ("COPY", "ADD") and "from" not in flags:
+        for source in command.value[:-1]:
+            if not source.startswith("<<") and "://" not in source and "$" not in source:
+                yield source
+    for flag in command.flags if command.cmd == "RUN" else ():
+        name, _, value = flag.removeprefix("--").partition("=")
+        options = dict(part.partition("=")[::2] for part in value.split(","))
+        if name == "mount" and options.get("type", "bind") == "bind" and "from" not in options:
+            source = options.get("source") or options.get("src")
+            if source and "$" not in source:
+                yield source

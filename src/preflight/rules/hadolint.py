@@ -1,0 +1,66 @@
+"""Hadolint's findings in a Dockerfile."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from preflight.model.problems import Problem, Severity
+
+OFF = {
+    "DL3006": "an untagged base is a check of its own",
+    "DL3007": "`latest` is a check of its own",
+    "DL3025": "shell form is a check of its own",
+    "DL3008": "Debian removes old package versions, so a pinned apt package breaks the next build",
+    "DL3018": "Alpine removes old package versions, so a pinned apk package breaks the next build",
+    "DL3021": "it takes `COPY a b .` for a target that is no folder, which BuildKit does not",
+    "DL3059": "steps are kept apart for the layer cache and their comments",
+}
+"""Hadolint's rules that are off, each with the reason."""
+
+
+def installed() -> Path | None:
+    """Hadolint's program, beside this Python or on the PATH; None where it is not installed."""
+    # A virtual environment need not be activated.
+    beside = Path(sys.executable).parent / "hadolint"
+    found = shutil.which("hadolint")
+    return beside if beside.is_file() else Path(found) if found else None
+
+
+def problems(program: Path, folder: Path, *, timeout_s: float = 30) -> list[Problem]:
+    """Hadolint's errors and, as advice, its warnings, for the Dockerfile in `folder`.
+
+    Raises:
+        OSError, subprocess.SubprocessError: when hadolint cannot run or does not end in time.
+    """
+    off = [f"--ignore={rule}" for rule in OFF]
+    # Hadolint 2.15 stops at this flag of Docker 25 and would judge nothing.
+    text = (folder / "Dockerfile").read_text(encoding="utf-8", errors="replace")
+    done = subprocess.run(
+        [str(program), "--no-color", "--format=json", "--no-fail", *off, "-"],
+        input=re.sub(r"--start-interval=\S+", "", text),
+        cwd=folder,
+        capture_output=True,
+        timeout=timeout_s,
+        check=True,
+        text=True,
+    )
+    found = []
+    for one in json.loads(done.stdout):
+        # DL1000 is a Dockerfile that hadolint can't read and BuildKit may.
+        error = one["level"] == "error" and one["code"] != "DL1000"
+        if one["level"] in ("error", "warning"):
+            found.append(
+                Problem(
+                    "no hadolint error" if error else "no hadolint warning",
+                    f"{one['code']} {one['message']}",
+                    severity=None if error else Severity.ADVICE,
+                    file="Dockerfile",
+                    line=one["line"],
+                )
+            )
+    return found

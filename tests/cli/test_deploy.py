@@ -1,0 +1,151 @@
+"""What docs/deploy.md says, done: each Space pushed by its very commands to a repository like the Hub's."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from preflight.cli.settings import faults_of
+from preflight.engine.image import build
+from preflight.engine.run import Run
+from preflight.model.environment import EnvironmentDeclaration
+from preflight.model.frontmatter import FrontMatter
+from tests.cli.desk import ROOT, SPACES, Desk
+
+if TYPE_CHECKING:
+    from preflight.local_hub.box import HubInABox
+
+
+def blocks_of(heading: str) -> list[str]:
+    """The commands below a heading of docs/deploy.md."""
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    section = re.search(rf"^#{{2,3}} {heading}$(.*?)(?=^#|\Z)", text, re.M | re.S)
+    assert section, f"docs/deploy.md has no section {heading}"
+    return re.findall(r"^```sh\n(.*?)^```$", section[1], re.M | re.S)
+
+
+def documented(heading: str, space: str) -> str:
+    """The commands below a heading of docs/deploy.md that concern a Space."""
+    short = space.removeprefix("backend-")
+    blocks = [block for block in blocks_of(heading) if re.search(rf"\bspace-{short}\b", block)]
+    assert len(blocks) == 1, f"{heading}: one block of commands for {space}, not {len(blocks)}"
+    return str(blocks[0])
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_documented_pushes_deliver_a_complete_space(
+    name: str, desk: Desk, run: Run, tmp_path: Path
+) -> None:
+    """First push, one more, and back: the folder as committed arrives, and builds from that alone."""
+    with pytest.raises(AssertionError, match="rejected"):
+        desk.sh(f"git push 'file://{desk.bare(name)}' HEAD:main")
+
+    said = desk.sh(documented("First push", name))
+
+    assert "main (forced update)" in said
+    assert desk.received(name, "main^{tree}") == desk.committed(name)
+    export = tmp_path / "received"
+    export.mkdir()
+    desk.sh(f"git -C '{desk.bare(name)}' archive main | tar -x -C '{export}'")
+    assert FrontMatter.of_readme((export / "README.md").read_bytes()).get("sdk") == "docker"
+    assert {"Dockerfile", ".dockerignore", ".env.example"} <= {p.name for p in export.iterdir()}
+    assert not list(export.rglob("preflight")), "the harness stays here"
+    build(run, f"pushed-{name}", export)
+
+    first = desk.received(name, "main")
+    desk.commit("README.md", "Not part of any Space.\n")
+    desk.commit(f"{name}/README.md", "One line more.\n")
+    said = desk.sh(documented("Push again", name))
+
+    assert "forced" not in said
+    assert desk.received(name, "main^{tree}") == desk.committed(name)
+    assert desk.received(name, "main~1") == first
+
+    said = desk.sh(documented("Go back", name))
+
+    assert "main (forced update)" in said
+    assert desk.received(name, "main") == first
+    desk.sh(documented("Push again", name))
+    assert desk.received(name, "main^{tree}") == desk.committed(name)
+
+
+def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> None:
+    """Somebody pushed between the fetch and the push: it is refused, and theirs stays."""
+    space = "backend-py"
+    *before, push = documented("First push", space).strip().splitlines()
+    desk.sh("\n".join(before))
+    desk.sh(
+        f"cd '{desk.hub}/seed/{space}' && git commit -q --allow-empty -m Theirs"
+        f" && git push -q '{desk.bare(space)}' HEAD:main"
+    )
+    theirs = desk.received(space, "main")
+
+    with pytest.raises(AssertionError, match="stale info"):
+        desk.sh(push)
+
+    assert desk.received(space, "main") == theirs
+
+
+def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInABox) -> None:
+    """After steps 1 to 3, typed as they stand, neither Space lacks a Variable or a Secret."""
+    steps = [
+        blocks_of(one) for one in (r"1\. Account and token", r"2\. Two Spaces", r"3\. .*Secrets")
+    ]
+    typed = "".join(block for blocks in steps for block in blocks)
+    # What is read from the keyboard is in the environment already.
+    typed = re.sub(r"^read -rs (\w+) && export \1$", r": ${\1:?}", typed, flags=re.M)
+    desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
+    desk.environment |= {"DATABASE_URL": "postgres://ada@db.example.com/auth"}
+
+    said = desk.sh(typed.replace(".venv/bin/hf", f"'{ROOT}/.venv/bin/hf'"))
+
+    assert hub.api.whoami()["name"] in said
+    for name in SPACES:
+        declaration = EnvironmentDeclaration.of_file(ROOT / name / ".env.example")
+        variables = {
+            key: str(one.value) for key, one in hub.api.get_space_variables(f"OWNER/{name}").items()
+        }
+        secrets = set(hub.api.get_space_secrets(f"OWNER/{name}"))
+        assert variables and not list(faults_of(declaration, variables, secrets))
+
+
+def test_the_workflow_types_the_documented_commands() -> None:
+    """Each `make` of the deployment workflow is a target that takes what the workflow gives it."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "deploy.yml").read_text())
+    job = workflow["jobs"]["deploy"]
+    steps = [step["run"] for step in job["steps"] if "run" in step]
+    assert steps == ["make push", "make live"]
+    given = os.environ | {"DIR": "backend-py", "SPACE": "ada/backend-py"}
+    assert set(given) >= set(job["env"]) - {"HF_TOKEN"}
+    for step in steps:
+        command = [*step.split(), "--dry-run"]
+        shown = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True)
+        assert re.search(
+            r'"backend-py" .*"ada/backend-py"|"ada/backend-py" .*"backend-py"', shown.stdout
+        )
+
+
+def test_the_named_variables_are_declared() -> None:
+    """The table has what each Space requires, and each name in the list where it belongs."""
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    rows = re.findall(r"^\| `(backend-\w+)`[^|]*\|([^|]*)\|([^|]*)\|$", text, re.M)
+    assert {space for space, _, _ in rows} == set(SPACES)
+    for space in SPACES:
+        declared = {
+            variable.name: variable
+            for variable in EnvironmentDeclaration.of_file(ROOT / space / ".env.example").variables
+        }
+        named = set()
+        for _, secrets, variables in (row for row in rows if row[0] == space):
+            for cell, sensitive in ((secrets, True), (variables, False)):
+                for name in re.findall(r"`([A-Z_]+)`", cell):
+                    assert declared[name].sensitive == sensitive, f"{space}: {name}"
+                    named.add(name)
+        required = {name for name, variable in declared.items() if variable.required}
+        assert required <= named, f"{space}: {required - named} missing in docs/deploy.md"

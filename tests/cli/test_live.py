@@ -1,0 +1,133 @@
+"""A new Space from its first file to its roll back, by the documented commands, on a Hub in a box."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from preflight.model.frontmatter import online_problems
+from tests.cli.desk import ROOT, Desk
+
+if TYPE_CHECKING:
+    from preflight.local_hub.box import HubInABox
+
+SPACE = "acme/signer-of-notes"
+# All that its files tell, and of what is asked of it running only whether it serves: the contract
+# is tested in full elsewhere.
+IN_SHORT = "-k 'metadata or push or declaration or dockerfile or test_serves or front_page'"
+
+
+def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
+    """A private Space is made, pushed, found to lack a Secret, mended, followed, questioned, taken back."""
+    folder = SPACE.partition("/")[2]
+    made = [sys.executable, "-m", "preflight", "new", folder]
+    subprocess.run(made, cwd=desk.clone, env=desk.environment, check=True, timeout=60)
+    desk.sh("docker compose -f compose.yaml -f compose.test.yaml config -q")
+    desk.sh("docker compose -f compose.yaml -f compose.edge.yaml config -q")
+    desk.sh(f"git add . && git commit -qm 'A new Space' && cp -r {folder} ../kept")
+    desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
+    hub.api.create_repo(SPACE, repo_type="space", space_sdk="docker", private=True)
+    made_by_the_hub = hub.api.space_info(SPACE).sha
+    hub.api.add_space_variable(SPACE, "SIGNER_NAME", "Ada")
+    hub.api.add_space_variable(SPACE, "SIGNING_KEYS", "misspelt")
+
+    desk.environment["PYTEST_ADDOPTS"] = IN_SHORT
+    code, said = desk.run("push", folder, "--space", SPACE)
+    assert code == 1 and f"{SPACE} lacks SIGNING_KEY" in said, said
+    assert hub.api.space_info(SPACE).sha == made_by_the_hub, (
+        "nothing is pushed that would not start"
+    )
+    code, said = desk.run("push", folder, "--space", SPACE, "--without-secrets")
+    del desk.environment["PYTEST_ADDOPTS"]
+
+    assert code == 0, said
+    assert len(re.findall(rf"{folder}: \d+ checks hold, 0 warnings", said)) == 2, said
+    assert "SIGNING_KEY: missing; enter it as a Secret" in said
+    assert "SIGNING_KEYS: set there and not declared" in said
+    first = desk.sh(f"git subtree split -q --prefix {folder}").strip()
+    assert hub.api.space_info(SPACE).sha == first
+
+    code, said = desk.run("live", SPACE)
+
+    assert code == 1
+    assert "RUNTIME_ERROR" in said and "SIGNING_KEY: missing" in said.partition("run log")[2]
+
+    hub.api.delete_space_variable(SPACE, "SIGNING_KEYS")
+    hub.api.add_space_secret(SPACE, "SIGNING_KEY", "k" * 40)
+    code, said = desk.run("live", SPACE, "--ref", first[:10])
+
+    assert code == 0, said
+    assert f"{SPACE} at {first[:7]}" in said
+    assert "RUNNING: it serves" in said
+    assert "1 Variable, 1 Secret; no required one is missing" in said
+    assert "live. The report above says how much was probed" in said
+    assert "k" * 40 not in said
+    assert hub.edge(SPACE).get("/").status_code == 401, "it is private: the questions had a token"
+
+    desk.commit(f"{folder}/README.md", "One line more.\n")
+    desk.sh(f"git push -q {hub.remote(SPACE)} $(git subtree split -q --prefix {folder}):main")
+    assert hub.wait(SPACE).stage == "RUNNING"
+    assert hub.api.space_info(SPACE).sha != first
+    code, said = desk.run("rollback", SPACE)
+
+    assert code == 0, said
+    assert hub.wait(SPACE).raw["sha"] == first
+
+
+def test_what_does_not_pass_is_refused_here_and_there(desk: Desk, hub: HubInABox) -> None:
+    """A wrong README is told in seconds; forced, it is tried without a push, then refused by the Hub's own check."""
+    desk.sh(f"cp -r '{ROOT}/tests/selftest/spaces/static_files' web")
+    desk.sh("sed -i 's/^colorFrom: .*/colorFrom: orange/' web/README.md && git add . && git commit -qm Web")  # fmt: skip
+    desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
+    hub.api.create_repo("acme/refused", repo_type="space", space_sdk="docker")
+    before = hub.api.space_info("acme/refused").sha
+    push = ("push", "web", "--space", "acme/refused")
+
+    code, refused = desk.run(*push)
+    assert code == 1
+    for part in (
+        "metadata.colours_are_known",
+        "README.md:4: `colorFrom: orange`",
+        "--force pushes",
+    ):
+        assert part in refused
+    assert "git push" not in refused
+
+    code, tried = desk.run(*push, "--force", "--dry-run")
+    assert code == 1
+    assert "--force: PUSHING WHAT DID NOT PASS" in tried and "--dry-run: not pushed" in tried
+
+    code, forced = desk.run(*push, "--force")
+    assert code == 1
+    assert 'remote: - Error: "colorFrom" must be one of [red, yellow' in forced
+    assert "goes on serving what it served" in forced
+    assert hub.api.space_info("acme/refused").sha == before
+
+
+def test_online_asks_the_hub_itself(hub: HubInABox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    assert online_problems(b"---\nsdk: docker\n---\n") == []
+    (problem,) = online_problems(b"---\nsdk: docker\ncolorTo: orange\n---\n")
+    assert '"colorTo" must be one of' in problem.actual
+
+
+def test_a_space_that_is_not_there_is_told(desk: Desk, hub: HubInABox) -> None:
+    desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
+    code, said = desk.run("live", "acme/nowhere")
+    assert (code, said) == (1, "live: the Hub answered 404: there is no such Space, or it is private and HF_TOKEN is missing or not of its owner\n")  # fmt: skip
+
+
+def test_no_hub_is_told(desk: Desk) -> None:
+    """By the command itself, in a process of its own."""
+    desk.environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_any_token"}
+    command = [sys.executable, "-m", "preflight", "live", SPACE]
+    done = subprocess.run(
+        command, cwd=desk.clone, env=desk.environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("live: no answer from http://127.0.0.1:9")
+    assert done.stderr.count("\n") == 1 and "hf_any_token" not in done.stderr

@@ -1,0 +1,134 @@
+"""`preflight up` where something runs already: nothing of the user's is lost, and nothing of another folder touched."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from preflight.engine.docker import docker
+from preflight.engine.run import Run
+from tests.cli.test_up import SERVE, Checkout, own_folder
+
+BROKEN_BUILD = ("backend-py/Dockerfile", "CMD", "RUN exit 3\nCMD")
+NEVER_SERVES = ("backend-py/Dockerfile", '"http.server", "7860"]', '"no_such_module"]')
+
+
+@pytest.fixture
+def running(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout whose two Spaces run, with a file that somebody stored in one of them."""
+    checkout = Checkout(run, own_folder(run, tmp_path_factory), SERVE)
+    try:
+        started = checkout.make("up")
+        assert started.code == 0, started.output
+        docker("exec", f"{checkout.project}-backend-py-1", "touch", "/tmp/account")
+        yield checkout
+    finally:
+        checkout.remove()
+
+
+def stored(checkout: Checkout) -> bool:
+    container = f"{checkout.project}-backend-py-1"
+    return docker("exec", container, "ls", "/tmp/account", check=False).returncode == 0
+
+
+@pytest.mark.parametrize("edit", [BROKEN_BUILD, NEVER_SERVES], ids=["build", "start"])
+def test_a_failing_up_must_leave_what_runs(running: Checkout, edit: tuple[str, str, str]) -> None:
+    running.edit(*edit)
+
+    again = running.make("up")
+
+    assert again.code == 2, again.output
+    assert "What ran before goes on, unchanged." in again.output
+    assert stored(running), "the container was replaced"
+    url = f"http://127.0.0.1:{running.ports['backend-py']}/"
+    assert requests.get(url, timeout=5).status_code == 200
+    assert not [name for name in running.left() if "-trial" in name]
+
+
+def test_what_did_not_change_must_go_on(running: Checkout) -> None:
+    assert running.make("up").code == 0
+    assert stored(running)
+
+
+def test_another_folder_of_the_same_name_must_not_be_touched(
+    running: Checkout, run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Two checkouts in folders of one name are one Compose project to Compose."""
+    folder = tmp_path_factory.mktemp("elsewhere") / running.folder.name
+    folder.mkdir()
+    other = Checkout(run, folder, SERVE)
+
+    for command in ("up", "down"):
+        outcome = other.make(command)
+        assert outcome.code == 2, outcome.output
+        assert f"belongs to another folder: {running.folder}" in outcome.output
+        assert "COMPOSE_PROJECT_NAME=" in outcome.output
+    assert stored(running)
+
+    other.environment["COMPOSE_PROJECT_NAME"] = f"{running.project}-2"
+    try:
+        assert other.make("up").code == 0
+        assert other.make("down").code == 0
+    finally:
+        other.project = f"{running.project}-2"
+        other.remove()
+    assert stored(running)
+
+
+def test_two_taken_ports_must_come_with_one_line_that_works(
+    run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    checkout = Checkout(run, own_folder(run, tmp_path_factory), SERVE)
+    holders = [socket.create_server(("127.0.0.1", port)) for port in checkout.ports.values()]
+    try:
+        refused = checkout.make("up")
+        assert refused.output.count("is taken") == 2, refused.output
+        line = re.search(r"choose other ports: (.+) make up$", refused.output, re.M)
+        assert line, refused.output
+        checkout.environment |= dict(part.split("=") for part in line[1].split())
+        assert checkout.make("up").code == 0
+    finally:
+        for holder in holders:
+            holder.close()
+        checkout.remove()
+
+
+def test_a_port_out_of_range_must_be_named_by_its_variable(
+    run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    checkout = Checkout(run, own_folder(run, tmp_path_factory), SERVE)
+    checkout.environment["BACKEND_PY_PORT"] = "99999"
+    outcome = checkout.make("up")
+    assert outcome.code == 2
+    assert "fix: give a port between 1 and 65535: BACKEND_PY_PORT=99999" in outcome.output
+
+
+def test_a_misspelt_variable_of_dotenv_must_be_reported(
+    run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    checkout = Checkout(run, own_folder(run, tmp_path_factory), SERVE)
+    (Path(checkout.folder) / ".env").write_text("SIGNUPS=closed\nSIGNUP=open\n")
+    try:
+        outcome = checkout.make("up")
+    finally:
+        checkout.remove()
+    assert outcome.code == 0, outcome.output
+    assert "no service of compose.yaml reads SIGNUPS. Did you mean SIGNUP?" in outcome.output
+    assert "reads SIGNUP." not in outcome.output
+
+
+def test_every_space_that_refuses_its_environment_must_be_reported(
+    run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    refuse = 'CMD echo "{name}: MODE is wrong" >&2; exit 78\n'
+    spaces = {name: refuse.format(name=name) for name in SERVE}
+    checkout = Checkout(run, own_folder(run, tmp_path_factory), spaces)
+    outcome = checkout.make("up")
+    assert outcome.code == 2 and outcome.left == []
+    for name in SERVE:
+        assert f"{name}: MODE is wrong" in outcome.output

@@ -1,0 +1,252 @@
+"""Targets must be found, told apart and refused with a clear word; a Space is never dropped."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflight.model.git import GitError, Repository
+from preflight.model.space import SpaceError, space_of_folder, spaces_of_compose
+from preflight.pytest_plugin.targets import _committed, _live, _named_apart
+from preflight.rules.repository import subdomain
+
+ROOT = Path(__file__).resolve().parents[2]
+README = "---\ntitle: A\nsdk: docker\n---\n"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", *identity, "-C", str(folder), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"GIT_CONFIG_GLOBAL": os.devnull},
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def monorepo(tmp_path: Path) -> Path:
+    """A repository with a Space in a subfolder, its path with spaces, and other files beside it."""
+    top = tmp_path / "all my code"
+    space = top / "the space"
+    space.mkdir(parents=True)
+    (top / "elsewhere.txt").write_text("not pushed\n")
+    (top / "elsewhere.bin").write_bytes(b"\0" * 100)
+    (space / "README.md").write_text(README)
+    (space / "Dockerfile").write_text("FROM scratch\n")
+    (space / ".gitattributes").write_text("notes.txt export-ignore\n")
+    (space / "notes.txt").write_text("pushed all the same\n")
+    git(top, "init", "-q", "-b", "main")
+    git(top, "add", "-A")
+    git(top, "commit", "-q", "-m", "one")
+    return space
+
+
+@pytest.mark.parametrize(
+    ("readme", "found"),
+    [
+        (README, True),
+        ("---\ntitle: A\nsdk: docker\n", True),  # never closed
+        ("---\ntitle: A: b\nsdk: docker\n---\n", True),  # no YAML
+        ("Hello\n---\nsdk: docker\n---\n", True),  # not at the top
+        ("---\nemoji: x\ncolorFrom: red\n---\n", True),  # no sdk
+        ("\ufeff---\nsdk: docker\n---\n", True),
+        ("---\nlayout: page\n---\n", False),  # another tool's front matter
+        ("# A worker\n\nNot a Space.\n", False),
+    ],
+)
+def test_broken_readme_does_not_hide_a_space(tmp_path: Path, readme: str, found: bool) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "README.md").write_text(readme)
+    (tmp_path / "compose.yaml").write_text(
+        "services:\n  web:\n    build: ./web\n  db:\n    image: postgres:15\n"
+    )
+    names = [space.name for space in spaces_of_compose(tmp_path / "compose.yaml")]
+    assert names == (["web"] if found else [])
+
+
+def test_missing_build_context_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services:\n  web:\n    build: {context: ./gone}\n")
+    with pytest.raises(SpaceError, match=r"service web builds \./gone"):
+        spaces_of_compose(tmp_path / "compose.yaml")
+
+
+def test_missing_folder_and_file_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="does not exist"):
+        space_of_folder(tmp_path / "gone")
+    (tmp_path / "Dockerfile").touch()
+    with pytest.raises(SpaceError, match="is a file"):
+        space_of_folder(tmp_path / "Dockerfile")
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        (tmp_path / parent / "web").mkdir(parents=True)
+    spaces = [space_of_folder(tmp_path / parent / "web") for parent in ("a", "b")]
+    assert [space.name for space in _named_apart(spaces)] == ["a/web", "b/web"]
+
+
+def test_live_target_needs_a_name_and_a_url() -> None:
+    assert _live("web=https://a-b.hf.space/", []).url == "https://a-b.hf.space"
+    for wrong in ("https://a-b.hf.space", "web", "web=", "=https://a-b.hf.space", "web=ftp://a"):
+        with pytest.raises(SpaceError, match="write NAME=URL"):
+            _live(wrong, [])
+
+
+def test_export_is_what_is_committed(monorepo: Path, tmp_path: Path) -> None:
+    (monorepo / "README.md").write_text("changed and not committed\n")
+    (monorepo / "forgotten.txt").write_text("x")
+    space = _committed(space_of_folder(monorepo), "HEAD", tmp_path / "export")
+    assert {path.name for path in space.folder.iterdir()} == {
+        *("README.md", "Dockerfile", ".gitattributes", "notes.txt"),
+    }
+    assert space.front_matter.get("sdk") == "docker"
+    assert git(monorepo, "status", "--porcelain", "-uno") == 'M "the space/README.md"'
+
+
+def test_export_of_an_unknown_revision_is_an_error(monorepo: Path, tmp_path: Path) -> None:
+    with pytest.raises(GitError, match="no such revision"):
+        _committed(space_of_folder(monorepo), "v9", tmp_path / "export")
+
+
+def test_export_outside_a_repository_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="no git repository"):
+        _committed(space_of_folder(tmp_path), "HEAD", tmp_path / "export")
+
+
+def test_history_is_that_of_the_subfolder_alone(monorepo: Path) -> None:
+    (monorepo / "logo.png").write_bytes(b"\0PNG")
+    git(monorepo, "add", "-A")
+    git(monorepo, "commit", "-q", "-m", "two")
+    (monorepo / "logo.png").unlink()
+    git(monorepo, "commit", "-q", "-am", "three")
+    repository = Repository.of_folder(monorepo)
+    assert repository is not None
+    assert {blob.path for blob in repository.history} == {
+        *("README.md", "Dockerfile", ".gitattributes", "notes.txt", "logo.png"),
+    }
+    assert [blob.path for blob in repository.history if blob.binary] == ["logo.png"]
+    assert "logo.png" not in repository.tracked
+
+
+def test_worktree_is_a_repository_like_any_other(monorepo: Path, tmp_path: Path) -> None:
+    git(monorepo, "worktree", "add", "-q", str(tmp_path / "tree"), "-b", "other")
+    repository = Repository.of_folder(tmp_path / "tree" / "the space")
+    assert repository is not None
+    assert "Dockerfile" in repository.tracked
+
+
+def test_shallow_clone_says_what_is_missing(monorepo: Path, tmp_path: Path) -> None:
+    git(monorepo, "commit", "-q", "--allow-empty", "-m", "two")
+    git(tmp_path, "clone", "-q", "--depth=1", monorepo.parent.as_uri(), str(tmp_path / "clone"))
+    repository = Repository.of_folder(tmp_path / "clone" / "the space")
+    assert repository is not None
+    assert "the clone is shallow: 1 commits" in str(repository.missing_history)
+
+
+def test_bare_repository_is_read_as_a_hook_would(monorepo: Path, tmp_path: Path) -> None:
+    (monorepo / "logo.png").write_bytes(b"\0PNG")
+    git(monorepo, "add", "-A")
+    git(monorepo, "commit", "-q", "-m", "two")
+    git(tmp_path, "clone", "-q", "--bare", str(monorepo.parent), str(tmp_path / "hub.git"))
+    repository = Repository(tmp_path / "hub.git", "the space/", "main")
+    assert "Dockerfile" in repository.tracked
+    assert [blob.path for blob in repository.history if blob.binary] == ["logo.png"]
+
+
+def test_folder_without_a_commit_has_no_repository(tmp_path: Path) -> None:
+    assert Repository.of_folder(tmp_path) is None
+    git(tmp_path, "init", "-q")
+    assert Repository.of_folder(tmp_path) is None
+
+
+def test_subdomain_is_that_of_the_hub() -> None:
+    # Source: hub-docs spaces-embed.md and spaces-agents.md.
+    assert subdomain("NimaBoscarino", "hotdog-gradio") == "nimaboscarino-hotdog-gradio"
+    assert subdomain("microsoft", "TRELLIS.2") == "microsoft-trellis-2"
+
+
+METADATA = "src/preflight/contract/test_metadata.py"
+
+
+def run_contract(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        *(sys.executable, "-m", "pytest", *arguments),
+        *("-p", "no:cacheprovider", f"--junitxml={folder / 'junit.xml'}"),
+        *("--report-dir", str(folder)),
+    ]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_unknown_folder_ends_with_one_clear_line(tmp_path: Path) -> None:
+    """Also where all folders named are elsewhere: pytest must not take one of them for its root."""
+    done = run_contract(tmp_path, "--space", str(tmp_path / "gone"))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "does not exist; name the folder that holds the Dockerfile" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
+    """What two workers said of two faulty folders: the output and the records of the one report."""
+    top = tmp_path_factory.mktemp("judged")
+    for name, readme in {
+        "the space": "---\nsdk: gradio\ndockerfile: x\n---\n",
+        "big": "---\nsdk: docker\n" + "key: value\n" * 500_000 + "---\n",
+    }.items():
+        (top / name).mkdir()
+        (top / name / "README.md").write_text(readme)
+    spaces = "--space", str(top / "the space"), f"--space={top / 'big'}"
+    done = run_contract(top, METADATA, *spaces, "-n2")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout
+    return done.stdout, json.loads((top / "preflight.json").read_text())
+
+
+def test_verdicts_of_all_workers_are_in_one_report(
+    judged: tuple[str, list[dict[str, Any]]],
+) -> None:
+    output, records = judged
+    own = [record for record in records if record["space"] == "the space"]
+    failed = [record for record in own if record["fails"]]
+    assert [one["id"] for one in failed] == ["metadata.sdk_is_docker"]
+    assert failed[0]["findings"][0]["actual"] == "README.md:2: `sdk: gradio`"
+    for part in ("Space       the space", "On the Hub  Configuration error", "Fix         Put"):
+        assert part in output
+    assert "the space: 15 checks hold, 2 have findings, 0 could not judge, 1 skipped" in output
+    assert "skipped: 1 x asks huggingface.co: only with --online" in output
+
+
+def test_enormous_readme_is_judged_in_time(judged: tuple[str, list[dict[str, Any]]]) -> None:
+    output, _ = judged
+    assert "a front matter of at most 65536 bytes" in output
+
+
+def test_check_without_its_three_parts_is_refused(tmp_path: Path) -> None:
+    from preflight.contract.findings import Rule
+
+    with pytest.raises(ValueError, match="Severity"):
+        Rule.of_docstring("A rule.\n\nFix: that.")
+    with pytest.raises(ValueError, match="states the rule"):
+        Rule.of_docstring(None)
+
+
+def test_generated_pages_are_current() -> None:
+    """The pages made from the checks' docstrings must be what these say, and no rule's page may be left over."""
+    from preflight.pytest_plugin.reference import COMMAND, pages
+
+    docs = ROOT / "docs"
+    written = pages(docs)
+    for path, text in written.items():
+        assert path.is_file() and path.read_text(encoding="utf-8") == text, (
+            f"{path} is stale: {COMMAND}"
+        )
+    assert set((docs / "rules").glob("*.md")) <= set(written), f"a rule is gone: {COMMAND}"
