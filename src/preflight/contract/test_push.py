@@ -201,7 +201,7 @@ def test_build_files_are_committed(space: Space) -> None:
 def test_names_do_not_collide(space: Space) -> None:
     """Each Variable and Secret is declared once.
 
-    Severity: risk
+    Severity: breaks
 
     On the Hub: Configuration error: Collision on variables and secrets names
 

@@ -30,6 +30,11 @@ CLONES = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--browser"):
+        from preflight.engine.rendering import missing
+
+        if reason := missing():
+            raise pytest.UsageError(f"--browser: {reason}")
     try:
         spaces = config.stash[SPACES] = _targets(config)
         # Read here, so that a wrong `preflight.toml` ends the run and not each check.
