@@ -21,7 +21,7 @@ from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.values import with_values
-from preflight.rules.mending import can_be_mended, mend_folder
+from preflight.rules.fixing import can_be_fixed, fix_folder
 from preflight.rules.tree import fill_submodules
 
 SPACES = pytest.StashKey[list[Space]]()
@@ -74,10 +74,10 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     for space in config.stash.get(SPACES, []):
-        # A clean export has nothing to mend, and a URL has no folder.
-        if space.source and not space.ref and can_be_mended(space.source):
+        # A clean export has nothing to fix, and a URL has no folder.
+        if space.source and not space.ref and can_be_fixed(space.source):
             terminalreporter.write_line(
-                f"{space.name}/README.md has faults that --fix mends: preflight check {space.source} --fix"
+                f"{space.name}/README.md has faults that --fix corrects: preflight check {space.source} --fix"
             )
 
 
@@ -134,7 +134,7 @@ def _target(config: pytest.Config, named: str) -> Space:
 def _fix(config: pytest.Config, spaces: list[Space]) -> None:
     lines = []
     for space in spaces:
-        difference = mend_folder(space.folder)
+        difference = fix_folder(space.folder)
         lines.append(difference or f"--fix: nothing mechanical to mend in {space.name}/README.md")
     # Shown also with -q, and before anything is judged.
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
