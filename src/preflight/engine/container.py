@@ -119,7 +119,8 @@ class Container(Answering):
                 if self.state["Status"] != "running":
                     raise NotServing(self.describe("ended instead of serving"))
                 seen = watch(failure)
-            raise NotYet(seen or last_seen)
+            # How a connection fails changes from one to the next; where it listens is worth a line.
+            raise NotYet(seen or last_seen, seen)
 
         try:
             return wait_until(
