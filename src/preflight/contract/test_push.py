@@ -155,6 +155,9 @@ def test_dockerfile_is_at_the_root(space: Space) -> None:
         violated(
             expected="Dockerfile at the folder's root",
             actual=f"there is none; near: {', '.join(near[:3])}" if near else "there is none",
+            fix=None
+            if near
+            else "Write one: `preflight new my-space` makes a Space that starts, to copy from.",
         )
 
 
