@@ -22,6 +22,9 @@ from preflight.rules.scripts import UNKNOWN
 AT_ONCE = 8
 MOST_HOPS = 6
 MOST_PATHS = 24
+MOST_ASSETS = 60
+# A live Space is sent few requests, and other checks have some to send as well.
+MOST_OF_A_LIVE_ONE = 8
 # Of a Space that is sent few requests.
 FEW_PATHS, FEW_ASSETS = 6, 10
 LARGEST_BODY = 4 * 1024 * 1024
