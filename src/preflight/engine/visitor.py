@@ -166,7 +166,8 @@ class Visit:
         found = []
         for one in self.scripted:
             parts = urlsplit(urljoin(f"https://{self.host}/", one.address))
-            if one.call in calls and parts.netloc == self.host and UNKNOWN not in one.address:
+            own = parts.netloc == self.host and parts.scheme in ("https", "wss")
+            if one.call in calls and own and UNKNOWN not in one.address:
                 found.append(parts.path + (f"?{parts.query}" if parts.query else ""))
         return list(dict.fromkeys(found))
 

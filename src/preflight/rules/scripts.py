@@ -154,9 +154,9 @@ class Script:
             self._open.discard(node.id)
 
     def _evaluated(self, node: Node, depth: int) -> Iterator[str]:
-        kind = node.type
+        kind, text = node.type, self.text(node)
         if kind == "string":
-            yield self.text(node)[1:-1]
+            yield text[1:-1]
         elif kind == "template_string":
             yield from self._template(node, depth)
         elif kind in ("parenthesized_expression", "await_expression") and node.named_children:
@@ -165,10 +165,10 @@ class Script:
             yield from self._binary(node, depth)
         elif kind == "ternary_expression":
             yield from self._ternary(node, depth)
-        elif self.text(node) in self.given:
-            yield self.given[self.text(node)]
+        elif text in self.given:
+            yield self.given[text]
         elif kind == "identifier":
-            yield from self._named(self.text(node), depth)
+            yield from self._named(text, depth)
         elif kind == "member_expression":
             yield from self._member(node, depth)
         elif kind == "new_expression":
@@ -177,8 +177,7 @@ class Script:
             yield from self._returned(node, depth)
         elif kind == "object":
             # axios({url: …}) and $.ajax({url: …}).
-            pairs = [one for one in node.named_children if one.type == "pair"]
-            for pair in pairs:
+            for pair in (one for one in node.named_children if one.type == "pair"):
                 key = pair.child_by_field_name("key")
                 if key is not None and self._last(key) in ("url", "uri"):
                     yield from self.values(pair.child_by_field_name("value"), depth)
@@ -273,8 +272,7 @@ class Script:
         name = self.text(function) if function else ""
         arguments = node.child_by_field_name("arguments")
         if name in ("path.join", "path.resolve", "join", "resolve") and arguments and self.given:
-            parts = [self.values(one, depth)[0] for one in arguments.named_children]
-            yield "/".join(parts)
+            yield "/".join(self.values(one, depth)[0] for one in arguments.named_children)
             return
         if function is not None and function.type == "member_expression":
             # `url.toString()`, `base.replace(…)`, `base.trim()`
