@@ -288,8 +288,8 @@ class Gate:
         wanted, seconds = plan.seconds(self.options), (self.ended or time.time()) - self.started
         try:
             run_options.check_targets(self.environment)
-        except (run_options.OptionError, care.NotYours) as error:
-            faults.append(str(error))
+        except (run_options.OptionError, care.NotYours) as refusal:
+            faults.append(str(refusal))
         if not self.started:
             faults.append("the run never began")
         elif self.ended and wanted and not self.stopped and seconds < wanted - 2:
