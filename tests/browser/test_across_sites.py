@@ -6,10 +6,12 @@ One module, so that one worker starts the sites and the browser.
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Error, Frame, Page, expect
 
 from .conftest import ATTACKER, FRONT, HUB_PAGE, Sites, examples
@@ -91,6 +93,42 @@ def test_asks_and_reads_the_answer_as_it_comes(
     whole = page.evaluate("async (question) => await ask(question)", QUESTION)
     assert whole["answer"] == text
     assert whole["sources"] == events[1][1]["sources"]
+
+
+@THROUGH
+def test_the_widget_answers_on_another_site(
+    context: BrowserContext, sites: Sites, way: str
+) -> None:
+    """The widget's one script must ask by keyboard alone and link its sources to the Space."""
+    page = context.new_page()
+    page.goto(FRONT)
+    space = sites.backend_py.url if way == "direct" else BACKEND_PY
+    page.add_script_tag(url=f"{space}/widget.js")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.type(QUESTION)
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("dialog", name="Ask the book")
+    sources = panel.get_by_role("list", name="Sources").get_by_role("link")
+    expect(sources.first).to_have_attribute("href", re.compile(rf"^{re.escape(space)}/book/.+"))
+    expect(panel.locator("#answer sup a").first).to_have_text("[1]")
+    violations = Axe().run(page, options={"rules": {"region": {"enabled": False}}})
+    assert violations.violations_count == 0, violations.generate_report()
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    assert context.cookies() == []
+
+
+def test_the_widget_names_a_refusal(context: BrowserContext, sites: Sites) -> None:
+    """On a site that is not in CORS_ORIGINS the widget must say so, not wait."""
+    page = context.new_page()
+    page.goto(ATTACKER)
+    page.add_script_tag(url=f"{BACKEND_PY}/widget.js")
+    page.get_by_role("button", name="Ask the book").click()
+    page.keyboard.type(QUESTION)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("may not call the service")
 
 
 @THROUGH
@@ -243,6 +281,34 @@ def test_backend_node_signs_in_inside_the_frame(context: BrowserContext) -> None
     expect(frame.get_by_role("status")).to_contain_text(user["email"])
     frame.get_by_role("button", name="session").click()
     expect(frame.locator("pre")).to_contain_text(user["email"])
+
+
+def test_backend_node_shows_sessions_and_ends_them(context: BrowserContext) -> None:
+    """A visitor must see on which devices he is signed in, and be able to sign each of the others out."""
+    _, frame = shown_on_the_hub(context, BACKEND_NODE)
+    user = somebody()
+    frame.get_by_label("Mail").fill(user["email"])
+    frame.get_by_label("Password").fill(user["password"])
+    frame.get_by_role("button", name="Sign up").click()
+    expect(frame.get_by_role("status")).to_contain_text(user["email"])
+    sign_in = """async (user) => {
+      const headers = { "Content-Type": "application/json" };
+      const given = { method: "POST", credentials: "omit", headers, body: JSON.stringify(user) };
+      const answer = await fetch("/api/auth/sign-in/email", given);
+      return answer.headers.get("set-auth-token");
+    }"""
+    phone = frame.evaluate(sign_in, user)
+    frame.get_by_role("button", name="Show devices").click()
+    devices = frame.get_by_role("list", name="Devices").get_by_role("listitem")
+    expect(devices).to_have_count(2)
+    frame.get_by_role("button", name="Sign this device out").click()
+    expect(devices).to_have_count(1)
+    expect(devices).to_contain_text("this device")
+    look = """async (token) => {
+      const headers = { authorization: "Bearer " + token };
+      return (await fetch("/api/auth/get-session", { credentials: "omit", headers })).json();
+    }"""
+    assert frame.evaluate(look, phone) is None
 
 
 def test_the_session_cookie_holds_in_the_frame_alone(context: BrowserContext) -> None:

@@ -309,8 +309,8 @@ class Gate:
             faults.append("a generator's clock was set during the run, so no time can be trusted")
         for id in sorted(self.skewed):
             faults.append(f"the clock of worker {id} differs from the master's; set both by NTP")
-        for error in self.runner.exceptions.values():
-            faults.append(f"a task raised {error['count']} times: {error['msg']}")
+        for raised in self.runner.exceptions.values():
+            faults.append(f"a task raised {raised['count']} times: {raised['msg']}")
         if log.unhandled_greenlet_exception:
             faults.append("the load test itself failed; its traceback is in the log")
         return faults
