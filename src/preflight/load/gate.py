@@ -66,7 +66,8 @@ def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
 def forget_last_run(**_: Any) -> None:
     """What is kept for all people of a process belongs to one run."""
     awake.clear()
-    arrivals.close()
+    arrivals.stop()
+    arrivals.timetables.clear()
     care.cares.clear()
 
 
@@ -151,6 +152,7 @@ class Gate:
         self.close_part()
         self.ended = time.time()
         self.witnesses[""].count_arrivals()
+        arrivals.stop()
         if isinstance(self.runner, runners.MasterRunner):
             # Locust gives its workers half a second for their last figures, and doesn't look
             # whether they came. Source: locust/runners.py, MasterRunner.quit()

@@ -167,6 +167,7 @@ def report_to_master(environment: Environment) -> None:
 
     def finish(**_: Any) -> None:
         witness.count_arrivals()
+        arrivals.stop()
         runner.stop()
         data: dict[str, Any] = {}
         environment.events.report_to_master.fire(client_id=runner.client_id, data=data)
