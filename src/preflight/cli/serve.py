@@ -88,35 +88,35 @@ class Server:
         """Build and start the Space; put it in the place of what serves once it answers."""
         assert self._space.source
         self._builds += 1
-        started = time.monotonic()
+        clock = time.monotonic()
         try:
             image = build(run, f"{self._space.name}-{self._builds}", self._space.source)
         except BuildError as error:
             click.echo(f"the build failed; {self._goes_on()}\n{error}", err=True)
             return False
-        begun = self._started(run, image)
-        if begun.failure or begun.container is None:
-            failure = begun.failure
+        started = self._start(run, image)
+        if started.failure or started.container is None:
+            failure = started.failure
             why = (
                 f"{failure.actual}\nfix: {failure.fix}"
                 if failure
                 else "the container did not start"
             )
             click.echo(f"it does not serve; {self._goes_on()}\n{why}", err=True)
-            if begun.container:
-                begun.container.remove()
+            if started.container:
+                started.container.remove()
             return False
-        container = begun.container
+        container = started.container
         owner = container.observer.id if container.observer else container.id
         edge.add(self._space.name, Container(container.name, owner, container.port))
         previous, self._serving = self._serving, container
         if previous:
             previous.remove()
         self._follow(container)
-        click.echo(f"serves after {time.monotonic() - started:.1f} s")
+        click.echo(f"serves after {time.monotonic() - clock:.1f} s")
         return True
 
-    def _started(self, run: Run, image: Image) -> Start:
+    def _start(self, run: Run, image: Image) -> Start:
         return start(run, self._space, image)
 
     def _follow(self, container: Container) -> None:

@@ -21,7 +21,7 @@ from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.values import with_values
-from preflight.rules.mending import mend_folder
+from preflight.rules.fixing import fix_folder
 from preflight.rules.tree import fill_submodules
 
 SPACES = pytest.StashKey[list[Space]]()
@@ -123,7 +123,7 @@ def _target(config: pytest.Config, named: str) -> Space:
 def _fix(config: pytest.Config, spaces: list[Space]) -> None:
     lines = []
     for space in spaces:
-        difference = mend_folder(space.folder)
+        difference = fix_folder(space.folder)
         lines.append(difference or f"--fix: nothing mechanical to mend in {space.name}/README.md")
     # Shown also with -q, and before anything is judged.
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
