@@ -52,7 +52,7 @@ load: ready  ## 30 s of load on what `make up` started, with a verdict
 	$(VENV)/bin/locust -f loadtests --headless --users 10 --spawn-rate 10 --run-time 30s --html reports/load.html
 
 load-compare: ready  ## the same load on the images of two refs, in turns: what got slower   (REF=main, five minutes)
-	$(VENV)/bin/python -m preflight.load.compare $(or $(REF),$(error name the old one: make load-compare REF=main))
+	$(VENV)/bin/python -m loadtests._compare $(or $(REF),$(error name the old one: make load-compare REF=main))
 
 # SPACE=owner/name; REMOTE=another remote; DRY=1 stops before the push; FORCE=1 pushes what did not pass.
 push-py: DIR := backend-py
@@ -79,8 +79,9 @@ space: $(VENV)/ready  ## a new Space folder that passes the contract, with its s
 
 LOCK = $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 LOCK_PY = cd backend-py && ../$(LOCK) pyproject.toml --output-file
-lock:  ## lock the dependencies of the harness and of backend-py again
+lock:  ## lock the dependencies again: of the harness, the load workers and backend-py
 	$(LOCK) pyproject.toml --all-extras --group dev --no-annotate --output-file requirements.txt
+	$(LOCK) loadtests/requirements.in --constraint requirements.txt --no-annotate --output-file loadtests/requirements.txt
 	$(LOCK_PY) requirements.txt
 	$(LOCK_PY) requirements-ingest.txt --extra ingest
 	$(LOCK_PY) requirements-test.txt --extra ingest --extra test

@@ -12,6 +12,10 @@ from app.embedded import Chunk
 CHUNK_CHARS = 1200
 
 
+class Unreadable(Exception):
+    """A document holds nothing to read; the message is the reason."""
+
+
 @dataclass
 class Section:
     heading: str

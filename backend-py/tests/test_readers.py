@@ -216,7 +216,7 @@ def test_links_lead_to_pages_or_nowhere(tmp_path: Path) -> None:
 def test_a_script_in_a_book_never_reaches_the_page(tmp_path: Path) -> None:
     hostile = (
         "# X\n\n<script>alert(1)</script>\n\n[a](javascript:alert(1)) <img src=x onerror=alert(1)>"
-        " [b](data:text/html,x)\n\nText.\n"
+        " [b](data:text/html,x) [c](http://[x)\n\nText.\n"
     )
     page = "<main><h1>Y</h1><p onclick='x()'>Text. <a href='javascript:x()'>c</a></p></main>"
     _, out = build(tmp_path, {"x.md": hostile, "y.html": page})
@@ -259,6 +259,7 @@ def test_what_is_left_out_is_named_with_its_reason(
             "empty.md": "",
             "broken.pdf": "no PDF",
             "scanned.pdf": pdf(""),
+            "deep.html": "<div>" * 5000 + "Text.",
             "locked.pdf": pdf("Text.", password="x"),
             "picture.png": b"\x89PNG",
             "other.png": b"\x89PNG",
@@ -273,6 +274,7 @@ def test_what_is_left_out_is_named_with_its_reason(
         "left out: broken.md: its front matter is not valid",
         "left out: draft.md: it is a draft",
         "left out: broken.pdf: it is damaged, or not a PDF",
+        "left out: deep.html: its parts are nested too deeply",
         "left out: empty.md: it holds no text",
         "left out: locked.pdf: it needs a password",
         "left out: scanned.pdf: it holds no text; scanned pages need OCR first",

@@ -145,7 +145,8 @@ def readers(
         *run.labels, *contexts, str(folder), deadline=300,
     )  # fmt: skip
     options = [*upstreams_begun.network, "--interactive", "--entrypoint=cat"]
-    with SpaceContainer.start(run, image, "readers", upstreams_begun.environment, options=options) as container:
+    environment = upstreams_begun.environment
+    with SpaceContainer.start(run, image, "readers", environment, options=options) as container:
         upstreams_begun.wait_until_serving()
         yield container
 

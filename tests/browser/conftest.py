@@ -125,7 +125,7 @@ def plain_chromium(run: Run, playwright: Playwright) -> Iterator[Browser]:
 
 def launch(run: Run, playwright: Playwright, *further: str) -> Browser:
     return playwright.chromium.launch(
-        executable_path=HERE / "steady_network.py",
+        executable_path=installed.steady(run.folder),
         env={**os.environ, "PROGRAM": run.once("chromium", installed.ensure)},
         args=[
             "--no-sandbox",

@@ -283,6 +283,34 @@ def test_backend_node_signs_in_inside_the_frame(context: BrowserContext) -> None
     expect(frame.locator("pre")).to_contain_text(user["email"])
 
 
+def test_backend_node_shows_sessions_and_ends_them(context: BrowserContext) -> None:
+    """A visitor must see on which devices he is signed in, and be able to sign each of the others out."""
+    _, frame = shown_on_the_hub(context, BACKEND_NODE)
+    user = somebody()
+    frame.get_by_label("Mail").fill(user["email"])
+    frame.get_by_label("Password").fill(user["password"])
+    frame.get_by_role("button", name="Sign up").click()
+    expect(frame.get_by_role("status")).to_contain_text(user["email"])
+    sign_in = """async (user) => {
+      const headers = { "Content-Type": "application/json" };
+      const given = { method: "POST", credentials: "omit", headers, body: JSON.stringify(user) };
+      const answer = await fetch("/api/auth/sign-in/email", given);
+      return answer.headers.get("set-auth-token");
+    }"""
+    phone = frame.evaluate(sign_in, user)
+    frame.get_by_role("button", name="Show devices").click()
+    devices = frame.get_by_role("list", name="Devices").get_by_role("listitem")
+    expect(devices).to_have_count(2)
+    frame.get_by_role("button", name="Sign this device out").click()
+    expect(devices).to_have_count(1)
+    expect(devices).to_contain_text("this device")
+    look = """async (token) => {
+      const headers = { authorization: "Bearer " + token };
+      return (await fetch("/api/auth/get-session", { credentials: "omit", headers })).json();
+    }"""
+    assert frame.evaluate(look, phone) is None
+
+
 def test_the_session_cookie_holds_in_the_frame_alone(context: BrowserContext) -> None:
     """In the frame the partitioned session cookie must hold where an ordinary one does not, and the Space itself must not know of it."""
     _, frame = shown_on_the_hub(context, BACKEND_NODE)

@@ -164,7 +164,7 @@ def judge(cases: list[Broken], top: Path, checks: list[str], timeout_s: float) -
         f"the contract did not run:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     )
     records: Records = {case.id: [] for case in cases}
-    for record in json.loads((top / "preflight.json").read_text(encoding="utf-8")):
+    for record in json.loads((top / "preflight.json").read_text(encoding="utf-8"))["checks"]:
         records[folders[record["space"]]].append(record)
     return records
 

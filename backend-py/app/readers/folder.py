@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup
 
-from app.documents import Document, page_url
+from app.documents import Document, Unreadable, page_url
 from app.readers.html import html_to_markdown
 from app.readers.markdown import read_markdown, split_front_matter
 from app.readers.pdf import read_pdf
@@ -94,8 +94,12 @@ class Folder:
         for given in self._files:
             try:
                 document = self._read(given)
-            except ValueError as error:
+            except Unreadable as error:
                 self.report.left_out.append((given.inside, str(error)))
+                yield None
+                continue
+            except RecursionError:
+                self.report.left_out.append((given.inside, "its parts are nested too deeply"))
                 yield None
                 continue
             if not document.sections:
@@ -118,7 +122,7 @@ class Folder:
         if given.suffix in MARKDOWN:
             try:
                 given.front, given.text = split_front_matter(_decoded(file.read_bytes()))
-            except ValueError as error:
+            except Unreadable as error:
                 self.report.left_out.append((inside, str(error)))
                 return
             if given.front.get("draft") is True:
@@ -147,7 +151,7 @@ class Folder:
             path = location.removeprefix(self._base_url)
             found.path = unquote(urlsplit(path).path).lstrip("/")
             kept.setdefault(found.inside, found)
-        for name in pages.keys() - kept.keys():
+        for name in sorted(pages.keys() - kept.keys()):
             self.report.left_out.append((name, f"{SITEMAP} does not list it"))
         others = [given for given in self._files if given.suffix not in HTML]
         self._files = [*kept.values(), *others]
@@ -165,7 +169,7 @@ class Folder:
         return {given.inside: given.path for given in self._files}
 
     def _read(self, given: _File) -> Document:
-        """Raises ValueError with the reason when there is nothing to read."""
+        """Raises Unreadable."""
 
         def resolve(href: str) -> str | None:
             return self._target(given.inside, href)
@@ -191,7 +195,10 @@ class Folder:
 
     def _target(self, inside: str, href: str) -> str | None:
         """Where a link of the file `inside` leads; None where that is no page of this book."""
-        parts = urlsplit(href)
+        try:
+            parts = urlsplit(href)
+        except ValueError:
+            return None
         if parts.scheme or href.startswith(("#", "//")):
             return href if parts.scheme in ("", "http", "https", "mailto") else None
         linked = unquote(parts.path)

@@ -12,7 +12,7 @@ from markdown_it.token import Token
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from app.documents import CHUNK_CHARS, Document, Section
+from app.documents import CHUNK_CHARS, Document, Section, Unreadable
 
 SECTION_LEVELS = 3
 # Where a link of a page leads: an address, or None where nothing is served.
@@ -54,7 +54,7 @@ class Slugs:
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """The front matter, empty where there is none, and the text after it.
 
-    Raises ValueError when it is neither YAML nor TOML.
+    Raises Unreadable when it is neither YAML nor TOML.
     """
     found = _FRONT_MATTER.match(text)
     if not found:
@@ -63,7 +63,7 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
         toml = found[1] == "+++"
         fields = tomllib.loads(found[2]) if toml else YAML(typ="safe", pure=True).load(found[2])
     except (YAMLError, tomllib.TOMLDecodeError):
-        raise ValueError("its front matter is not valid") from None
+        raise Unreadable("its front matter is not valid") from None
     return fields if isinstance(fields, dict) else {}, text[found.end() :]
 
 

@@ -6,10 +6,10 @@ import logging
 import re
 
 from pypdf import PdfReader
-from pypdf.errors import DependencyError, PyPdfError
+from pypdf.errors import DependencyError
 from pypdf.generic import Destination
 
-from app.documents import Document, Section
+from app.documents import Document, Section, Unreadable
 
 # Its warnings about the inner faults of a file are of no use to the owner of a book.
 logging.getLogger("pypdf").setLevel(logging.ERROR)
@@ -19,23 +19,24 @@ _LEADERS = re.compile(r"(?m)^.*(?:\. ?){5,}.*$")
 
 
 def read_pdf(data: bytes, path: str, fallback: str) -> Document:
-    """The document in `data`; raises ValueError with the reason when no text can be read.
+    """The document in `data`; raises Unreadable.
 
     Anchors are those of PDF viewers: `#page=3`. Source: RFC 8118, section 3.
     """
     try:
         reader = PdfReader(io.BytesIO(data))
         if reader.is_encrypted and not reader.decrypt(""):
-            raise ValueError("it needs a password")
+            raise Unreadable("it needs a password")
         headings = _headings(reader)
         texts = [page.extract_text() for page in reader.pages]
         title = str((reader.metadata and reader.metadata.title) or "").strip()
     except DependencyError:
-        raise ValueError("it is encrypted") from None
-    except ValueError:
+        raise Unreadable("it is encrypted") from None
+    except Unreadable:
         raise
-    except (PyPdfError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ValueError("it is damaged, or not a PDF") from None
+    except Exception:
+        # On a damaged file the library raises whatever its inner parts do.
+        raise Unreadable("it is damaged, or not a PDF") from None
     sections = []
     heading = ""
     for number, text in enumerate(texts, 1):
@@ -44,7 +45,7 @@ def read_pdf(data: bytes, path: str, fallback: str) -> Document:
         if section.blocks:
             sections.append(section)
     if not sections:
-        raise ValueError("it holds no text; scanned pages need OCR first")
+        raise Unreadable("it holds no text; scanned pages need OCR first")
     shown = "".join(
         f'<h2 id="{section.anchor}">{html.escape(section.heading)}</h2>'
         + "".join(f"<p>{html.escape(block)}</p>" for block in section.blocks)

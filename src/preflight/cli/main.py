@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import click
 
+from preflight.cli.doctor import doctor
 from preflight.cli.init import init
+from preflight.cli.load import load
+from preflight.cli.rules import explain, rules
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 TO_PYTEST = {"ignore_unknown_options": True}
@@ -42,7 +44,7 @@ def check(folders: tuple[str, ...]) -> None:
     Example: preflight check my-space
              preflight check . --ref HEAD
     """
-    sys.exit(subprocess.call(_contract(folders)))
+    sys.exit(_judged(folders))
 
 
 @preflight.command(context_settings=TO_PYTEST)
@@ -56,18 +58,18 @@ def static(folders: tuple[str, ...]) -> None:
     from preflight.pytest_plugin import CONTRACT, STATIC
 
     tests = [str(CONTRACT / f"test_{name}.py") for name in STATIC]
-    sys.exit(subprocess.call(_contract((*folders, *tests), names_tests=True)))
+    sys.exit(_judged((*folders, *tests), names_tests=True))
 
 
-def _contract(arguments: tuple[str, ...], names_tests: bool = False) -> list[str]:
-    """The pytest command for these folders and options; this folder where it is a Space alone."""
-    from preflight.pytest_plugin import command, with_values
+def _judged(arguments: tuple[str, ...], names_tests: bool = False) -> int:
+    """Judge these folders, with these options of pytest; this folder where it is a Space alone."""
+    from preflight.pytest_plugin import judge, with_values
 
     given = [f"--space={text}" if _is_folder(text) else text for text in with_values(arguments)]
     named = any(text.startswith(("--space", "--live")) for text in given)
     if not named and not Path("compose.yaml").is_file():
         given.insert(0, "--space=.")
-    return command(given, names_tests)
+    return judge(given, names_tests)
 
 
 def _is_folder(text: str) -> bool:
@@ -119,8 +121,17 @@ def new(name: str, node: bool, remove: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Stop before the push.")
 @click.option("--force", is_flag=True, help="Push what did not pass; what it overrode is listed.")
 @click.option("--without-secrets", is_flag=True, help="Push although required Secrets are missing.")
+@click.option(
+    "--load", "with_load", is_flag=True, help="Judge 30 s of load by its slo.toml as well."
+)
 def push(
-    folder: Path, space: str, remote: str, dry_run: bool, force: bool, without_secrets: bool
+    folder: Path,
+    space: str,
+    remote: str,
+    dry_run: bool,
+    force: bool,
+    without_secrets: bool,
+    with_load: bool,
 ) -> None:
     """Check FOLDER as committed, then push it to its Space.
 
@@ -129,7 +140,7 @@ def push(
     """
     from preflight.cli import push as pushing
 
-    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets)
+    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets, with_load)
     sys.exit(pushing.main(plan))
 
 
@@ -190,6 +201,22 @@ def rollback(space: str, ref: str, remote: str, dry_run: bool) -> None:
 
 
 @preflight.command()
+@click.argument("folder", default=".", type=FOLDER)
+@click.option("--watch", is_flag=True, help="Rebuild on change; switch when the new build serves.")
+@click.option("--port", default=8443, show_default=True, help="Where the edge listens.")
+@click.option("--owner", default="acme", show_default=True, help="The account in the address.")
+def serve(folder: Path, watch: bool, port: int, owner: str) -> None:
+    """Serve the Space in FOLDER behind the Hub's edge, and in the Hub's frame, until Ctrl-C.
+
+    \b
+    Example: preflight serve my-space --watch
+    """
+    from preflight.cli import serve as serving
+
+    sys.exit(serving.main(folder, watch, port, owner))
+
+
+@preflight.command()
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -241,6 +268,12 @@ def down(arguments: tuple[str, ...]) -> None:
     from preflight.cli import bare
 
     sys.exit(bare.main(["down", *arguments]))
+
+
+preflight.add_command(doctor)
+preflight.add_command(rules)
+preflight.add_command(explain)
+preflight.add_command(load)
 
 
 def _fail(message: str) -> None:

@@ -23,7 +23,7 @@ SESSION = "preflight.pytest_plugin.session"
 # Options whose value pytest would take for a folder of tests before it knows them, and `check` for a Space.
 TAKE_A_VALUE = (
     *("--space", "--report-dir", "--env", "--env-file", "--ref", "--live", "--through", "--owner"),
-    *("--hub", "--fail-on", "-k", "-m", "-n", "-p"),
+    *("--hub", "--fail-on", "--format", "-k", "-m", "-n", "-p"),
 )
 
 
@@ -40,7 +40,15 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if capture:
         capture.suspend_global_capture(in_=True)
     arguments = [str(argument) for argument in early_config.invocation_params.args]
-    raise SystemExit(subprocess.call(command(arguments, bool(given.file_or_dir))))
+    raise SystemExit(judge(arguments, bool(given.file_or_dir)))
+
+
+def judge(arguments: Sequence[str], names_tests: bool = False) -> int:
+    """Run `command` with these arguments, and return its exit code: 0 all holds, 1 findings, 2 could
+    not judge, 5 nothing to judge."""
+    code = subprocess.call(command(arguments, names_tests))
+    # pytest's own codes for its internal errors and for a wrong use of it.
+    return 2 if code in (3, 4) else code
 
 
 def command(arguments: Sequence[str], names_tests: bool = False) -> list[str]:
