@@ -118,9 +118,12 @@ class Qdrant(Upstream):
             self._collection = None
             raise
         try:
-            return [p for given in answer["result"]["points"] if (p := _point(given))]
+            found = [p for given in answer["result"]["points"] if (p := _point(given))]
         except UNREADABLE:
             raise self.failure(502, "upstream_bad_response") from None
+        if not found and not (await self.collection() or Collection({}, 0)).points:
+            raise self.failure(502, "collection_empty")
+        return found
 
     async def create(self, size: int) -> None:
         await self.json("PUT", self._path, {"vectors": {"size": size, "distance": "Cosine"}})
