@@ -52,7 +52,7 @@ load: ready  ## 30 s of load on what `make up` started, with a verdict
 	$(VENV)/bin/locust -f loadtests --headless --users 10 --spawn-rate 10 --run-time 30s --html reports/load.html
 
 load-compare: ready  ## the same load on the images of two refs, in turns: what got slower   (REF=main, five minutes)
-	$(VENV)/bin/python -m preflight.load.compare $(or $(REF),$(error name the old one: make load-compare REF=main))
+	$(VENV)/bin/python -m loadtests._compare $(or $(REF),$(error name the old one: make load-compare REF=main))
 
 # SPACE=owner/name; REMOTE=another remote; DRY=1 stops before the push; FORCE=1 pushes what did not pass.
 push-py: DIR := backend-py
@@ -77,8 +77,9 @@ rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SP
 space: $(VENV)/ready  ## a new Space folder that passes the contract, with its services   (NAME=my-space)
 	@$(PREFLIGHT) new "$(NAME)"
 
-lock:  ## lock the harness's dependencies again
+lock:  ## lock the dependencies again: of the harness, and of the load workers, who have the same Locust
 	$(VENV)/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --output-file requirements.txt
+	$(VENV)/bin/uv pip compile loadtests/requirements.in --constraint requirements.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file loadtests/requirements.txt
 
 # On a bare machine each takes half a minute, and neither needs the other.
 ready:

@@ -67,7 +67,7 @@ const ADMIN_READS = new Set([
   "/admin/has-permission",
 ]);
 
-/** What the owner is told when the event has succeeded. */
+/** The subject of the mail to the owner when the event has succeeded. */
 const NOTICES: Record<string, string> = {
   "second-factor-enabled": "A second factor was turned on",
   "second-factor-disabled": "The second factor was turned off",
@@ -140,7 +140,7 @@ export function createAudit({ secret }: Pick<Settings, "secret">, mailer: Mailer
     const known = owners.get(request);
     const answer = (typeof returned === "object" && returned) as Record<string, unknown> & { user?: Owner };
     const code = failureOf(returned);
-    // A device that asks again whether it is approved has not failed.
+    // A device that polls for its approval has not failed.
     if (code === "AUTHORIZATION_PENDING" || code === "SLOW_DOWN") return;
     const outcome = code !== undefined ? "failure" : answer?.twoFactorRedirect ? "challenge" : "success";
     const event = eventOf(ctx.path, known) ?? "";

@@ -26,10 +26,11 @@ export interface Parts {
   log: Logger;
 }
 
-/** What the library is told. */
+/** The options of `betterAuth`. */
 export async function authOptions(settings: Settings, { database, limits, audit, mailer, log }: Parts) {
   const { signUp } = settings;
   const closed = signUp === "closed";
+  const site = new URL(settings.baseURL).host;
   return {
     appName: "backend-node",
     baseURL: settings.baseURL,
@@ -64,7 +65,12 @@ export async function authOptions(settings: Settings, { database, limits, audit,
       emailVerification: {
         sendOnSignUp: signUp === "verified",
         sendVerificationEmail: async ({ user, url }: { user: { email: string }; url: string }) =>
-          mailer.send(user.email, "Confirm your address", `Confirm your mail address here:\n\n${url}\n`),
+          mailer.send(
+            user.email,
+            "Confirm your address",
+            // Somebody else may have signed up with this address, and would own an account that is verified by it.
+            `Confirm your mail address here:\n\n${url}\n\nIf you did not sign up at ${site}, do not follow this link.\n`,
+          ),
       },
     }),
     socialProviders: Object.fromEntries(
@@ -92,7 +98,7 @@ export async function authOptions(settings: Settings, { database, limits, audit,
         },
       }),
     },
-    // Whoever reads the table gets no link that sets a password.
+    // A reader of the table must not find a link that sets a password.
     verification: { storeIdentifier: "hashed" },
     session: sessionOptions(settings),
     advanced: {

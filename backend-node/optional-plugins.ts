@@ -71,10 +71,10 @@ const PLUGINS: Record<PluginName, (settings: Settings, mailer: Mailer | undefine
   "multi-session": async () => (await import("better-auth/plugins/multi-session")).multiSession(),
 };
 
-/** The library asks for the second factor after a password alone, so a mailbox must not take the password's place. */
+/** The library requires the second factor after a password alone, so a mail must not take the password's place. */
 const PASSWORD_NEEDED = [
   "Sign in with your password",
-  "Somebody, probably you, asked to sign in by mail. Your account has a second factor: sign in with your password and that.\n",
+  "A sign-in by mail was requested for your account. Because it has a second factor, sign in with your password instead.\n",
 ] as const;
 
 async function hasSecondFactor(email: string, ctx: GenericEndpointContext | undefined): Promise<boolean> {

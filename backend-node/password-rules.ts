@@ -61,7 +61,7 @@ type HookContext = Parameters<Parameters<typeof createAuthMiddleware>[0]>[0];
 /**
  * Names and addresses of the account whose password is set.
  *
- * Not for `/admin/set-user-password`, whose caller may turn out to be no administrator: the refusal would tell him
+ * Not for `/admin/set-user-password`: its caller is not known to be an administrator yet, and the refusal would reveal
  * the name behind a user id.
  */
 async function ownTexts(ctx: HookContext): Promise<string[]> {

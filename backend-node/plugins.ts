@@ -15,10 +15,10 @@ import type { Settings } from "./settings.ts";
 
 export async function createPlugins(settings: Settings, mailer: Mailer | undefined): Promise<BetterAuthPlugin[]> {
   const plugins = [
-    // Without a signature, whoever reads the session table is signed in as everybody.
+    // Without a signature, a reader of the session table could sign in as any user.
     bearer({ requireSignature: true }),
     jwt({
-      // Signed when asked for at /token, not at every look at a session.
+      // Signed on request at /token, not at every look-up of a session.
       disableSettingJwtHeader: true,
       jwt: {
         issuer: settings.baseURL,

@@ -1,8 +1,9 @@
 /**
- * How long a session lasts: ended by a time without use, by its age, and too old for what could take the account over.
+ * How long a session lasts: it ends after a time without use and at a greatest age, and an old one may not change how its
+ * owner signs in.
  *
- * The library knows the first. For the others it asks less than ASVS 5.0, 7.3.2 and 7.5.1: a session in use never ends,
- * and its mail address can be changed by it at any time.
+ * The library has the first limit alone. Without the others a session in use never ends, and can change the mail address
+ * at any time. Source: ASVS 5.0, 7.3.2 and 7.5.1.
  */
 import type { AuthContext, BetterAuthOptions, BetterAuthPlugin } from "better-auth";
 import { createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
@@ -38,7 +39,7 @@ export function endOldSessions(context: Pick<AuthContext, "internalAdapter">, gr
 /** Each path that signs somebody in, with a session of its own. */
 const SIGNS_IN = /^\/(sign-in|sign-up|callback|magic-link|passkey\/verify-auth|two-factor\/verify)/;
 
-/** What changes how its owner signs in, and asks for no password. */
+/** Changes how the owner signs in, and needs no password. */
 const SENSITIVE = new Set([
   "/change-email",
   "/email-otp/request-email-change",
@@ -49,6 +50,9 @@ const SENSITIVE = new Set([
   "/unlink-account",
   "/api-key/create",
 ]);
+
+/** Also closed to API keys, which stand for a session that is always fresh. Sessions enter the password here. */
+const OWNERS = /^\/(change-password|delete-user|two-factor\/.*|update-user)$/;
 
 export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin {
   return {
@@ -70,11 +74,16 @@ export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin
     hooks: {
       before: [
         {
+          matcher: ({ path, headers }) =>
+            (headers?.has("x-api-key") ?? false) && path !== undefined && (SENSITIVE.has(path) || OWNERS.test(path)),
+          handler: createAuthMiddleware(async () => {
+            throw new HttpError(403, "API_KEY_NOT_ALLOWED", "an API key may not change how its owner signs in");
+          }),
+        },
+        {
           matcher: ({ path, body }) =>
             path !== undefined && (SENSITIVE.has(path) || (path === "/update-user" && body?.username !== undefined)),
           handler: createAuthMiddleware(async (ctx) => {
-            if (ctx.headers?.get("x-api-key"))
-              throw new HttpError(403, "API_KEY_NOT_ALLOWED", "an API key may not change how its owner signs in");
             const found = await getSessionFromCtx(ctx);
             if (found && ageOf(found.session) >= sessions.fresh)
               throw new HttpError(403, "SESSION_NOT_FRESH", "sign in again first: this session is too old for that");

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+# Of the page that calls both Spaces, as compose.yaml allows it.
+ORIGIN = "http://localhost:3000"
 QUESTIONS = Path(__file__).with_name("questions.txt").read_text().splitlines()
 
 
@@ -30,8 +32,11 @@ class Visit(Protocol):
         """Send a request and return the JSON of the answer. Does not return when the status is
         another than `expect`, or when `check`, called with that JSON, raises an AssertionError."""
 
-    def stream(self, path: str, json: Any, *, until: str | None = None) -> None:
-        """Read an event stream to its event `done`, or leave at the first event `until`."""
+    def stream(
+        self, path: str, json: Any, *, first: str | None = None, until: str | None = None
+    ) -> None:
+        """Read an event stream to its event `done`, or leave at the first event `until`. The time to
+        the first event `first` is a figure of its own."""
 
 
 def read(visit: Visit) -> None:
@@ -51,7 +56,7 @@ def read(visit: Visit) -> None:
         ],
     )
     visit.think()
-    visit.stream("/chat/stream", {"question": random.choice(QUESTIONS)})
+    visit.stream("/chat/stream", {"question": random.choice(QUESTIONS)}, first="delta")
     visit.think()
     visit.stream("/chat/stream", {"question": random.choice(QUESTIONS)}, until="delta")
 

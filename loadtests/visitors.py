@@ -8,6 +8,7 @@ from preflight.load.people import Monitor, Person
 
 class Visitor(Person):
     space = "backend-node"
+    origin = journeys.ORIGIN
     # As for a Reader. Three of the fourteen steps hash a password, a tenth of a second of CPU each:
     # far more than in real life, where sessions last for days, and still most steps are cheap.
     wait_time = between(0.1, 0.3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +13,20 @@ from pytest_docker.plugin import Services
 
 from preflight.engine import install
 from preflight.engine.compose import Compose
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.image import Image, build_space
 from preflight.engine.run import LABEL, Run
+from preflight.engine.start import environment_of
 from preflight.model.space import Space, spaces_of_compose
-from preflight.pytest_plugin.life_cycle import ImageOf, StartSpace
 from preflight.pytest_plugin.running import failed
 
 if TYPE_CHECKING:
     from preflight.local_hub.box import HubInABox
 
 pytest_plugins = ["tests.unchanged"]
+
+ImageOf = Callable[[Space], Image]
+StartSpace = Callable[..., SpaceContainer]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,6 +38,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sample",
         help="how many broken Spaces the contract has to catch in tests/selftest",
     )
+
+
+@pytest.fixture(scope="session")
+def image_of(run: Run) -> ImageOf:
+    """Builds a Space's image as the Hub would, once per run."""
+    return lambda space: build_space(run, space)
+
+
+@pytest.fixture(scope="session")
+def start_as_on_the_hub(run: Run, image_of: ImageOf) -> StartSpace:
+    """Starts any Space with a valid environment and what the Hub injects; the caller removes it."""
+
+    def begin(space: Space, options: Sequence[str] = ()) -> SpaceContainer:
+        environment = environment_of(space)
+        return SpaceContainer.start(
+            run, image_of(space), space.name, environment, space.app_port, options
+        )
+
+    return begin
 
 
 @pytest.fixture(scope="session")
@@ -123,11 +146,15 @@ def start_space(
     Container at once; `wait_until_serving` or `wait_for_exit` comes next. Removed after the test;
     when the test fails, its log and state are kept.
     """
-    started: list[Container] = []
+    started: list[SpaceContainer] = []
 
-    def begin(name: str, environment: Mapping[str, str], options: Sequence[str] = ()) -> Container:
+    def begin(
+        name: str, environment: Mapping[str, str], options: Sequence[str] = ()
+    ) -> SpaceContainer:
         space = own_spaces[name]
-        container = start(run, image_of(space), name, environment, space.app_port, options)
+        container = SpaceContainer.start(
+            run, image_of(space), name, environment, space.app_port, options
+        )
         started.append(container)
         return container
 

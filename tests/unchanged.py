@@ -114,7 +114,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     config.stash[_STANDING] = frozenset(getattr(config, "workerinput", {}).get("standing", ()))
     elsewhere = any(config.getoption(option) for option in _ELSEWHERE)
-    elsewhere = elsewhere or config.getoption("--through") == "edge"
     if hasattr(config, "workerinput") or not hasattr(config, "cache") or elsewhere:
         return
     try:

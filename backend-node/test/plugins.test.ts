@@ -55,15 +55,15 @@ test("must load a plugin that is on", async () => {
   assert(loaded.some((url) => url.includes("plugins/organization/")));
 });
 
-test("must ask for a captcha wherever a program could try, when it is on", async (context) => {
+test("must require a captcha wherever a program could try, when it is on", async (context) => {
   const server = await startServer(testSettings({ TURNSTILE_SECRET_KEY: "turnstile-secret" }));
   context.after(server.close);
-  const asked: Record<string, string>[] = [];
+  const verified: Record<string, string>[] = [];
   const real = globalThis.fetch;
   context.mock.method(globalThis, "fetch", async (input: RequestInfo | URL, init?: RequestInit) => {
     if (!String(input).startsWith("https://challenges.cloudflare.com/")) return real(input, init);
     const body = JSON.parse(String(init?.body));
-    asked.push(body);
+    verified.push(body);
     return Response.json({ success: body.response === "solved" });
   });
   const client = createAuthClient({
@@ -86,7 +86,7 @@ test("must ask for a captcha wherever a program could try, when it is on", async
     undefined,
   );
   assert.equal(code(await client.requestPasswordReset({ email: account.email })), "MISSING_RESPONSE");
-  assert.deepEqual(asked[0], { secret: "turnstile-secret", response: "wrong", remoteip: "198.51.100.7" });
+  assert.deepEqual(verified[0], { secret: "turnstile-secret", response: "wrong", remoteip: "198.51.100.7" });
   const preflight = await real(`${server.url}/api/auth/sign-in/email`, {
     method: "OPTIONS",
     headers: { origin: ORIGIN, "access-control-request-method": "POST" },

@@ -129,6 +129,8 @@ class Caller:
         if answer.status_code == 429:
             assert code(answer) == (429, "TOO_MANY_REQUESTS")
             assert 1 <= int(answer.headers["Retry-After"]) <= 300
+            # Better Auth's client reads this one.
+            assert answer.headers["X-Retry-After"] == answer.headers["Retry-After"]
         return answer.status_code
 
     def session(self, **options: Any) -> Any:

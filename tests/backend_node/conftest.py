@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.docker import Completed, DockerError, docker
 from preflight.engine.image import Image, build_own, build_space, stand_in
 from preflight.engine.run import Run
@@ -43,7 +43,7 @@ class Postgres:
         # Its socket's folder need not exist in an image that was never booted.
         socket = "--tmpfs=/var/run/postgresql:mode=1777"
         options = ["--user=postgres", f"--network={network}", "--network-alias=postgres", socket]
-        self.container = start(
+        self.container = SpaceContainer.start(
             run, image, "postgres", {**environment, "POSTGRES_DB": "auth"}, 5432, options
         )
         self.wait()
@@ -138,7 +138,9 @@ def server_on(
             if kind not in running:
                 environment = {**COMMON, "DATABASE_URL": new_database(kind)}
                 options = [f"--network={network}", *READ_ONLY]
-                server = start(run, node_image, "backend-node", environment, options=options)
+                server = SpaceContainer.start(
+                    run, node_image, "backend-node", environment, options=options
+                )
                 running[kind] = stack.enter_context(server)
                 server.wait_until_serving("/ready", status=200)
             return running[kind]
@@ -174,7 +176,7 @@ def _starting(
     ) -> Container:
         given = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db", **environment}
         join = [f"--network={network}", f"--network-alias={name}", *options]
-        server = start(run, image, name, given, options=join)
+        server = SpaceContainer.start(run, image, name, given, options=join)
         started.append(server)
         if ready:
             server.wait_until_serving("/ready", status=200)
@@ -243,7 +245,7 @@ def mail_api(run: Run, network: str) -> Iterator[Container]:
     """Takes mails at http://mail:8080/emails; shows them at /sent."""
     image = build_own(run, "mail", DOUBLES / "mail")
     options = [f"--network={network}", "--network-alias=mail"]
-    with start(run, image, "mail", {}, 8080, options) as container:
+    with SpaceContainer.start(run, image, "mail", {}, 8080, options) as container:
         container.wait_until_serving("/sent", status=200)
         yield container
 
@@ -253,7 +255,9 @@ def relay(run: Run, network: str, postgres: Postgres) -> Iterator[str]:
     """The URL of a WebSocket relay to `postgres`, for `DATABASE_WEBSOCKET`."""
     image = build_own(run, "websocket-relay", DOUBLES / "websocket_relay")
     options = [f"--network={network}", "--network-alias=relay"]
-    with start(run, image, "relay", {"RELAY_TO": "postgres:5432"}, 8080, options) as container:
+    with SpaceContainer.start(
+        run, image, "relay", {"RELAY_TO": "postgres:5432"}, 8080, options
+    ) as container:
         container.wait_until_serving("/health", status=200)
         yield "ws://relay:8080/v1"
 
@@ -267,7 +271,9 @@ def peers_image(run: Run) -> Image:
 @pytest.fixture(scope="session")
 def generator(run: Run, peers_image: Image, network: str) -> Iterator[Generator]:
     """Sends load to servers on the network."""
-    with start(run, peers_image, "generator", {}, options=[f"--network={network}"]) as container:
+    with SpaceContainer.start(
+        run, peers_image, "generator", {}, options=[f"--network={network}"]
+    ) as container:
         yield Generator(container)
 
 

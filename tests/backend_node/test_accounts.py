@@ -90,6 +90,20 @@ def test_must_check_what_is_entered(caller: Caller, fields: dict[str, str], stat
 
 
 @pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("password1", "PASSWORD_TOO_COMMON"), ("ILOVEYOU", "PASSWORD_TOO_COMMON"),
+        ("lovelace1815", "PASSWORD_TOO_PERSONAL"),
+    ],
+)  # fmt: skip
+def test_must_refuse_a_password_that_is_tried_first(
+    caller: Caller, password: str, reason: str
+) -> None:
+    """The most common passwords, and little more than the user's own name, are refused with the reason."""
+    assert code(caller.sign_up(name="Ada Lovelace", password=password)) == (400, reason)
+
+
+@pytest.mark.parametrize(
     ("body", "expected"),
     [
         ("{", 400), ("null", 400), ("[]", 400), ("", 400), ('"text"', 400), ("[" * 10_000, 400),

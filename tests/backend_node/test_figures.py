@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.docker import docker
 from preflight.engine.image import Image, base_images, stand_in
 from preflight.engine.run import Run
@@ -54,7 +54,7 @@ def start_peer(run: Run, peers_image: Image, network: str) -> Iterator[StartPeer
     def begin(name: str, program: str = "bare.mjs", **environment: str) -> Container:
         options = [f"--network={network}", f"--network-alias={name}"]
         options.append(f"--entrypoint=/peers/{program}")
-        server = start(run, peers_image, name, environment, options=options)
+        server = SpaceContainer.start(run, peers_image, name, environment, options=options)
         started.append(server)
         server.wait_until_serving(HEALTH, status=200)
         return server
@@ -75,7 +75,7 @@ def ours(run: Run, node_image: Image, network: str) -> Iterator[Container]:
     """backend-node on SQLite."""
     environment = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db"}
     options = [f"--network={network}", "--network-alias=ours", *READ_ONLY]
-    with start(run, node_image, "ours", environment, options=options) as server:
+    with SpaceContainer.start(run, node_image, "ours", environment, options=options) as server:
         server.wait_until_serving("/ready", status=200)
         yield server
 
@@ -117,13 +117,13 @@ def test_start(run: Run, node_image: Image, peers_image: Image, figures: Figures
 
     def start_bare() -> float:
         began = time.monotonic()
-        with start(run, peers_image, "bare", {}) as server:
+        with SpaceContainer.start(run, peers_image, "bare", {}) as server:
             server.wait_until_serving(HEALTH, status=200)
             return time.monotonic() - began
 
     def start_ours() -> tuple[float, float]:
         began = time.monotonic()
-        with start(run, node_image, "ours", environment) as server:
+        with SpaceContainer.start(run, node_image, "ours", environment) as server:
             server.wait_until_serving(HEALTH, status=200)
             first = time.monotonic() - began
             server.wait_until_serving("/ready", status=200)

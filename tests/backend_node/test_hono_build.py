@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.image import Image, build
 from preflight.engine.run import Run
 from preflight.model.space import Space
@@ -38,7 +38,9 @@ def servers(
 
         def begin(name: str, image: Image, given: dict[str, str], *options: str) -> Container:
             join = [f"--network={network}", f"--network-alias={name}", *options]
-            server = stack.enter_context(start(run, image, name, given, options=join))
+            server = stack.enter_context(
+                SpaceContainer.start(run, image, name, given, options=join)
+            )
             server.wait_until_serving(HEALTH, status=200)
             return server
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from preflight.engine.docker import docker
 from preflight.engine.image import Image, build_own
 from preflight.engine.run import Run
 from tests.backend_node.calling import BASE, MAIL, ORIGIN, SECRET
-from tests.backend_node.conftest import DOUBLES, StartAuth
+from tests.backend_node.conftest import DOUBLES, NewDatabase, StartAuth
 
+ROOT = Path(__file__).parents[2]
 PLUGINS = "email-otp,magic-link,organization,api-key,device-authorization,last-login-method"
 PLUGINS += ",multi-session"
 GITHUB = {"GITHUB_CLIENT_ID": "github-client", "GITHUB_CLIENT_SECRET": "github-secret"}
@@ -23,7 +25,7 @@ GITHUB = {"GITHUB_CLIENT_ID": "github-client", "GITHUB_CLIENT_SECRET": "github-s
 SUITES: dict[str, dict[str, str]] = {
     "account": GITHUB,
     "second-factor": {},
-    "passkey": {},
+    "passkey": MAIL,
     "mail": MAIL,
     "admin": {**MAIL, "ADMIN_EMAILS": "root@example.com"},
     "email-otp": {**MAIL, "PLUGINS": "email-otp"},
@@ -33,6 +35,9 @@ SUITES: dict[str, dict[str, str]] = {
     "device-authorization": {"PLUGINS": "device-authorization"},
     "multi-session": {"PLUGINS": "multi-session,last-login-method"},
 }
+
+# These run on Postgres, the others on SQLite, so that the schema is made on both.
+ON_POSTGRES = {"admin", "email-otp", "organization", "api-key", "device-authorization"}
 
 # Routes that no suite calls.
 NOT_CALLED = {
@@ -63,14 +68,20 @@ def client_image(run: Run) -> Image:
 
 @pytest.fixture(scope="module")
 def calls_of(
-    start_for_all: StartAuth, client_image: Image, mail_api: Container, network: str, run: Run
+    start_for_all: StartAuth,
+    new_database: NewDatabase,
+    client_image: Image,
+    mail_api: Container,
+    network: str,
+    run: Run,
 ) -> Iterator[Calls]:
     """`calls_of("account")`: what the suite printed, run once."""
     done: dict[str, list[dict[str, Any]]] = {}
 
     def calls_of(suite: str) -> list[dict[str, Any]]:
         if suite not in done:
-            server = start_for_all(**SUITES[suite])
+            database = new_database("postgres" if suite in ON_POSTGRES else "sqlite")
+            server = start_for_all(DATABASE_URL=database, **SUITES[suite])
             printed = docker(
                 "run", "--rm", *run.labels, f"--network={network}", client_image.tag, suite,
                 deadline=120,
@@ -80,6 +91,16 @@ def calls_of(
         return done[suite]
 
     yield calls_of
+
+
+def test_client_must_be_of_the_servers_version() -> None:
+    """The client, and the stock servers of the figures, have the library's version that the Space has."""
+    ours = json.loads((ROOT / "backend-node" / "package.json").read_text())["dependencies"]
+    for double in ("official_client", "node_peers"):
+        theirs = json.loads((DOUBLES / double / "package.json").read_text())["dependencies"]
+        shared = {name for name in ours if "better" in name} & theirs.keys()
+        assert len(shared) >= 5
+        assert {name: theirs[name] for name in shared} == {name: ours[name] for name in shared}
 
 
 @pytest.mark.parametrize("suite", SUITES)

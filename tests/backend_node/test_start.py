@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from preflight.engine.container import Container, run_to_end
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.docker import docker
 from preflight.engine.image import Image
 from preflight.engine.run import Run
@@ -55,7 +55,7 @@ def names(output: str) -> list[str]:
 
 def test_must_not_start_without_its_secret(run: Run, node_image: Image) -> None:
     """Row 1. What is missing is named, and the container ends."""
-    end = run_to_end(run, node_image, {}, 10, ["--network=none"])
+    end = SpaceContainer.run_to_exit(run, node_image, {}, 10, ["--network=none"])
     assert end is not None, "it went on running"
     assert (end.code, names(end.output)) == (EX_CONFIG, ["BETTER_AUTH_SECRET", "DATABASE_URL"])
 

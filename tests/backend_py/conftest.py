@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.docker import docker
 from preflight.engine.image import Image, build_space
 from preflight.engine.run import Run
@@ -42,7 +42,9 @@ def _shared(run: Run, py_image: Image) -> Iterator[StartPy]:
     with ExitStack() as stack:
 
         def begin(environment: Mapping[str, str], options: list[str]) -> Container:
-            container = start(run, py_image, "backend-py", environment, options=options)
+            container = SpaceContainer.start(
+                run, py_image, "backend-py", environment, options=options
+            )
             stack.enter_context(container)
             container.wait_until_serving("/health", status=200)
             return container
@@ -129,7 +131,7 @@ def other(_set_otherwise: Container, upstreams: Upstreams) -> Callable[..., Cont
 def bare(run: Run, doubles_image: Image) -> Iterator[Container]:
     """uvicorn and nothing else, in a container: the floor of every figure."""
     options = ["--entrypoint=/doubles/bare.py"]
-    with start(run, doubles_image, "bare", {}, options=options) as container:
+    with SpaceContainer.start(run, doubles_image, "bare", {}, options=options) as container:
         container.wait_until_serving("/health", status=200)
         yield container
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.docker import docker
 from preflight.engine.image import Image, base_images, stand_in
 from preflight.engine.run import Run
@@ -94,7 +94,7 @@ def start_seconds(
 ) -> tuple[float, float]:
     """From `docker run` to the first 200 of /health, and to the first answer where there is one."""
     began = time.monotonic()
-    with start(run, image, "figure", environment, options=options) as container:
+    with SpaceContainer.start(run, image, "figure", environment, options=options) as container:
         container.wait_until_serving("/health", status=200)
         first = time.monotonic() - began
         if environment:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.image import Image, build
 from preflight.engine.run import Run
 from preflight.model.space import Space
@@ -69,7 +69,7 @@ def test_beside_the_sdks(
     def cost(image: Image) -> Cost:
         starts = [start_seconds(run, image, environment, options) for _ in range(STARTS)]
         first_200, first_answer = (statistics.median(times) for times in zip(*starts, strict=True))
-        with start(run, image, "backend-py", environment, options=options) as space:
+        with SpaceContainer.start(run, image, "backend-py", environment, options=options) as space:
             space.wait_until_serving("/", status=200)
             idle = resident(space)
             expected = ask(cloud).json()["answer"]

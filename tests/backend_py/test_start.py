@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from preflight.engine.container import Container, run_to_end, stretched
+from preflight.engine.container import Container, SpaceContainer, stretched
 from preflight.engine.docker import docker
 from preflight.engine.image import Image
 from preflight.engine.run import Run
@@ -73,7 +73,7 @@ def named(output: str) -> set[str]:
 
 def test_nothing_set(run: Run, py_image: Image) -> None:
     """Row 1: all that is missing must be named in one go, and end the container."""
-    done = run_to_end(run, py_image, {}, deadline=15, options=["--network=none"])
+    done = SpaceContainer.run_to_exit(run, py_image, {}, deadline=15, options=["--network=none"])
     assert done, "it goes on running"
     assert_refused(done.code, done.output)
     assert named(done.output) == set(CLOUD)

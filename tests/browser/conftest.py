@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwr
 
 from preflight.engine import browser as installed
 from preflight.engine import install as engine
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.docker import docker
 from preflight.engine.edge import Edge
 from preflight.engine.image import build_own, build_space
@@ -63,7 +63,7 @@ class Sites:
 def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
     def begin(service: str, name: str, environment: dict[str, str]) -> Container:
         given = {**HUB.environment(name, name), **environment}
-        return start(run, build_space(run, own_spaces[service]), name, given)
+        return SpaceContainer.start(run, build_space(run, own_spaces[service]), name, given)
 
     spaces = {
         "backend-py": begin(
@@ -84,7 +84,7 @@ def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
     folder = HERE / "front"
     image = build_own(run, "front", folder)
     with Edge(run, spaces) as edge:
-        container = start(
+        container = SpaceContainer.start(
             run,
             image,
             "front",

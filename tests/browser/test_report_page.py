@@ -15,15 +15,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from preflight.load.figures import Figures, Run
+from preflight.load.judge import judge
 from preflight.load.report import data
-from preflight.load.slo import Figures, Run, judge, load
+from preflight.load.slo import load
 from preflight.load.watch import Watched
 from preflight.pytest_plugin.page import duration, size
 
 ROOT = Path(__file__).resolve().parents[2]
 SOUND = ROOT / "src" / "preflight" / "templates" / "python"
-CHECKS = "test_serves or size or cors or environment or readme_names"
-BROKEN = "declaration.readme_names_what_is_required"
+CHECKS = "test_serves or size or cors or environment or colours"
+BROKEN = "metadata.colours_are_known"
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +36,8 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(SOUND, space)
     readme = space / "README.md"
     text = readme.read_text()
-    assert "`SIGNER_NAME`" in text
-    readme.write_text(text.replace("`SIGNER_NAME`", "`SIGNER`"))
+    assert "colorFrom: indigo" in text
+    readme.write_text(text.replace("colorFrom: indigo", "colorFrom: orange"))
     seen = Figures(samples=1000, latencies={10: 950, 30: 40, 80: 10})
     figures = {"GET backend-py/health": seen}
     verdict = judge(load(ROOT / "loadtests" / "slo.toml"), Run(30, {"Reader": 4}, figures))
@@ -53,13 +55,13 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-3000:] + done.stderr
-    assert f"all of it, to look at: {top / 'index.html'}" in done.stdout
+    assert f"The page of this run: {top / 'index.html'}" in done.stdout
     return top
 
 
 @pytest.fixture(scope="session")
 def records(left: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((left / "preflight.json").read_text())
+    found: list[dict[str, Any]] = json.loads((left / "preflight.json").read_text())["checks"]
     return [one for one in found if one["space"] == "signer"]
 
 
@@ -87,9 +89,9 @@ def shown(records: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
 
 def test_tells_what_the_run_found(page: Page, records: list[dict[str, Any]]) -> None:
     """Verdict, finding and every figure of the Space must be those of preflight.json, from whichever worker they came."""
-    ran = [one for one in records if one["outcome"] != "skipped"]
+    held = [one for one in records if one["outcome"] == "held"]
     card = page.locator(".card").filter(has_text="signer")
-    expect(card).to_contain_text(f"1 of {len(ran)} checks fail")
+    expect(card).to_contain_text(f"{len(held)} checks held, 1 found something (1 breaks)")
     (image,) = shown(records, "image")
     layers = shown(records, "layers")
     expect(card).to_contain_text(
@@ -101,7 +103,7 @@ def test_tells_what_the_run_found(page: Page, records: list[dict[str, Any]]) -> 
     expect(card).to_contain_text(size(start["memory"]))
     finding = page.locator(".finding")
     expect(finding).to_contain_text(BROKEN)
-    expect(finding).to_contain_text("SIGNER_NAME")
+    expect(finding).to_contain_text("colorFrom: orange")
 
     def rows(region: str) -> Any:
         return page.get_by_role("region", name=region).locator("tbody tr")

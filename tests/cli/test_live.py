@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from preflight.model.frontmatter import online_problems
+from preflight.rules.metadata import online_problems
 from tests.cli.desk import ROOT, Desk
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     del desk.environment["PYTEST_ADDOPTS"]
 
     assert code == 0, said
-    assert len(re.findall(rf"{folder}: \d+ checks hold, 0 warnings", said)) == 2, said
+    assert len(re.findall(rf"{folder}: holds\. \d+ checks held, \d+ not", said)) == 2, said
     assert "SIGNING_KEY: missing; enter it as a Secret" in said
     assert "SIGNING_KEYS: set there and not declared" in said
     first = desk.sh(f"git subtree split -q --prefix {folder}").strip()

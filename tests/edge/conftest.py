@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.edge import Edge, ThroughEdge
 from preflight.engine.image import build_own
 from preflight.engine.run import Run
@@ -23,7 +23,7 @@ def start_echo(run: Run) -> Iterator[StartEcho]:
     started: list[Container] = []
 
     def begin(**environment: str) -> Container:
-        started.append(start(run, image, "echo", environment))
+        started.append(SpaceContainer.start(run, image, "echo", environment))
         return started[-1]
 
     yield begin

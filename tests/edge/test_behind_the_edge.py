@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.docker import docker
 from preflight.engine.edge import Edge, ThroughEdge
 from preflight.engine.image import build_space, stand_in
@@ -51,8 +51,8 @@ WRONG_PASSWORD = {"email": "nobody@example.com", "password": "wrong password 1"}
 
 @pytest.fixture(scope="module")
 def containers(run: Run, own_spaces: dict[str, Space]) -> Iterator[dict[str, Container]]:
-    started = {
-        name: start(
+    started: dict[str, Container] = {
+        name: SpaceContainer.start(
             run,
             build_space(run, own_spaces[name]),
             name,

@@ -41,7 +41,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-3000:] + done.stderr
-    found = json.loads((top / "preflight.json").read_text())
+    found = json.loads((top / "preflight.json").read_text())["checks"]
     return {one["id"]: one for one in found if one["space"] == "sharer"}
 
 

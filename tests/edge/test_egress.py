@@ -14,7 +14,7 @@ from preflight.engine.docker import docker
 from preflight.engine.edge import ThroughEdge
 from preflight.engine.image import Image, build_own, stand_in
 from preflight.engine.run import LABEL, Run
-from preflight.engine.start import environment_of, start_observed
+from preflight.engine.start import environment_of, start
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
 from tests.conftest import compose_environment
@@ -60,7 +60,7 @@ def test_a_database_on_5432_is_refused_and_named(
     assert space.declaration
     url = f"postgres://auth:only-for-this-test@{address}:5432/auth"
     declared = space.declaration.valid_environment(DATABASE_URL=url, DATABASE_WEBSOCKET="")
-    started = start_observed(run, space, image_of(space), environment_of(space, declared))
+    started = start(run, space, image_of(space), environment_of(space, declared))
     assert started.container and started.container.observer, started.failure
     try:
         end = time.monotonic() + 15

@@ -1,12 +1,24 @@
 """The same load on two refs: what is told apart, and what is noise."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import NormalDist
 
 import pytest
 
-from preflight.load.compare import CannotTell, Figures, compare, measure, table, value_at
+from loadtests._compare import measure
+from preflight.load.compare import (
+    CannotCompare,
+    Figures,
+    Row,
+    compare,
+    of_reports,
+    table,
+    value_at,
+)
+from preflight.load.figures import three_digits
 
 from .conftest import Bench
 
@@ -14,11 +26,11 @@ CHAT = "POST backend-py/chat"
 
 
 def run(milliseconds: float, failures: int = 0) -> Figures:
-    """Figures of one run whose latencies lie around a median, as Locust rounds them."""
+    """Figures of one run whose latencies lie around a median."""
     spread = NormalDist(milliseconds, milliseconds / 4)
     exact = [spread.inv_cdf((number + 0.5) / 300) for number in range(300)]
-    seen = Counter(round(one) if one < 100 else round(one, -1) for one in map(int, exact))
-    latencies = {str(value): count for value, count in seen.items()}
+    seen = Counter(three_digits(one) for one in exact)
+    latencies = {f"{value:g}": count for value, count in seen.items()}
     return {CHAT: {"latencies": latencies, "samples": 300, "failures": failures}}
 
 
@@ -49,14 +61,65 @@ def test_more_failures_are_worse_however_quick() -> None:
 
 
 def test_nothing_in_common_can_not_be_compared() -> None:
-    with pytest.raises(CannotTell):
+    with pytest.raises(CannotCompare):
         compare([run(10)], [{"GET backend-py/": {}}])
 
 
-def test_a_percentile_lies_between_the_rounded_latencies() -> None:
-    assert value_at({"1": 50, "2": 50}, 0.5) == 1.5
-    assert value_at({"1": 25, "2": 50, "3": 25}, 0.5) == 2.0
+def test_a_percentile_is_read_from_the_histogram() -> None:
+    assert value_at({"1": 50, "2.5": 50}, 0.5) == 1
+    assert value_at({"1": 49, "2.5": 51}, 0.5) == 2.5
     assert value_at({"150": 100}, 0.5) == 150
+
+
+def reported(path: Path, figures: Figures, **differences: object) -> Path:
+    """A load.json of one run."""
+    machine = {"cpu": "a CPU", "cpus": 2, "calibration_ms": 2.0}
+    rows = [{"name": name, "verdict": "held", **row} for name, row in figures.items()]
+    report: dict[str, object] = {
+        "verdict": "held",
+        "reasons": [],
+        "model": "closed",
+        "arrivals": None,
+    }
+    report |= {"shape": "steady", "people": {"Caller": 10}, "machine": machine, "requests": rows}
+    path.write_text(json.dumps(report | differences))
+    return path
+
+
+def test_two_reports_of_one_machine_tell_what_got_slower(tmp_path: Path) -> None:
+    old = reported(tmp_path / "a.json", run(20))
+    said = []
+    for number, milliseconds in enumerate((20.5, 40, 10)):
+        rows: list[Row] = of_reports(old, reported(tmp_path / f"{number}.json", run(milliseconds)))
+        said.append({row.change for row in rows})
+    assert said == [{"same"}, {"slower"}, {"faster"}]
+
+
+@pytest.mark.parametrize(
+    ("differences", "complaint"),
+    [
+        ({"machine": {"cpu": "another", "cpus": 2, "calibration_ms": 2.0}}, "another machine"),
+        ({"machine": {"cpu": "a CPU", "cpus": 2, "calibration_ms": 3.0}}, "1.50 times as slow"),
+        ({"people": {"Caller": 50}}, "people differs"),
+        ({"model": "open"}, "model differs"),
+        ({"verdict": "invalid", "reasons": ["why"]}, "invalid run: why"),
+        ({"requests": []}, "no request was made in both"),
+    ],
+)
+def test_reports_that_are_not_alike_are_not_compared(
+    tmp_path: Path, differences: dict[str, object], complaint: str
+) -> None:
+    old = reported(tmp_path / "a.json", run(20))
+    with pytest.raises(CannotCompare) as refusal:
+        of_reports(old, reported(tmp_path / "b.json", run(20), **differences))
+    assert complaint in str(refusal.value)
+
+
+def test_what_is_no_report_is_refused_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "page.json"
+    path.write_text("[]")
+    with pytest.raises(CannotCompare, match=r"page\.json is no load\.json"):
+        of_reports(path, path)
 
 
 @pytest.mark.thorough

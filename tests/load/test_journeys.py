@@ -40,7 +40,9 @@ class Walk:
             check(body)
         return body
 
-    def stream(self, path: str, json: Any, *, until: str | None = None) -> None:
+    def stream(
+        self, path: str, json: Any, *, first: str | None = None, until: str | None = None
+    ) -> None:
         url = self.space.url + path
         with self.http.post(url, json=json, stream=True, timeout=10) as answer:
             self.look(answer, 200)
@@ -50,6 +52,7 @@ class Walk:
                     names.append(line[7:].decode())
                 if until in names:
                     break
+            assert first is None or first in names
             assert names[-1] == (until or "done")
 
     def look(self, answer: requests.Response, expect: int) -> None:

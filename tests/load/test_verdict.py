@@ -1,35 +1,34 @@
 """What slo.toml makes of a run."""
 
+import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
+import jsonschema
 import pytest
 
-from preflight.load.report import junit, markdown, table
-from preflight.load.slo import (
+from preflight.load.figures import (
+    Arrivals,
     Figures,
     Generator,
-    Growth,
-    Limits,
     Run,
-    Slo,
-    SloError,
-    Thresholds,
-    Wake,
-    capacities,
-    hopeless,
-    judge,
-    load,
     quantile,
     since,
+    three_digits,
 )
+from preflight.load.judge import capacities, hopeless, judge
+from preflight.load.machine import calibrated
+from preflight.load.report import data, junit, markdown, prometheus, table
+from preflight.load.slo import Growth, Limits, Slo, SloError, Thresholds, Wake, load
 from preflight.load.watch import Watched
 
 CHAT = "POST backend-py/chat"
-SLO = Slo(CHAT, "Reader", 50, 100, 200, 0.01, 20, 1, 0, "why not")
+SLO = Slo(CHAT, "Reader", p50=50, p95=100, p99=200, samples=20, rate=1, why="why not")
 LIMITS = Limits(cpu=0.9, late_ms=30, steal=0.1, busy=0.3)
 THRESHOLDS = Thresholds(LIMITS, Growth(20, 20, 20, 20), Wake(60), {CHAT: SLO})
 GOOD = Figures(samples=200, latencies={10: 190, 90: 8, 150: 2})
@@ -92,11 +91,19 @@ def test_the_rate_counts_from_the_wake_on() -> None:
     assert judge(THRESHOLDS, replace(slow, woke={})).exit_code == 1
 
 
-def test_a_name_that_saw_no_request_crosses() -> None:
+def test_a_name_that_saw_no_request_makes_the_run_invalid() -> None:
     other = replace(SLO, name="GET backend-py/old")
     verdict = judge(and_also(other), RUN)
+    assert verdict.exit_code == 2
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].startswith("GET backend-py/old: no request was made")
+
+
+def test_steps_behind_one_that_fails_are_not_judged() -> None:
+    later = replace(SLO, name="POST backend-py/later")
+    verdict = judge(and_also(later), with_chat(failures=200))
     assert verdict.exit_code == 1
-    assert verdict.reasons == ["GET backend-py/old: no request was made"]
+    assert [row.state for row in verdict.rows] == ["crossed", "not judged"]
 
 
 def test_a_name_whose_people_were_not_chosen_is_left_out() -> None:
@@ -119,7 +126,13 @@ def test_a_name_whose_people_were_not_chosen_is_left_out() -> None:
         (replace(RUN, steal=0.2), "the host took 20%"),
         (replace(RUN, busy=0.5), "other work: 50% of its CPU"),
         (replace(RUN, faults=("worker a was lost",)), "worker a was lost"),
-        (with_chat(samples=19, latencies={10: 19}), "only 19 samples, 20 are needed"),
+        (with_chat(samples=99, latencies={10: 99}), "only 99 samples, p99 needs 100"),
+        (replace(RUN, wanted=60), "only 4 of 60 people came"),
+        (replace(RUN, wanted=4, complete=3), "all 4 people were there for 3 s of 10 s alone"),
+        (
+            replace(RUN, arrivals=Arrivals("50 a second", due=500, dropped=6)),
+            "the rate could not be offered: 6 of 500 arrivals found all 4 people waiting",
+        ),
         (with_chat(failures=200, unanswered=200), "no request was answered"),
     ],
 )
@@ -129,6 +142,33 @@ def test_an_invalid_run_is_never_called_slow(run: Run, reason: str) -> None:
         verdict = judge(THRESHOLDS, replace(run, figures=figures))
         assert verdict.exit_code == 2
         assert reason in "\n".join(verdict.reasons)
+
+
+def test_a_run_that_kept_its_people_and_its_rate_is_judged() -> None:
+    kept = replace(RUN, wanted=4, complete=9, arrivals=Arrivals("50 a second", due=500, dropped=5))
+    assert judge(THRESHOLDS, kept).exit_code == 0
+
+
+def test_a_space_that_died_is_the_fault_whatever_its_machine_did() -> None:
+    verdict = judge(THRESHOLDS, replace(RUN, busy=1, died={"backend-py": 4.2}))
+    assert verdict.exit_code == 1
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].startswith("backend-py: answered until second 4 and then no more")
+
+
+def test_a_percentile_that_is_not_asked_for_is_not_judged() -> None:
+    few = with_chat(samples=30, latencies={10: 28, 900: 2})
+    slo = replace(SLO, p95=None, p99=None)
+    assert judge(replace(THRESHOLDS, slos={CHAT: slo}), few).exit_code == 0
+    assert judge(replace(THRESHOLDS, slos={CHAT: replace(slo, p95=100)}), few).exit_code == 1
+
+
+def test_the_tail_is_told_by_three_digits() -> None:
+    """Locust's two digits would turn 1,849 ms into 1,800."""
+    kept = [three_digits(ms) for ms in (0.0123, 9.876, 12.345, 123.45, 1849.0, 12345.0)]
+    assert kept == [0.01, 9.88, 12.3, 123, 1850, 12300]
+    assert quantile({1.0: 999}, 0.999) is None
+    assert quantile({1.0: 998, 70.0: 2}, 0.999) == 70.0
 
 
 def test_a_percentile_needs_a_sample_beyond_it() -> None:
@@ -151,28 +191,16 @@ def test_a_run_ends_early_only_when_nothing_can_change_its_verdict() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (
-            "[generator]\ncpu = 1\nlate_ms = 1\nbusy = 1\n[growth]\n[wake]",
-            "[generator] lacks steal",
-        ),
-        ('["GET a/"]\nby = "Reader"', "the table [generator] is missing"),
-        (
-            "[generator]\ncpu = 1\nlate_ms = 1\nsteal = 1\nbusy = 1\n[wake]\nseconds = 1\n"
-            "[growth]\nmemory = 1\nfiles = 1\nconnections = 1\ndisk = 1",
-            "no request name has a table",
-        ),
-        (
-            "[generator]\ncpu = 1\nlate = 1\n[growth]\n[wake]",
-            "[generator] has an unknown key late; known are cpu,",
-        ),
-        (
-            '[generator]\ncpu = "1"\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]\n[wake]',
-            "cpu must be a number, 0 or more",
-        ),
-        (
-            "[generator]\ncpu = -1\nlate_ms = 1\nsteal = 1\nbusy = 1\n[growth]\n[wake]",
-            "cpu must be a number, 0 or more",
-        ),
+        ("[generator]\ncpu = 1", 'no request name has a table; write one, such as ["GET /"]'),
+        ('generator = 1\n["GET /"]', "generator must be a table"),
+        ("[generator]\nlate = 1", "[generator] has an unknown key late; known are cpu,"),
+        ('[generator]\ncpu = "1"', "[generator] cpu must be a number, 0 or more, not '1'"),
+        ("[generator]\ncpu = -1", "[generator] cpu must be a number, 0 or more, not -1"),
+        ('["GET /"]\nsamples = 1.5', "samples must be a whole number"),
+        ('["GET /"]\nstream = 1', "stream must be true or false"),
+        ('["GET /"]\npath = "x"', "path must begin with /"),
+        ('["POST /file"]\nupload = "none.bin"', "upload: there is no file"),
+        ("[health]\np50 = 1", "[health] is no request name"),
         ("cpu = 1 2", "line 1"),
     ],
 )
@@ -194,6 +222,35 @@ def test_every_report_names_the_crossed_request_and_the_reason() -> None:
     failure = suite.find(f"testcase[@name='{CHAT}']/failure")
     assert failure is not None
     assert (failure.attrib["message"], failure.text) == ("p50 60 ms > 50 ms", "why not")
+
+
+def test_every_report_names_its_target_and_its_model() -> None:
+    targets = {"backend-py": "http://127.0.0.1:7861"}
+    closed = judge(THRESHOLDS, replace(RUN, targets=targets))
+    open_ = judge(THRESHOLDS, replace(RUN, targets=targets, arrivals=Arrivals("9 a second", 90, 0)))
+    for report in (table, markdown, junit, data):
+        assert "http://127.0.0.1:7861" in report(closed)
+    for report in (table, markdown):
+        assert "closed model" in report(closed)
+        assert "open model (9 a second, latency from the intended start, 0 of 90" in report(open_)
+
+
+def test_the_json_report_keeps_to_its_schema() -> None:
+    schema = json.loads((files("preflight.load") / "report.schema.json").read_text())
+    open_run = replace(RUN, arrivals=Arrivals("9 a second", 90, 0), targets={"": "http://a"})
+    for verdict in (judge(THRESHOLDS, RUN), judge(THRESHOLDS, open_run)):
+        report = json.loads(data(verdict, (), calibrated(), "steady"))
+        jsonschema.validate(report, schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**report, "verdict": "maybe"}, schema)
+
+
+def test_the_prometheus_file_holds_the_figures() -> None:
+    text = prometheus(judge(THRESHOLDS, with_chat(latencies={10.5: 200})), "steady")
+    assert f'preflight_load_latency_seconds{{request="{CHAT}",quantile="0.5"}} 0.0105' in text
+    assert 'preflight_load_verdict{shape="steady"} 0' in text
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r'[a-z_]+\{([a-z]+="[^"]*",?)+\} [0-9.e+-]+', line) for line in samples)
 
 
 def test_junit_calls_an_invalid_run_an_error() -> None:

@@ -1,14 +1,16 @@
 """Broken Spaces: a sound one of `spaces/` with one change each, and the check that must see it.
 
 That check has to find it, at its own severity or the one named, and no other. `edit` replaces text,
-`files` writes files (None deletes one); both are committed. `earlier` is committed first and
+`files` writes files (None deletes one, a path is a symbolic link's target); both are committed. `earlier` is committed first and
 deleted again, so that it is in the history alone. `uncommitted` is written after the commit. `git`
 are git commands run at the end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from preflight.model.problems import Severity
 
@@ -24,7 +26,7 @@ class Broken:
     severity: Severity | None = None
     """None for the check's own."""
     edit: Edits = field(default_factory=dict)
-    files: dict[str, str | bytes | None] = field(default_factory=dict)
+    files: Mapping[str, str | bytes | PurePath | None] = field(default_factory=dict)
     earlier: dict[str, str | bytes] = field(default_factory=dict)
     uncommitted: dict[str, str | bytes] = field(default_factory=dict)
     git: tuple[tuple[str, ...], ...] = ()

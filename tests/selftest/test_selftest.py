@@ -8,26 +8,32 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
 
 from preflight.model.problems import Severity
 from tests.selftest.cases import BROKEN, SOUND, Broken
+from tests.selftest.image_cases import IMAGES, TREE
 from tests.selftest.running_cases import RUNNING
+from tests.selftest.visitor_cases import VISITORS
 from tests.spaces import folder_of
 
 HERE = Path(__file__).parent
-CASES = (*BROKEN, *RUNNING)
+ALL = (*BROKEN, *RUNNING, *VISITORS, *IMAGES, *TREE)
+CASES = tuple(case for case in ALL if case.check)
+# Sound ones that look like a broken one.
+ALIKE = tuple(case for case in ALL if not case.check)
 ROOT = HERE.parents[1]
 FOLDER_CHECKS = [
     f"src/preflight/contract/test_{name}.py"
-    for name in ("metadata", "push", "declaration", "dockerfile")
+    for name in ("metadata", "push", "tree", "declaration", "dockerfile", "build")
 ]
+FOLDER_CHECKS.append("src/preflight/contract/test_hour.py::test_workers_fit_the_cpus")
 # Not judged where one folder is the target.
 ALL_CHECKS = ["src/preflight/contract", "--ignore=tests/stack/test_independence.py"]
 FOLDERS_TIMEOUT_S = 300
@@ -65,11 +71,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     everything = metafunc.config.getoption("--selftest") == "all"
     chosen = [case for case in CASES if everything or case.sample]
     sound = [Broken(name, "", base=name) for name in SOUND]
+    alike = [case for case in ALIKE if everything or case.sample]
     for name, cases in {
         "broken": [case for case in chosen if case.needs == "folder"],
         "broken_running": [case for case in chosen if case.needs == "container"],
-        "sound": sound,
-        "sound_running": sound if everything else [],
+        "sound": [*sound, *(case for case in alike if case.needs == "folder")],
+        "sound_running": [
+            *(sound if everything else []),
+            *(case for case in alike if case.needs == "container"),
+        ],
     }.items():
         if name in metafunc.fixturenames:
             parameters = [pytest.param(case, id=case.id) for case in cases]
@@ -154,7 +164,7 @@ def judge(cases: list[Broken], top: Path, checks: list[str], timeout_s: float) -
         f"the contract did not run:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     )
     records: Records = {case.id: [] for case in cases}
-    for record in json.loads((top / "preflight.json").read_text(encoding="utf-8")):
+    for record in json.loads((top / "preflight.json").read_text(encoding="utf-8"))["checks"]:
         records[folders[record["space"]]].append(record)
     return records
 
@@ -183,12 +193,14 @@ def make(case: Broken, top: Path) -> Path:
     return folder
 
 
-def write(folder: Path, files: dict[str, Any]) -> None:
+def write(folder: Path, files: Mapping[str, Any]) -> None:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if content is None:
             path.unlink()
+        elif isinstance(content, PurePath):
+            path.symlink_to(content)
         else:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
 

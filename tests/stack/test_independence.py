@@ -21,7 +21,6 @@ from preflight.engine.container import Container
 from preflight.engine.docker import docker
 from preflight.engine.image import BuildError, Image, base_images, stand_in
 from preflight.engine.run import Run
-from preflight.engine.start import start_once
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem
 from preflight.model.space import Space
@@ -40,8 +39,6 @@ def pairs(
     """Every two Spaces of compose.yaml, built."""
     if pytestconfig.getoption("--space") or pytestconfig.getoption("--live"):
         not_promised("isolation is judged for the Spaces of compose.yaml together")
-    if pytestconfig.getoption("--through") == "edge":
-        pytest.skip("needs the Spaces' own containers: judged without --through edge")
     for space in spaces:
         try:
             image_of(space)
@@ -158,10 +155,7 @@ def layers(image: str) -> list[str]:
 
 
 def test_serves_while_the_other_is_dead(
-    pairs: list[tuple[Space, Space]],
-    run: Run,
-    image_of: Callable[[Space], Image],
-    start_as_on_the_hub: Callable[[Space], Container],
+    pairs: list[tuple[Space, Space]], start_as_on_the_hub: Callable[[Space], Container]
 ) -> None:
     """Each Space goes on serving when the other is killed.
 
@@ -171,12 +165,9 @@ def test_serves_while_the_other_is_dead(
     """
     for pair in pairs:
         for dying, staying in (pair, pair[::-1]):
-            # The one that all checks ask.
-            alive = start_once(run, staying, image_of(staying)).subject
-            if alive is None:
-                pytest.skip(f"not checked: {staying.name} does not start, see start.serves")
-            with start_as_on_the_hub(dying) as dead:
-                dead.wait_until_serving()
+            with start_as_on_the_hub(staying) as alive, start_as_on_the_hub(dying) as dead:
+                for container in (alive, dead):
+                    container.wait_until_serving()
                 before = alive.get("/health").status_code
                 dead.signal("SIGKILL")
                 dead.wait_for_exit(HUB.stop_deadline)

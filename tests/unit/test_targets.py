@@ -189,7 +189,7 @@ def run_contract(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
 def test_unknown_folder_ends_with_one_clear_line(tmp_path: Path) -> None:
     """Also where all folders named are elsewhere: pytest must not take one of them for its root."""
     done = run_contract(tmp_path, "--space", str(tmp_path / "gone"))
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.returncode == 2
     assert "does not exist; name the folder that holds the Dockerfile" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -208,7 +208,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str
     done = run_contract(top, METADATA, *spaces, "-n2")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     assert "Traceback" not in done.stdout
-    return done.stdout, json.loads((top / "preflight.json").read_text())
+    return done.stdout, json.loads((top / "preflight.json").read_text())["checks"]
 
 
 def test_verdicts_of_all_workers_are_in_one_report(
@@ -218,11 +218,18 @@ def test_verdicts_of_all_workers_are_in_one_report(
     own = [record for record in records if record["space"] == "the space"]
     failed = [record for record in own if record["fails"]]
     assert [one["id"] for one in failed] == ["metadata.sdk_is_docker"]
-    assert failed[0]["findings"][0]["actual"] == "README.md:2: `sdk: gradio`"
-    for part in ("Space       the space", "On the Hub  Configuration error", "Fix         Put"):
+    assert failed[0]["findings"][0]["actual"] == "`sdk: gradio`"
+    for part in (
+        "breaks   metadata.sdk_is_docker",
+        "On the Hub    Configuration error",
+        "Fix           Put",
+    ):
         assert part in output
-    assert "the space: 15 checks hold, 2 have findings, 0 could not judge, 1 skipped" in output
-    assert "skipped: 1 x asks huggingface.co: only with --online" in output
+    assert (
+        "the space: DOES NOT HOLD. 15 checks held, 2 found something (1 breaks, 1 advice), 1 not applicable."
+        in output
+    )
+    assert "1 check skipped: asks huggingface.co: only with --online x1" in output
 
 
 def test_enormous_readme_is_judged_in_time(judged: tuple[str, list[dict[str, Any]]]) -> None:

@@ -16,6 +16,7 @@ from huggingface_hub import constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from preflight.model import git as plain
+from preflight.model.hub_texts import meaning_of
 from preflight.rules.repository import name_problems
 
 HUB_ERRORS = (HfHubHTTPError, httpx2.HTTPError, ValueError)
@@ -102,7 +103,8 @@ def said(error: Exception) -> str:
             return f"the Hub answered {status}: HF_TOKEN has no permission for it; it needs write access to the Space"
         if status == 404:
             return "the Hub answered 404: there is no such Space, or it is private and HF_TOKEN is missing or not of its owner"
-        return f"the Hub answered {status}"
+        known = meaning_of(f"{status} {error.response.text[:500]}")
+        return f"the Hub answered {status}" + (f": {known.about}. {known.fix}" if known else "")
     if isinstance(error, ValueError):
         return f"{endpoint()} does not answer as the Hub does; is HF_ENDPOINT right?"
     return f"no answer from {endpoint()} ({type(error).__name__})"

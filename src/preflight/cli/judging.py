@@ -41,6 +41,16 @@ def findings_of(top: Path, commit: str, space: SpaceId | None, name: str) -> lis
     return []
 
 
+def load_findings(top: Path, commit: str, space: SpaceId | None, name: str) -> list[str]:
+    """The verdict of a load run on a commit that has passed, unless it held."""
+    from preflight.load.command import smoke
+
+    with clone_at(top, commit, space, name) as folder:
+        git(folder, "checkout", "--quiet", "--force", commit)
+        code = smoke(folder, in_the_cache(top) / "push" / name / "load")
+    return {0: [], 1: ["load: crossed"]}.get(code, ["load: could not be judged"])
+
+
 def holds(arguments: list[str], report: Path) -> bool:
     """Whether these checks ran and hold. Their report goes to the folder `report`."""
     report.mkdir(parents=True, exist_ok=True)
@@ -61,12 +71,8 @@ def holds(arguments: list[str], report: Path) -> bool:
 def broken_rules(report: Path) -> list[str]:
     """The rules that failed by a report; never empty, since the run did not hold."""
     path = report / "preflight.json"
-    records = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    failed = [
-        record["id"]
-        for record in records
-        if not record["passed"] and record["outcome"] != "skipped"
-    ]
+    checks = json.loads(path.read_text("utf-8"))["checks"] if path.is_file() else []
+    failed = [one["id"] for one in checks if one["fails"] or one["outcome"] == "error"]
     return list(dict.fromkeys(failed)) or ["the contract could not be judged"]
 
 

@@ -14,9 +14,10 @@ from huggingface_hub import HfApi
 from preflight.cli import judging, went_live
 from preflight.cli.hub import HUB_ERRORS, Refused, SpaceId, endpoint, said
 from preflight.cli.settings import compare
-from preflight.engine.start import Live, wake
+from preflight.engine.live import Live, wake
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.git import GitError, masked
+from preflight.model.hub_texts import meaning_of
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.folders import in_the_cache
 from preflight.rules.repository import subdomain
@@ -195,6 +196,8 @@ def failure(space: SpaceId, seen: Seen) -> str:
     """Why it does not serve, with the end of the log that tells."""
     meaning = MEANING.get(seen.stage, "").format(space=space)
     words = f"{space} is at {seen.stage}: {meaning}. {seen.error}".rstrip()
+    if known := meaning_of(seen.error):
+        words += f"\n      That is: {known.about}. {known.fix}"
     log = "" if seen.stage in ("CONFIG_ERROR", "PAUSED") else log_tail(space, seen.stage == "BUILD_ERROR")  # fmt: skip
     help_page = "docs/troubleshooting.md has the Hub's texts, their causes and fixes.\n"
     return f"{words}\n{log}{help_page}{way_back(space, wanted_commit(space, ''))}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import click
+
+from preflight.cli.init import init
+from preflight.cli.load import load
+from preflight.cli.rules import explain, rules
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 TO_PYTEST = {"ignore_unknown_options": True}
@@ -40,7 +43,7 @@ def check(folders: tuple[str, ...]) -> None:
     Example: preflight check my-space
              preflight check . --ref HEAD
     """
-    sys.exit(subprocess.call(_contract(folders)))
+    sys.exit(_judged(folders))
 
 
 @preflight.command(context_settings=TO_PYTEST)
@@ -54,18 +57,18 @@ def static(folders: tuple[str, ...]) -> None:
     from preflight.pytest_plugin import CONTRACT, STATIC
 
     tests = [str(CONTRACT / f"test_{name}.py") for name in STATIC]
-    sys.exit(subprocess.call(_contract((*folders, *tests), names_tests=True)))
+    sys.exit(_judged((*folders, *tests), names_tests=True))
 
 
-def _contract(arguments: tuple[str, ...], names_tests: bool = False) -> list[str]:
-    """The pytest command for these folders and options; this folder where it is a Space alone."""
-    from preflight.pytest_plugin import command
+def _judged(arguments: tuple[str, ...], names_tests: bool = False) -> int:
+    """Judge these folders, with these options of pytest; this folder where it is a Space alone."""
+    from preflight.pytest_plugin import judge, with_values
 
-    given = [f"--space={text}" if _is_folder(text) else text for text in arguments]
+    given = [f"--space={text}" if _is_folder(text) else text for text in with_values(arguments)]
     named = any(text.startswith(("--space", "--live")) for text in given)
     if not named and not Path("compose.yaml").is_file():
         given.insert(0, "--space=.")
-    return command(given, names_tests)
+    return judge(given, names_tests)
 
 
 def _is_folder(text: str) -> bool:
@@ -91,6 +94,9 @@ def settings(folder: Path) -> None:
         _fail(str(error))
 
 
+preflight.add_command(init)
+
+
 @preflight.command()
 @click.argument("name")
 @click.option("--node", is_flag=True, help="A server in Node.js; the default is Python.")
@@ -114,8 +120,17 @@ def new(name: str, node: bool, remove: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Stop before the push.")
 @click.option("--force", is_flag=True, help="Push what did not pass; what it overrode is listed.")
 @click.option("--without-secrets", is_flag=True, help="Push although required Secrets are missing.")
+@click.option(
+    "--load", "with_load", is_flag=True, help="Judge 30 s of load by its slo.toml as well."
+)
 def push(
-    folder: Path, space: str, remote: str, dry_run: bool, force: bool, without_secrets: bool
+    folder: Path,
+    space: str,
+    remote: str,
+    dry_run: bool,
+    force: bool,
+    without_secrets: bool,
+    with_load: bool,
 ) -> None:
     """Check FOLDER as committed, then push it to its Space.
 
@@ -124,7 +139,7 @@ def push(
     """
     from preflight.cli import push as pushing
 
-    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets)
+    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets, with_load)
     sys.exit(pushing.main(plan))
 
 
@@ -236,6 +251,11 @@ def down(arguments: tuple[str, ...]) -> None:
     from preflight.cli import bare
 
     sys.exit(bare.main(["down", *arguments]))
+
+
+preflight.add_command(rules)
+preflight.add_command(explain)
+preflight.add_command(load)
 
 
 def _fail(message: str) -> None:

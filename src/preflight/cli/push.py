@@ -40,6 +40,7 @@ class Plan:
     dry_run: bool = False
     force: bool = False
     without_secrets: bool = False
+    with_load: bool = False
 
 
 def main(plan: Plan) -> int:
@@ -80,6 +81,8 @@ def push(plan: Plan, space: SpaceId | None) -> int:
         )
     say(f"{plan.folder.name} as committed is {commit[:7]}; judging it before it goes to {target}")
     findings = judging.findings_of(repository.root, commit, space, plan.folder.name)
+    if plan.with_load and not findings:
+        findings = judging.load_findings(repository.root, commit, space, plan.folder.name)
     if settings:
         print(f"\n{settings}", flush=True)
     if findings and not plan.force:

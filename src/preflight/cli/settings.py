@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, get_token
 
 from preflight.cli.hub import HUB_ERRORS, SpaceId, said
 from preflight.model.environment import EnvironmentDeclaration, Variable
-from preflight.rules.drift import HUB_SETS
+from preflight.rules.reads import HUB_SETS
 
 
 class Kind(Enum):

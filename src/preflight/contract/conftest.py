@@ -1,167 +1,260 @@
-"""What the checks ask: the Space's image, and the Space itself, running as on the Hub.
+"""What the checks probe: the Space's image, and the Space itself, running as on the Hub.
 
 Where the image does not build or the Space does not start, one check fails with the reason
 (`image.builds`, `start.serves`) and every other one that needs it is skipped by that name.
 
-A check says by what it takes where it has to ask: `subject` at the Space's own port or, with
-`--through edge`, as the world does on the Hub; `direct` and `container` at the port itself alone.
+A check says by what it takes where it sends requests: `subject` as the world does on the Hub, through
+the edge; `visited` is what a browser gets there; `direct` and `container` at the Space's own port.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from preflight.engine.container import Answering, Container
-from preflight.engine.edge import Edge, ThroughEdge
-from preflight.engine.image import BuildError, Image, build_space
-from preflight.engine.layers import Contents, contents_of
-from preflight.engine.run import Run
-from preflight.engine.start import Live, Start, start_once, wake
+from preflight.contract.findings import not_promised
+from preflight.engine.docker import DockerError
 from preflight.model.environment import EnvironmentDeclarationError
+from preflight.model.frontmatter import FrontMatterError
+from preflight.model.hub_profile import HUB
+from preflight.model.problems import CannotJudge
 from preflight.model.space import Space
 
-_live: dict[str, Start] = {}
-_reading: dict[str, Future[Contents]] = {}
-_reader = ThreadPoolExecutor(1)
+# The checks of a folder alone do without the rest, which is loaded where it is used.
+if TYPE_CHECKING:
+    from preflight.engine.answering import Answering
+    from preflight.engine.container import Container
+    from preflight.engine.image import BuildError, Image
+    from preflight.engine.layers import Contents
+    from preflight.engine.proxied import Refused
+    from preflight.engine.rehearsal import Rehearsal
+    from preflight.engine.run import Run
+    from preflight.engine.start import Start
+    from preflight.engine.visitor import Visit
+    from preflight.rules.pages import Page
+
+HERE = Path(__file__).parent
+# What is made in the background takes longest; what measures time waits until all of it is made.
+_LAST = ("contents", "hardened", "lonely", "second_life", "tried", "unhurried")
 
 
-@pytest.fixture
-def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
-    """The Space's image, or why it does not build."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the checks of each Space in the order in which their outcomes are there: folder, start, rest."""
+
+    def stage(item: pytest.Item) -> int:
+        names = item.fixturenames if isinstance(item, pytest.Function) else []
+        if HERE not in item.path.parents or ("built" not in names and "started" not in names):
+            return 0
+        # The two that the skips of all others name.
+        if item.name.startswith(("test_builds[", "test_serves[")):
+            return 1
+        return 2 + sum(name in names for name in _LAST)
+
+    spaces = list(dict.fromkeys(map(_space_of, items)))
+    items.sort(key=lambda item: (spaces.index(_space_of(item)), stage(item)))
+
+
+def _space_of(item: pytest.Item) -> object:
+    callspec = getattr(item, "callspec", None)
+    space = callspec.params.get("space") if callspec else None
+    return getattr(space, "name", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    with _judged_elsewhere():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    with _judged_elsewhere():
+        return (yield)
+
+
+@contextmanager
+def _judged_elsewhere() -> Iterator[None]:
+    """That a Space does not answer in HTTP is one finding, whichever check meets it; a request that a
+    live Space is not sent is none."""
+    try:
+        yield
+    except Exception as error:
+        from preflight.engine.answering import NoAnswer
+        from preflight.engine.live import NotSent
+
+        if isinstance(error, NoAnswer):
+            pytest.skip(f"not checked: {error}; see start.answers_in_http")
+        if isinstance(error, NotSent):
+            pytest.skip(f"not checked: {error}")
+        raise
+
+
+@pytest.fixture(scope="session")
+def wanted(request: pytest.FixtureRequest) -> set[str]:
+    """The fixtures that the chosen checks take: what is to be made ahead of them."""
+    items = (item for item in request.session.items if isinstance(item, pytest.Function))
+    return {name for item in items for name in item.fixturenames}
+
+
+@pytest.fixture(scope="session")
+def rehearsal(space: Space, run: Run, wanted: set[str]) -> Iterator[Rehearsal]:
+    """The Space's image and containers, in the making from here on."""
+    from preflight.engine.rehearsal import Rehearsal
+
+    with Rehearsal(run, space) as made:
+        made.begin(wanted)
+        yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ahead(space: Space, wanted: set[str], request: pytest.FixtureRequest) -> None:
+    """The build goes on while the folder is checked."""
+    if "built" in wanted and not _not_buildable(space):
+        # The first check that needs it fails with the reason.
+        with suppress(DockerError, CannotJudge):
+            request.getfixturevalue("rehearsal")
+
+
+def _not_buildable(space: Space) -> str:
+    """Why nothing is built; empty when the Space can be."""
     if space.url is not None:
-        pytest.skip(f"needs the Docker engine: {space.name} is known by its URL alone")
+        return f"needs the Docker engine: {space.name} is known by its URL alone"
     if not (space.folder / "Dockerfile").is_file():
-        pytest.skip("there is no Dockerfile: see push.dockerfile_is_at_the_root")
+        return "there is no Dockerfile: see push.dockerfile_is_at_the_root"
     try:
         _ = space.declaration
     except EnvironmentDeclarationError:
-        pytest.skip("the declaration cannot be read: see declaration.can_be_read")
+        return "the declaration cannot be read: see declaration.can_be_read"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def built(space: Space, request: pytest.FixtureRequest) -> Image | BuildError:
+    """The Space's image, or why it does not build."""
+    from preflight.engine.image import BuildError
+
+    if reason := _not_buildable(space):
+        pytest.skip(reason)
     try:
-        return build_space(request.getfixturevalue("run"), space)
+        image: Image = request.getfixturevalue("rehearsal").image()
+        return image
     except BuildError as error:
         return error
 
 
-@pytest.fixture
-def image(built: Image | BuildError, space: Space, request: pytest.FixtureRequest) -> Image:
+@pytest.fixture(scope="session")
+def image(built: Image | BuildError) -> Image:
     """The Space's image, built as the Hub builds it."""
+    from preflight.engine.image import BuildError
+
     if isinstance(built, BuildError):
         pytest.skip("not checked: the image does not build, see image.builds")
-    wanted = (
-        item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)
-    )
-    if any("contents" in names for names in wanted) and not through_an_edge(request.config):
-        # Takes a few seconds, mostly the engine's: begun as soon as there is an image.
-        _read(request.getfixturevalue("run"), space, built)
     return built
 
 
-@pytest.fixture
-def contents(run: Run, space: Space, image: Image) -> Contents:
-    """The image's layers, read once for all checks."""
-    return _read(run, space, image).result()
-
-
-def _read(run: Run, space: Space, image: Image) -> Future[Contents]:
-    if space.name not in _reading:
-        _reading[space.name] = _reader.submit(contents_of, run, image, _secrets(space))
-    return _reading[space.name]
+@pytest.fixture(scope="session")
+def contents(image: Image, rehearsal: Rehearsal) -> Contents:
+    """The image's layers."""
+    return rehearsal.contents()
 
 
 @pytest.fixture
-def unhurried(space: Space, image: Image) -> None:
-    """Nothing that was begun in the background goes on: for what measures time."""
-    if space.name in _reading:
-        _reading[space.name].result()
-
-
-@pytest.fixture
-def secrets(space: Space) -> dict[str, str]:
-    """The values of Secrets that the build was given and that stand in no file of the Space."""
-    return _secrets(space)
-
-
-def _secrets(space: Space) -> dict[str, str]:
-    declaration = space.declaration
-    if declaration is None:
-        return {}
-    given = declaration.valid_environment()
-    made_up = [one for one in declaration.secrets if len(given.get(one.name, "")) >= 16]
-    return {
-        one.name: given[one.name]
-        for one in made_up
-        if given[one.name] not in (one.example, one.default, one.sample)
-    }
-
-
-@pytest.fixture
-def started(space: Space, request: pytest.FixtureRequest) -> Start:
-    """How the Space's one start for all checks went, or with `--live` its waking."""
-    if space.url is None:
-        image: Image = request.getfixturevalue("image")
-        return start_once(request.getfixturevalue("run"), space, image)
-    if space.name not in _live:
-        _live[space.name] = wake(Live(space.name, space.url))
-    return _live[space.name]
-
-
-def through_an_edge(config: pytest.Config) -> bool:
-    """Whether Spaces are asked as the world asks on the Hub; little is asked of their images then."""
-    return bool(config.getoption("--through") == "edge")
+def unhurried(image: Image, rehearsal: Rehearsal) -> None:
+    """Nothing goes on in the background: for what measures time."""
+    rehearsal.quiet()
 
 
 @pytest.fixture(scope="session")
-def through_edge(request: pytest.FixtureRequest) -> Iterator[Callable[[Container], Answering]]:
-    """Gives a running Space as the world reaches it on the Hub: each behind an edge of its own."""
-    known: dict[str, Answering] = {}
-    with ExitStack() as edges:
+def started(space: Space, request: pytest.FixtureRequest) -> Start:
+    """How the Space's one start for all checks went, or with `--live` its waking."""
+    from preflight.engine.live import Live, wake
 
-        def behind(container: Container) -> Answering:
-            if container.name not in known:
-                # Its network belongs to the observer, so that is what the edge has to reach.
-                owner = container.observer.id if container.observer else container.id
-                reached = Container(container.name, owner, container.port)
-                settings = {"APP_PORT": f"{container.port}"}
-                run = request.getfixturevalue("run")
-                edge = edges.enter_context(Edge(run, {container.name: reached}, settings))
-                known[container.name] = edge.space(container.name)
-            return known[container.name]
-
-        yield behind
+    if space.url is not None:
+        writes = request.config.getoption("--live-writes")
+        return wake(Live(space.name, space.url, writes))
+    request.getfixturevalue("image")
+    begun: Start = request.getfixturevalue("rehearsal").started()
+    return begun
 
 
-@pytest.fixture
-def subject(
-    started: Start,
-    pytestconfig: pytest.Config,
-    through_edge: Callable[[Container], Answering],
-) -> Answering:
-    """The Space, running here or, with `--live`, at its URL: `.get(path)`, `.post(path, json=…)` …"""
+@pytest.fixture(scope="session")
+def subject(started: Start, request: pytest.FixtureRequest) -> Answering:
+    """The Space as the world reaches it: through the Hub's edge or, with `--live`, at its URL.
+
+    `.get(path)`, `.post(path, json=…)` …
+    """
     if started.failure is not None or started.subject is None:
         pytest.skip("not checked: the Space does not start, see start.serves")
-    if through_an_edge(pytestconfig) and started.container:
-        return through_edge(started.container)
-    return started.subject
+    if started.container is None:
+        return started.subject
+    reached: Answering = request.getfixturevalue("rehearsal").subject()
+    return reached
 
 
-@pytest.fixture
-def direct(subject: Answering) -> Answering:
+@pytest.fixture(scope="session")
+def direct(subject: Answering, started: Start) -> Answering:
     """The Space at its own port, for what the Hub's edge answers in its place, or adds to."""
-    host = subject.host if isinstance(subject, Live) else ""
-    if isinstance(subject, ThroughEdge) or host.endswith((".hf.space", ".hf.localhost")):
+    from preflight.engine.edge import AtThePort
+    from preflight.engine.live import Live
+
+    if started.container is not None:
+        return AtThePort(started.container)
+    if isinstance(subject, Live) and subject.host.endswith((".hf.space", ".hf.localhost")):
         pytest.skip("needs the Space's own port: the Hub's edge answers this in its place")
     return subject
 
 
-@pytest.fixture
-def container(space: Space, subject: Answering) -> Container:
+@pytest.fixture(scope="session")
+def container(space: Space, started: Start, subject: Answering) -> Container:
     """The Space, running in this machine's engine. Do not stop it: other checks use it too."""
-    if isinstance(subject, ThroughEdge):
-        pytest.skip("needs the Space's own container: judged without --through edge")
-    if not isinstance(subject, Container):
+    if started.container is None:
         pytest.skip(f"needs the Docker engine: {space.name} is known by its URL alone")
-    return subject
+    return started.container
+
+
+@pytest.fixture(scope="session")
+def front_page(space: Space) -> str:
+    """The path that the Space's page on the Hub shows: `base_path` of the front matter, or /."""
+    try:
+        path = space.front_matter.get("base_path", "/") if space.source else "/"
+    except FrontMatterError:
+        path = "/"
+    return path if isinstance(path, str) and path.startswith("/") else "/"
+
+
+@pytest.fixture(scope="session")
+def visited(space: Space, subject: Answering, front_page: str) -> Visit:
+    """The Space's page as a browser loads it."""
+    from preflight.engine.edge import ThroughEdge
+    from preflight.engine.live import Live
+    from preflight.engine.visitor import visit
+
+    host = subject.host if isinstance(subject, ThroughEdge | Live) else HUB.host(space.name)
+    readme = space.readme_bytes.decode("utf-8", "replace") if space.source else ""
+    return visit(subject, host, front_page, readme)
+
+
+@pytest.fixture(scope="session")
+def refused(visited: Visit, subject: Answering, started: Start, front_page: str) -> list[Refused]:
+    """Paths that are refused to the public host name alone."""
+    from preflight.engine.proxied import USUAL_PATHS, refused_by_name
+
+    if started.container is None:
+        return []
+    paths = list(dict.fromkeys([front_page, *visited.paths, *USUAL_PATHS]))
+    return refused_by_name(subject, started.container, paths)
+
+
+@pytest.fixture(scope="session")
+def page(visited: Visit) -> Page:
+    """The front page, where it is one of HTML."""
+    if visited.front.status >= 400 or visited.front.status == 0:
+        pytest.skip("not checked: the front page does not answer, see start.front_page_answers")
+    if visited.page is None:
+        not_promised(f"the front page is {visited.front.kind or 'of no type'}, not HTML")
+    return visited.page

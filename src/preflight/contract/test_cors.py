@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import requests
 
 from preflight.contract.findings import not_promised, require_none, show
-from preflight.engine.container import Answering
+from preflight.engine.answering import Answering
+from preflight.engine.visitor import Visit
 from preflight.model.problems import Problem
 from preflight.model.space import Space
 
 REQUEST_HEADERS = "authorization,content-type"
+# Each is asked with each origin.
+MOST_POSTS = 5
 
 
 def allowed_origin(space: Space) -> str:
@@ -42,23 +46,38 @@ def other_origins(allowed: str) -> dict[str, str]:
     }
 
 
-def routes(subject: Answering) -> Iterator[tuple[str, str]]:
+def near_misses(subject: Answering, allowed: str) -> dict[str, str]:
+    """The other origins to try: of a Space that is sent few requests, the most telling ones."""
+    few = ("another site", "a subdomain", "the name as a prefix", "null")
+    return {
+        kind: origin
+        for kind, origin in other_origins(allowed).items()
+        if kind in few or not subject.safe_only
+    }
+
+
+@pytest.fixture(scope="session")
+def posts(visited: Visit) -> list[str]:
+    """Paths for which the Space's OpenAPI document names a POST, a few of them."""
+    found = [one.path for one in visited.documented if one.method == "POST"]
+    return [path for path in found if "{" not in path][:MOST_POSTS]
+
+
+def routes(subject: Answering, posts: list[str]) -> Iterator[tuple[str, str]]:
     """Requests that end in different statuses: found, missing, not allowed, and malformed where a POST is documented."""
     yield "GET", "/"
     yield "GET", "/health"
     yield "GET", "/no-such-page"
-    yield "DELETE", "/"
-    documented = subject.get("/openapi.json")
-    if documented.ok and "json" in documented.headers.get("Content-Type", ""):
-        for path, methods in documented.json().get("paths", {}).items():
-            if "post" in methods and "{" not in path:
-                yield "POST", path
+    if not subject.safe_only:
+        yield "DELETE", "/"
+        yield from (("POST", path) for path in posts)
 
 
-def preflight(subject: Answering, origin: str) -> tuple[str, str, requests.Response]:
-    """Ask for a documented POST, or else for GET /; the method, the path and the answer."""
-    asked = list(routes(subject))
-    method, path = next((one for one in asked if one[0] == "POST"), asked[0])
+def preflight(
+    subject: Answering, posts: list[str], origin: str
+) -> tuple[str, str, requests.Response]:
+    """Send a preflight request for a documented POST, or else for GET /; the method, the path and the answer."""
+    method, path = ("POST", posts[0]) if posts else ("GET", "/")
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": method,
@@ -78,7 +97,9 @@ def ask(
     return subject.request(method, path, headers=sent)
 
 
-def test_answers_a_preflight_request_of_a_listed_origin(space: Space, direct: Answering) -> None:
+def test_answers_a_preflight_request_of_a_listed_origin(
+    space: Space, direct: Answering, posts: list[str]
+) -> None:
     """A preflight request from an origin in CORS_ORIGINS is answered with that origin, the method and the headers asked for.
 
     Severity: risk
@@ -90,7 +111,7 @@ def test_answers_a_preflight_request_of_a_listed_origin(space: Space, direct: An
     Source: Fetch standard; measured on hf.space: the edge answers preflight requests itself.
     """
     origin = allowed_origin(space)
-    method, path, answer = preflight(direct, origin)
+    method, path, answer = preflight(direct, posts, origin)
     got = {name.lower(): value.lower() for name, value in answer.headers.items()}
     expectations = {
         "status": (answer.status_code in (200, 204), f"{answer.status_code}"),
@@ -114,7 +135,9 @@ def test_answers_a_preflight_request_of_a_listed_origin(space: Space, direct: An
     )
 
 
-def test_refuses_a_preflight_request_of_any_other_origin(space: Space, direct: Answering) -> None:
+def test_refuses_a_preflight_request_of_any_other_origin(
+    space: Space, direct: Answering, posts: list[str]
+) -> None:
     """A preflight request from an origin that is not listed gets no Access-Control-Allow-Origin and no Access-Control-Allow-Credentials.
 
     Severity: risk
@@ -127,13 +150,15 @@ def test_refuses_a_preflight_request_of_any_other_origin(space: Space, direct: A
     """
     allowed = allowed_origin(space)
     found: list[Problem] = []
-    for kind, origin in other_origins(allowed).items():
-        _, path, answer = preflight(direct, origin)
+    for kind, origin in near_misses(direct, allowed).items():
+        _, path, answer = preflight(direct, posts, origin)
         found += _granted(f"OPTIONS {path}", kind, origin, answer)
     require_none(found)
 
 
-def test_lets_a_listed_origin_read_every_status(space: Space, direct: Answering) -> None:
+def test_lets_a_listed_origin_read_every_status(
+    space: Space, direct: Answering, posts: list[str]
+) -> None:
     """The CORS headers are on error answers too, so that the front end can read what went wrong.
 
     Severity: risk
@@ -147,7 +172,7 @@ def test_lets_a_listed_origin_read_every_status(space: Space, direct: Answering)
     origin = allowed_origin(space)
     seen = set()
     found = []
-    for method, path in routes(direct):
+    for method, path in routes(direct, posts):
         answer = ask(direct, method, path, origin)
         seen.add(answer.status_code // 100)
         show("cors", shown("listed", origin, method, path, answer, listed=True))
@@ -159,11 +184,16 @@ def test_lets_a_listed_origin_read_every_status(space: Space, direct: Answering)
                     f"status {answer.status_code}, {actual or 'header absent'}",
                 )
             )
-    assert 4 in seen, "no request ended in a 4xx, so error answers were not judged"
     require_none(found)
+    if 4 not in seen:
+        not_promised(
+            "no request ended in a status from 400 to 499, so error answers were not judged"
+        )
 
 
-def test_lets_no_other_origin_read_any_answer(space: Space, direct: Answering) -> None:
+def test_lets_no_other_origin_read_any_answer(
+    space: Space, direct: Answering, posts: list[str]
+) -> None:
     """An answer to an origin that is not listed carries no Access-Control-Allow-Origin and no Access-Control-Allow-Credentials.
 
     Severity: risk
@@ -176,15 +206,15 @@ def test_lets_no_other_origin_read_any_answer(space: Space, direct: Answering) -
     """
     allowed = allowed_origin(space)
     found: list[Problem] = []
-    for kind, origin in other_origins(allowed).items():
-        for method, path in routes(direct):
+    for kind, origin in near_misses(direct, allowed).items():
+        for method, path in routes(direct, posts):
             answer = ask(direct, method, path, origin, Cookie="session=1")
             show("cors", shown(kind, origin, method, path, answer, listed=False))
             found += _granted(f"{method} {path}", kind, origin, answer)
     require_none(found)
 
 
-def test_shares_no_credentials_with_every_origin(space: Space, subject: Answering) -> None:
+def test_shares_no_credentials_with_every_origin(subject: Answering, posts: list[str]) -> None:
     """No answer to an unknown origin says Access-Control-Allow-Credentials, whether or not the Space lists origins.
 
     Severity: risk
@@ -197,9 +227,9 @@ def test_shares_no_credentials_with_every_origin(space: Space, subject: Answerin
     """
     found = []
     attacker = "https://attacker.example"
-    _, path, answer = preflight(subject, attacker)
+    _, path, answer = preflight(subject, posts, attacker)
     answers = [("OPTIONS", path, answer)]
-    for method, path in routes(subject):
+    for method, path in routes(subject, posts):
         answers.append((method, path, ask(subject, method, path, attacker, Cookie="session=1")))
     for method, path, answer in answers:
         credentials = answer.headers.get("Access-Control-Allow-Credentials")

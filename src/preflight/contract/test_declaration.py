@@ -12,6 +12,7 @@ from preflight.model.space import Space
 from preflight.rules import drift
 from preflight.rules import outbound as egress
 from preflight.rules.dockerfile import Dockerfile, DockerfileError, names_set
+from preflight.rules.reads import HUB_SETS
 
 
 @pytest.fixture
@@ -165,7 +166,7 @@ def test_hub_variables_are_not_entered(declaration: EnvironmentDeclaration) -> N
             line=variable.line,
         )
         for variable in declaration.variables
-        if variable.name in drift.HUB_SETS
+        if variable.name in HUB_SETS
     )
 
 

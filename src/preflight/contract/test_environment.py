@@ -9,38 +9,38 @@ import pytest
 
 from preflight.contract.findings import not_promised, require_none, show
 from preflight.engine.image import Image
-from preflight.engine.matrix import Outcome, cases, try_cases
-from preflight.engine.run import Run
-from preflight.engine.start import start_once
+from preflight.engine.matrix import Outcome
+from preflight.engine.rehearsal import Rehearsal
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem
 from preflight.model.space import Space
+from preflight.rules.reads import is_entered, reads
 
 # A Space that does not build or start with a valid environment is one finding: start.serves.
 pytestmark = pytest.mark.usefixtures("container")
 
 
 @pytest.fixture(scope="session")
-def tried(run: Run, image_of: Callable[[Space], Image]) -> Callable[[Space], list[Outcome]]:
-    """How a Space took each environment of its matrix, tried once per session."""
-    known: dict[str, list[Outcome]] = {}
-
-    def outcomes(space: Space) -> list[Outcome]:
-        declaration = space.declaration
-        if declaration is None or not declaration.decorated:
-            not_promised("no `.env.example` declares what the Space reads from its environment")
-        if space.name not in known:
-            image = image_of(space)
-            valid, *others = cases(declaration)
-            # All other checks ask the one that runs in the valid environment.
-            served = Outcome(valid, None, start_once(run, space, image).seconds, "it serves")
-            known[space.name] = [served, *try_cases(run, space, image, others)]
-        return known[space.name]
-
+def tried(space: Space, image: Image, rehearsal: Rehearsal) -> list[Outcome]:
+    """How the Space took each environment of its matrix, the valid one first."""
+    declaration = space.declaration
+    if declaration is None or not declaration.decorated:
+        not_promised(undeclared(space))
+    outcomes = rehearsal.tried()
+    if outcomes is None:
+        pytest.skip("not checked: the Space does not start, see start.serves")
     return outcomes
 
 
-Tried = Callable[[Space], list[Outcome]]
+def undeclared(space: Space) -> str:
+    """Why no environment is tried, and how to go on."""
+    names = dict.fromkeys(one.name for one in reads(space.folder) if is_entered(one.name))
+    if not names:
+        return "no `.env.example` declares what the Space reads from its environment"
+    return (
+        f"no `.env.example` declares the {len(names)} variables that the code reads; "
+        "`preflight init DIR` drafts it, and their checks run"
+    )
 
 
 def problems(
@@ -56,7 +56,7 @@ def problems(
 
 def shown(one: Outcome) -> dict[str, Any]:
     """A start as the run's page shows it."""
-    serves = one.code is None and one.output == "it serves"
+    serves = one.served
     return {
         "kind": one.case.id,
         "names": list(one.case.names_expected),
@@ -64,7 +64,7 @@ def shown(one: Outcome) -> dict[str, Any]:
         "code": one.code,
         "serves": serves,
         "seconds": one.seconds,
-        "good": bool(one.code) if one.case.refused else serves,
+        "good": one.case.either or (bool(one.code) if one.case.refused else serves),
     }
 
 
@@ -72,7 +72,7 @@ def refused(outcomes: list[Outcome]) -> list[Outcome]:
     return [one for one in outcomes if one.case.refused]
 
 
-def test_refuses_a_wrong_environment(space: Space, tried: Tried) -> None:
+def test_refuses_a_wrong_environment(space: Space, tried: list[Outcome]) -> None:
     """With a required variable unset, empty or blank, or any variable malformed, the Space ends with an exit code other than 0.
 
     Severity: risk
@@ -83,9 +83,9 @@ def test_refuses_a_wrong_environment(space: Space, tried: Tried) -> None:
 
     Source: ours: what is declared as required is required.
     """
-    show("environment", *map(shown, tried(space)))
+    show("environment", *map(shown, tried))
     problems(
-        refused(tried(space)),
+        refused(tried),
         f"an end with an exit code other than 0 within {HUB.refusal_deadline:g} s",
         lambda one: (
             None if one.code else one.output if one.code is None else "it ended with exit code 0"
@@ -93,7 +93,7 @@ def test_refuses_a_wrong_environment(space: Space, tried: Tried) -> None:
     )
 
 
-def test_names_every_faulty_variable_at_once(space: Space, tried: Tried) -> None:
+def test_names_every_faulty_variable_at_once(space: Space, tried: list[Outcome]) -> None:
     """The refusal names each faulty variable, all of them at once.
 
     Severity: risk
@@ -110,11 +110,11 @@ def test_names_every_faulty_variable_at_once(space: Space, tried: Tried) -> None
         last = one.output.strip().splitlines()[-1:] or ["(it printed nothing)"]
         return f"{', '.join(names)} not named; its last line: {last[0][:300]}" if names else None
 
-    ended = [one for one in refused(tried(space)) if one.code is not None]
+    ended = [one for one in refused(tried) if one.code is not None]
     problems(ended, "the name of each faulty variable in the log", unnamed)
 
 
-def test_prints_no_value(space: Space, tried: Tried) -> None:
+def test_prints_no_value(space: Space, tried: list[Outcome]) -> None:
     """The refusal prints no value of a Secret, and no stack trace.
 
     Severity: risk
@@ -140,10 +140,10 @@ def test_prints_no_value(space: Space, tried: Tried) -> None:
         trace = any(mark in one.output for mark in ("Traceback (most recent", "\n    at "))
         return "a stack trace is in the log" if trace else None
 
-    problems(refused(tried(space)), "a message without values and without a stack trace", leaked)
+    problems(refused(tried), "a message without values and without a stack trace", leaked)
 
 
-def test_accepts_a_right_environment(space: Space, tried: Tried) -> None:
+def test_accepts_a_right_environment(space: Space, tried: list[Outcome]) -> None:
     """With every variable valid, at its limits, or optional and empty, the Space serves.
 
     Severity: breaks
@@ -155,7 +155,39 @@ def test_accepts_a_right_environment(space: Space, tried: Tried) -> None:
     Source: observed: "Exit code: 1. Reason:" and the end of the log.
     """
     problems(
-        [one for one in tried(space) if not one.case.refused],
+        [one for one in tried if not one.case.refused and not one.case.either],
         f"an answer on port {space.app_port}",
-        lambda one: None if one.output == "it serves" else one.output,
+        lambda one: None if one.served else one.output,
     )
+
+
+def test_trims_or_refuses_by_name(space: Space, tried: list[Outcome]) -> None:
+    """A value with a newline, spaces or quotes around it is trimmed, or refused by its variable's name.
+
+    Severity: risk
+
+    On the Hub: 401 from a service, or "Invalid URL", though the right key was pasted into the settings
+
+    Fix: Trim each value before it is checked and used.
+
+    Source: observed: the settings page keeps what is pasted, a newline at its end included.
+    """
+    names = [one.name for one in space.declaration.variables] if space.declaration else []
+
+    def unclear(one: Outcome) -> str | None:
+        if one.served:
+            return None
+        if not any(name in one.output for name in names):
+            return f"it ends, and names no variable: {last_line(one)}"
+        trace = any(mark in one.output for mark in ("Traceback (most recent", "\n    at "))
+        return f"it ends in a stack trace: {last_line(one)}" if trace else None
+
+    problems(
+        [one for one in tried if one.case.either],
+        "an answer, or a refusal that names the variable",
+        unclear,
+    )
+
+
+def last_line(one: Outcome) -> str:
+    return (one.output.strip().splitlines() or ["(it printed nothing)"])[-1][:300]

@@ -12,12 +12,15 @@ import pytest
 import requests
 
 from preflight.contract.findings import not_promised, require_none, violated
-from preflight.engine.container import Answering, Container, run_to_end
-from preflight.engine.docker import Completed, DockerError, docker
+from preflight.engine.answering import Answering
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.docker import Completed, DockerTimeout, docker
 from preflight.engine.image import Image
 from preflight.engine.observer import Observer
+from preflight.engine.rehearsal import Rehearsal
 from preflight.engine.run import Run
-from preflight.engine.start import Start, environment_of, start_observed
+from preflight.engine.start import environment_of
+from preflight.engine.waiting import NotYet, Overdue, wait_until
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem
 from preflight.model.space import Space
@@ -186,35 +189,19 @@ def test_gives_nothing_away(space: Space, health: requests.Response) -> None:
 
 
 @pytest.fixture(scope="session")
-def lonely_starts() -> Iterator[dict[str, Start]]:
-    known: dict[str, Start] = {}
-    yield known
-    for start in known.values():
-        if start.container:
-            start.container.remove()
-
-
-@pytest.fixture
-def lonely(
-    run: Run, space: Space, image: Image, container: Container, lonely_starts: dict[str, Start]
-) -> Container:
+def lonely(image: Image, rehearsal: Rehearsal) -> Container:
     """The Space, serving, with every declared dependency accepting connections and never answering."""
-    declaration = space.declaration
-    declared = declaration.environment_without_dependencies() if declaration else None
-    if declared is None:
+    begun = rehearsal.lonely()
+    if begun is None:
         not_promised("no variable of `.env.example` is marked @dependency")
-    if space.name not in lonely_starts:
-        environment = environment_of(space, declared)
-        lonely_starts[space.name] = start_observed(run, space, image, environment, silent=True)
-    start = lonely_starts[space.name]
-    if start.failure or start.container is None:
-        failure = start.failure
+    if begun.failure or begun.container is None:
+        failure = begun.failure
         violated(
             expected="a Space that serves while its dependencies are out of reach",
             actual=f"{failure.kind}: {failure.actual}" if failure else "it did not start",
             fix="Listen first; reach dependencies afterwards, and again after a failure.",
         )
-    return start.container
+    return begun.container
 
 
 @pytest.mark.usefixtures("liveness")
@@ -252,17 +239,20 @@ def test_outage_of_a_dependency_shows(lonely: Container) -> None:
     """
     assert lonely.observer
     lonely.observer.break_off()
-    deadline, shown = time.monotonic() + HUB.refusal_deadline, False
-    while not shown and time.monotonic() < deadline:
+
+    def look() -> None:
         health, ready = lonely.get("/health"), lonely.get("/ready")
         if health.status_code != 200:
             violated(expected="status 200 for GET /health", actual=f"{health.status_code}")
-        shown = ready.status_code == 503 or '"degraded"' in health.text
-        time.sleep(0.1)
-    if not shown:
+        if ready.status_code != 503 and '"degraded"' not in health.text:
+            raise NotYet(f"/ready {ready.status_code}, /health {health.text[:200]}")
+
+    try:
+        wait_until(f"{lonely.name}: waits for the outage to show", HUB.refusal_deadline, look, 0.1)
+    except Overdue as overdue:
         violated(
             expected=f'/ready 503 or /health "degraded" within {HUB.refusal_deadline:g} s of the outage',
-            actual=f"/ready {ready.status_code}, /health {health.text[:200]}",
+            actual=overdue.seen,
         )
 
 
@@ -297,7 +287,7 @@ def test_health_command_passes_while_it_serves(
         done = docker(
             "exec", container.id, *health_command, deadline=health_timeout(image), check=False
         )
-    except DockerError:
+    except DockerTimeout:
         violated(
             expected="an end within its time-out", actual=f"{health_timeout(image):g} s passed"
         )
@@ -329,7 +319,7 @@ def test_health_command_fails_with_the_app(
     Source: observed: HEALTHCHECK is not read on the Hub.
     """
     beside = f"--network=container:{failing(space.app_port).id}"
-    end = run_to_end(
+    end = SpaceContainer.run_to_exit(
         run,
         image,
         environment_of(space),

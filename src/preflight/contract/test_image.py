@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from preflight.contract.findings import advise, material, not_promised, show, violated
-from preflight.engine.build_log import digest
 from preflight.engine.image import BuildError, Image
 from preflight.engine.layers import Contents, home_of, uid_of
 from preflight.model.hub_profile import HUB
+from preflight.model.problems import CannotJudge
 from preflight.model.space import Space
 
 
@@ -26,15 +26,12 @@ def test_builds(built: Image | BuildError) -> None:
     if not isinstance(built, BuildError):
         return
     material(built.log)
-    if "did not end within" in str(built):
-        fix = "find out what the last step waits for; --hub build_deadline=SECONDS allows it more"
-    else:
-        said = built.log.read_text(errors="replace") if built.log.is_file() else ""
-        fix = digest(said).fix
+    if built.unjudged:
+        raise CannotJudge(f"{built.unjudged}; the log: {built.log}")
     violated(
         expected=f"an image within {HUB.build_deadline:g} s",
         actual=str(built).partition("\nfix:")[0],
-        fix=fix,
+        fix=built.fix,
     )
 
 
@@ -87,7 +84,7 @@ def test_home_and_tmp_are_writable(image: Image, contents: Contents) -> None:
             )
 
 
-def test_keeps_no_secret(secrets: dict[str, str], contents: Contents) -> None:
+def test_keeps_no_secret(space: Space, contents: Contents) -> None:
     """No value of a Secret is in any layer, ENV, label or the history, also not where a later layer deletes it.
 
     Severity: risk
@@ -98,7 +95,7 @@ def test_keeps_no_secret(secrets: dict[str, str], contents: Contents) -> None:
 
     Source: hub-docs spaces-run-with-docker.md.
     """
-    if not secrets:
+    if not space.secrets_to_find:
         not_promised("`.env.example` declares no Secret whose value could be told apart")
     if contents.leaks:
         places = "\n".join(f"{name} in {place}" for name, place in contents.leaks[:10])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.contract.findings import advise, require_none
-from preflight.model import frontmatter as rules
+from preflight.contract.findings import require_none
 from preflight.model.frontmatter import FrontMatter, FrontMatterError
 from preflight.model.space import Space
+from preflight.rules import metadata as rules
 
 
 @pytest.fixture
@@ -34,8 +34,7 @@ def test_front_matter_is_recognised(space: Space) -> None:
         _ = space.front_matter
     except FrontMatterError as error:
         require_none([error.problem])
-    if warning := rules.position_warning(space.readme_bytes):
-        advise("the block at the first byte", warning)
+    require_none(rules.blank_start_problems(space.readme_bytes))
 
 
 def test_block_is_at_the_first_byte(space: Space) -> None:
@@ -84,7 +83,7 @@ def test_sdk_is_docker(front: FrontMatter) -> None:
 
 def test_values_have_their_type(front: FrontMatter) -> None:
     """Every key has a value of the type that the Hub's reference gives; keys that a Docker Space
-    does not use (`dockerfile`, `python_version`) are named as warnings.
+    does not use (`dockerfile`, `python_version`) are advice.
 
     Severity: breaks
 
@@ -95,9 +94,7 @@ def test_values_have_their_type(front: FrontMatter) -> None:
 
     Source: hub-docs spaces-config-reference.md.
     """
-    for warning in rules.key_warnings(front):
-        advise("keys that a Docker Space uses", warning)
-    require_none(rules.type_problems(front))
+    require_none((*rules.type_problems(front), *rules.idle_key_problems(front)))
 
 
 def test_app_port_is_unprivileged(front: FrontMatter) -> None:
@@ -141,8 +138,6 @@ def test_emoji_is_one(front: FrontMatter) -> None:
     Source: hub-docs spaces-config-reference.md; the text is reported by users.
     """
     require_none(rules.emoji_problems(front))
-    if warning := rules.emoji_warning(front):
-        advise("one emoji", warning)
 
 
 def test_short_description_is_short(front: FrontMatter) -> None:

@@ -8,49 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# (pattern in the build output, likely cause, what to do), most telling first.
-CAUSES = [
-    (r"no space left on device",
-     "the disk is full",
-     "free some space, e.g. `docker system prune` removes unused images and build cache"),
-    (r"dockerfile parse error|unknown instruction|Dockerfile cannot be empty",
-     "the Dockerfile has a syntax error",
-     "correct the line named above"),
-    (r"failed to read dockerfile|Cannot locate Dockerfile",
-     "there is no Dockerfile at the root of the folder",
-     "the Hub builds /Dockerfile of the Space and no other; put it there"),
-    (r"UID 1000 is not unique|uid 1000 already exists",
-     "the base image already has a user with uid 1000 (node:*, ubuntu:24.04)",
-     "use that user instead of adding one"),
-    (r"failed to compute cache key.*not found|failed to calculate checksum.*not found|COPY failed",
-     "a file that COPY or ADD names is not in the build context",
-     "check its path, .dockerignore and .gitignore; the Hub has only what is committed"),
-    (r"no match for platform|exec format error|no matching manifest",
-     "the image or a binary in it is for another platform",
-     "the Hub runs linux/amd64: build for that platform"),
-    (r"Temporary failure in name resolution|EAI_AGAIN|Could not resolve host|Network is unreachable"
-     r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving",
-     "the build has no network, or the host name does not exist",
-     "check the network of this machine and proxy settings of the engine"),
-    (r"failed to resolve source metadata|pull access denied|manifest unknown|no such host",
-     "a base image can't be pulled",
-     "check its name and tag, and that the registry answers (`make up` uses stand-ins where none does)"),
-    (r"ResolutionImpossible|ERESOLVE|conflicting dependencies|No matching distribution found|ETARGET",
-     "the dependencies can't be resolved together",
-     "correct the versions, lock again and commit the lock file"),
-    (r"DO NOT MATCH THE HASHES|EINTEGRITY",
-     "a downloaded package differs from the locked hash",
-     "lock again; if it persists, do not trust that package"),
-    (r"npm ci.*can only install|`npm ci` can only install",
-     "package.json and package-lock.json disagree",
-     "run `npm install` and commit package-lock.json"),
-    (r"Permission denied|EACCES|Errno 13",
-     "a step writes where its user may not",
-     "do it before USER, or COPY with --chown"),
-    (r"exit code: 137|signal: killed|OOMKilled",
-     "the build ran out of memory",
-     "make the step smaller; the Hub's build memory is unknown"),
-]  # fmt: skip
+from preflight.engine.causes import NO_NETWORK, Stage, cause_in
 
 
 @dataclass(frozen=True)
@@ -61,6 +19,7 @@ class BuildFailure:
     last_lines: list[str]
     cause: str
     fix: str
+    no_network: bool = False
 
     def __str__(self) -> str:
         lines = "\n".join(f"    {line}" for line in self.last_lines)
@@ -91,24 +50,27 @@ def digest(output: str, lines: int = 12) -> BuildFailure:
         for line in said
         if line.strip() and not re.match(r"npm notice|\[notice", line)
     ]
-    pattern, cause, fix = (
-        _recognised(evidence)
-        or _recognised(output)
-        or (None, "not recognised", "read the lines above, then the full log")
-    )
+    cause = cause_in(evidence, Stage.BUILD) or cause_in(output, Stage.BUILD)
     last = telling[-lines:]
     # Two outputs of a command come in any order, so what tells the cause may have come long before.
-    tells = [line for line in telling if pattern and re.search(pattern, line, re.I)]
+    tells = [line for line in telling if cause and cause.found_in(line)]
     if tells and tells[-1] not in last:
         last = [tells[-1], *last[1:]]
-    return BuildFailure(step, [line[:400] for line in last], cause, fix)
+    return BuildFailure(
+        step,
+        [line[:400] for line in last],
+        cause.what if cause else "not recognised",
+        (cause.at_build if cause else None) or "read the lines above, then the full log",
+        no_network=cause is NO_NETWORK,
+    )
 
 
-def recognised(said: str) -> tuple[str, str] | None:
-    """The likely cause of what a failed command said, and what to do; None when nothing fits."""
-    found = _recognised(said)
-    return found[1:] if found else None
-
-
-def _recognised(said: str) -> tuple[str, str, str] | None:
-    return next((entry for entry in CAUSES if re.search(entry[0], said, re.I)), None)
+def progress_of(output: str) -> str:
+    """How far a build is, from BuildKit's plain output so far: `building (step 4 of 9)`."""
+    # "#8 [build 3/5] RUN …": each stage counts its own steps.
+    titles = re.findall(r"^#\d+ \[(?:(\S+) +)?(\d+)/(\d+)\] (.+)$", output, re.M)
+    if not titles:
+        return "building"
+    stage, step, of, what = titles[-1]
+    named = f" of {stage}" if stage else ""
+    return f"building (step {step} of {of}{named}): {what[:60]}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,14 +18,13 @@ from typing import Any, Self
 import requests
 
 from preflight.engine import install as engine
-from preflight.engine.docker import DockerError, docker
+from preflight.engine.answering import Answering
+from preflight.engine.docker import DockerError, DockerTimeout, docker
 from preflight.engine.image import Image
 from preflight.engine.observer import Observer
 from preflight.engine.run import Run
+from preflight.engine.waiting import NotYet, Overdue, wait_until
 from preflight.model.hub_profile import HUB
-
-# Reading an answer must not outlast a test.
-REQUEST_TIMEOUT = 10
 
 
 class NotServing(Exception):
@@ -37,36 +38,6 @@ class Exit:
     code: int
     seconds: float
     output: str
-
-
-class Answering:
-    """Something that answers HTTP at `url`."""
-
-    url: str
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.http = requests.Session()
-        # Proxy settings of this machine are not for its own containers.
-        self.http.trust_env = False
-
-    def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send one request; a redirect is shown, not followed."""
-        options.setdefault("timeout", REQUEST_TIMEOUT)
-        options.setdefault("allow_redirects", False)
-        return self.http.request(method, self.url + path, **options)
-
-    def get(self, path: str, **options: Any) -> requests.Response:
-        return self.request("GET", path, **options)
-
-    def head(self, path: str, **options: Any) -> requests.Response:
-        return self.request("HEAD", path, **options)
-
-    def post(self, path: str, **options: Any) -> requests.Response:
-        return self.request("POST", path, **options)
-
-    def options(self, path: str, **options: Any) -> requests.Response:
-        return self.request("OPTIONS", path, **options)
 
 
 class Container(Answering):
@@ -120,46 +91,59 @@ class Container(Answering):
         path: str | None = None,
         deadline: float | None = None,
         status: int | None = None,
+        watch: Callable[[], str] = lambda: "",
     ) -> float:
         """Seconds from start to the first HTTP answer at `path` (with `status`, when given).
 
+        watch: called a few times a second; what it returns is shown as what is seen, and it raises
+        NotServing once waiting longer changes nothing.
         Raises NotServing when the deadline passes, and at once when the container has ended.
         """
         path = HUB.readiness_path if path is None else path
-        deadline = stretched(HUB.start_deadline if deadline is None else deadline)
-        last_seen, checked = "nothing", 0.0
-        while True:
+        allowed = stretched(HUB.start_deadline if deadline is None else deadline)
+        checked, seen = 0.0, ""
+
+        def look() -> float:
+            nonlocal checked, seen
             now = time.monotonic() - self._started
             try:
-                answer = self.get(path, timeout=2)
-                if status is None or answer.status_code == status:
-                    return time.monotonic() - self._started
-                last_seen = f"status {answer.status_code}: {answer.text[:200]}"
+                # The status line alone tells: a page need not end.
+                with self.get(path, timeout=2, stream=True) as answer:
+                    if status is None or answer.status_code == status:
+                        return time.monotonic() - self._started
+                last_seen = f"GET {path} answers {answer.status_code}"
             except requests.RequestException as error:
-                last_seen = type(error).__name__
-            # Asking the engine costs more than asking the server.
-            if now - checked > max(0.25, now / 4):
+                last_seen = f"GET {path}: {type(error).__name__}"
+            # A command of the engine costs more than a request to the server.
+            if now - checked > max(0.25, min(now / 4, 1)):
                 checked = now
                 if self.state["Status"] != "running":
                     raise NotServing(self.describe("ended instead of serving"))
-            if now > deadline:
-                raise NotServing(
-                    self.describe(
-                        f"does not answer GET {path} after {deadline:g} s (last seen: {last_seen})"
-                    )
+                seen = watch()
+            raise NotYet(seen or last_seen)
+
+        try:
+            return wait_until(
+                f"{self.name}: starting: waits for port {self.port}",
+                max(0.0, allowed - (time.monotonic() - self._started)),
+                look,
+                # Precise to a twentieth; each request costs the machine on which the server gets ready.
+                lambda _: min(max(0.02, (time.monotonic() - self._started) / 20), 0.5),
+            )
+        except Overdue as overdue:
+            raise NotServing(
+                self.describe(
+                    f"does not answer GET {path} after {allowed:g} s (last seen: {overdue.seen})"
                 )
-            # Precise to a twentieth; each question costs the machine on which the server gets ready.
-            time.sleep(max(0.02, now / 20))
+            ) from None
 
     def wait_for_exit(self, deadline: float) -> Exit | None:
         """How the container ended, or None when it still runs after `deadline` seconds."""
         started = time.monotonic()
         try:
             code = docker("wait", self.id, deadline=stretched(deadline)).stdout
-        except DockerError as error:
-            if "did not end within" in str(error):
-                return None
-            raise
+        except DockerTimeout:
+            return None
         return Exit(int(code), time.monotonic() - started, self.logs())
 
     def start_again(self) -> None:
@@ -172,9 +156,24 @@ class Container(Answering):
         """Send a signal to PID 1."""
         docker("kill", f"--signal={name}", self.id)
 
-    def logs(self) -> str:
-        """Both outputs from the first line, at most the last 10 000 lines."""
-        done = docker("logs", "--tail=10000", self.id, check=False)
+    def drops_sigterm(self) -> bool:
+        """Whether the kernel drops SIGTERM here: its first process has no handler for it.
+
+        False where this machine can't see the engine's processes. Source: pid_namespaces(7).
+        """
+        process = Path("/proc") / str(self.state["Pid"])
+        try:
+            if self.id not in (process / "cgroup").read_text():
+                return False
+            status = (process / "status").read_text()
+        except OSError:
+            return False
+        caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+        return caught is not None and not int(caught[1], 16) >> (signal.SIGTERM - 1) & 1
+
+    def logs(self, tail: int = 10_000) -> str:
+        """Both outputs, at most the last `tail` lines."""
+        done = docker("logs", f"--tail={tail}", self.id, check=False)
         return done.stdout + done.stderr
 
     def describe(self, what: str) -> str:
@@ -206,28 +205,88 @@ class Container(Answering):
         self.remove()
 
 
-def start(
-    run: Run,
-    image: Image,
-    name: str,
-    environment: Mapping[str, str],
-    port: int = 7860,
-    options: Sequence[str] = (),
-    observer: Observer | None = None,
-) -> Container:
-    """Start `image` as the Hub would: its own user, 2 CPUs, 16 GB, no bind mount, HEALTHCHECK ignored.
+class SpaceContainer(Container):
+    """A container of a Space's image, run as the Hub runs it.
 
-    environment: the Variables and Secrets; what the Hub injects is added by the caller.
-    options: further options of `docker run`.
-    observer: owns the network and the published port; removed together with the container.
+    Its own user, 2 CPUs, 16 GB, no bind mount, HEALTHCHECK ignored.
     """
-    address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
-    network = f"--network=container:{observer.id}" if observer else f"--publish={address}::{port}"
-    done = docker(
-        "run", "--detach", *_as_on_the_hub(run), network,
-        *_variables(environment), *options, image.tag,
-    )  # fmt: skip
-    return Container(name, done.stdout.split()[-1], port, observer)
+
+    @classmethod
+    def start(
+        cls,
+        run: Run,
+        image: Image,
+        name: str,
+        environment: Mapping[str, str],
+        port: int = 7860,
+        options: Sequence[str] = (),
+        observer: Observer | None = None,
+    ) -> Self:
+        """Start `image`; the caller removes the container.
+
+        environment: the Variables and Secrets, and what the Hub injects.
+        options: further options of `docker run`.
+        observer: owns the network and the published port; removed together with the container.
+        Raises CannotRun when the image's command can't be run, DockerError when the engine fails.
+        """
+        address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
+        network = (
+            f"--network=container:{observer.id}" if observer else f"--publish={address}::{port}"
+        )
+        try:
+            done = docker(
+                "run", "--detach", *_as_on_the_hub(run), network,
+                *_variables(environment), *options, image.tag,
+            )  # fmt: skip
+        except DockerError as error:
+            raise (
+                CannotRun(str(error), error.code) if error.code in CANNOT_RUN else error
+            ) from None
+        return cls(name, done.stdout.split()[-1], port, observer)
+
+    @staticmethod
+    def run_to_exit(
+        run: Run,
+        image: Image,
+        environment: Mapping[str, str],
+        deadline: float,
+        options: Sequence[str] = (),
+        command: Sequence[str] = (),
+    ) -> Exit | None:
+        """Run `image` as `start` does until it ends by itself; None when it still runs after `deadline` s.
+
+        options: further options of `docker run`. command: in the place of the image's CMD.
+        """
+        began = time.monotonic()
+        name = f"{run.id}-{secrets.token_hex(4)}"
+        with subprocess.Popen(
+            # A container that floods its log must not fill this process's memory.
+            ["tail", "-c", "5000000"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        ) as tail:
+            try:
+                code = docker(
+                    "run", "--rm", f"--name={name}", *_as_on_the_hub(run), *_variables(environment),
+                    *options, image.tag, *command, deadline=stretched(deadline), check=False, log=tail.stdin,
+                ).returncode  # fmt: skip
+            except DockerTimeout:
+                docker("rm", "--force", "--volumes", name, check=False)
+                return None
+            output = tail.communicate()[0].decode(errors="replace")
+        if code == ENGINE_REFUSES and "docker: " in output:
+            raise DockerError(f"the engine could not start {image.tag}:\n{output.strip()}", code)
+        return Exit(code, time.monotonic() - began, output)
+
+
+# Exit codes of `docker run`. Source: Docker's reference of `docker run`, "Exit status".
+ENGINE_REFUSES = 125
+CANNOT_RUN = (126, 127)
+
+
+class CannotRun(DockerError):
+    """The engine could not run the image's command: it is not there, or not executable."""
 
 
 def stretched(deadline: float) -> float:
@@ -237,42 +296,6 @@ def stretched(deadline: float) -> float:
     """
     waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
     return deadline * min(max(waiting, 1), 10)
-
-
-def run_to_end(
-    run: Run,
-    image: Image,
-    environment: Mapping[str, str],
-    deadline: float,
-    options: Sequence[str] = (),
-    command: Sequence[str] = (),
-) -> Exit | None:
-    """Run `image` as `start` does until it ends by itself; None when it still runs after `deadline` s.
-
-    options: further options of `docker run`. command: in the place of the image's CMD.
-    """
-    began = time.monotonic()
-    name = f"{run.id}-{secrets.token_hex(4)}"
-    with subprocess.Popen(
-        # A container that floods its log must not fill this process's memory.
-        ["tail", "-c", "5000000"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as tail:
-        try:
-            code = docker(
-                "run", "--rm", f"--name={name}", *_as_on_the_hub(run), *_variables(environment), *options,
-                image.tag, *command, deadline=stretched(deadline), check=False, log=tail.stdin,
-            ).returncode  # fmt: skip
-        except DockerError:
-            docker("rm", "--force", "--volumes", name, check=False)
-            return None
-        output = tail.communicate()[0].decode(errors="replace")
-    # Exit codes of `docker run`: 125 the engine refuses, 126 the command can't be run, 127 it is not found.
-    if code == 125 and "docker: " in output:
-        raise DockerError(f"the engine could not start {image.tag}:\n{output.strip()}")
-    return Exit(code, time.monotonic() - began, output)
 
 
 def _as_on_the_hub(run: Run) -> list[str]:

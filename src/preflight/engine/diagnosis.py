@@ -4,84 +4,86 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
 
-from preflight.engine.container import Container
+from preflight.engine.causes import Stage, cause_in, indented, last_lines, plain
+from preflight.engine.container import CannotRun, Container
 from preflight.engine.observer import Listener
 from preflight.model.hub_profile import HUB
+from preflight.rules.missing import missing_in
+from preflight.rules.reads import needed
 
 LAUNCH_TIMED_OUT = "Launch timed out, workload was not healthy after {}"
 TIMED_OUT = LAUNCH_TIMED_OUT.format("30 min")
 CRASHED = "Runtime error (stage RUNTIME_ERROR)"
 OUT_OF_MEMORY = "Memory limit exceeded (16Gi)"
 
-# (pattern in the log, what to change), most telling first.
-CAUSES = [
-    (r"exec format error", "build for linux/amd64; the image or its program is for another platform"),
-    (r"exec /\S+: no such file or directory",
-     "check the script's first line: CRLF line ends, or an interpreter that the image lacks"),
-    (r"executable file not found|: command not found|: not found$",
-     "install the program in the image, or correct its name in CMD or ENTRYPOINT"),
-    (r"Errno 13|EACCES|Permission denied|permission denied",
-     "the container runs as uid 1000: COPY --chown=1000:1000, and write below the home folder or /tmp"),
-    (r"Errno 30|EROFS|Read-only file system", "write below the home folder or /tmp only"),
-    (r"ModuleNotFoundError|ImportError|Cannot find (module|package)|ERR_MODULE_NOT_FOUND",
-     "install the module in the image: add it to the requirements, lock again, commit"),
-    (r"address already in use|EADDRINUSE|Errno 98", "start one server on the port, not two"),
-    (r"KeyError: '([A-Z][A-Z0-9_]+)'|\b([A-Z][A-Z0-9_]{3,})\b.{0,40}\b(missing|required|not set|must be set)",
-     "enter the variable that the log names in the Space's settings, as a Variable or Secret"),
-]  # fmt: skip
+
+class Kind(StrEnum):
+    """What became of a start that does not serve."""
+
+    EXITED = "exited"
+    CRASH_LOOP = "crash loop"
+    OUT_OF_MEMORY = "out of memory"
+    LOOPBACK_ONLY = "loopback only"
+    WRONG_PORT = "wrong port"
+    NO_ANSWER = "no answer"
+    NEVER_LISTENED = "never listened"
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """kind: exited, crash loop, out of memory, loopback only, wrong port, no answer or never listened."""
+    """missing: the variables without which the Space does not start, by its log and its code."""
 
-    kind: str
+    kind: Kind
     actual: str
     on_the_hub: str
     fix: str
+    missing: tuple[str, ...] = ()
 
 
-def classify(container: Container) -> Diagnosis:
-    """Why `container`, which does not serve, does not. An ended one is started once more, to see
-    whether it ends each time."""
+def classify(container: Container, seconds: float, folder: Path | None = None) -> Diagnosis:
+    """Why `container`, which does not serve after `seconds`, does not.
+
+    folder: the Space's, whose code tells which variables it needs.
+    An ended container is started once more, to see whether it ends each time.
+    """
     state = container.state
     if state["OOMKilled"] or state["ExitCode"] == 137:
         limit = f"{HUB.memory / 1024**2:.0f} MiB"
         return Diagnosis(
-            "out of memory",
+            Kind.OUT_OF_MEMORY,
             f"it was killed at the memory limit of {limit}{_said(container)}",
             OUT_OF_MEMORY,
             "load less at once, start fewer workers, or choose larger hardware",
         )
     if state["Status"] != "running":
-        return _ended(container, int(state["ExitCode"]))
-    return _running(container)
+        return _with_missing(_ended(container, int(state["ExitCode"])), container, folder)
+    running = _running(container, seconds)
+    if running.kind is Kind.CRASH_LOOP:
+        return _with_missing(running, container, folder)
+    return running
 
 
-def loopback_only(container: Container) -> bool:
-    """Whether the app port is bound, to loopback alone: waiting longer changes nothing."""
-    on_port = [one for one in _listening(container) if one.port == container.port]
-    return bool(on_port) and all(one.loopback for one in on_port)
-
-
-def not_started(error: str) -> Diagnosis:
-    """The engine could not even run the command: `error` is its message."""
-    said = next((line for line in error.splitlines() if "Error response" in line), error)
+def not_started(error: CannotRun) -> Diagnosis:
+    """The engine could not even run the image's command."""
+    lines = str(error).splitlines()
+    said = next((line for line in lines if "Error response" in line), lines[-1])
     said = said.rpartition("runc create failed: ")[2].strip()
     return Diagnosis(
-        "exited",
+        Kind.EXITED,
         f"the container's command cannot be run: {said}",
         CRASHED,
-        _cause(error) or "correct CMD or ENTRYPOINT",
+        _fix(str(error)) or "correct CMD or ENTRYPOINT",
     )
 
 
 def alarming_lines(log: str) -> list[str]:
-    """Lines of a log that tell of a warning or an error, each kind once."""
+    """Lines of a log that report a warning or an error, each kind once."""
     found: dict[str, str] = {}
-    for line in log.splitlines():
+    for line in plain(log).splitlines():
         if _ALARM.search(line):
             found.setdefault(re.sub(r"\d+", "0", line), line[:300])
     return list(found.values())
@@ -94,12 +96,37 @@ _ALARM = re.compile(
 )
 
 
+def _with_missing(found: Diagnosis, container: Container, folder: Path | None) -> Diagnosis:
+    """`found`, naming the variables that are missing where the log says that it is one."""
+    reads = needed(folder) if folder else []
+    given = {one.partition("=")[0] for one in container.inspection["Config"].get("Env") or []}
+    known = [read.name for read in reads]
+    logged = [one for one in missing_in(plain(container.logs()), known) if one not in given]
+    if not logged:
+        return found
+    also = list(dict.fromkeys(one for one in known if one not in given and one not in logged))
+    missing = (*logged, *also)
+    what = f"the log names {', '.join(logged)} as missing"
+    if also:
+        what += f"; the code needs {', '.join(also)} too"
+    return replace(
+        found,
+        actual=f"{what}: {found.actual}",
+        fix=(
+            f"give {', '.join(missing)} a value here: `--env {missing[0]}=VALUE`, `--env-file FILE`, or a line in "
+            "the folder's .env; `preflight init DIR` drafts .env.example from the code. "
+            "On the Hub: the Space's Settings, Variables and secrets"
+        ),
+        missing=missing,
+    )
+
+
 def _ended(container: Container, code: int) -> Diagnosis:
     said = _said(container)
-    fix = _cause(container.logs())
+    fix = _fix(container.logs())
     if code == 0:
         return Diagnosis(
-            "exited",
+            Kind.EXITED,
             f"its command came to its end with exit code 0; no server is left{said}",
             CRASHED,
             fix or "let CMD start the server in the foreground",
@@ -107,58 +134,60 @@ def _ended(container: Container, code: int) -> Diagnosis:
     container.start_again()
     again = container.wait_for_exit(min(HUB.start_deadline, 10))
     if again and again.code != 0:
-        kind, what = "crash loop", f"it ended with exit code {code}, and again at a second start"
+        kind, what = Kind.CRASH_LOOP, f"it ended with exit code {code}, and again at a second start"
     else:
-        kind, what = "exited", f"it ended with exit code {code}, though not at a second start"
+        kind, what = Kind.EXITED, f"it ended with exit code {code}, though not at a second start"
     return Diagnosis(
         kind, what + said, CRASHED, fix or "read the last lines above, then the full log"
     )
 
 
-def _running(container: Container) -> Diagnosis:
-    listening = _listening(container)
+def _running(container: Container, seconds: float) -> Diagnosis:
+    listening: list[Listener] = container.observer.listening() if container.observer else []
     port, said = container.port, _said(container)
-    within = f"within {HUB.start_deadline:g} s"
+    within = f"within {seconds:.0f} s"
     shown = ", ".join(map(str, listening))
     on_port = [one for one in listening if one.port == port]
-    crashes = _repeated_crashes(container.logs())
+    crashes = _repeated_crashes(plain(container.logs()))
     if on_port and all(one.loopback for one in on_port):
         return Diagnosis(
-            "loopback only",
+            Kind.LOOPBACK_ONLY,
             f"it listens on {shown} alone, which nothing outside the container reaches{said}",
             TIMED_OUT,
             f"listen on 0.0.0.0:{port}",
         )
     if crashes:
         return Diagnosis(
-            "crash loop",
+            Kind.CRASH_LOOP,
             f"a process inside it ends and is started again, over and over: {crashes}{said}",
             TIMED_OUT,
-            _cause(container.logs()) or "read the lines above, then the full log",
+            _fix(container.logs()) or "read the lines above, then the full log",
         )
     if on_port:
         return Diagnosis(
-            "no answer",
-            f"it accepts connections on port {port} and answers none of them {within}{said}",
+            Kind.NO_ANSWER,
+            f"it accepts connections on port {port} and answers none of them in HTTP {within}{said}",
             TIMED_OUT,
-            "answer HTTP before models load and dependencies are reached; load in the background",
+            "answer HTTP, not HTTPS, before models load and dependencies are reached; load in the background",
         )
     if container.observer is None:
         return Diagnosis(
-            "no answer",
+            Kind.NO_ANSWER,
             f"it runs, and answers nothing on port {port} {within}{said}",
             TIMED_OUT,
             f"listen on 0.0.0.0:{port} first, load models and reach dependencies afterwards",
         )
     if listening:
+        ports = sorted({one.port for one in listening})
+        named = f"{ports[0]}" if len(ports) == 1 else "the port that it listens on"
         return Diagnosis(
-            "wrong port",
+            Kind.WRONG_PORT,
             f"it listens on {shown}, and on port {port} not {within}{said}",
             TIMED_OUT,
-            f"listen on {port}, or set `app_port` in README.md to the port that it listens on",
+            f"listen on {port}, or write `app_port: {named}` in the front matter of README.md",
         )
     return Diagnosis(
-        "never listened",
+        Kind.NEVER_LISTENED,
         f"it runs, and listens on no port {within}{said}",
         TIMED_OUT,
         "listen first, load models and reach dependencies afterwards; if it needs longer on the "
@@ -166,12 +195,8 @@ def _running(container: Container) -> Diagnosis:
     )
 
 
-def _listening(container: Container) -> list[Listener]:
-    return container.observer.listening() if container.observer else []
-
-
 def _repeated_crashes(log: str) -> str | None:
-    """A line that tells of a process's end, if it stands in the log three times or more."""
+    """A line that reports a process's end, if it stands in the log three times or more."""
     pattern = re.compile(
         r"Traceback \(most|\bdied\b|crash|exit(ed|ing)?\b.*\b(code|status|pid)|Uncaught", re.I
     )
@@ -182,13 +207,11 @@ def _repeated_crashes(log: str) -> str | None:
     return f"{line[:200]!r}, {count} times" if count >= 3 else None
 
 
-def _cause(log: str) -> str | None:
-    tail = "\n".join(log.splitlines()[-40:])
-    return next((fix for pattern, fix in CAUSES if re.search(pattern, tail, re.M)), None)
+def _fix(log: str) -> str | None:
+    cause = cause_in("\n".join(plain(log).splitlines()[-40:]), Stage.START)
+    return cause.at_start if cause else None
 
 
 def _said(container: Container) -> str:
-    lines = [line for line in container.logs().splitlines() if line.strip()][-8:]
-    if not lines:
-        return "; it printed nothing"
-    return "; its last lines:\n" + "\n".join(f"    {line[:300]}" for line in lines)
+    lines = last_lines(plain(container.logs()), 8)
+    return f"; its last lines:\n{indented(lines)}" if lines else "; it printed nothing"

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,22 @@ class Completed:
 
 
 class DockerError(Exception):
-    """A Docker command failed or outlived its deadline; the message ends with its last lines."""
+    """A Docker command failed; the message ends with its last lines.
+
+    code: its exit code; None when it has none (it was killed, or it never ran).
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class DockerTimeout(DockerError):
+    """A Docker command outlived its deadline, and was killed with its children."""
+
+
+class NoDocker(DockerError):
+    """The command `docker` is not on this machine."""
 
 
 def docker(
@@ -37,72 +52,99 @@ def docker(
 ) -> Completed:
     """Run `docker ARGUMENTS`.
 
-    deadline: seconds after which the command and its children are killed.
-    check: raise DockerError on an exit code other than 0.
+    deadline: seconds. check: raise DockerError on an exit code other than 0.
     log: a file, by its path or open, that receives both outputs as they come, instead of the result.
+    Raises DockerTimeout and NoDocker, whatever `check` says.
     """
     command = ("docker", *arguments)
     path, stream = (log, None) if isinstance(log, Path) else (None, log)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") if path else nullcontext(stream) as sink:
-        process = subprocess.Popen(
+    with (
+        path.open("ab") if path else nullcontext(stream) as sink,
+        _process(
             command,
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=sink or subprocess.PIPE,
             stderr=subprocess.STDOUT if sink else subprocess.PIPE,
             env={**os.environ, **(environment or {})},
+        ) as process,
+    ):
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=deadline)
+        except subprocess.TimeoutExpired:
+            where = f"; its output is in {path}" if path else ""
+            raise _timeout(command, deadline, where) from None
+    done = Completed(command, process.returncode, stdout or "", stderr or "")
+    if check and done.returncode != 0:
+        said = path.read_text(errors="replace") if path else done.stderr or done.stdout
+        tail = "\n".join(said.strip().splitlines()[-15:])
+        raise DockerError(
+            f"`{_short(command)}` failed with exit code {done.returncode}:\n{tail}",
+            done.returncode,
+        )
+    return done
+
+
+def follow(container: str, deadline: float) -> Generator[str, None, None]:
+    """The lines of a container's standard output, as it prints them, until it ends.
+
+    Close the iterator to stop earlier. Raises DockerTimeout after `deadline` seconds.
+    """
+    command = ("docker", "logs", "--follow", container)
+    overdue = threading.Event()
+
+    def end(process: subprocess.Popen[str]) -> None:
+        overdue.set()
+        _kill(process)
+
+    with _process(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        timer = threading.Timer(deadline, end, (process,))
+        timer.start()
+        try:
+            assert process.stdout
+            yield from process.stdout
+        finally:
+            timer.cancel()
+    if overdue.is_set():
+        raise _timeout(command, deadline)
+
+
+@contextmanager
+def _process(command: tuple[str, ...], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A command that `end_running_commands` ends too, and that does not outlive the block."""
+    try:
+        process = subprocess.Popen(
+            command,
             # Output of a build or a container need not be UTF-8.
             encoding="utf-8",
             errors="replace",
             # A group of its own: Ctrl-C reaches the suite alone, which then ends the commands.
             start_new_session=True,
+            **options,
         )
-        with _running_lock:
-            if _closed:
-                _kill(process)
-            _running.add(process)
-        try:
-            stdout, stderr = process.communicate(stdin, timeout=deadline)
-        except BaseException as error:
+    except FileNotFoundError:
+        raise NoDocker("the command `docker` is not installed, or not on the PATH") from None
+    with _running_lock:
+        if _closed:
+            _kill(process)
+        _running.add(process)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
             _kill(process)
             process.wait(timeout=10)
-            if isinstance(error, subprocess.TimeoutExpired):
-                where = f"; its output is in {path}" if path else ""
-                raise DockerError(
-                    f"`{_short(command)}` did not end within {deadline:g} s{where}"
-                ) from None
-            raise
-        finally:
-            with _running_lock:
-                _running.discard(process)
-    done = Completed(command, process.returncode, stdout or "", stderr or "")
-    if check and done.returncode != 0:
-        said = path.read_text(errors="replace") if path else done.stderr or done.stdout
-        tail = "\n".join(said.strip().splitlines()[-15:])
-        raise DockerError(f"`{_short(command)}` failed with exit code {done.returncode}:\n{tail}")
-    return done
+        if process.stdout:
+            process.stdout.close()
+        with _running_lock:
+            _running.discard(process)
 
 
-def first_line(container: str, deadline: float) -> str:
-    """What a container prints first, as soon as it does; empty when it ends without, or says nothing for `deadline` s."""
-    with subprocess.Popen(
-        ("docker", "logs", "--follow", container),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        overdue = threading.Timer(deadline, _kill, (process,))
-        overdue.start()
-        try:
-            assert process.stdout
-            return process.stdout.readline()
-        finally:
-            overdue.cancel()
-            _kill(process)
+def _timeout(command: tuple[str, ...], deadline: float, where: str = "") -> DockerTimeout:
+    return DockerTimeout(f"`{_short(command)}` did not end within {deadline:g} s{where}")
 
 
 def end_running_commands() -> None:

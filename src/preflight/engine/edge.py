@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -13,10 +12,12 @@ from typing import Any, Self
 from requests.adapters import HTTPAdapter
 
 from preflight.engine import install as engine
-from preflight.engine.container import Answering, Container
+from preflight.engine.answering import Answering
+from preflight.engine.container import Container
 from preflight.engine.docker import DockerError, docker
 from preflight.engine.image import build_own
 from preflight.engine.run import Run
+from preflight.engine.waiting import NotYet, Overdue, wait_until
 from preflight.model.hub_profile import HUB
 
 FOLDER = Path(__file__).with_name("assets") / "edge"
@@ -104,18 +105,33 @@ class Edge:
         self.port = int(docker("port", self.id, "443/tcp").stdout.split()[0].rpartition(":")[2])
         self._authority.parent.mkdir(parents=True, exist_ok=True)
         # A name that is no Space's, so that none is asked; each domain has a certificate of its own.
-        name, end = HUB.host("any", self.owner), time.monotonic() + READY_DEADLINE
+        name = HUB.host("any", self.owner)
         hosts = [name, name.replace(".hf.space", ".hf.localhost")]
-        while not all(_hand_shakes(self.port, host) for host in hosts):
-            if time.monotonic() > end:
-                said = docker("logs", "--tail=10", self.id, check=False).stderr
-                raise DockerError(f"the edge does not answer within {READY_DEADLINE} s:\n{said}")
-            time.sleep(0.05)
+
+        def look() -> None:
+            if missing := [host for host in hosts if not _hand_shakes(self.port, host)]:
+                raise NotYet(f"no TLS for {', '.join(missing)}")
+
+        try:
+            wait_until("the edge: waits for its certificates", READY_DEADLINE, look)
+        except Overdue as overdue:
+            said = docker("logs", "--tail=10", self.id, check=False).stderr
+            raise DockerError(f"{overdue}:\n{said}") from None
         root = f"{self.id}:/data/caddy/pki/authorities/local/root.crt"
         copy = self._authority.with_name(secrets.token_hex(4))
         docker("cp", root, str(copy))
         # In one step: who asks through this edge already reads the file at any time.
         copy.replace(self._authority)
+
+
+class AtThePort(Answering):
+    """A Space asked at its own port with the headers that the edge would send it."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container.name)
+        self.url = container.url
+        self.host = HUB.host(container.name)
+        self.http.headers.update({"Host": self.host, "X-Forwarded-Proto": "https"})
 
 
 def _hand_shakes(port: int, host: str) -> bool:

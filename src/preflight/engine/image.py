@@ -12,11 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from preflight.engine.base_images import RECIPES, named_in
+from preflight.engine.base_images import NoStandIn, named_in, stood_in_for
 from preflight.engine.base_images import ensure as ensure_base_images
-from preflight.engine.build_log import digest
-from preflight.engine.docker import DockerError, docker
+from preflight.engine.build_log import BuildFailure, digest, progress_of
+from preflight.engine.causes import indented, last_lines
+from preflight.engine.docker import DockerError, DockerTimeout, docker
 from preflight.engine.install import Failure, building
+from preflight.engine.progress import show, shown
 from preflight.engine.run import Run
 from preflight.model.context import context_files
 from preflight.model.hub_profile import HUB
@@ -54,10 +56,9 @@ def build_space(run: Run, space: Space) -> Image:
     Its declared Variables are build args, its declared Secrets build secrets. Raises BuildError.
     """
 
-    def make() -> str | None:
-        declaration = space.declaration
-        environment = declaration.valid_environment() if declaration else {}
-        secret = {v.name for v in declaration.secrets} if declaration else set()
+    def make() -> dict[str, Any] | None:
+        environment = space.environment
+        secret = {name for name in environment if space.is_secret(name)}
         try:
             build(
                 run,
@@ -67,13 +68,14 @@ def build_space(run: Run, space: Space) -> Image:
                 secrets={n: value for n, value in environment.items() if n in secret},
             )
         except BuildError as error:
-            return str(error)
+            return {"said": str(error), "fix": error.fix, "unjudged": error.unjudged}
         return None
 
     failure = run.once(f"image-{space.name}", make)
+    image = _image(run, space.name)
     if failure:
-        raise BuildError(failure, _image(run, space.name).build_log)
-    return _image(run, space.name)
+        raise BuildError(failure["said"], image.build_log, failure["fix"], failure["unjudged"])
+    return image
 
 
 def build_own(run: Run, name: str, folder: Path) -> Image:
@@ -98,11 +100,16 @@ def build_own(run: Run, name: str, folder: Path) -> Image:
 
 
 class BuildError(DockerError):
-    """The build failed; the message says which step, the likely cause, the fix and where the log is."""
+    """The build failed; the message says which step, the likely cause and where the log is.
 
-    def __init__(self, message: str, log: Path) -> None:
+    unjudged: why the Hub's own build may well succeed; empty where the folder is at fault.
+    """
+
+    def __init__(self, message: str, log: Path, fix: str, unjudged: str = "") -> None:
         super().__init__(message)
         self.log = log
+        self.fix = fix
+        self.unjudged = unjudged
 
 
 def build(
@@ -144,19 +151,38 @@ def build(
         if fresh:
             arguments.append("--no-cache")
         try:
-            with building(no_cache=fresh):
+            with building(no_cache=fresh), shown(lambda: f"{name}: {progress_of(_text_of(log))}"):
                 docker(
                     "buildx", "build", "--progress=plain", f"--platform={HUB.platform}",
                     *([] if kept else run.labels), *arguments, str(folder),
                     deadline=HUB.build_deadline, log=log,
                 )  # fmt: skip
+        except DockerTimeout as error:
+            last = indented(last_lines(_text_of(log), 5))
+            fix = (
+                "find out what the last step waits for; --hub build_deadline=SECONDS allows it more"
+            )
+            raise BuildError(f"{error}. The last lines:\n{last}", log, fix) from None
         except DockerError as error:
-            said = log.read_text(errors="replace") if log.exists() else str(error)
-            if "did not end within" in str(error):
-                last = "\n".join(said.splitlines()[-5:])
-                raise BuildError(f"{error}. The last lines:\n{last}", log) from None
-            raise BuildError(f"the build failed\n{digest(said)}\nfull log: {log}", log) from None
+            failure = digest(_text_of(log) or str(error))
+            unjudged = _unjudged(folder, failure)
+            message = f"the build failed\n{failure}\nfull log: {log}"
+            raise BuildError(message, log, failure.fix, unjudged) from None
     return image
+
+
+def _text_of(log: Path) -> str:
+    return log.read_text(errors="replace") if log.exists() else ""
+
+
+def _unjudged(folder: Path, failure: BuildFailure) -> str:
+    """Why a failed build says nothing of the folder: what it lacked is this machine's."""
+    unreachable = [one for one in base_images(folder) if one in _unreachable]
+    if unreachable:
+        return f"no registry gives the base image {', '.join(unreachable)} here, and nothing stands in for it"
+    if failure.no_network and stood_in_for:
+        return f"this machine reaches no image registry, and the build's step needs a network: {failure.step}"
+    return ""
 
 
 def _image(run: Run, name: str) -> Image:
@@ -171,22 +197,21 @@ def base_images(folder: Path) -> list[str]:
     return named_in(path.read_text(errors="replace")) if path.is_file() else []
 
 
-def stand_ins_in_use() -> list[str]:
-    """The official images that this process has built with stand-ins for."""
-    return sorted(image for image, name in _known.items() if name)
-
-
 _known: dict[str, str | None] = {}
+_unreachable: set[str] = set()
 
 
 def stand_in(image: str) -> str | None:
     """The stand-in's name, or None when the official image is here or can be pulled."""
     if image not in _known:
         try:
-            _known[image] = ensure_base_images([image]).get(image)
-        except Failure as failure:
-            if image in RECIPES:
-                raise DockerError(failure.message) from None
+            found = ensure_base_images([image], say=show)
+            _known[image] = found.get(image)
+            stood_in_for.update(found)
+        except NoStandIn:
             # The build itself then says why, in the words that the user will meet elsewhere too.
             _known[image] = None
+            _unreachable.add(image)
+        except Failure as failure:
+            raise DockerError(failure.message) from None
     return _known[image]

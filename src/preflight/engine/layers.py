@@ -10,7 +10,7 @@ import tarfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,15 +22,23 @@ from preflight.model.hub_profile import HUB
 # Reading 2 GiB takes a small machine about 20 s.
 DEADLINE = 300
 _CHUNK = 1 << 20
+# Source: sqlite.org/fileformat.html, 1.3.
+_SQLITE = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or folder as the image holds it."""
+    """A file or folder as the image holds it.
+
+    layer: the number of the layer that it comes from, 0 for the first. database: a SQLite file.
+    """
 
     uid: int
     gid: int
     mode: int
+    layer: int = 0
+    folder: bool = False
+    database: bool = False
 
     def writable_by(self, uid: int, gid: int) -> bool:
         if self.uid == uid:
@@ -189,7 +197,7 @@ def _layer(stream: IO[bytes], secrets: Mapping[str, str]) -> _Blob:
             elif name.startswith(".wh."):
                 blob.deleted.append(f"{folder}/{name.removeprefix('.wh.')}")
             else:
-                entry = Entry(member.uid, member.gid, member.mode)
+                entry = Entry(member.uid, member.gid, member.mode, folder=member.isdir())
                 blob.files[path] = (member.size if member.isfile() else 0, entry)
             if not member.isfile():
                 continue
@@ -197,23 +205,29 @@ def _layer(stream: IO[bytes], secrets: Mapping[str, str]) -> _Blob:
                 content = archive.extractfile(member)
                 assert content is not None
                 blob.passwd = content.read().decode(errors="replace")
-            elif secrets and member.size:
+            elif member.size:
                 content = archive.extractfile(member)
                 assert content is not None
-                blob.leaks += [(secret, path) for secret in _found(content, secrets)]
+                head = content.read(len(_SQLITE))
+                if head == _SQLITE:
+                    size, entry = blob.files[path]
+                    blob.files[path] = size, replace(entry, database=True)
+                if secrets:
+                    blob.leaks += [(secret, path) for secret in _found(content, secrets, head)]
     return blob
 
 
-def _found(content: IO[bytes], secrets: Mapping[str, str]) -> Iterator[str]:
+def _found(content: IO[bytes], secrets: Mapping[str, str], before: bytes) -> Iterator[str]:
+    """Names of the Secrets whose value is in a file. before: what was read of it already."""
     wanted = {name: value.encode() for name, value in secrets.items()}
     overlap = max(map(len, wanted.values()))
-    before = b""
-    while chunk := content.read(_CHUNK):
-        window = before + chunk
+    window = before + content.read(_CHUNK)
+    while window:
         for name in [name for name, value in wanted.items() if value in window]:
             del wanted[name]
             yield name
-        before = window[-overlap:]
+        chunk = content.read(_CHUNK)
+        window = window[-overlap:] + chunk if chunk else b""
 
 
 def _joined(
@@ -244,7 +258,7 @@ def _joined(
         wasted = sum(present.pop(path, 0) for path in gone)
         for path, (size, entry) in blob.files.items():
             present[path] = size
-            entries[path] = entry
+            entries[path] = replace(entry, layer=number)
         passwd = passwd if blob.passwd is None else blob.passwd
         layers.append(Layer(step, sum(size for size, _ in blob.files.values()), wasted))
         leaks += [(secret, f"{path} of the layer of `{step}`") for secret, path in blob.leaks]

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from preflight.engine.container import NotServing, run_to_end, start
+from preflight.engine.container import NotServing, SpaceContainer
 from preflight.engine.image import Image
 from preflight.engine.run import Run
 from preflight.model.environment import Case, Condition, EnvironmentDeclaration, Variable
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
 
-# A start waits for the engine and the disk for about a third of its time.
-PARALLEL = (os.cpu_count() or 1) + 1
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the Space did: its exit code and output, or None and what it did instead of ending."""
+    """What the Space did in the environment of `case`.
+
+    served: it answered. code: its exit code, None where it did not end. output: what it printed, or
+    what was seen last where it neither ended nor served.
+    """
 
     case: Case
+    served: bool
     code: int | None
     seconds: float
-    output: str
+    output: str = ""
 
     @property
     def title(self) -> str:
@@ -69,6 +69,40 @@ def _cases(declaration: EnvironmentDeclaration) -> Iterator[Case]:
     for group in groups.values():
         yield from _together(group, declaration, refused=True)
         yield from _together(group, declaration, refused=False)
+    yield from _pasted(declaration)
+
+
+# What comes along when a value is copied from a terminal, a file or a document.
+PASTED = (
+    ("with a newline after it", "{}\n"),
+    ("with spaces around it", "  {} "),
+    ("in quotes", '"{}"'),
+)
+
+
+def _pasted(declaration: EnvironmentDeclaration) -> Iterator[Case]:
+    """Values as they are pasted into the settings: the Space trims them, or refuses them by name.
+
+    That it trims shows where the bare value is to be refused: a published sample stays one, and a
+    text that a newline makes long enough is still too short.
+    """
+    valid = declaration.valid_environment()
+    for how, pattern in PASTED:
+        given = {name: pattern.format(value) for name, value in valid.items() if value.strip()}
+        yield Case(f"every value {how}", {**valid, **given}, either=True)
+    samples = {one.name: one.sample for one in declaration.variables if one.sample}
+    short = {}
+    for one in declaration.variables:
+        least = one.type.given.get("minLength", "")
+        # Where the type takes other options too, a shorter text may break one of those.
+        if least.isdigit() and int(least) > 1 and set(one.type.given) == {"minLength"}:
+            short[one.name] = valid.get(one.name, "x" * int(least))[: int(least) - 1]
+    for how, pattern in PASTED[:2]:
+        for what, values in (("a published sample", samples), ("a text too short", short)):
+            given = {name: pattern.format(value) for name, value in values.items() if value.strip()}
+            if given:
+                hub = {"SYSTEM": "spaces"}
+                yield Case(f"{what} {how}", {**valid, **given, **hub}, tuple(given))
 
 
 def _together(
@@ -105,28 +139,22 @@ def _together(
         yield Case(kinds if len(chosen) == 1 else f"all at once: {kinds}", environment, names)
 
 
-def try_cases(run: Run, space: Space, image: Image, chosen: list[Case]) -> list[Outcome]:
-    """Start the Space in each environment, several at a time."""
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        return list(pool.map(lambda case: _try(run, space, image, case), chosen))
-
-
-def _try(run: Run, space: Space, image: Image, case: Case) -> Outcome:
-    hub = HUB.environment(space.name, space.name)
-    if "sample-here" in case.id:
-        # A sample value is for this machine: only the Hub's own variables make it a fault.
-        hub = {}
+def try_case(run: Run, space: Space, image: Image, case: Case) -> Outcome:
+    """Start the Space in the environment of `case`."""
+    # A sample value is for this machine: only the Hub's own variables make it a fault.
+    hub = {} if "sample-here" in case.id else HUB.environment(space.name, space.name)
     environment = {**hub, **case.environment}
     if case.refused:
         # A refusal comes before anything is dialled, and a network is a third of a start's cost.
         alone = ["--network=none"]
-        end = run_to_end(run, image, environment, HUB.refusal_deadline, alone)
+        end = SpaceContainer.run_to_exit(run, image, environment, HUB.refusal_deadline, alone)
         if end is None:
-            return Outcome(case, None, HUB.refusal_deadline, "it went on running")
-        return Outcome(case, end.code, end.seconds, end.output)
-    with start(run, image, space.name, environment, space.app_port) as container:
+            return Outcome(case, False, None, HUB.refusal_deadline, "it went on running")
+        return Outcome(case, False, end.code, end.seconds, end.output)
+    with SpaceContainer.start(run, image, space.name, environment, space.app_port) as container:
         try:
-            return Outcome(case, None, container.wait_until_serving(), "it serves")
+            return Outcome(case, True, None, container.wait_until_serving())
         except NotServing as error:
-            code = container.state["ExitCode"]
-            return Outcome(case, code, HUB.start_deadline, str(error))
+            state = container.state
+            code = int(state["ExitCode"]) if state["Status"] == "exited" else None
+            return Outcome(case, False, code, HUB.start_deadline, str(error))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from preflight.engine import install as engine
-from preflight.engine.docker import DockerError, docker, first_line
+from preflight.engine.docker import DockerError, DockerTimeout, docker, follow
 from preflight.engine.image import build_own
 from preflight.engine.run import Run
 from preflight.model.hub_profile import HUB
@@ -79,7 +81,12 @@ class Observer:
             f"--publish={address}::{port}", image.tag, *arguments,
         )  # fmt: skip
         observer = cls(done.stdout.split()[-1])
-        if not first_line(observer.id, READY_DEADLINE):
+        try:
+            with closing(follow(observer.id, READY_DEADLINE)) as lines:
+                ready = next(lines, "")
+        except DockerTimeout:
+            ready = ""
+        if not ready:
             state = docker("inspect", "--format", "{{.State.Status}}", observer.id).stdout.strip()
             said = docker("logs", observer.id, check=False).stderr
             observer.remove()
@@ -102,8 +109,15 @@ class Observer:
 
     def listening(self) -> list[Listener]:
         """The listening sockets of now, the observer's own left out."""
+        return self.sockets()[0]
+
+    def sockets(self) -> tuple[list[Listener], frozenset[str]]:
+        """The listening sockets of now, and the connections to elsewhere with their state."""
         tables = docker("exec", self.id, "cat", "/proc/net/tcp", "/proc/net/tcp6").stdout
-        return [one for one in listeners(tables) if (one.loopback, one.port) != (True, SILENT_PORT)]
+        found = [
+            one for one in listeners(tables) if (one.loopback, one.port) != (True, SILENT_PORT)
+        ]
+        return found, connections(tables)
 
     def break_off(self) -> None:
         """Close the silent connections on loopback port 9, and refuse further ones."""
@@ -118,17 +132,37 @@ class Observer:
 
 def listeners(tables: str) -> list[Listener]:
     """The listening sockets in the text of /proc/net/tcp and tcp6. Source: proc_pid_net(5)."""
-    found = []
+    rows = (Listener(*_address(local)) for local, _, state in _rows(tables) if state == LISTEN)
+    return list(dict.fromkeys(rows))
+
+
+def connections(tables: str) -> frozenset[str]:
+    """Connections to elsewhere that live or are being made, as `STATE ADDRESS:PORT`."""
+    found = set()
+    for _, remote, state in _rows(tables):
+        if state not in (LISTEN, TIME_WAIT):
+            other = Listener(*_address(remote))
+            if not other.loopback:
+                found.add(f"{state} {other}")
+    return frozenset(found)
+
+
+# States of the kernel's table. Source: linux/include/net/tcp_states.h.
+SYN_SENT, TIME_WAIT, LISTEN = "02", "06", "0A"
+
+
+def _rows(tables: str) -> Iterator[tuple[str, str, str]]:
+    """Local address, remote address and state of each socket."""
     for line in tables.splitlines():
         fields = line.split()
-        # State 0A is LISTEN.
-        if len(fields) < 4 or fields[3] != "0A":
-            continue
-        packed, _, port = fields[1].partition(":")
-        words = bytes.fromhex(packed)
-        # Each 32-bit word is printed in the machine's own order: little-endian on amd64.
-        address = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
-        ip = ipaddress.ip_address(address)
-        mapped = getattr(ip, "ipv4_mapped", None)
-        found.append(Listener(str(mapped or ip), int(port, 16)))
-    return list(dict.fromkeys(found))
+        if len(fields) >= 4 and ":" in fields[1]:
+            yield fields[1], fields[2], fields[3]
+
+
+def _address(field: str) -> tuple[str, int]:
+    packed, _, port = field.partition(":")
+    words = bytes.fromhex(packed)
+    # Each 32-bit word is printed in the machine's own order: little-endian on amd64.
+    address = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
+    ip = ipaddress.ip_address(address)
+    return str(getattr(ip, "ipv4_mapped", None) or ip), int(port, 16)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock
 
 from preflight.engine import docker as commands
 from preflight.engine.docker import DockerError, docker
 
 LABEL = "dev.preflight.run"
+# Where a run keeps what is made by the first process that needs it.
+ONCE = "once"
 
 
 class Run:
@@ -45,7 +46,10 @@ class Run:
 
         An error is remembered as well: no worker tries again what has failed.
         """
-        path = self.folder / "once" / f"{key}.json"
+        # Loaded where a run needs it: the checks of a folder alone do not.
+        from filelock import FileLock
+
+        path = self.folder / ONCE / f"{key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
@@ -74,7 +78,7 @@ class Run:
         commands.end_running_commands()
         commands.reopen()
         remove_everything(self.id)
-        shutil.rmtree(self.folder / "once", ignore_errors=True)
+        shutil.rmtree(self.folder / ONCE, ignore_errors=True)
         if not keep_material or not any(self.folder.iterdir()):
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -1,140 +1,107 @@
-"""The same load on the images of two refs, in turns: what got slower, beyond the noise?
+"""Two sets of runs, or two runs: what got slower, beyond the noise? Nothing here needs Locust."""
 
-    python -m preflight.load.compare REF [--with REF] [--rounds 5] [--seconds 15] [--users 10]
+from __future__ import annotations
 
-Exits 0 when nothing got slower, 1 when something did, 2 when that can't be told. There is no
-baseline file: figures of another machine, or of another hour, are no measure for this one.
-"""
-
-import argparse
-import io
 import json
-import os
-import subprocess
-import sys
-import tarfile
-import tempfile
-import tomllib
+import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Self
+from typing import Any
 
-from preflight.engine import base_images
-from preflight.engine import install as engine
-
-SPACES = ("backend-py", "backend-node")
 # Between the runs of both there must be a gap as wide as this share.
 TOLERANCE = 0.1
 # By how much more of the requests may fail.
 MORE_FAILURES = 0.01
 PERCENTILES = {"p50": 0.5, "p95": 0.95}
-COMMAND_DEADLINE = 900
+# How far the quickest times of a fixed piece of work may lie apart on what is called one machine.
+CALIBRATION = 0.2
+# Standard deviations around a percentile of one run: seldom is the true one outside (1 in 400).
+SURE = 3.0
 
 # A run's figures for each request name: `latencies`, `samples`, `failures` as in load.json.
 Figures = Mapping[str, Mapping[str, Any]]
 
 
-class CannotTell(Exception):
+class CannotCompare(Exception):
     """There is no comparison; the text says why and what to do."""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="make load-compare", description=__doc__)
-    parser.add_argument("ref", help="the old one: a branch, a tag, a commit")
-    parser.add_argument(
-        "--with", dest="new", default="", help="the new one; else the working folder"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each")
-    parser.add_argument("--seconds", type=int, default=15, help="length of a run")
-    parser.add_argument("--users", type=int, default=10)
-    options = parser.parse_args()
-    if options.rounds < 3:
-        parser.error("--rounds must be 3 or more: of two runs each nothing can be told")
-    engine.limit_to(engine.ensure())
+def of_reports(old: Path, new: Path) -> list[Row]:
+    """A row for each percentile of each request name in two load.json. Raises CannotCompare when the
+    runs are not alike, or not of one machine as quick as it was."""
+    before, after = _read(old), _read(new)
+    for key in ("model", "arrivals", "shape", "people"):
+        first, second = before[key], after[key]
+        if key == "arrivals" and first and second:
+            first, second = first["rate"], second["rate"]
+        if first != second:
+            raise CannotCompare(
+                f"{key} differs: {first} in {old}, {second} in {new}; run both alike"
+            )
+    _check_machines(before["machine"], after["machine"])
+    rows = []
+    one, other = figures_of(before), figures_of(after)
+    for name in sorted(one.keys() & other.keys()):
+        if not one[name]["samples"] or not other[name]["samples"]:
+            continue
+        more = _failed(other[name]) - _failed(one[name])
+        for percentile, share in PERCENTILES.items():
+            ranges = [bounds(run[name]["latencies"], share) for run in (one, other)]
+            if ranges[0] and ranges[1]:
+                rows.append(Row(name, percentile, ranges[0], ranges[1], more))
+    if not rows:
+        raise CannotCompare("no request was made in both runs")
+    return rows
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        with ExitStack() as stack:
-            old, new = (
-                stack.enter_context(Side(name, ref))
-                for name, ref in (("old", options.ref), ("new", options.new))
-            )
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            load = ["-u", options.users, "-r", options.users]
-            runs = measure(
-                [*old.targets, *load],
-                [*new.targets, *load],
-                options.rounds,
-                options.seconds,
-                without_limits(folder / "slo.toml"),
-            )
-    except CannotTell as error:
-        print(f"Comparison: invalid (exit code 2): {error}", file=sys.stderr)
-        return 2
-    rows = compare(*runs)
-    print(table(rows, options.ref, options.new or "the working folder"))
-    return 1 if any(row.worse for row in rows) else 0
+        report: dict[str, Any] = json.loads(path.read_text())
+        if report["verdict"] == "invalid":
+            raise CannotCompare(f"{path} is of an invalid run: {'; '.join(report['reasons'][:2])}")
+        return {key: report[key] for key in ("model", "arrivals", "shape", "people", "machine", "requests")}  # fmt: skip
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CannotCompare(f"{path} is no load.json of this version: {error!r}") from None
 
 
-def measure(
-    old: Sequence[object], new: Sequence[object], rounds: int, seconds: int, slo: Path
-) -> tuple[list[Figures], list[Figures]]:
-    """Figures of `rounds` runs with the options `old`, and with `new`, in turns: what the machine
-    does meanwhile meets both. One more run of each comes first and does not count: it warms up."""
-    runs: tuple[list[Figures], list[Figures]] = ([], [])
-    for number in range(rounds + 1):
-        for options, figures in zip((old, new), runs, strict=True):
-            length = seconds if number else min(seconds, 5)
-            done = run_load([*options, "-t", f"{length}s", "--slo", slo])
-            if number:
-                figures.append(done)
-                print(".", end="", flush=True, file=sys.stderr)
-    print(file=sys.stderr)
-    return runs
+def _check_machines(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    if (old["cpu"], old["cpus"]) != (new["cpu"], new["cpus"]):
+        raise CannotCompare(
+            f"another machine: {old['cpus']} CPUs {old['cpu']}, and {new['cpus']} CPUs {new['cpu']}"
+        )
+    ratio = new["calibration_ms"] / old["calibration_ms"]
+    if not 1 / (1 + CALIBRATION) <= ratio <= 1 + CALIBRATION:
+        raise CannotCompare(
+            f"the machine was {ratio:.2f} times as slow at its fixed piece of work; run both again, "
+            "one after the other, with nothing else at work"
+        )
 
 
-def run_load(options: Sequence[object]) -> Figures:
-    """Figures of one run. A run that the gate calls invalid is made once more; raises CannotTell
-    when the second is invalid too."""
-    reason = ""
-    for _ in range(2):
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "load.html"
-            command = [sys.executable, "-m", "locust", "-f", "loadtests", "--headless"]
-            done = subprocess.run(
-                [*command, "--html", str(report), *map(str, options)],
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_DEADLINE,
-            )
-            if not report.with_suffix(".json").exists():
-                raise CannotTell("\n".join(done.stderr.strip().splitlines()[-5:]))
-            verdict = json.loads(report.with_suffix(".json").read_text())
-            if verdict["verdict"] != "invalid":
-                rows = verdict["requests"]
-                return {row["name"]: row for row in rows if row["verdict"] != "not run"}
-            reason = "; ".join(verdict["reasons"])
-    raise CannotTell(f"a run was invalid twice: {reason}")
+def _failed(row: Mapping[str, Any]) -> float:
+    return float(row["failures"] / row["samples"])
 
 
-def without_limits(path: Path) -> Path:
-    """Writes loadtests/slo.toml with everything allowed to the Spaces, and the same asked of the
-    generator: a slow one is compared, not judged."""
-    tables = tomllib.loads((Path() / "loadtests" / "slo.toml").read_text())
-    allowed = {"p50": 1e9, "p95": 1e9, "p99": 1e9}
-    allowed |= {"failures": 1, "rate": 0, "limited": 1, "samples": 1}
-    lines = []
-    for name, given in tables.items():
-        values = {**given, **(allowed if "by" in given else {})}
-        lines += [f'["{name}"]', *(f"{key} = {json.dumps(v)}" for key, v in values.items())]
-    path.write_text("\n".join(lines))
-    return path
+def figures_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The figures of a load.json, by request name."""
+    return {row["name"]: row for row in report["requests"] if row["verdict"] != "not run"}
+
+
+def bounds(latencies: Mapping[str, int], share: float) -> tuple[float, float] | None:
+    """Between which milliseconds the percentile of one run lies, by its number of samples: the ranks
+    of order statistics are binomial. None for too few samples."""
+    count = sum(latencies.values())
+    spread = SURE * math.sqrt(share * (1 - share) / count) if count else 1.0
+    if share <= spread or share + spread >= 1:
+        return None
+    return value_at(latencies, share - spread), value_at(latencies, share + spread)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One percentile of one request name: milliseconds of each run, in the order of the runs."""
+    """One percentile of one request name: milliseconds of each run, in the order of
+    the runs; of a single run, between which the percentile lies."""
 
     name: str
     percentile: str
@@ -171,7 +138,7 @@ class Row:
 
 
 def compare(old: Sequence[Figures], new: Sequence[Figures]) -> list[Row]:
-    """A row for each percentile of each request name. Raises CannotTell when there is none."""
+    """A row for each percentile of each request name. Raises CannotCompare when there is none."""
     rows = []
     for name in sorted(set.intersection(*(set(run) for run in (*old, *new)))):
         failed = [sum(r[name]["failures"] for r in runs) for runs in (old, new)]
@@ -187,21 +154,17 @@ def compare(old: Sequence[Figures], new: Sequence[Figures]) -> list[Row]:
             if len(values[0]) == len(old) and len(values[1]) == len(new):
                 rows.append(Row(name, percentile, values[0], values[1], more))
     if not rows:
-        raise CannotTell("no request was made to both")
+        raise CannotCompare("no request was made to both")
     return rows
 
 
 def value_at(latencies: Mapping[str, int], share: float) -> float:
-    """Milliseconds within which `share` of the samples lie. Locust rounds them to 1 ms below 100,
-    to 10 below 1000 (Source: locust/stats.py), so it is interpolated as in
-    `statistics.median_grouped`."""
+    """Milliseconds within which `share` of the samples lie. They are kept to three digits."""
     rank = sum(latencies.values()) * share
-    for value in sorted(map(int, latencies)):
-        count = latencies[str(value)]
-        if rank <= count:
-            width = 10.0 ** max(0, len(str(value)) - 2)
-            return max(0.05, value + width * (rank / count - 0.5))
+    for value, count in sorted((float(key), count) for key, count in latencies.items()):
         rank -= count
+        if rank <= 1e-9:
+            return max(0.01, value)
     raise ValueError("no samples")
 
 
@@ -224,76 +187,3 @@ def table(rows: Sequence[Row], old: str, new: str) -> str:
     worse = [f"{row.name}: {row.percentile} {row.change}" for row in rows if row.worse]
     verdict = "slower (exit code 1)" if worse else "no slower (exit code 0)"
     return "\n".join([*text, f"Comparison of {new} with {old}: {verdict}", *worse])
-
-
-class Side:
-    """Both Spaces of a ref (of the working folder, when empty) as compose.yaml runs them, on ports
-    of their own. Raises CannotTell when they can't be built or don't start."""
-
-    def __init__(self, name: str, ref: str) -> None:
-        self.ref, self.project = ref, f"load-compare-{os.getpid()}-{name}"
-        self._scratch = tempfile.TemporaryDirectory()
-        self.folder, self._offline = Path.cwd(), False
-
-    def __enter__(self) -> Self:
-        if self.ref:
-            self.folder = Path(self._scratch.name)
-            done = subprocess.run(
-                ["git", "archive", self.ref, *SPACES], capture_output=True, timeout=60
-            )
-            if done.returncode:
-                raise CannotTell(f"{self.ref}: {done.stderr.decode().strip()}")
-            with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-                archive.extractall(self.folder, filter="data")
-        images = {image for name in SPACES for image in named(self.folder / name)}
-        self._offline = bool(base_images.ensure(sorted(images)))
-        print(f"building and starting {self.ref or 'the working folder'} …", file=sys.stderr)
-        try:
-            self._compose("up", "--build", "--wait", "--quiet-pull", *SPACES)
-        except CannotTell:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._compose("down", "--volumes", "--rmi", "local", "--timeout", "1")
-        self._scratch.cleanup()
-
-    @property
-    def targets(self) -> list[str]:
-        found = []
-        for name in SPACES:
-            port = self._compose("port", name, "7860").strip().rpartition(":")[2]
-            found += [f"--{name}", f"http://{engine.host()}:{port}"]
-        return found
-
-    def _compose(self, *arguments: str) -> str:
-        differences = Path(self._scratch.name) / "compose.differences.yaml"
-        differences.write_text("services:\n" + "".join(map(self._differences, SPACES)))
-        files = [Path() / "compose.yaml", differences]
-        if self._offline:
-            files.insert(1, Path() / "compose.offline.yaml")
-        command = ["docker", "compose", "--project-name", self.project]
-        command += [f"--file={path}" for path in files]
-        done = subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, timeout=COMMAND_DEADLINE
-        )
-        if done.returncode:
-            last = "\n".join(done.stderr.strip().splitlines()[-15:])
-            raise CannotTell(f"{self.ref or 'the working folder'}: compose failed:\n{last}")
-        return done.stdout
-
-    def _differences(self, name: str) -> str:
-        address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
-        return (
-            f"  {name}:\n    build: {{ context: {json.dumps(str(self.folder / name))} }}\n"
-            f"    ports: !override ['{address}::7860']\n"
-        )
-
-
-def named(folder: Path) -> list[str]:
-    return base_images.named_in((folder / "Dockerfile").read_text())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

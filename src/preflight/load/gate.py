@@ -1,238 +1,108 @@
 """The gate: judges the run by slo.toml and sets the exit code: 0 held, 1 crossed, 2 invalid.
 
-Locust by itself exits 1 after a single failed request and 0 when no request was made at all
-(Source: locust/main.py, shutdown()).
+A locustfile that imports this module has it. Locust by itself exits 1 after a single failed request
+and 0 when no request was made at all (Source: locust/main.py, shutdown()).
 """
+
+from __future__ import annotations
 
 import atexit
 import os
-import re
 import signal
-import ssl
 import sys
 import time
-from argparse import ArgumentTypeError
-from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import flask
 import gevent
 import psutil
 from locust import events, log, runners
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.stats import StatsError
 from locust.web import WebUI
 
-from preflight.load import report as _report
-from preflight.load import slo as _slo
-from preflight.load import watch as _watch
-from preflight.load.people import LIMITED, WAKING, awake
-from preflight.load.shapes import SETTLE, SHAPES, planned
+from preflight.load import arrivals, care, judge, machine, plan, reading, report, slo, tab, watch
+from preflight.load import options as run_options
+from preflight.load.figures import Run, since, space_of
+from preflight.load.people import awake
+from preflight.load.shapes import SETTLE
+from preflight.load.witness import FINISH, RUNNING, Witness, report_to_master
 
-FINISH = "finish"  # master to worker: stop everybody and send the last figures
-RUNNING = (runners.STATE_SPAWNING, runners.STATE_RUNNING)
-
-
-def add_options(parser: LocustArgumentParser) -> None:
-    """Locust's --host is one for all; two Spaces need two. A worker gets these from its master."""
-
-    def add(option: str, default: str, help: str, **more: Any) -> None:
-        variable = "LOCUST" + option.upper().replace("-", "_")[1:]
-        parser.add_argument(option, default=default, env_var=variable, help=help, **more)
-
-    add("--backend-py", "http://127.0.0.1:7861", "URL of backend-py", type=url)
-    add("--backend-node", "http://127.0.0.1:7862", "URL of backend-node", type=url)
-    add("--origin", "http://localhost:3000", "Origin of the page that calls them", type=url)
-    choices = "; ".join(f"{shape}: {what}" for shape, (what, _) in SHAPES.items())
-    add("--shape", "steady", f"How many people when. {choices}", choices=list(SHAPES))
-    watch = "CPU, memory and open files to sample: NAME=container:ID or NAME=pid:N, comma-separated"
-    add("--watch", "", watch, include_in_web_ui=False)
-    authority = (
-        "Certificate authority (PEM file) of https:// targets, in the place of the usual ones"
-    )
-    add("--ca", "", authority, type=pem, include_in_web_ui=False)
-    slo = str(Path(__file__).with_name("slo.toml"))
-    add("--slo", slo, "Thresholds that the run must hold", include_in_web_ui=False)
-
-
-def url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ArgumentTypeError(f"must be a URL like http://127.0.0.1:7861, not {text!r}")
-    return text
-
-
-def pem(text: str) -> str:
-    try:
-        ssl.create_default_context(cafile=text)
-    except (OSError, ssl.SSLError) as error:
-        raise ArgumentTypeError(f"{text} holds no certificate: {error}") from None
-    return text
+# Seconds that two clocks, or one clock before and after, may differ.
+CLOCK_DIFFERENCE = 2.0
+# Options with which Locust shows something and makes no run.
+SHOWS = {"-h", "--help", "-V", "--version", "-l", "--list", "--show-task-ratio", "--show-task-ratio-json"}  # fmt: skip
 
 
 def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
-    environment.events.test_start.add_listener(lambda **_: awake.clear())
+    """Put the gate into a run that starts; called by Locust."""
+    environment.events.test_start.add_listener(forget_last_run)
     if isinstance(environment.runner, runners.WorkerRunner):
         report_to_master(environment)
         return
     try:
-        choose_spaces(environment)
+        try:
+            run_options.complete(environment)
+        except (run_options.OptionError, care.NotYours):
+            # The form of the web UI can still name other targets.
+            if not web_ui:
+                raise
         gate = Gate(environment)
-    except (_slo.SloError, _watch.WatchError, TagError) as error:
+    except (
+        slo.SloError,
+        watch.WatchError,
+        run_options.OptionError,
+        care.NotYours,
+    ) as error:
         # Locust catches what a listener raises, except this.
         print(f"Load: invalid (exit code 2): {error}", file=sys.stderr)
+        atexit.unregister(never_began)
         raise SystemExit(2) from None
     if web_ui:
-        show_verdict(gate, web_ui)
+        tab.show(gate, web_ui, hide_host="" not in run_options.targets(environment))
 
 
-events.init_command_line_parser.add_listener(add_options)
+def forget_last_run(**_: Any) -> None:
+    """What is kept for all people of a process belongs to one run."""
+    awake.clear()
+    arrivals.close()
+    care.cares.clear()
+
+
+events.init_command_line_parser.add_listener(run_options.add)
 events.init.add_listener(install)
-
-
-class TagError(ValueError):
-    """--tags or --exclude-tags names something else than a Space."""
-
-
-def choose_spaces(environment: Environment) -> None:
-    """`--tags backend-py`: the people of one Space alone. Locust would leave the others without a
-    task and fail with each of them (Source: locust/user/task.py), so they are taken out here."""
-    options: Any = environment.parsed_options
-    kinds: list[Any] = environment.user_classes
-    spaces = {kind.space for kind in kinds}
-    for unknown in set((options.tags or []) + (options.exclude_tags or [])) - spaces:
-        raise TagError(f"--tags: {unknown} is not one of {', '.join(sorted(spaces))}")
-    wanted = set(options.tags or spaces) - set(options.exclude_tags or [])
-    environment.user_classes[:] = [kind for kind in kinds if kind.space in wanted]
-    options.tags = options.exclude_tags = None
-
-
-class Witness:
-    """What one generator process can say about itself. Locust samples its CPU every ten seconds
-    and only warns (Source: locust/runners.py), which a short run never sees."""
-
-    def __init__(self) -> None:
-        # Percent of a core that it used or, on a busy machine, waited for -> seconds
-        self.cpu: Counter[int] = Counter()
-        self.steal: list[float] = []  # share of this machine's CPU, a sample per second
-        self.late: Counter[int] = Counter()  # milliseconds -> timers
-        self.unanswered: Counter[str] = Counter()
-
-    def watch(self, environment: Environment) -> None:
-        """Record from now on, whenever people are about."""
-
-        def look() -> None:
-            second, demand = 0.0, cpu_demand()
-            while True:
-                due = time.perf_counter() + 0.02
-                gevent.sleep(0.02)
-                now = time.perf_counter()
-                if environment.runner is None or environment.runner.state not in RUNNING:
-                    second = 0.0
-                    continue
-                self.late[int((now - due) * 1000)] += 1
-                if now - second >= 1:
-                    # Only Linux knows what its host took.
-                    steal = getattr(psutil.cpu_times_percent(), "steal", 0.0)
-                    before, demand = demand, cpu_demand()
-                    if second:  # the first call has nothing to compare with
-                        self.cpu[round(100 * (demand - before) / (now - second))] += 1
-                        self.steal.append(steal / 100)
-                    second = now
-
-        def count(request_type: str, name: str, response: Any, **_: Any) -> None:
-            if getattr(response, "status_code", 0) == 0:
-                self.unanswered[f"{request_type} {name}"] += 1
-
-        environment.events.request.add_listener(count)
-        gevent.spawn(look)
-
-    def take(self) -> dict[str, Any]:
-        """What was recorded since the last call, as plain values for the wire."""
-        report = {key: type(value)(value) for key, value in vars(self).items()}
-        for value in vars(self).values():
-            value.clear()
-        return report
-
-    def add(self, report: dict[str, Any]) -> None:
-        self.steal += report["steal"]
-        self.cpu.update(report["cpu"])
-        self.late.update(report["late"])
-        self.unanswered.update(report["unanswered"])
-
-
-def cpu_demand() -> float:
-    """Seconds of CPU that this process has used or, being ready to run, waited for."""
-    try:
-        # Nanoseconds on a CPU, and in its queue. Source: Documentation/scheduler/sched-stats.rst
-        used, waited, _ = Path("/proc/self/schedstat").read_text().split()
-        return (int(used) + int(waited)) / 1e9
-    except OSError:  # not Linux
-        return time.process_time()
-
-
-def report_to_master(environment: Environment) -> None:
-    """Send what this worker can say about itself along with its figures."""
-    runner = environment.runner
-    assert isinstance(runner, runners.WorkerRunner)
-    witness = Witness()
-    witness.watch(environment)
-
-    def add_report(data: dict[str, Any], **_: Any) -> None:
-        data["witness"] = witness.take()
-        data["final"] = runner.state not in RUNNING
-
-    def finish(**_: Any) -> None:
-        runner.stop()
-        data: dict[str, Any] = {}
-        environment.events.report_to_master.fire(client_id=runner.client_id, data=data)
-        runner.send_message("stats", data)
-
-    def leave(**_: Any) -> None:
-        environment.process_exit_code = 0  # the master judges
-        # `docker compose up --exit-code-from master` stops the master, and shows no more of it, as
-        # soon as a worker's container is at its end.
-        if environment.parsed_options and not environment.parsed_options.processes:
-            gevent.sleep(3)
-
-    environment.events.report_to_master.add_listener(add_report)
-    environment.events.quitting.add_listener(leave)
-    runner.register_message(FINISH, finish)
 
 
 class Gate:
     """Judges the figures of a single process or of a master."""
 
-    installed: "Gate | None" = None
+    installed: Gate | None = None
 
     def __init__(self, environment: Environment) -> None:
         assert environment.parsed_options and environment.runner
         self.environment, self.runner = environment, environment.runner
         self.options = environment.parsed_options
-        self.thresholds = _slo.load(Path(self.options.slo))
-        for slo in self.thresholds.slos.values():
-            if slo.by not in (environment.available_user_classes or {}):
-                raise _slo.SloError(f"{self.options.slo}: [{slo.name}] by: no class {slo.by}")
-        self.watched = _watch.parse(self.options.watch)
-        self.verdict: _slo.Verdict | None = None
+        self.thresholds = slo.load(Path(self.options.slo))
+        for one in self.thresholds.slos.values():
+            if one.by not in (environment.available_user_classes or {}):
+                raise slo.SloError(f"{self.options.slo}: [{one.name}] by: no class {one.by}")
+        self.watched = watch.parse(self.options.watch)
+        self.verdict: judge.Verdict | None = None
+        self.witnesses = {"": Witness()}
         self.begin()
         self.started = 0.0
         self.busy = 0.0
         if self.options.headless:
             self.look_for_other_work()
         if isinstance(self.runner, runners.MasterRunner):
-            environment.events.worker_report.add_listener(self.hear)
+            environment.events.worker_report.add_listener(self.receive)
         else:
             self.witnesses[""].watch(environment)
         for event, listener in {
             "test_start": self.begin,
             "test_stopping": self.end,
             "quitting": self.conclude,
-            "quit": self.tell,
+            "quit": self.print_verdict,
         }.items():
             getattr(environment.events, event).add_listener(listener)
         gevent.spawn(self.patrol)
@@ -244,30 +114,40 @@ class Gate:
         Gate.installed = self
 
     def begin(self, **_: Any) -> None:
+        """A run begins: forget the last."""
+        plan.settle(self.options)
+        if plan.rate(self.options):
+            # What is under way at the end counts too: of a stall, it is the slow part.
+            given = self.environment.stop_timeout or 0.0
+            self.environment.stop_timeout = max(given, arrivals.PATIENCE)
         self.started, self.ended = time.time(), 0.0
-        self.witnesses = {"": getattr(self, "witnesses", {}).get("", Witness())}
-        self.witnesses[""].take()
+        self.witnesses = {"": self.witnesses[""]}
+        self.witnesses[""].clear()
         self.people = {kind.__name__: 0 for kind in self.environment.user_classes}
+        self.complete_seconds = 0
+        self.skewed: set[str] = set()  # workers whose clock differs
         self.workers: set[str] = set(getattr(self.runner, "clients", ()))
         self.finished: set[str] = set()
         self.stopped = False
         # Parts of the run in which the number of people stayed the same, and the one that is open.
-        self.parts: list[_slo.Run] = []
-        self.part: _slo.Run | None = None
+        self.parts: list[Run] = []
+        self.part: Run | None = None
         self.target, self.changed = 0, 0.0
         for watched in self.watched:
             watched.clear()
 
     def end(self, **_: Any) -> None:
+        """The run ends: wait for the last figures of the workers."""
         self.count_people()
         self.close_part()
         self.ended = time.time()
+        self.witnesses[""].count_arrivals()
         if isinstance(self.runner, runners.MasterRunner):
             # Locust gives its workers half a second for their last figures, and doesn't look
             # whether they came. Source: locust/runners.py, MasterRunner.quit()
             lost = self.lost_workers(now=True)
             self.runner.send_message(FINISH)
-            deadline = time.time() + 5
+            deadline = time.time() + 5 + (self.environment.stop_timeout or 0.0)
             while self.workers - self.finished - lost and time.time() < deadline:
                 gevent.sleep(0.05)
             self.look_for_other_work()
@@ -282,12 +162,16 @@ class Gate:
         gevent.sleep(0.5)
         self.busy = max(self.busy, psutil.cpu_percent() / 100)
 
-    def hear(self, client_id: str, data: dict[str, Any]) -> None:
+    def receive(self, client_id: str, data: dict[str, Any]) -> None:
+        """A worker's report."""
         self.workers.add(client_id)
         self.witnesses.setdefault(client_id, Witness()).add(data["witness"])
+        if abs(time.time() - data["now"]) > CLOCK_DIFFERENCE:
+            self.skewed.add(client_id)
         (self.finished.add if data["final"] else self.finished.discard)(client_id)
 
     def present(self) -> dict[str, int]:
+        """How many people of each class are there now."""
         if isinstance(self.runner, runners.MasterRunner):
             present = dict(self.runner.reported_user_classes_count)
         else:
@@ -296,6 +180,7 @@ class Gate:
         return {kind: present.get(kind, 0) for kind in self.people}
 
     def count_people(self) -> None:
+        """Keep the most people of each class that were there."""
         for kind, count in self.present().items():
             self.people[kind] = max(count, self.people[kind])
 
@@ -304,7 +189,7 @@ class Gate:
         give another verdict any more."""
         while True:
             gevent.sleep(1)
-            if self.runner.state not in RUNNING or self.stopped:
+            if self.runner.state not in RUNNING or self.stopped or self.ended:
                 continue
             for watched in self.watched:
                 watched.sample(time.time() - self.started)
@@ -314,25 +199,47 @@ class Gate:
             elif not self.part and time.time() - self.changed >= SETTLE:
                 self.part = replace(self.run(), people=self.present())
             self.count_people()
+            self.print_progress()
+            self.complete_seconds += sum(self.present().values()) >= self.options.planned_people
             if self.is_decided():
                 self.stopped = True
                 gevent.spawn(self.runner.quit if self.options.headless else self.runner.stop)
 
+    def print_progress(self) -> None:
+        """Every five seconds, where Locust prints no tables of its own."""
+        second = round(time.time() - self.started)
+        if not self.options.only_summary or second % 5:
+            return
+        total, wanted = self.environment.stats.total, plan.seconds(self.options)
+        print(
+            f"load: second {second}{f' of {wanted}' if wanted else ''}: "
+            f"{sum(self.present().values())} people, {total.num_requests} answers, "
+            f"{total.num_failures} failed",
+            file=sys.stderr,
+            flush=True,
+        )
+
     def close_part(self) -> None:
+        """The number of people changes, or the run ends."""
         if self.part:
-            self.parts.append(_slo.since(self.run(), self.part))
+            self.parts.append(since(self.run(), self.part))
         self.part = None
 
     def is_decided(self) -> bool:
+        """Whether nothing that still happens can change the verdict."""
         run = self.run()
-        if _slo.silent_spaces(run.figures, at_least=5) or self.lost_workers():
+        if judge.silent_spaces(run.figures, at_least=5) or self.lost_workers():
             return True
+        if run.died or run.burst:
+            return True
+        if reading.silent(self.witnesses.values()):
+            return False
         if self.options.shape == "step":
-            found = _slo.capacities(self.thresholds, self.parts).values()
+            found = judge.capacities(self.thresholds, self.parts).values()
             return bool(found) and all(done for _, done in found)
-        # The rest of a spike or a wake is not like its beginning.
-        seconds = 0 if self.options.shape in ("spike", "wake") else planned(self.options)
-        return _slo.hopeless(self.thresholds.slos, run, seconds)
+        # The rest of a spike, a wake or a ramp is not like its beginning.
+        even = self.options.shape not in ("spike", "wake") and ":" not in self.options.shape
+        return even and judge.hopeless(self.thresholds.slos, run, plan.seconds(self.options))
 
     def lost_workers(self, now: bool = False) -> set[str]:
         """The workers that went away, after the end of a run also those that didn't finish."""
@@ -342,90 +249,74 @@ class Gate:
         here = {id for id in clients if clients[id].state != runners.STATE_MISSING}
         return self.workers - self.finished - (set() if self.ended and not now else here)
 
-    def figures(self) -> dict[str, _slo.Figures]:
-        stats = self.environment.stats
-        errors: dict[str, Counter[str]] = defaultdict(Counter)
-        for error in stats.errors.values():
-            text = StatsError.parse_error(error.error)
-            text = re.sub(r"""^CatchResponseError\(['"](.*)['"]\)$""", r"\1", text)
-            errors[f"{error.method} {error.name}".removesuffix(LIMITED)][text] += error.occurrences
-        entries = {f"{method} {name}": entry for (name, method), entry in stats.entries.items()}
-        unanswered: Counter[str] = sum((w.unanswered for w in self.witnesses.values()), Counter())
-        figures = {}
-        for name in {e.removesuffix(LIMITED) for e in entries if not e.endswith(WAKING)}:
-            entry, limited = entries.get(name), entries.get(name + LIMITED)
-            figures[name] = _slo.Figures(
-                samples=entry.num_requests if entry else 0,
-                # A 429 that is not right, say without Retry-After, counts as a failure too.
-                failures=sum(e.num_failures for e in (entry, limited) if e),
-                unanswered=unanswered[name],
-                limited=limited.num_requests if limited else 0,
-                latencies=dict(entry.response_times) if entry else {},
-                errors=tuple(f"{count} of: {text}" for text, count in errors[name].most_common()),
-            )
-        return figures
-
-    def woke(self) -> dict[str, float | None]:
-        """Seconds until each Space answered by itself; None for one that did not."""
-        if self.options.shape != "wake":
-            return {}
-        stats, asleep, answered = self.environment.stats, dict[str, float](), set[str]()
-        for (name, method), entry in stats.entries.items():
-            space = _slo.space_of(f"{method} {name}")
-            if name.endswith(WAKING):
-                last = (entry.last_request_timestamp or 0.0) - stats.start_time
-                asleep[space] = max(asleep.get(space, 0.0), last)
-            else:
-                answered.add(space)
-        return {space: seconds if space in answered else None for space, seconds in asleep.items()}
-
-    def run(self) -> _slo.Run:
-        witnesses = self.witnesses.items()
-        return _slo.Run(
-            seconds=max(0.0, (self.ended or time.time()) - self.environment.stats.start_time),
+    def run(self) -> Run:
+        """The run as it is now."""
+        stats, witnesses, now = self.environment.stats, [*self.witnesses.values()], time.time()
+        waking = self.options.shape == "wake"
+        even = self.options.shape not in plan.OF_PEOPLE
+        return Run(
+            seconds=max(0.0, (self.ended or now) - stats.start_time),
             people=dict(self.people),
-            figures=self.figures(),
-            generators={
-                id: _slo.Generator(cpu=dict(w.cpu), late=dict(w.late)) for id, w in witnesses
-            },
-            steal=max((sum(w.steal) / len(w.steal) for _, w in witnesses if w.steal), default=0),
+            figures=reading.figures(stats, witnesses),
+            targets=run_options.targets(self.environment),
+            wanted=self.options.planned_people if self.ended else 0,
+            complete=self.complete_seconds if self.ended and even else None,
+            arrivals=reading.arrivals(plan.rate(self.options), witnesses),
+            generators=reading.generators(self.witnesses),
+            steal=reading.steal(witnesses),
             busy=self.busy,
             growth={w.name: w.growth() for w in self.watched if self.options.shape == "soak"},
-            woke=self.woke(),
+            woke=reading.woke(stats) if waking else {},
+            died={} if waking else reading.died(witnesses, stats.start_time, self.ended or now),
+            burst=reading.bursts(witnesses),
             faults=tuple(self.faults()),
             stopped=self.stopped,
         )
 
     def faults(self) -> list[str]:
+        """What makes the run invalid, whatever its figures are."""
         faults = [f"worker {id} was lost" for id in sorted(self.lost_workers())]
-        wanted, seconds = planned(self.options), (self.ended or time.time()) - self.started
+        wanted, seconds = plan.seconds(self.options), (self.ended or time.time()) - self.started
         if not self.started:
             faults.append("the run never began")
         elif self.ended and wanted and not self.stopped and seconds < wanted - 2:
             faults.append(f"the run ended after {seconds:.0f} s of {wanted} s")
         if self.ended and self.options.shape == "wake":
-            spaces = {_slo.space_of(name) for name in self.figures()}
-            for space in sorted(spaces - self.woke().keys()):
+            asleep = reading.woke(self.environment.stats).keys()
+            seen = reading.figures(self.environment.stats, self.witnesses.values())
+            for space in sorted({space_of(name) for name in seen} - asleep):
                 faults.append(f"{space} was awake: no request met the edge's 503")
+        if self.ended and self.options.shape == "soak" and not self.stopped:
+            for watched in self.watched:
+                if not watched.growth():
+                    faults.append(
+                        f"{watched.name}: too few samples to see whether it grows; run longer"
+                    )
+        if any(witness.clock > CLOCK_DIFFERENCE for witness in self.witnesses.values()):
+            faults.append("a generator's clock was set during the run, so no time can be trusted")
+        for id in sorted(self.skewed):
+            faults.append(f"the clock of worker {id} differs from the master's; set both by NTP")
         for error in self.runner.exceptions.values():
             faults.append(f"a task raised {error['count']} times: {error['msg']}")
         if log.unhandled_greenlet_exception:
             faults.append("the load test itself failed; its traceback is in the log")
         return faults
 
-    def judge(self) -> _slo.Verdict:
+    def judge(self) -> judge.Verdict:
         """A step run is judged by its first step, a spike by what follows it; any other as one."""
         run = self.run()
         if not self.parts or self.options.shape not in ("step", "spike"):
-            return _slo.judge(self.thresholds, run)
+            return judge.judge(self.thresholds, run)
         part = self.parts[0 if self.options.shape == "step" else -1]
-        verdict = _slo.judge(self.thresholds, replace(part, faults=run.faults, busy=self.busy))
+        part = replace(part, faults=run.faults, busy=self.busy, died=run.died, wanted=0)
+        verdict = judge.judge(self.thresholds, part)
         if self.options.shape == "step":
-            for space, (words, _) in _slo.capacities(self.thresholds, self.parts).items():
-                verdict.notes.append(f"{space} holds: {words}")
+            for space, (words, _) in judge.capacities(self.thresholds, self.parts).items():
+                verdict.notes.append(f"{run.called(space)} holds: {words}")
         return verdict
 
     def conclude(self, **_: Any) -> None:
+        """Judge, and write the reports."""
         if not self.started and not self.options.headless:
             return  # the web UI was opened and closed
         if self.options.headless and not isinstance(self.runner, runners.MasterRunner):
@@ -433,45 +324,34 @@ class Gate:
         self.verdict = self.judge()
         self.environment.process_exit_code = self.verdict.exit_code
         if self.options.html_file:
-            _report.write(self.verdict, self.watched, Path(self.options.html_file))
+            written = Path(self.options.html_file)
+            report.write(
+                self.verdict, self.watched, written, machine.calibrated(), self.options.shape
+            )
 
-    def tell(self, **_: Any) -> None:
-        """After Locust's own tables, so that the verdict is what one sees last."""
+    def print_verdict(self, **_: Any) -> None:
+        """After Locust's own tables, so that the verdict comes last."""
         if self.verdict:
-            print("\n" + _report.table(self.verdict), flush=True)
+            print("\n" + report.table(self.verdict), flush=True)
 
 
 @atexit.register
 def never_began() -> None:
-    """Locust exits 1, which here means "crossed", also when it gives up before the run: workers
-    that don't come, an option that it can't use. Registered before Locust registers the end of its
-    own child processes, and so called after it."""
+    """Locust exits 1, which here means "crossed", also when it gives up before the run: a class that
+    it does not know, workers that don't come, an option that it can't use. Registered before Locust
+    registers the end of its own child processes, and so called after it."""
     gate = Gate.installed
-    if gate and gate.options.headless and not gate.verdict:
+    headless = "--headless" in sys.argv or os.environ.get("LOCUST_HEADLESS", "").lower() in ("1", "true")  # fmt: skip
+    is_run = headless and not SHOWS & set(sys.argv) and "--worker" not in sys.argv
+    if (gate.options.headless and not gate.verdict) if gate else (is_run and in_main_process()):
         print("Load: invalid (exit code 2): the run never began", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(2)
 
 
-def show_verdict(gate: Gate, web_ui: WebUI) -> None:
-    """A tab "Verdict" in the web UI, and the same as JSON at /verdict.
-    Source: locust examples/extend_web_ui.py"""
-    keys = {column: column.replace(" ", "_") for column in _report.COLUMNS}
-    structure = [{"key": key, "title": column} for column, key in keys.items()]
-    web_ui.template_args["extended_tabs"] = [{"title": "Verdict", "key": "verdict"}]
-    web_ui.template_args["extended_tables"] = [{"key": "verdict", "structure": structure}]
-    assert web_ui.app
+def in_main_process() -> bool:
+    """Whether this is no fork of --processes."""
+    return os.getpid() == MAIN_PROCESS
 
-    @web_ui.app.after_request
-    def add_verdict(response: flask.Response) -> flask.Response:
-        if flask.request.path.endswith("/stats/requests") and response.is_json:
-            verdict = gate.judge()
-            rows = [[_report.headline(verdict)], *map(_report.cells, verdict.rows)]
-            table = [dict(zip(keys.values(), row, strict=False)) for row in rows]
-            extended = [{"key": "verdict", "data": table}]
-            response.set_data(flask.json.dumps({**response.get_json(), "extended_stats": extended}))
-        return response
 
-    @web_ui.app.get("/verdict")
-    def verdict() -> flask.Response:
-        return flask.Response(_report.data(gate.judge()), mimetype="application/json")
+MAIN_PROCESS = os.getpid()

@@ -1,15 +1,22 @@
 """The verdict for people and for machines."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as xml
 
-from preflight.load.slo import HELD, INVALID, PERCENTILES, Row, Verdict
+from preflight.load.figures import PERCENTILES, Run
+from preflight.load.judge import EXIT_CODES, HELD, INVALID, NOT_RUN, Row, Verdict
 from preflight.load.watch import Watched
 
-COLUMNS = ["request", "samples", "per second", "p50", "p95", "p99", "failed", "429", "verdict"]
+COLUMNS = ["request", "samples", "per second", *PERCENTILES, "failed", "429", "verdict"]
+# Of load.json; report.schema.json describes it.
+SCHEMA_VERSION = 1
 
 
 def cells(row: Row) -> list[str]:
@@ -19,18 +26,18 @@ def cells(row: Row) -> list[str]:
         return f"{actual} / {limit}" if limit is not None else actual
 
     slo, seen = row.slo, row.figures
-    if row.state == "not run":
+    if row.state == NOT_RUN:
         return [row.name, *["-"] * (len(COLUMNS) - 2), row.state]
     failed = seen.failures / seen.samples if seen.samples else 0.0
     latencies = []
     for key in PERCENTILES:
-        actual = row.percentile(key)
-        limit = f"{getattr(slo, key):g} ms" if slo else None
-        latencies.append(pair("-" if actual is None else str(actual), limit))
+        actual, limit = seen.percentile(key), slo.limit(key) if slo else None
+        text = "-" if actual is None else f"{actual:g}"
+        latencies.append(pair(text, None if limit is None else f"{limit:g} ms"))
     return [
         row.name,
-        pair(str(seen.samples), f"{slo.samples:g}" if slo else None),
-        pair(f"{row.rate:.2g}", f"{slo.rate:g}" if slo else None),
+        pair(str(seen.samples), f"{slo.samples:g}" if slo and slo.samples else None),
+        pair(f"{row.rate:.2g}", f"{slo.rate:g}" if slo and slo.rate else None),
         *latencies,
         pair(f"{failed:.1%}", f"{slo.failures:.1%}" if slo else None),
         str(seen.limited),
@@ -39,12 +46,31 @@ def cells(row: Row) -> list[str]:
 
 
 def headline(verdict: Verdict) -> str:
+    """The verdict, who made the load, in which model, and how the generator did."""
     run = verdict.run
     people = ", ".join(f"{count} {name}" for name, count in run.people.items() if count)
     return (
-        f"{verdict.state} (exit code {verdict.exit_code}): {people or 'nobody'}, "
-        f"{run.seconds:.0f} s{', ended early' if run.stopped else ''}; generator {run.cpu:.0%} of a core, {run.late_ms:g} ms late"
+        f"{verdict.state} (exit code {verdict.exit_code}): {people or 'nobody'}, {model(run)}, "
+        f"{run.seconds:.0f} s{', ended early' if run.stopped else ''}; generator {run.cpu:.0%} of a "
+        f"core, {run.late_ms:g} ms late"
     )
+
+
+def model(run: Run) -> str:
+    """Which model a run followed, in words."""
+    if run.arrivals is None:
+        return "closed model (people wait for answers)"
+    seen = run.arrivals
+    return (
+        f"open model ({seen.rate}, latency from the intended start, {seen.dropped} of {seen.due} "
+        "arrivals dropped)"
+    )
+
+
+def lines_of(verdict: Verdict) -> list[str]:
+    """What stands below the headline: the targets, the reasons, what was found out besides."""
+    targets = [f"{space or 'target'}: {url}" for space, url in verdict.run.targets.items()]
+    return [", ".join(targets) or "no target", *verdict.reasons, *verdict.notes]
 
 
 def table(verdict: Verdict) -> str:
@@ -53,14 +79,14 @@ def table(verdict: Verdict) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines.append(f"Load: {headline(verdict)}")
-    return "\n".join(lines + [f"  {line}" for line in verdict.reasons + verdict.notes])
+    return "\n".join(lines + [f"  {line}" for line in lines_of(verdict)])
 
 
 def markdown(verdict: Verdict) -> str:
     lines = [
         f"## Load: {headline(verdict)}",
         "",
-        *(f"- {line}" for line in verdict.reasons + verdict.notes),
+        *(f"- {line}" for line in lines_of(verdict)),
         "",
     ]
     for row in [COLUMNS, ["---"] * len(COLUMNS), *map(cells, verdict.rows)]:
@@ -71,7 +97,7 @@ def markdown(verdict: Verdict) -> str:
 def html(verdict: Verdict, watched: Sequence[Watched]) -> str:
     """A section for Locust's report."""
     colour = {HELD: "#1a7f37", INVALID: "#9a6700"}.get(verdict.state, "#cf222e")
-    notes = "".join(f"<li>{escape(line)}</li>" for line in verdict.reasons + verdict.notes)
+    notes = "".join(f"<li>{escape(line)}</li>" for line in lines_of(verdict))
     head, *body = [COLUMNS, *map(cells, verdict.rows)]
     return (
         '<section id="verdict" style="font: 14px sans-serif; margin: 1em; overflow-x: auto">'
@@ -117,12 +143,15 @@ def charts(watched: Watched) -> str:
 def junit(verdict: Verdict) -> str:
     """One test case for each request name, and one for the validity of the run."""
     suite = xml.Element("testsuite", name="load", time=f"{verdict.run.seconds:.1f}")
+    properties = xml.SubElement(suite, "properties")
+    for space, url in verdict.run.targets.items():
+        xml.SubElement(properties, "property", name=f"target {space}".strip(), value=url)
     valid = xml.SubElement(suite, "testcase", classname="load", name="the run is valid")
     if verdict.state == INVALID:
         xml.SubElement(valid, "error", message="; ".join(verdict.reasons))
     for row in verdict.rows:
         case = xml.SubElement(suite, "testcase", classname="load", name=row.name)
-        if row.state == "not run":
+        if row.state == NOT_RUN:
             xml.SubElement(case, "skipped", message="nobody who makes this request took part")
         elif row.state != HELD:
             xml.SubElement(case, "failure", message="; ".join(row.reasons)).text = (
@@ -134,54 +163,115 @@ def junit(verdict: Verdict) -> str:
     return xml.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def data(verdict: Verdict, watched: Sequence[Watched] = ()) -> str:
+def data(
+    verdict: Verdict,
+    watched: Sequence[Watched] = (),
+    machine: dict[str, Any] | None = None,
+    shape: str = "",
+) -> str:
+    """load.json, as report.schema.json describes it."""
     run = verdict.run
+    arrivals = run.arrivals and {
+        "rate": run.arrivals.rate,
+        "due": run.arrivals.due,
+        "dropped": run.arrivals.dropped,
+    }
     return json.dumps(
         {
+            "schema": SCHEMA_VERSION,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "verdict": verdict.state,
             "exit_code": verdict.exit_code,
             "reasons": verdict.reasons,
             "notes": verdict.notes,
+            "targets": run.targets,
+            "model": "closed" if run.arrivals is None else "open",
+            "arrivals": arrivals,
+            "shape": shape,
             "seconds": round(run.seconds, 1),
             "people": run.people,
+            "machine": machine,
             "generator": {"cpu": run.cpu, "late_ms": run.late_ms, "steal": run.steal},
-            "watched": {
-                space.name: {
-                    "seconds": [round(second, 1) for second in space.seconds],
-                    "cpu": [round(cores, 2) for cores in space.cpu],
-                    "memory_mb": [round(megabytes, 1) for megabytes in space.memory],
-                    "network_mb": [round(megabytes, 2) for megabytes in space.network],
-                    "files": space.files,
-                    "connections": space.connections,
-                    "disk_mb": [round(megabytes, 2) for megabytes in space.disk],
-                    "restarts": space.restarts,
-                }
-                for space in watched
-            },
-            "requests": [
-                {
-                    "name": row.name,
-                    "verdict": row.state,
-                    "reasons": row.reasons,
-                    "samples": row.figures.samples,
-                    "failures": row.figures.failures,
-                    "limited": row.figures.limited,
-                    "rate": round(row.rate, 2),
-                    "latencies": dict(row.figures.latencies),
-                    **{key: row.percentile(key) for key in PERCENTILES},
-                }
-                for row in verdict.rows
-            ],
+            "watched": {space.name: _watched(space) for space in watched},
+            "requests": [_request(row) for row in verdict.rows],
         },
         indent=1,
     )
 
 
-def write(verdict: Verdict, watched: Sequence[Watched], report: Path) -> None:
-    """Put the verdict at the top of Locust's HTML report, and beside it as .md, .xml (JUnit) and
-    .json."""
+def _watched(space: Watched) -> dict[str, Any]:
+    return {
+        "seconds": [round(second, 1) for second in space.seconds],
+        "cpu": [round(cores, 2) for cores in space.cpu],
+        "memory_mb": [round(megabytes, 1) for megabytes in space.memory],
+        "network_mb": [round(megabytes, 2) for megabytes in space.network],
+        "files": space.files,
+        "connections": space.connections,
+        "disk_mb": [round(megabytes, 2) for megabytes in space.disk],
+        "restarts": space.restarts,
+    }
+
+
+def _request(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "verdict": row.state,
+        "reasons": row.reasons,
+        "samples": row.figures.samples,
+        "failures": row.figures.failures,
+        "limited": row.figures.limited,
+        "rate": round(row.rate, 2),
+        "latencies": {f"{ms:g}": count for ms, count in sorted(row.figures.latencies.items())},
+        **{key: row.figures.percentile(key) for key in PERCENTILES},
+    }
+
+
+def prometheus(verdict: Verdict, shape: str) -> str:
+    """The figures in Prometheus' text format, for the textfile collector of node_exporter.
+    Source: prometheus.io, exposition formats"""
+
+    def series(name: str, kind: str, about: str, values: Sequence[tuple[str, float]]) -> list[str]:
+        head = [f"# HELP preflight_load_{name} {about}", f"# TYPE preflight_load_{name} {kind}"]
+        return [
+            *head,
+            *(f"preflight_load_{name}{{{labels}}} {value:g}" for labels, value in values),
+        ]
+
+    rows = [(_labels(request=row.name), row.figures) for row in verdict.rows]
+    latencies = [
+        (f'{labels},quantile="{share:g}"', actual / 1000)
+        for labels, seen in rows
+        for key, share in PERCENTILES.items()
+        if (actual := seen.percentile(key)) is not None
+    ]
+    lines = [
+        *series("verdict", "gauge", "0 held, 1 crossed, 2 invalid",
+                [(_labels(shape=shape), EXIT_CODES[verdict.state])]),
+        *series("latency_seconds", "gauge", "Latency at a quantile of the run.", latencies),
+        *series("samples", "gauge", "Answers of the run.", [(labels, s.samples) for labels, s in rows]),
+        *series("failures", "gauge", "Answers that failed.", [(labels, s.failures) for labels, s in rows]),
+        *series("limited", "gauge", "Answers 429.", [(labels, s.limited) for labels, s in rows]),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _labels(**labels: str) -> str:
+    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in labels.items()}
+    return ",".join(f"{key}={value}" for key, value in quoted.items())
+
+
+def write(
+    verdict: Verdict,
+    watched: Sequence[Watched],
+    report: Path,
+    machine: dict[str, Any],
+    shape: str,
+) -> None:
+    """Put the verdict at the top of Locust's HTML report, and beside it as .md, .xml (JUnit), .json
+    and .prom (Prometheus)."""
     page = report.read_text()
     report.write_text(page.replace("<body>", "<body>" + html(verdict, watched), 1))
     report.with_suffix(".md").write_text(markdown(verdict))
     report.with_suffix(".xml").write_text(junit(verdict))
-    report.with_suffix(".json").write_text(data(verdict, watched) + "\n")
+    report.with_suffix(".prom").write_text(prometheus(verdict, shape))
+    report.with_suffix(".json").write_text(data(verdict, watched, machine, shape) + "\n")

@@ -22,18 +22,19 @@ from pathlib import Path
 import psutil
 
 from preflight.engine import diagnosis
-from preflight.engine.container import Container, NotServing, start
+from preflight.engine.base_images import stood_in_for
+from preflight.engine.container import CannotRun, Container, NotServing, SpaceContainer
 from preflight.engine.docker import DockerError, docker
 from preflight.engine.edge import Edge
-from preflight.engine.image import BuildError, Image, build, stand_ins_in_use
+from preflight.engine.image import BuildError, Image, build
 from preflight.local_hub.logs import keep_run_log, relayed, say
 from preflight.local_hub.receive import readme_of, recognised
 from preflight.local_hub.replicas import SPACE_LABEL, retire_all_but_serving, runs
 from preflight.local_hub.repository import Hub, NoSuchSpace, Space, State
-from preflight.model import frontmatter
 from preflight.model.frontmatter import DEFAULT_APP_PORT, FrontMatter, FrontMatterError
 from preflight.model.git import Repository
 from preflight.model.hub_profile import HUB
+from preflight.rules import metadata
 
 # Time for the one at work to end what it has begun.
 TURN_DEADLINE = 30
@@ -164,7 +165,9 @@ class Builder:
             missing = not recognised(readme)
             message = "Missing configuration in README" if missing else str(error)
             raise Failed("CONFIG_ERROR", message) from None
-        if "sdk" not in front.values or any(frontmatter.emoji_problems(front)):
+        if "sdk" not in front.values or any(
+            one.severity is None for one in metadata.emoji_problems(front)
+        ):
             raise Failed("CONFIG_ERROR", "Missing configuration in README")
         if front.get("sdk") != "docker":
             raise Failed("CONFIG_ERROR", "This Hub builds `sdk: docker` and no other")
@@ -196,8 +199,9 @@ class Builder:
                         secrets={key: one["value"] for key, one in state.secrets.items()},
                         fresh=fresh,
                     )
-                if replaced := stand_ins_in_use():
-                    say(log, f"NO IMAGE REGISTRY ANSWERED: stand-ins for {', '.join(replaced)}")
+                if stood_in_for:
+                    replaced = ", ".join(sorted(stood_in_for))
+                    say(log, f"NO IMAGE REGISTRY ANSWERED: stand-ins for {replaced}")
                 return image
             except BuildError as error:
                 said = raw.read_text(errors="replace") if raw.exists() else str(error)
@@ -215,10 +219,10 @@ class Builder:
         labels = ["--label", f"{SPACE_LABEL}={self.space.id}"]
         self.space.run_log.unlink(missing_ok=True)
         try:
-            container = start(self.run, image, name, environment, port, labels)
-        except DockerError as error:
-            raise Failed("RUNTIME_ERROR", diagnosis.not_started(str(error)).actual) from None
-        declared = frontmatter.seconds_of(str(front.get("startup_duration_timeout", "")))
+            container = SpaceContainer.start(self.run, image, name, environment, port, labels)
+        except CannotRun as error:
+            raise Failed("RUNTIME_ERROR", diagnosis.not_started(error).actual) from None
+        declared = metadata.seconds_of(str(front.get("startup_duration_timeout", "")))
         deadline = min(HUB.start_deadline, declared or HUB.start_deadline)
         try:
             container.wait_until_serving(deadline=deadline)

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preflight.local_hub import BRANCH
-from preflight.model import frontmatter
 from preflight.model.frontmatter import HUB_PATTERN, FrontMatter, FrontMatterError
 from preflight.model.git import GitError, Repository
 from preflight.model.problems import Problem
+from preflight.rules import metadata
 from preflight.rules import repository as push
 
 RULER = "-" * 73
@@ -67,7 +67,7 @@ def refusal(git_dir: Path, commit: str, ref: str) -> str | None:
             "Please use https://huggingface.co/docs/hub/xet to store binary files.",
         ),
     ):
-        if offending := [problem.actual.rpartition(":")[0] for problem in problems]:
+        if offending := [problem.file for problem in problems]:
             listed = "\n".join(f"  - {path} (ref: {ref})" for path in offending)
             return f"{RULER}\n{said}\n\nOffending files:\n{listed}\n{RULER}"
     if any(push.size_problems(repository.history)):
@@ -100,15 +100,15 @@ def readme_of(git_dir: Path, commit: str) -> bytes:
 
 def _metadata_problems(front: FrontMatter) -> Iterator[Problem]:
     listed = ("sdk", "colorFrom", "colorTo", "license", "header", "suggested_hardware")
-    yield from frontmatter.duplicate_problems(front)
-    yield from frontmatter.type_problems(front)
-    yield from frontmatter.allowed_problems(front, *listed, "hf_oauth_scopes")
-    yield from frontmatter.app_port_problems(front)
-    yield from frontmatter.short_description_problems(front)
-    yield from frontmatter.base_path_problems(front)
-    yield from frontmatter.startup_duration_problems(front)
-    yield from frontmatter.custom_headers_problems(front)
-    yield from frontmatter.oauth_expiration_problems(front)
+    yield from metadata.duplicate_problems(front)
+    yield from metadata.type_problems(front)
+    yield from metadata.allowed_problems(front, *listed, "hf_oauth_scopes")
+    yield from metadata.app_port_problems(front)
+    yield from metadata.short_description_problems(front)
+    yield from metadata.base_path_problems(front)
+    yield from metadata.startup_duration_problems(front)
+    yield from metadata.custom_headers_problems(front)
+    yield from metadata.oauth_expiration_problems(front)
 
 
 if __name__ == "__main__":

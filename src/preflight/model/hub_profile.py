@@ -85,6 +85,12 @@ class Rehearsal:
         source="ours",
         sure="unknown",
     )
+    elsewhere: float = known(
+        5,
+        "a process that listens on other ports alone and does nothing new for this long never answers",
+        source="ours",
+        sure="unknown",
+    )
     readiness_path: str = known(
         "/",
         "the path that makes a Space healthy; any answer on `app_port` is taken",

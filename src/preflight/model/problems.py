@@ -22,6 +22,10 @@ class Severity(StrEnum):
         return order.index(self) <= order.index(threshold)
 
 
+class CannotJudge(Exception):
+    """A check can't come to a verdict, for a reason that is not the Space's; the message is the reason."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One fault, as the pure rules of this library return it.

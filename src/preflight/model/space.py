@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from preflight.model.frontmatter import (
     FrontMatterError,
     means_a_space,
 )
+from preflight.model.given import looks_sensitive
 from preflight.model.policy import Policy
 
 
@@ -34,6 +36,7 @@ class Space:
     `source` is the folder that is judged, built and run: the working folder, or with `--ref` a
     clean export of what is committed. It is None when only a URL is known (`--live`).
     `working_folder` is the folder in its repository, and `ref` the revision that would be pushed.
+    `given` holds the values of variables that this run was given.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Space:
     working_folder: Path | None = None
     ref: str | None = None
     url: str | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -96,6 +100,38 @@ class Space:
             PolicyError: when it can't be used.
         """
         return Policy.of_folder(self.source)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A value for every variable that the Space needs: those given for this run, else valid ones
+        by its declaration.
+
+        Raises:
+            EnvironmentDeclarationError: when the declaration can't be read.
+        """
+        declared = self.declaration.valid_environment() if self.declaration else {}
+        return {**declared, **self.given}
+
+    def is_secret(self, name: str) -> bool:
+        """Whether a variable is a Secret: as declared, else by what its name suggests."""
+        declaration = self.declaration
+        declared = declaration.variables if declaration and declaration.decorated else ()
+        known = {one.name: one.sensitive for one in declared}
+        return known[name] if name in known else looks_sensitive(name)
+
+    @cached_property
+    def secrets_to_find(self) -> dict[str, str]:
+        """The values of declared Secrets that stand in no file of the Space: found elsewhere, they leak."""
+        declaration = self.declaration
+        if declaration is None:
+            return {}
+        values = declaration.valid_environment()
+        made_up = [one for one in declaration.secrets if len(values.get(one.name, "")) >= 16]
+        return {
+            one.name: values[one.name]
+            for one in made_up
+            if values[one.name] not in (one.example, one.default, one.sample)
+        }
 
     @property
     def follows_conventions(self) -> bool:

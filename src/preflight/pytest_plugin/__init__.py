@@ -18,10 +18,13 @@ from preflight.pytest_plugin import options
 
 CONTRACT = Path(__file__).resolve().parents[1] / "contract"
 # The modules of the contract that need no Docker engine.
-STATIC = ("metadata", "push", "declaration", "dockerfile")
+STATIC = ("metadata", "push", "tree", "declaration", "dockerfile", "build")
 SESSION = "preflight.pytest_plugin.session"
-# Options whose value pytest would take for a folder of tests before it knows them.
-TAKE_A_FOLDER = ("--space", "--report-dir")
+# Options whose value pytest would take for a folder of tests before it knows them, and `check` for a Space.
+TAKE_A_VALUE = (
+    *("--space", "--report-dir", "--env", "--env-file", "--ref", "--live", "--through", "--owner"),
+    *("--hub", "--fail-on", "-k", "-m", "-n", "-p"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +40,15 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if capture:
         capture.suspend_global_capture(in_=True)
     arguments = [str(argument) for argument in early_config.invocation_params.args]
-    raise SystemExit(subprocess.call(command(arguments, bool(given.file_or_dir))))
+    raise SystemExit(judge(arguments, bool(given.file_or_dir)))
+
+
+def judge(arguments: Sequence[str], names_tests: bool = False) -> int:
+    """Run `command` with these arguments, and return its exit code: 0 all holds, 1 findings, 2 could
+    not judge, 5 nothing to judge."""
+    code = subprocess.call(command(arguments, names_tests))
+    # pytest's own codes for its internal errors and for a wrong use of it.
+    return 2 if code in (3, 4) else code
 
 
 def command(arguments: Sequence[str], names_tests: bool = False) -> list[str]:
@@ -45,11 +56,17 @@ def command(arguments: Sequence[str], names_tests: bool = False) -> list[str]:
 
     names_tests: they hold tests of the contract by their paths; otherwise all of it runs.
     """
+    whole = [] if names_tests else [str(CONTRACT)]
+    settings = ("-c", str(CONTRACT / "pytest.ini"))
+    return [sys.executable, "-m", "pytest", *settings, *with_values(arguments), *whole]
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """The arguments with each option and its value in one."""
     joined: list[str] = []
     for argument in arguments:
-        if joined and joined[-1] in TAKE_A_FOLDER:
-            joined[-1] += f"={argument}"
+        if joined and joined[-1] in TAKE_A_VALUE:
+            joined[-1] += argument if len(joined[-1]) == 2 else f"={argument}"
         else:
             joined.append(argument)
-    whole = [] if names_tests else [str(CONTRACT)]
-    return [sys.executable, "-m", "pytest", "-c", str(CONTRACT / "pytest.ini"), *joined, *whole]
+    return joined

@@ -26,8 +26,8 @@ HELD, FINDINGS, NOT_JUDGED, NOTHING = 0, 1, 2, 5
 """Exit codes. Nothing: there was nothing to judge."""
 
 LIFE_CYCLE = [
-    *("metadata", "push", "dockerfile", "declaration", "image", "start", "environment"),
-    *("health", "cors", "shutdown", "isolation"),
+    *("metadata", "push", "tree", "dockerfile", "build", "declaration", "image", "start", "edge"),
+    *("frame", "page", "files", "environment", "health", "cors", "hour", "shutdown", "isolation"),
 ]
 """The order of the contract's modules, which is that of a Space's life."""
 # Where one of these does not hold, most others can't be judged.

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-from preflight.engine.container import Container, start
-from preflight.engine.docker import DockerError, docker
-from preflight.engine.image import Image, build_space, stand_ins_in_use
+from preflight.engine.base_images import stood_in_for
+from preflight.engine.docker import DockerError, NoDocker, docker
 from preflight.engine.install import last_words
-from preflight.engine.run import LABEL, Run, remove_leftovers
+from preflight.engine.run import LABEL, ONCE, Run, remove_leftovers
 from preflight.model.hub_profile import HUB
-from preflight.model.space import NoFolder, Space
+from preflight.model.problems import CannotJudge
+from preflight.model.space import NoFolder
 from preflight.pytest_plugin.running import FAILED, run_of
 
 # Each worker with a file of such a folder would start the same upstreams and Spaces once more.
 ONE_WORKER = ("tests/backend_py/", "tests/backend_node/")
-
-ImageOf = Callable[[Space], Image]
-StartSpace = Callable[..., Container]
 
 _KEPT = pytest.StashKey[str]()
 _LEFT = pytest.StashKey[str]()
@@ -93,50 +90,35 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         item.stash[FAILED] = True
-        by_docker = call.excinfo is not None and call.excinfo.errisinstance(DockerError)
+        unjudged = (DockerError, CannotJudge)
+        by_docker = call.excinfo is not None and call.excinfo.errisinstance(unjudged)
         if by_docker and not item.session.shouldstop and (problem := engine_problem()):
-            # No other test could pass.
-            item.session.shouldstop = f"no Docker engine answers: {last_words() or problem}"
+            # No other test could pass. pytest ends with exit code 2.
+            item.session.shouldstop = problem
     return report
 
 
 @pytest.fixture(scope="session")
 def run(pytestconfig: pytest.Config) -> Run:
-    """This run: its id, its folder, its clean-up. Fails when no Docker engine answers."""
+    """This run: its id, its folder, its clean-up. Raises CannotJudge when no Docker engine answers."""
     if problem := engine_problem():
-        raise DockerError(
-            f"no Docker engine answers. Start it, or `make up` where there is none yet.\n{problem}"
-        )
+        raise CannotJudge(problem)
     run = run_of(pytestconfig)
     run.once("leftovers", remove_leftovers)
     return run
 
 
-@pytest.fixture(scope="session")
-def image_of(run: Run) -> ImageOf:
-    """Builds a Space's image as the Hub would, once per run."""
-    return lambda space: build_space(run, space)
-
-
-@pytest.fixture(scope="session")
-def start_as_on_the_hub(run: Run, image_of: ImageOf) -> StartSpace:
-    """Starts any Space with a valid environment and what the Hub injects; the caller removes it."""
-
-    def begin(space: Space, options: Sequence[str] = ()) -> Container:
-        declared = space.declaration.valid_environment() if space.declaration else {}
-        environment = {**HUB.environment(space.name, space.name), **declared}
-        return start(run, image_of(space), space.name, environment, space.app_port, options)
-
-    return begin
-
-
 def engine_problem() -> str:
-    """Why no engine answers; empty when one does."""
+    """Why no engine answers and what to do, in one line; empty when one does."""
     try:
         docker("version", "--format", "{{.Server.Version}}", deadline=20)
+    except NoDocker:
+        return "no Docker engine: the command `docker` is not installed. Install Docker Desktop or Docker Engine (https://docs.docker.com/engine/install/), then run this again"
     except DockerError as error:
-        return str(error)
-    return ""
+        why = (last_words() or str(error).splitlines()[-1]).rstrip(".")
+    else:
+        return ""
+    return f"no Docker engine answers: {why}. Start it (Docker Desktop, or: sudo systemctl start docker), then run this again"
 
 
 @pytest.hookimpl(trylast=True)
@@ -144,9 +126,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config: Any = session.config
     run = run_of(config)
     if hasattr(config, "workerinput"):
-        config.workeroutput["stand_ins"] = stand_ins_in_use()
+        config.workeroutput["stand_ins"] = sorted(stood_in_for)
         return
-    if not run.folder.exists():
+    # Without an engine there was no `run`, and nothing was made.
+    if not (run.folder / ONCE).exists():
         return
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -173,7 +156,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    stand_ins = sorted(config.stash.setdefault(_STAND_INS, set()) | set(stand_ins_in_use()))
+    stand_ins = sorted(config.stash.setdefault(_STAND_INS, set()) | stood_in_for)
     if stand_ins:
         terminalreporter.write_line(
             f"NO IMAGE REGISTRY ANSWERED: stand-ins took the place of {', '.join(stand_ins)}. "
@@ -199,6 +182,9 @@ def _keep_logs(run: Run) -> None:
     """Keep logs from the first line and the state of every container of the run in its folder."""
     mark = f"--filter=label={LABEL}={run.id}"
     listed = docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}", mark).stdout
+    # Loaded where it is used: the checks of a folder alone do without most of the engine.
+    from preflight.engine.container import Container
+
     for line in listed.splitlines():
         container_id, name = line.split()
         Container(name, container_id, port=0).save(run.folder)

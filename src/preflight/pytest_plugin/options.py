@@ -15,7 +15,21 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="the contract for this Space folder instead; repeatable, also outside this repository",
+        help="the contract for this Space folder instead, or for hf:OWNER/NAME, which is cloned from the Hub (or HF_ENDPOINT); repeatable",
+    )
+    group.addoption(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the value of a variable that the Space reads; repeatable; comes before all other values",
+    )
+    group.addoption(
+        "--env-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a dotenv file of such values; repeatable; without a declared environment the folder's .env and then the values in its .env.example count too",
     )
     group.addoption(
         "--fix",
@@ -35,10 +49,9 @@ def add(parser: pytest.Parser) -> None:
         help="black-box checks against a running Space; repeatable",
     )
     group.addoption(
-        "--through",
-        choices=("port", "edge"),
-        default="port",
-        help="ask each Space at its own port, or through the Hub's edge, rehearsed; a check that needs the other way is skipped and says so",
+        "--live-writes",
+        action="store_true",
+        help="send a live Space any method and as many requests as the checks need; without it GET, HEAD and OPTIONS alone, at most 60, 5 a second",
     )
     group.addoption(
         "--online",

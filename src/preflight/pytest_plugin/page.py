@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
-Record = dict[str, Any]
-"""One entry of preflight.json."""
+from preflight.pytest_plugin.document import Record, findings, place, waiver_notes
+from preflight.pytest_plugin.terminal import verdict
 
 TEMPLATE = "page.html.jinja"
 # Characters of an instruction or an output that a table shows.
@@ -34,13 +35,16 @@ def write(folder: Path, document: Mapping[str, Any], tests: Counter[str]) -> Pat
         lstrip_blocks=True,
     )
     environment.filters |= {"size": size, "duration": duration, "short": short, "points": points}
-    environment.filters["slowest"] = slowest
+    environment.filters |= {"slowest": slowest, "marked": marked, "place": place}
     records = document["checks"]
-    names = dict.fromkeys(record["space"] for record in records)
     text = environment.get_template(TEMPLATE).render(
-        spaces=[Card(name, [one for one in records if one["space"] == name]) for name in names],
+        spaces=[
+            Card(space, [one for one in records if one["space"] == space["name"]])
+            for space in document["spaces"]
+        ],
         tests=tests,
         load=load_run(folder),
+        hub=document["hub"],
         written=datetime.now(UTC),
     )
     page = folder / "index.html"
@@ -52,29 +56,26 @@ def write(folder: Path, document: Mapping[str, Any], tests: Counter[str]) -> Pat
 class Card:
     """What the page says of one Space."""
 
-    name: str
+    space: Mapping[str, Any]
+    """The Space's entry in the document."""
     records: list[Record]
+
+    @property
+    def name(self) -> str:
+        return str(self.space["name"])
 
     @property
     def anchor(self) -> str:
         return "space-" + "".join(c if c.isalnum() else "-" for c in self.name)
 
     @property
-    def failed(self) -> list[Record]:
-        return [one for one in self.records if one["fails"] or one["outcome"] == "error"]
+    def findings(self) -> list[tuple[Record, Record]]:
+        """Each finding with its record, the worst first; waived ones last."""
+        return [*findings(self.records), *findings(self.records, waived=True)]
 
     @property
-    def held(self) -> int:
-        return sum(one["outcome"] == "held" for one in self.records)
-
-    @property
-    def warnings(self) -> list[tuple[str, str]]:
-        return [
-            (record["id"], one["actual"])
-            for record in self.records
-            if not record["fails"]
-            for one in record["findings"]
-        ]
+    def not_judged(self) -> list[Record]:
+        return [one for one in self.records if one["outcome"] == "error"]
 
     @property
     def skipped(self) -> Counter[str]:
@@ -82,14 +83,18 @@ class Card:
 
     @property
     def verdict(self) -> str:
-        if self.failed:
-            return f"{len(self.failed)} of {self.held + len(self.failed)} checks fail"
-        # A Space that nothing was asked of has passed nothing.
-        return f"{self.held} checks hold" if self.held else "nothing was checked"
+        return verdict(self.space)
 
     @property
     def state(self) -> str:
-        return "bad" if self.failed else "good" if self.held else "none"
+        """How it stands: good, bad, or none where nothing was judged."""
+        if self.space["verdict"] != "held":
+            return "bad"
+        return "good" if self.space["held"] or self.space["found"] else "none"
+
+    @property
+    def notes(self) -> list[str]:
+        return waiver_notes(self.space)
 
     def rows(self, what: str) -> list[Record]:
         """What the checks gave the page under this name (`findings.show`)."""
@@ -176,7 +181,20 @@ def load_run(folder: Path) -> Record | None:
         found = json.loads((folder / "load.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and {"verdict", "requests", "watched"} <= set(found) else None  # fmt: skip
+    if not isinstance(found, dict) or not {"verdict", "requests", "watched"} <= set(found):
+        return None
+    # A load run may be of another day than this run.
+    made = datetime.fromtimestamp((folder / "load.json").stat().st_mtime, UTC)
+    return {**found, "made": made}
+
+
+def marked(text: str) -> Markup:
+    """Text with what stands between backticks as code."""
+    parts = [
+        f"<code>{part}</code>" if number % 2 else part
+        for number, part in enumerate(str(escape(text)).split("`"))
+    ]
+    return Markup("".join(parts))
 
 
 def points(values: Sequence[float], seconds: Sequence[float]) -> str:

@@ -20,9 +20,9 @@ from preflight.contract import findings
 from preflight.contract.findings import Rule, Violation
 from preflight.engine.docker import DockerError
 from preflight.model.policy import Policy
-from preflight.model.problems import Problem, Severity
+from preflight.model.problems import CannotJudge, Problem, Severity
 from preflight.model.space import Space
-from preflight.pytest_plugin import page, terminal
+from preflight.pytest_plugin import terminal
 from preflight.pytest_plugin.document import Record, document, exit_code, position
 from preflight.pytest_plugin.folders import report_folder
 from preflight.pytest_plugin.formats import FILES_OF_A_RUN, FORMATS, github_summary
@@ -77,6 +77,8 @@ def pytest_runtest_makereport(
         if call.when == "setup" and not record["fails"]:
             # Its fixtures are not there, so the check itself can't run.
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, "it has findings")
+    elif record["outcome"] == "error" and isinstance(violation, (CannotJudge, DockerError)):
+        report.longrepr = f"could not judge {record['id']}: {violation}"
     report.user_properties.append(("preflight", json.dumps(record)))
     return report
 
@@ -164,8 +166,11 @@ class Collector:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        alone = isinstance(self._reporter, terminal.Reporter)
-        if alone and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        if not isinstance(self._reporter, terminal.Reporter):
+            return
+        # An engine that is gone stops a run as well; Ctrl-C is pytest's to report.
+        ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if ended or session.shouldstop:
             session.exitstatus = exit_code(list(self.records.values()))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -182,6 +187,9 @@ class Collector:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, written in FILES_OF_A_RUN.items():
             (self.folder / name).write_text(written(found), encoding="utf-8")
+        # Loads a template engine, for which no check has to wait.
+        from preflight.pytest_plugin import page
+
         at = page.write(self.folder, found, self.tests)
         if isinstance(terminalreporter, terminal.Reporter):
             self._print(terminalreporter, found, at)

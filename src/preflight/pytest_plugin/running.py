@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from preflight.engine.run import Run
+from preflight.engine.run import ONCE, Run
 from preflight.pytest_plugin.folders import report_folder
 
 FAILED = pytest.StashKey[bool]()
@@ -23,7 +23,7 @@ def run_of(config: pytest.Config) -> Run:
         config.stash[_KEY] = run
         if worker is None:
             # What an earlier run of a stable id made may be gone or outdated by now.
-            shutil.rmtree(run.folder / "once", ignore_errors=True)
+            shutil.rmtree(run.folder / ONCE, ignore_errors=True)
     return run
 
 

@@ -18,10 +18,13 @@ import pytest
 from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
+from preflight.pytest_plugin.values import with_values
 from preflight.rules.mending import mend_folder
+from preflight.rules.tree import fill_submodules
 
 SPACES = pytest.StashKey[list[Space]]()
 EXPORTS = pytest.StashKey[Path]()
+CLONES = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,9 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    exports = config.stash.get(EXPORTS, None)
-    if exports is not None:
-        shutil.rmtree(exports, ignore_errors=True)
+    for made in (config.stash.get(EXPORTS, None), config.stash.get(CLONES, None)):
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -68,7 +71,7 @@ def _targets(config: pytest.Config) -> list[Space]:
     compose = config.invocation_params.dir / "compose.yaml"
     if folders:
         # Relative to where the command was typed, as for any other path option.
-        spaces = [space_of_folder(config.invocation_params.dir / one) for one in folders]
+        spaces = [_target(config, one) for one in folders]
         if config.getoption("--fix") and not hasattr(config, "workerinput"):
             _fix(config, spaces)
     else:
@@ -77,13 +80,20 @@ def _targets(config: pytest.Config) -> list[Space]:
         exports = config.stash[EXPORTS] = Path(tempfile.mkdtemp(prefix="preflight-ref-"))
         spaces = [_committed(space, ref, exports / str(n)) for n, space in enumerate(spaces)]
     live = [_live(one, spaces) for one in config.getoption("--live")]
-    if live and config.getoption("--through") == "edge":
-        raise SpaceError(
-            "--live and --through edge exclude each other: a URL is asked as it stands"
-        )
     if live and ref:
         raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
-    return _named_apart(live or spaces)
+    return [with_values(config, space) for space in _named_apart(live or spaces)]
+
+
+def _target(config: pytest.Config, named: str) -> Space:
+    """The Space that `--space` names: a folder, or `hf:OWNER/NAME`."""
+    if named.startswith("hf:"):
+        from preflight.pytest_plugin import hub_space
+
+        if CLONES not in config.stash:
+            config.stash[CLONES] = Path(tempfile.mkdtemp(prefix="preflight-hub-"))
+        return hub_space.clone(named, config.stash[CLONES])
+    return space_of_folder(config.invocation_params.dir / named)
 
 
 def _fix(config: pytest.Config, spaces: list[Space]) -> None:
@@ -103,6 +113,7 @@ def _committed(space: Space, ref: str, export: Path) -> Space:
     if repository is None:
         raise SpaceError(f"--ref {ref}: {folder} is in no git repository")
     repository.export(export)
+    fill_submodules(repository, export)
     return replace(space, source=export, ref=ref)
 
 

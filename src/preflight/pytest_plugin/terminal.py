@@ -31,6 +31,7 @@ CONTRACT = Path(contract).resolve().parent
 COLOURS = {Severity.BREAKS: "red", Severity.RISK: "yellow", Severity.ADVICE: "cyan"}
 LABELS = 14
 NARROWEST, WIDEST = 60, 110
+SHOWN_REASONS = 3
 
 
 @pytest.hookimpl(trylast=True)
@@ -117,9 +118,14 @@ class Reporter(TerminalReporter):  # type: ignore[misc]
         )
         if session.shouldfail:
             self.writer.line(str(session.shouldfail), red=True)
-        if exitstatus == pytest.ExitCode.INTERRUPTED:
-            self.writer.line("stopped", red=True)
+        if exitstatus == pytest.ExitCode.INTERRUPTED and not session.shouldstop:
+            self.writer.line(
+                "Stopped before the end: what is above is what was known by then.", red=True
+            )
         return result
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        pass
 
     @pytest.hookimpl(wrapper=True)
     def pytest_terminal_summary(self) -> Generator[None]:
@@ -206,8 +212,13 @@ class Writer:
                 if record["outcome"] == "skipped":
                     self.line(f"skipped  {record['id']}: {record['reason']}", dim=True)
         elif reasons and self._verbosity == 0:
-            listed = "; ".join(f"{count}x {reason}" for reason, count in reasons.most_common())
-            self._part("", listed, f"{reasons.total()} checks skipped: ", indent=0)
+            shown = reasons.most_common(SHOWN_REASONS)
+            parts = [f"{reason} x{count}" for reason, count in shown]
+            if rest := reasons.total() - sum(count for _, count in shown):
+                parts.append(f"{rest} more, which -v lists")
+            self._part(
+                "", "; ".join(parts), f"{plural(reasons.total(), 'check')} skipped: ", indent=0
+            )
 
     def _head(self, severity: Severity, record: Record) -> None:
         self._out.write(f"{severity:<8}", bold=True, **{COLOURS[severity]: True})

@@ -18,12 +18,11 @@ import emoji
 from preflight.model.frontmatter import (
     DEFAULT_APP_PORT,
     HUB_PATTERN,
-    KEYS,
-    KINDS,
-    LOWEST_APP_PORT,
     FrontMatter,
     FrontMatterError,
 )
+from preflight.model.frontmatter_keys import KEYS, KINDS
+from preflight.rules.metadata import LOWEST_APP_PORT
 
 _KEY_LINE = re.compile(r"(?P<key>[A-Za-z_][\w -]*?)(?P<gap>[ \t]*:[ \t]*)(?P<value>.*)")
 _BOOLEANS = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}  # fmt: skip

@@ -35,7 +35,8 @@ def large_blob_problems(history: list[Blob]) -> Iterator[Problem]:
         if blob.size > LARGEST_BLOB:
             yield Problem(
                 "no file over 10 MiB in any commit to be pushed, unless it is in LFS",
-                f"{blob.path}: {_mib(blob.size)}",
+                _mib(blob.size),
+                file=blob.path,
             )
 
 

@@ -36,12 +36,13 @@ class Case:
     """One way to start the Space: an environment, and whether it has to refuse it.
 
     `names_expected` are the variables that the refusal has to name, all of them at once; empty
-    when the Space has to start.
+    when the Space has to start. `either`: it may start, or refuse by the name of a variable.
     """
 
     id: str
     environment: dict[str, str]
     names_expected: tuple[str, ...] = ()
+    either: bool = False
 
     @property
     def refused(self) -> bool:

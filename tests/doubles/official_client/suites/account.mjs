@@ -80,14 +80,14 @@ export default async function account({ call, refused }) {
     },
   );
   await call(
-    "signIn.email with callbackURL",
-    () => ada.signIn({ callbackURL: FRONT }),
-    ({ redirect, url }) => assert.deepEqual([redirect, url], [true, FRONT]),
-  );
-  await call(
     "getSession by bearer token",
     () => new Browser().client.getSession({ fetchOptions: { headers: { authorization: `Bearer ${bearer}` } } }),
     ({ user }) => assert.equal(user.email, ada.email),
+  );
+  await call(
+    "signIn.email with callbackURL",
+    () => ada.signIn({ callbackURL: FRONT }),
+    ({ redirect, url }) => assert.deepEqual([redirect, url], [true, FRONT]),
   );
   await call("signIn.username", () => new Browser().client.signIn.username({ username, password: PASSWORD }));
   await call(

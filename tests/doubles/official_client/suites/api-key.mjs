@@ -52,6 +52,7 @@ export default async function apiKeys({ call, refused }) {
     403,
     "API_KEY_NOT_ALLOWED",
   );
+  await refused("deleteUser by key", () => program.client.deleteUser({ fetchOptions }), 403, "API_KEY_NOT_ALLOWED");
   await call(
     "apiKey.delete",
     () => apiKey.delete({ keyId }),

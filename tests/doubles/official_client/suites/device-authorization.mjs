@@ -7,8 +7,8 @@ const grant_type = "urn:ietf:params:oauth:grant-type:device_code";
 export default async function device({ call }) {
   const [tv, ada] = [new Browser(), new Browser()];
   await ada.signUp();
-  const ask = () => tv.client.device.code({ client_id: "tv", scope: "openid" });
-  const code = await call("device.code", ask, (data) =>
+  const request = () => tv.client.device.code({ client_id: "tv", scope: "openid" });
+  const code = await call("device.code", request, (data) =>
     assert.equal(new URL(data.verification_uri).href, `${FRONT}/device`),
   );
   const poll = ({ device_code }) => tv.client.device.token({ grant_type, device_code, client_id: "tv" });
@@ -33,7 +33,7 @@ export default async function device({ call }) {
     (data) => assert.equal(data.token_type, "Bearer"),
   );
   assert(access_token);
-  const denied = (await ask()).data;
+  const denied = (await request()).data;
   await ada.client.device({ query: { user_code: denied.user_code } });
   await call(
     "device.deny",

@@ -1,13 +1,18 @@
 /** Source: better-auth.com/docs, "Passkey". */
 import assert from "node:assert/strict";
 import { installAuthenticator } from "../authenticator.mjs";
-import { Browser, FRONT } from "../browser.mjs";
+import { Browser, FRONT, mailTo } from "../browser.mjs";
 
 export default async function passkey({ call, refused }) {
   installAuthenticator(FRONT);
   const ada = new Browser();
   await call("signUp.email", () => ada.signUp());
   await call("passkey.addPasskey", () => ada.client.passkey.addPasskey({ name: "Laptop" }));
+  await call(
+    "the mail about it",
+    () => mailTo(ada.email),
+    (text) => assert(text.startsWith("A passkey was added")),
+  );
   const [{ id }] = await call(
     "passkey.listUserPasskeys",
     () => ada.client.passkey.listUserPasskeys(),
@@ -43,6 +48,11 @@ export default async function passkey({ call, refused }) {
     "passkey.deletePasskey",
     () => ada.client.passkey.deletePasskey({ id }),
     ({ status }) => assert(status),
+  );
+  await call(
+    "the mail about that",
+    () => mailTo(ada.email, 1),
+    (text) => assert(text.startsWith("A passkey was removed")),
   );
   await call("signIn.passkey after passkey.deletePasskey", async () => {
     const { error } = await new Browser().client.signIn.passkey();

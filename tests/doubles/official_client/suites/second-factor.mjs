@@ -29,7 +29,7 @@ export default async function secondFactor({ call, refused }) {
   await call("signOut", () => ada.client.signOut());
 
   await call(
-    "signIn.email asks for the second factor",
+    "signIn.email requires the second factor",
     () => ada.signIn(),
     ({ twoFactorRedirect }) => assert.equal(twoFactorRedirect, true),
   );

@@ -1,0 +1,193 @@
+"""The same load on the images of two refs, in turns: what got slower, beyond the noise?
+
+    python -m loadtests._compare REF [--with REF] [--rounds 5] [--seconds 15] [--users 10]
+
+Exits 0 when nothing got slower, 1 when something did, 2 when that can't be told. There is no
+baseline file: figures of another machine, or of another hour, are no measure for this one. The name
+begins with an underscore so that Locust leaves this file out (Source: locust/util/directory.py).
+"""
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from preflight.engine import base_images
+from preflight.engine import install as engine
+from preflight.load.compare import CannotCompare, Figures, compare, figures_of, table
+
+SPACES = ("backend-py", "backend-node")
+COMMAND_DEADLINE = 900
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make load-compare", description=__doc__)
+    parser.add_argument("ref", help="the old one: a branch, a tag, a commit")
+    parser.add_argument(
+        "--with", dest="new", default="", help="the new one; else the working folder"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each")
+    parser.add_argument("--seconds", type=int, default=15, help="length of a run")
+    parser.add_argument("--users", type=int, default=10)
+    options = parser.parse_args()
+    if options.rounds < 3:
+        parser.error("--rounds must be 3 or more: of two runs each nothing can be told")
+    engine.limit_to(engine.ensure())
+    try:
+        with ExitStack() as stack:
+            old, new = (
+                stack.enter_context(Side(name, ref))
+                for name, ref in (("old", options.ref), ("new", options.new))
+            )
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            load = ["-u", options.users, "-r", options.users]
+            runs = measure(
+                [*old.targets, *load],
+                [*new.targets, *load],
+                options.rounds,
+                options.seconds,
+                without_limits(folder / "slo.toml"),
+            )
+    except CannotCompare as error:
+        print(f"Comparison: invalid (exit code 2): {error}", file=sys.stderr)
+        return 2
+    rows = compare(*runs)
+    print(table(rows, options.ref, options.new or "the working folder"))
+    return 1 if any(row.worse for row in rows) else 0
+
+
+def measure(
+    old: Sequence[object], new: Sequence[object], rounds: int, seconds: int, slo: Path
+) -> tuple[list[Figures], list[Figures]]:
+    """Figures of `rounds` runs with the options `old`, and with `new`, in turns: what the machine
+    does meanwhile meets both. One more run of each comes first and does not count: it warms up."""
+    runs: tuple[list[Figures], list[Figures]] = ([], [])
+    for number in range(rounds + 1):
+        for options, figures in zip((old, new), runs, strict=True):
+            length = seconds if number else min(seconds, 5)
+            done = run_load([*options, "-t", f"{length}s", "--slo", slo])
+            if number:
+                figures.append(done)
+                print(".", end="", flush=True, file=sys.stderr)
+    print(file=sys.stderr)
+    return runs
+
+
+def run_load(options: Sequence[object]) -> Figures:
+    """Figures of one run. A run that the gate calls invalid is made once more; raises CannotCompare
+    when the second is invalid too."""
+    reason = ""
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "load.html"
+            command = [sys.executable, "-m", "locust", "-f", "loadtests", "--headless"]
+            done = subprocess.run(
+                [*command, "--html", str(report), *map(str, options)],
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_DEADLINE,
+            )
+            if not report.with_suffix(".json").exists():
+                raise CannotCompare("\n".join(done.stderr.strip().splitlines()[-5:]))
+            verdict = json.loads(report.with_suffix(".json").read_text())
+            if verdict["verdict"] != "invalid":
+                return figures_of(verdict)
+            reason = "; ".join(verdict["reasons"])
+    raise CannotCompare(f"a run was invalid twice: {reason}")
+
+
+def without_limits(path: Path) -> Path:
+    """Writes loadtests/slo.toml with everything allowed to the Spaces, and the same asked of the
+    generator: a slow one is compared, not judged."""
+    tables = tomllib.loads((Path() / "loadtests" / "slo.toml").read_text())
+    allowed = {"failures": 1, "rate": 0, "limited": 1, "samples": 1}
+    judged = ("p50", "p95", "p99", "p999")
+    lines = []
+    for name, given in tables.items():
+        kept = {key: value for key, value in given.items() if key not in judged}
+        values = {**kept, **(allowed if "by" in given else {})}
+        lines += [f'["{name}"]', *(f"{key} = {json.dumps(v)}" for key, v in values.items())]
+    path.write_text("\n".join(lines))
+    return path
+
+
+class Side:
+    """Both Spaces of a ref (of the working folder, when empty) as compose.yaml runs them, on ports
+    of their own. Raises CannotCompare when they can't be built or don't start."""
+
+    def __init__(self, name: str, ref: str) -> None:
+        self.ref, self.project = ref, f"load-compare-{os.getpid()}-{name}"
+        self._scratch = tempfile.TemporaryDirectory()
+        self.folder, self._offline = Path.cwd(), False
+
+    def __enter__(self) -> Self:
+        if self.ref:
+            self.folder = Path(self._scratch.name)
+            done = subprocess.run(
+                ["git", "archive", self.ref, *SPACES], capture_output=True, timeout=60
+            )
+            if done.returncode:
+                raise CannotCompare(f"{self.ref}: {done.stderr.decode().strip()}")
+            with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+                archive.extractall(self.folder, filter="data")
+        images = {image for name in SPACES for image in named(self.folder / name)}
+        self._offline = bool(base_images.ensure(sorted(images)))
+        print(f"building and starting {self.ref or 'the working folder'} …", file=sys.stderr)
+        try:
+            self._compose("up", "--build", "--wait", "--quiet-pull", *SPACES)
+        except CannotCompare:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._compose("down", "--volumes", "--rmi", "local", "--timeout", "1")
+        self._scratch.cleanup()
+
+    @property
+    def targets(self) -> list[str]:
+        found = []
+        for name in SPACES:
+            port = self._compose("port", name, "7860").strip().rpartition(":")[2]
+            found += [f"--{name}", f"http://{engine.host()}:{port}"]
+        return found
+
+    def _compose(self, *arguments: str) -> str:
+        differences = Path(self._scratch.name) / "compose.differences.yaml"
+        differences.write_text("services:\n" + "".join(map(self._differences, SPACES)))
+        files = [Path() / "compose.yaml", differences]
+        if self._offline:
+            files.insert(1, Path() / "compose.offline.yaml")
+        command = ["docker", "compose", "--project-name", self.project]
+        command += [f"--file={path}" for path in files]
+        done = subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, timeout=COMMAND_DEADLINE
+        )
+        if done.returncode:
+            last = "\n".join(done.stderr.strip().splitlines()[-15:])
+            raise CannotCompare(f"{self.ref or 'the working folder'}: compose failed:\n{last}")
+        return done.stdout
+
+    def _differences(self, name: str) -> str:
+        address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
+        return (
+            f"  {name}:\n    build: {{ context: {json.dumps(str(self.folder / name))} }}\n"
+            f"    ports: !override ['{address}::7860']\n"
+        )
+
+
+def named(folder: Path) -> list[str]:
+    return base_images.named_in((folder / "Dockerfile").read_text())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

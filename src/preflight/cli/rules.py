@@ -1,0 +1,45 @@
+"""`preflight rules` and `preflight explain`: the rules, without a run."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+
+import click
+
+
+@click.command("rules")
+@click.option("--severity", type=click.Choice(["breaks", "risk", "advice"]), help="these alone")
+def rules(severity: str | None) -> None:
+    """List the rules: id, severity, and when each holds.
+
+    \b
+    Example: preflight rules --severity breaks
+    """
+    from preflight.pytest_plugin.reference import entries
+
+    chosen = [one for one in entries() if severity in (None, one.rule.severity)]
+    widest = max(len(one.id) for one in chosen)
+    for one in chosen:
+        click.echo(f"{one.id:<{widest}}  {one.rule.severity:<6}  {one.rule.sentence}")
+
+
+@click.command("explain")
+@click.argument("rule")
+def explain(rule: str) -> None:
+    """Print the page of RULE: what breaking it looks like on the Hub, the fix, and the source.
+
+    \b
+    Example: preflight explain start.serves
+    """
+    from preflight.pytest_plugin.reference import entries, explained
+
+    known = {one.id: one for one in entries()}
+    # Findings name parameters too: edge.survives[ab].
+    found = known.get(rule.partition("[")[0])
+    if found is None:
+        near = difflib.get_close_matches(rule, known, n=3, cutoff=0.4)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        click.echo(f"no rule is called {rule!r}{hint}. All of them: preflight rules", err=True)
+        sys.exit(2)
+    click.echo(explained(found), nl=False)

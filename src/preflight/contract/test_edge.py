@@ -1,0 +1,229 @@
+"""The edge: under its public name, over TLS and behind a proxy, the Space is what it is at its port."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urljoin, urlsplit
+
+from preflight.contract.findings import not_promised, report, require_none
+from preflight.engine import proxied
+from preflight.engine.answering import Answering
+from preflight.engine.container import Container
+from preflight.engine.proxied import Refused
+from preflight.engine.visitor import Visit, ask
+from preflight.model.problems import Problem, Severity
+from preflight.model.space import Space
+from preflight.rules.redirects import (
+    address_problems,
+    callback_problem,
+    redirect_problem,
+)
+
+SIGN_IN_PATHS = (
+    "/login",
+    "/auth/login",
+    "/login/huggingface",
+    "/oauth/huggingface/login",
+    "/oauth/login",
+)
+MOST = 12
+
+
+def test_answers_the_public_name(
+    visited: Visit, container: Container, refused: list[Refused], front_page: str
+) -> None:
+    """Requests for the Space's public host name get the answer that localhost gets.
+
+    Severity: breaks
+
+    On the Hub: the Space is "Running" and each visitor gets 400, 403, 404 or 421: "Invalid Host
+    header", "Blocked request. This host is not allowed", "DisallowedHost"
+
+    Fix: Add the public name to the list of allowed hosts: SPACE_HOST holds it at run time.
+
+    Source: github.com/modelcontextprotocol/python-sdk/issues/1798; vite.dev server.allowedHosts;
+    Django settings ALLOWED_HOSTS; observed: the edge passes OWNER-NAME.hf.space as Host.
+    """
+    if refused:
+        shown = "\n".join(
+            f"GET {one.path} answers {one.public.told} for Host: {visited.host}, and {one.local.told} "
+            f"for Host: {one.local_host}"
+            for one in refused[:5]
+        )
+        require_none(
+            [Problem(f"the same answer for Host: {visited.host} as for Host: localhost", shown)]
+        )
+    if reason := proxied.names_the_host(visited.front, container):
+        require_none(
+            [
+                Problem(
+                    f"an answer for Host: {visited.host}",
+                    f"GET {front_page} answers {visited.front.told} for Host: {visited.host}: {reason}",
+                )
+            ]
+        )
+
+
+def test_redirects_to_public_addresses(visited: Visit, subject: Answering) -> None:
+    """Each redirect of the front page and of paths that the Space names leads to an https:// address that visitors reach.
+
+    Severity: breaks
+
+    On the Hub: a blank frame, "Mixed Content" in the browser's console, or "redirected you too many
+    times": the server takes the scheme from its own socket, where TLS has ended already
+
+    Fix: Trust the edge's headers: uvicorn --proxy-headers --forwarded-allow-ips='*', Flask ProxyFix,
+    Django SECURE_PROXY_SSL_HEADER, Express app.set('trust proxy', 1).
+
+    Source: huggingface_hub _oauth.py, "In Space, FastAPI redirect as http but we want https";
+    uvicorn settings, forwarded-allow-ips: 127.0.0.1 by default.
+    """
+    public = f"https://{visited.host}/"
+    require_none(
+        problem
+        for hop in visited.hops
+        if 300 <= hop.status < 400
+        and (problem := redirect_problem(hop.url, hop.header("Location")))
+    )
+    # A path that the page itself requests is lost; one that is only documented is risked.
+    requested = set(visited.requested("fetch"))
+    slashed = {
+        one.path.rstrip("/") for one in visited.documented if one.path.rstrip("/") != one.path
+    }
+    answers = dict(visited.paths)
+    for path in list(slashed - set(answers) - {""})[:MOST]:
+        answers[path] = ask(subject, path, None, "GET", public)
+    for path, answer in answers.items():
+        if 300 <= answer.status < 400:
+            severity = Severity.BREAKS if path in requested else Severity.RISK
+            problem = redirect_problem(urljoin(public, path), answer.header("Location"), severity)
+            if problem:
+                report(problem)
+
+
+def test_names_public_addresses(visited: Visit) -> None:
+    """The canonical link, the page's links and the `servers` of /openapi.json name the Space by https:// and its public name.
+
+    Severity: risk
+
+    On the Hub: links lead to http:// or to an internal host; "Try it out" in /docs fails
+
+    Fix: Build addresses without scheme and host, or trust X-Forwarded-Proto; see
+    edge.redirects_to_public_addresses.
+
+    Source: huggingface_hub _oauth.py; browsers' rules on mixed content (MDN, Mixed content).
+    """
+    named = [("a server in /openapi.json", one) for one in visited.servers]
+    if visited.page:
+        if visited.page.canonical:
+            named.append(("the canonical link", visited.page.canonical))
+        links = [(url, line) for url, line in visited.page.links if urlsplit(url).scheme == "http"]
+        named += [(f"the link in line {line} of the page", url) for url, line in links]
+    require_none(list(address_problems(named, visited.host))[:5])
+
+
+def test_trusts_the_forwarded_headers(
+    visited: Visit, container: Container, direct: Answering
+) -> None:
+    """Behind the edge the Space prints no alarm about its headers, and no two visitors share a limit of requests.
+
+    Severity: risk
+
+    On the Hub: ERR_ERL_UNEXPECTED_X_FORWARDED_FOR in the log; after the first busy minute all
+    visitors get 429, because each has the edge's address
+
+    Fix: Trust one proxy, whose entry is the last of X-Forwarded-For: Express app.set('trust proxy',
+    1); Flask ProxyFix(x_for=1); uvicorn --proxy-headers --forwarded-allow-ips='*'.
+
+    Source: express-rate-limit.mintlify.app, error codes; observed: the edge appends the visitor's
+    address to X-Forwarded-For.
+    """
+    require_none(proxied.header_alarms(container.logs()))
+    require_none(proxied.shared_limit(direct, container.logs, list(visited.paths)))
+
+
+def test_streams_events_as_they_happen(visited: Visit, subject: Answering) -> None:
+    """Each stream of events that the page or /openapi.json names sends its first event before its last, also where the browser takes gzip.
+
+    Severity: risk
+
+    On the Hub: the answer stays empty and then comes all at once; a long one ends with 504
+
+    Fix: Send each event when it happens, and leave text/event-stream out of the compression.
+
+    Source: HTML Living Standard, 9.2 Server-sent events; expressjs/compression README, Server-Sent
+    Events.
+    """
+    documented = [one.path for one in visited.documented if one.streams and one.harmless]
+    named = [path for path, answer in visited.paths.items() if answer.kind == "text/event-stream"]
+    paths = list(dict.fromkeys([*documented, *visited.requested("EventSource"), *named]))
+    if not paths:
+        not_promised("neither the page nor /openapi.json names a stream of events")
+    with ThreadPoolExecutor(4) as pool:
+        require_none(
+            problem
+            for found in pool.map(lambda path: proxied.stream_problems(subject, path), paths[:4])
+            for problem in found
+        )
+
+
+def test_opens_websockets_to_its_own_page(visited: Visit, subject: Answering) -> None:
+    """A WebSocket that the page opens is accepted from the page's own origin, the public one.
+
+    Severity: breaks
+
+    On the Hub: the page loads and never comes alive: "WebSocket connection failed", 403
+
+    Fix: Add https:// and SPACE_HOST to the allowed origins (Streamlit: server.enableCORS = false;
+    Rails: config.action_cable.allowed_request_origins; Socket.IO: cors.origin).
+
+    Source: RFC 6455, 10.2; docs.streamlit.io, server.enableCORS.
+    """
+    paths = visited.requested("WebSocket", "ReconnectingWebSocket")
+    if not paths:
+        not_promised("the page opens no WebSocket whose path could be read")
+    require_none(
+        problem
+        for path in paths[:4]
+        if (problem := proxied.websocket_problem(subject, path, visited.host))
+    )
+
+
+def test_signs_in_by_the_public_address(space: Space, visited: Visit, subject: Answering) -> None:
+    """Where the Space sends a visitor to sign in elsewhere, the callback is its https:// public address.
+
+    Severity: breaks
+
+    On the Hub: "redirect_uri mismatch" or "Invalid redirect URI": nobody can sign in
+
+    Fix: Build the callback from SPACE_HOST, or trust X-Forwarded-Proto and Host.
+
+    Source: hub-docs spaces-oauth.md, the redirect URI is https://{SPACE_HOST}/…; huggingface_hub
+    _oauth.py.
+    """
+    public = f"https://{visited.host}/"
+    known = [
+        path for path in visited.paths if any(word in path for word in ("login", "auth", "signin"))
+    ]
+    paths = list(dict.fromkeys([*known, *SIGN_IN_PATHS]))[:MOST]
+    with ThreadPoolExecutor(4) as pool:
+        answers = dict(
+            zip(
+                paths,
+                pool.map(lambda one: ask(subject, one, None, "GET", public), paths),
+                strict=True,
+            )
+        )
+    leaving = {
+        path: answer
+        for path, answer in answers.items()
+        if 300 <= answer.status < 400
+        and urlsplit(answer.header("Location")).netloc not in ("", visited.host)
+    }
+    if not leaving:
+        not_promised("no known path sends a visitor to sign in elsewhere")
+    require_none(
+        problem
+        for path, answer in leaving.items()
+        if (problem := callback_problem(urljoin(public, path), answer.header("Location")))
+    )

@@ -1,0 +1,155 @@
+"""The first hour: what grows with each request, what is printed, and what the Hub stops."""
+
+from __future__ import annotations
+
+import pytest
+
+from preflight.contract.findings import not_promised, report, require_none, show
+from preflight.engine.answering import Answering
+from preflight.engine.burst import Burst, burst
+from preflight.engine.container import Container
+from preflight.engine.docker import docker
+from preflight.engine.start import environment_of
+from preflight.engine.visitor import Visit
+from preflight.model.hub_profile import HUB
+from preflight.model.problems import Problem
+from preflight.model.space import Space
+from preflight.rules import hour as rules
+from preflight.rules.dockerfile import Dockerfile, DockerfileError
+
+# A short value may well be part of a word.
+SHORTEST_SECRET = 8
+
+
+@pytest.fixture
+def dockerfile(space: Space) -> Dockerfile:
+    """The Space's Dockerfile."""
+    try:
+        return Dockerfile.of_folder(space.folder)
+    except (FileNotFoundError, DockerfileError):
+        pytest.skip("needs a Dockerfile that can be read")
+
+
+def test_workers_fit_the_cpus(space: Space, dockerfile: Dockerfile) -> None:
+    """The number of workers does not follow the cores that the container sees: those are its host's.
+
+    Severity: risk
+
+    On the Hub: dozens of workers on 2 CPUs: a slow start, "Memory limit exceeded (16Gi)"
+
+    Fix: Write a number, or read CPU_CORES, which the Hub sets.
+
+    Source: hub-docs spaces-overview.md, CPU_CORES; docs.python.org os.cpu_count: of the system, not
+    of the container's limit.
+    """
+    require_none(rules.worker_problems(dockerfile, rules.start_files(space.folder)))
+
+
+def test_keeps_nothing_of_a_request(visited: Visit, container: Container, front_page: str) -> None:
+    """A few hundred harmless requests leave no memory, no open descriptor and no ended child behind.
+
+    Severity: risk
+
+    On the Hub: the Space works for a day, then "Memory limit exceeded (16Gi)", "Too many open files"
+    or "can't fork", and is restarted
+
+    Fix: Bound caches and lists that each request adds to, close what is opened, wait for children
+    (tini as PID 1 reaps those of others).
+
+    Source: hub-docs spaces-gpus.md, 16 GB on cpu-basic; wait(2), zombies.
+    """
+    found = burst(container, front_page, visited.host)
+    show("burst", {"requests": found.requests, "peak": found.peak, "limit": HUB.memory})
+    require_none(kept(found, front_page))
+
+
+def kept(found: Burst, path: str) -> list[Problem]:
+    """What the app has kept of each request."""
+    after = f"in the last rounds of {found.requests} requests for GET {path}"
+    problems = []
+    if grown := found.grows(lambda one: one.memory, 1_500_000):
+        problems.append(
+            Problem(
+                "as much memory after a request as before", f"{grown / 1e6:.0f} MB more {after}"
+            )
+        )
+    if grown := found.grows(lambda one: one.descriptors, 30):
+        problems.append(
+            Problem("as many open descriptors after a request as before", f"{grown} more {after}")
+        )
+    if grown := found.grows(lambda one: one.unreaped, 5):
+        problems.append(
+            Problem("children that are waited for", f"{grown} ended children more {after}")
+        )
+    return problems
+
+
+def test_prints_no_secret(space: Space, container: Container, visited: Visit) -> None:
+    """The run log holds no value of a Secret, neither from the start nor from a request.
+
+    Severity: risk
+
+    On the Hub: the key stands in the run log, which collaborators read and tools collect
+
+    Fix: Print the name of a setting, never its value; log no whole environment, header or exception
+    that holds one.
+
+    Source: OWASP Logging Cheat Sheet, Data to exclude.
+    """
+    declaration = space.declaration
+    given = environment_of(space)
+    values = {
+        one.name: given.get(one.name, "") for one in (declaration.secrets if declaration else ())
+    }
+    known = {name: value for name, value in values.items() if len(value) >= SHORTEST_SECRET}
+    if not known:
+        not_promised("`.env.example` declares no Secret whose value could be told apart")
+    log = container.logs()
+    require_none(
+        Problem("no value of a Secret in the run log", f"the value of {name} is in line {line}")
+        for name, value in known.items()
+        for line in [next((n for n, one in enumerate(log.splitlines(), 1) if value in one), None)]
+        if line
+    )
+
+
+def test_runs_nothing_that_is_paused(dockerfile: Dockerfile, container: Container) -> None:
+    """No program of a kind for which the Hub pauses Spaces: proxies, tunnels, VNC servers, search proxies, miners.
+
+    Severity: risk
+
+    On the Hub: PAUSED, "Flagged as abusive", within minutes of a push
+
+    Fix: Leave it out. The Hub's support can be written to where the use is a legitimate one.
+
+    Source: observed: 7 Spaces with searxng, a VNC server, wireproxy or xray were paused so.
+    """
+    listed = docker("top", container.id, "-eo", "args", check=False).stdout.splitlines()[1:]
+    require_none(list(rules.paused_problems(dockerfile, listed))[:3])
+
+
+def test_origin_patterns_match_one_site(space: Space, direct: Answering) -> None:
+    """A pattern for allowed origins matches its own sites alone: each dot in it is escaped.
+
+    Severity: risk
+
+    On the Hub: https://wwwXexample.com, which anybody may register, reads what a visitor may read
+
+    Fix: Escape the dots and match the whole origin: https://([a-z0-9-]+\\\\.)?example\\\\.com
+
+    Source: OWASP HTML5 Security Cheat Sheet, Cross Origin Resource Sharing.
+    """
+    loose = rules.loose_origins(rules.start_files(space.folder))
+    if not loose:
+        not_promised("no pattern for origins in the sources could be read")
+    for origin, file, line, pattern in loose[:4]:
+        answer = direct.get("/", headers={"Origin": origin})
+        if answer.headers.get("Access-Control-Allow-Origin") == origin:
+            report(
+                Problem(
+                    "a pattern that matches its own sites alone",
+                    f"GET / from {origin} is answered with Access-Control-Allow-Origin: {origin}, by {pattern}",
+                    file=file,
+                    line=line,
+                )
+            )

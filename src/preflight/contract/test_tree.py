@@ -1,0 +1,112 @@
+"""The tree: what git sends may differ from what this disk holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from preflight.contract.findings import require_none
+from preflight.contract.test_push import repository_of
+from preflight.model.git import Repository
+from preflight.model.space import Space
+from preflight.rules import tree as rules
+from preflight.rules.dockerfile import Dockerfile, DockerfileError
+
+
+@pytest.fixture
+def dockerfile(space: Space) -> Dockerfile:
+    """The Space's Dockerfile, which names what it starts and copies."""
+    try:
+        return Dockerfile.of_folder(space.folder)
+    except (FileNotFoundError, DockerfileError):
+        pytest.skip("needs a Dockerfile that can be read")
+
+
+@pytest.fixture
+def repository(space: Space) -> Repository:
+    """The history that would be pushed."""
+    found = repository_of(space)
+    if found is None:
+        pytest.skip("nothing of the folder is committed to a git repository: nothing to push yet")
+    return found
+
+
+def working(space: Space) -> Path:
+    """The folder on this disk, also where a committed revision is judged."""
+    assert space.working_folder is not None
+    return space.working_folder
+
+
+def test_scripts_are_executable(
+    space: Space, dockerfile: Dockerfile, repository: Repository
+) -> None:
+    """A script that the image starts directly has the executable bit in the commit, not only on this disk.
+
+    Severity: breaks
+
+    On the Hub: Runtime error, exec ./start.sh: permission denied
+
+    Fix: git update-index --chmod=+x SCRIPT, then commit.
+
+    Source: git-update-index(1), --chmod; git config core.fileMode is false on Windows and many mounts.
+    """
+    require_none(rules.mode_problems(dockerfile, repository, working(space)))
+
+
+def test_scripts_have_unix_line_ends(
+    space: Space, dockerfile: Dockerfile, repository: Repository
+) -> None:
+    """A script that the image starts has LF in the commit and after the checkout by .gitattributes.
+
+    Severity: breaks
+
+    On the Hub: exec ./start.sh: no such file or directory; env: 'bash\\r': No such file or directory
+
+    Fix: `*.sh text eol=lf` in .gitattributes, git add --renormalize ., and commit.
+
+    Source: gitattributes(5), eol.
+    """
+    require_none(rules.line_end_problems(dockerfile, repository, working(space)))
+
+
+def test_submodules_can_be_cloned(dockerfile: Dockerfile, repository: Repository) -> None:
+    """Each gitlink has a line in .gitmodules with an https:// address.
+
+    Severity: breaks
+
+    On the Hub: the folder is empty: COPY finds nothing, or the app misses a module at its start
+
+    Fix: Commit the files themselves, or add the submodule with its public address.
+
+    Source: gitmodules(5); git-clone(1), --recurse-submodules.
+    """
+    require_none(rules.submodule_problems(dockerfile, repository))
+
+
+def test_names_differ_by_more_than_case(repository: Repository) -> None:
+    """No two committed names differ in case alone.
+
+    Severity: advice
+
+    On the Hub: both files are there; a checkout on macOS or Windows, and so what was tested, holds one
+
+    Fix: Take the name that is not meant out of the commit.
+
+    Source: git-config(1), core.ignoreCase.
+    """
+    require_none(rules.case_problems(repository))
+
+
+def test_links_stay_in_the_folder(repository: Repository) -> None:
+    """Symbolic links lead to what is pushed with them.
+
+    Severity: risk
+
+    On the Hub: FileNotFoundError for a file that is there on this machine
+
+    Fix: Commit the content in the place of the link.
+
+    Source: git stores a link's target as text; gitglossary(7), tree object.
+    """
+    require_none(rules.link_problems(repository))

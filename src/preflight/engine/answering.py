@@ -1,0 +1,131 @@
+"""Something that answers HTTP, and what a probe does with whatever it sends."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+import urllib3
+
+# Reading an answer must not outlast a check.
+REQUEST_TIMEOUT = 10
+# More of a page than any check reads.
+LARGEST_BODY = 8 * 1024**2
+
+
+class NoAnswer(requests.ConnectionError):
+    """A request got no HTTP answer. request_line: `GET /path`. reason: why, in a few words."""
+
+    def __init__(self, request_line: str, reason: str, cause: requests.RequestException) -> None:
+        super().__init__(f"{request_line}: {reason}", request=cause.request)
+        self.request_line = request_line
+        self.reason = reason
+
+
+class Silence(NoAnswer, requests.Timeout):
+    """A request got no HTTP answer within its deadline."""
+
+
+class EndlessBody(requests.Timeout):
+    """An answer's body did not end within the request's deadline."""
+
+
+class Answering:
+    """Something that answers HTTP at `url`."""
+
+    url: str
+    safe_only = False
+    """Whether it is sent GET, HEAD and OPTIONS alone, and few of them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.http = requests.Session()
+        # Proxy settings of this machine are not for its own containers.
+        self.http.trust_env = False
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Send one request; a redirect is shown, not followed.
+
+        The body is read up to LARGEST_BODY, unless `stream` is given.
+        Raises NoAnswer, whatever the other side does instead of answering.
+        """
+        timeout = options.setdefault("timeout", REQUEST_TIMEOUT)
+        options.setdefault("allow_redirects", False)
+        streamed = options.pop("stream", False)
+        try:
+            answer = self.http.request(method, self.url + path, stream=True, **options)
+            if not streamed:
+                _read(answer, timeout if isinstance(timeout, (int, float)) else REQUEST_TIMEOUT)
+        except requests.RequestException as error:
+            kind = Silence if isinstance(error, requests.Timeout) else NoAnswer
+            raise kind(f"{method} {path}", _reason(error), error) from error
+        return answer
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.request("GET", path, **options)
+
+    def head(self, path: str, **options: Any) -> requests.Response:
+        return self.request("HEAD", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return self.request("POST", path, **options)
+
+    def options(self, path: str, **options: Any) -> requests.Response:
+        return self.request("OPTIONS", path, **options)
+
+
+def _read(answer: requests.Response, deadline: float) -> None:
+    """Read the body into `answer.content`. Raises EndlessBody."""
+    began, read, parts = time.monotonic(), 0, []
+    for part in answer.iter_content(64 * 1024):
+        parts.append(part)
+        read += len(part)
+        if read > LARGEST_BODY:
+            break
+        if time.monotonic() - began > deadline:
+            answer.close()
+            raise EndlessBody(f"the body does not end within {deadline:g} s")
+    if read > LARGEST_BODY:
+        answer.close()
+    # What `requests` itself sets once a streamed body is read.
+    answer._content = b"".join(parts)
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Why there is no answer, without the addresses and objects that the library prints."""
+    causes = list(_causes(error))
+    for kind, reason in _REASONS:
+        if any(isinstance(one, kind) for one in causes):
+            return reason
+    return str(error) if isinstance(error, EndlessBody) else f"no answer ({type(error).__name__})"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and all that it wraps: `requests` wraps urllib3's errors, which wrap the socket's."""
+    yield error
+    inner = [one for one in (*error.args, getattr(error, "reason", None)) if one is not error]
+    for one in inner:
+        if isinstance(one, BaseException):
+            yield from _causes(one)
+        elif isinstance(one, (tuple, list)):
+            yield from (cause for cause in one if isinstance(cause, BaseException))
+
+
+# The first that fits: RemoteDisconnected is both a reset and an invalid status line.
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (urllib3.exceptions.IncompleteRead, "the body ends before its declared length"),
+    (urllib3.exceptions.InvalidChunkLength, "the body is no valid chunked encoding"),
+    (urllib3.exceptions.DecodeError, "the body is not in its declared Content-Encoding"),
+    (http.client.RemoteDisconnected, "the connection is closed without an answer"),
+    (ConnectionResetError, "the connection is reset"),
+    (ConnectionRefusedError, "the connection is refused"),
+    (http.client.LineTooLong, "a header is longer than 64 KiB"),
+    (http.client.HTTPException, "what comes back is no HTTP/1 answer"),
+    (ssl.SSLError, "what comes back is no TLS"),
+    (urllib3.exceptions.TimeoutError, "no answer within the deadline"),
+    (TimeoutError, "no answer within the deadline"),
+)

@@ -1,0 +1,72 @@
+"""Whether a start that does not answer yet may still come to something."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from preflight.engine.causes import plain
+from preflight.engine.container import Container, NotServing
+from preflight.engine.docker import docker
+from preflight.engine.observer import SYN_SENT, Listener
+from preflight.model.hub_profile import HUB
+
+# Seconds of CPU in which a process that merely waits for requests may do its housekeeping.
+IDLE_CPU_SECONDS = 1
+
+
+class Fate:
+    """Called while a Space with an observed network starts: what it does instead of answering.
+
+    Raises NotServing where waiting longer changes nothing: the app's port is bound to loopback
+    alone; or, for `HUB.elsewhere` seconds, it listens on other ports alone and does nothing new: no
+    new kind of line in its log, no new connection, no process more or less, no work of the CPU.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._seen: object = None
+        self._since = 0.0
+        self._cpu = 0
+
+    def __call__(self) -> str:
+        container = self._container
+        if container.observer is None:
+            return ""
+        listening, connections = container.observer.sockets()
+        on_port = [one for one in listening if one.port == container.port]
+        if on_port and all(one.loopback for one in on_port):
+            raise NotServing(container.describe(f"listens on {_listed(on_port)} alone"))
+        elsewhere = [one for one in listening if one.port != container.port]
+        if on_port or not elsewhere or any(one.startswith(SYN_SENT) for one in connections):
+            self._seen = None
+        elif self._is_still((frozenset(listening), connections)):
+            raise NotServing(container.describe(f"listens on {_listed(elsewhere)} alone"))
+        if on_port:
+            return "it is listened on, and answers nothing yet"
+        return f"it listens on {_listed(elsewhere)}" if elsewhere else "it listens on no port yet"
+
+    def _is_still(self, sockets: object) -> bool:
+        processes, cpu = _processes(self._container)
+        seen = (sockets, processes, _kinds_of_lines(self._container))
+        now = time.monotonic()
+        if seen != self._seen or cpu - self._cpu > IDLE_CPU_SECONDS:
+            self._seen, self._since, self._cpu = seen, now, cpu
+        return now - self._since >= HUB.elsewhere
+
+
+def _processes(container: Container) -> tuple[int, int]:
+    """How many processes run in a container, and the seconds of CPU that they have used."""
+    listed = docker("top", container.id, "-eo", "pid,cputimes", check=False).stdout.split()
+    used = [int(one) for one in listed[3::2]]
+    return len(used), sum(used)
+
+
+def _kinds_of_lines(container: Container) -> frozenset[str]:
+    """What the end of its log says, numbers apart: a line that comes again is nothing new."""
+    lines = plain(container.logs(tail=200)).splitlines()
+    return frozenset(re.sub(r"\d+", "0", line)[:300] for line in lines)
+
+
+def _listed(listening: list[Listener]) -> str:
+    return ", ".join(map(str, listening))

@@ -1,0 +1,88 @@
+"""A second replica of a Space: beside the first, after a kill, and at its end."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from preflight.engine.answering import NoAnswer
+from preflight.engine.container import Container, Exit, NotServing
+from preflight.engine.docker import docker
+from preflight.model.hub_profile import HUB
+
+
+@dataclass(frozen=True)
+class SecondLife:
+    """What became of a second replica. A later part is None where an earlier one stopped it.
+
+    beside: what keeps the two from serving at once; empty when they do.
+    restart: why it does not serve again after SIGKILL; empty when it does.
+    written: files that its restart had to find again. answer: the first bytes of the answer to the
+    request in flight at SIGTERM. end: how it then ended, None when it did not.
+    drops_sigterm: nothing in it handles SIGTERM, so it was not waited for.
+    """
+
+    beside: str
+    restart: str | None = None
+    written: tuple[str, ...] = ()
+    answer: bytes | None = None
+    end: Exit | None = None
+    drops_sigterm: bool = False
+
+
+def lived(first: Container, second: Container) -> SecondLife:
+    """Lead `second` through its life while `first` serves. The caller removes both."""
+    try:
+        second.wait_until_serving()
+    except NotServing as error:
+        return SecondLife(str(error))
+    beside = _difference(first, second)
+    second.signal("SIGKILL")
+    second.wait_for_exit(HUB.stop_deadline)
+    second.start_again()
+    try:
+        second.wait_until_serving()
+    except NotServing as error:
+        return SecondLife(beside, str(error))
+    written = tuple(
+        line.split()[1]
+        for line in docker("diff", second.id).stdout.splitlines()
+        if line.startswith("A ") and not re.search(r"/__pycache__|\.pyc$|^A /tmp$", line)
+    )
+    drops = second.drops_sigterm()
+    answer = _answer_at_the_end(second)
+    end = None if drops else second.wait_for_exit(HUB.stop_deadline)
+    return SecondLife(beside, "", written, answer, end, drops)
+
+
+def _difference(first: Container, second: Container) -> str:
+    for name, replica in (("old", first), ("new", second)):
+        if replica.state["Status"] != "running":
+            return replica.describe(f"({name} replica) ended")
+    statuses = []
+    for name, replica in (("old", first), ("new", second)):
+        try:
+            statuses.append(replica.get("/").status_code)
+        except NoAnswer as error:
+            return f"the {name} replica: {error}"
+    return "" if statuses[0] == statuses[1] else "GET / answers {} and {}".format(*statuses)
+
+
+def _answer_at_the_end(container: Container) -> bytes:
+    """Send SIGTERM while a request is in flight; the first bytes of its answer, or what came instead."""
+    url = urlsplit(container.url)
+    head = f"POST / HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n"
+    try:
+        with socket.create_connection(
+            (url.hostname or "", url.port or 80), timeout=HUB.stop_deadline
+        ) as connection:
+            # The body is complete only after the signal, so the server has begun and can't have ended the request.
+            connection.sendall(head.encode() + b'{"a"')
+            container.get("/")
+            container.signal("SIGTERM")
+            connection.sendall(b": 1}")
+            return connection.recv(64)
+    except (OSError, NoAnswer) as error:
+        return type(error).__name__.encode()

@@ -1,0 +1,251 @@
+"""A visit to a Space: its page as a browser loads it, and the further paths that the Space names."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+
+from preflight.engine.answering import Answering
+from preflight.rules.pages import Asset, Page, Request, requests_of
+from preflight.rules.scripts import UNKNOWN
+
+AT_ONCE = 8
+MOST_HOPS = 6
+MOST_PATHS = 24
+# Of a Space that is sent few requests.
+FEW_PATHS, FEW_ASSETS = 6, 10
+LARGEST_BODY = 4 * 1024 * 1024
+# Longer than any page takes to begin; a stream that never ends is left here.
+LONGEST_BODY = 2.0
+# GET is safe by its definition (RFC 9110, 9.2.1), and not in each application.
+NOT_HARMLESS = re.compile(
+    r"log-?out|sign-?out|delete|remove|destroy|reset|shutdown|restart|stop|kill|clear|purge|unsubscribe",
+    re.I,
+)
+_BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, or with status 0 the reason why there is none. headers: each as often as it was sent.
+
+    whole: whether the body ended within 2 s and 4 MiB.
+    """
+
+    url: str
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    whole: bool = True
+    reason: str = ""
+
+    def header(self, name: str) -> str:
+        return next((value for given, value in self.headers if given.lower() == name.lower()), "")
+
+    @property
+    def kind(self) -> str:
+        """The media type, without parameters."""
+        return self.header("Content-Type").partition(";")[0].strip().lower()
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def told(self) -> str:
+        """The status, or why there is none."""
+        return f"{self.status}" if self.status else f"no answer ({self.reason})"
+
+
+def ask(
+    subject: Answering,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    method: str = "GET",
+    public: str = "",
+    data: Mapping[str, str] | None = None,
+) -> Answer:
+    """Send one request and read its answer, with a limit on size and time; never raises."""
+    url = urljoin(public, path) if public else path
+    try:
+        with subject.request(
+            method, path, headers=dict(headers or {}), data=data, timeout=5, stream=True
+        ) as answer:
+            given = tuple(answer.raw.headers.items())
+            body, whole, end = b"", True, time.monotonic() + LONGEST_BODY
+            for chunk in answer.iter_content(65536):
+                body += chunk
+                if len(body) > LARGEST_BODY or time.monotonic() > end:
+                    whole = False
+                    break
+            return Answer(url, answer.status_code, given, body, whole)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        return Answer(url, 0, reason=type(error).__name__)
+
+
+@dataclass(frozen=True)
+class Documented:
+    """An operation of /openapi.json. path: with its parameters filled in."""
+
+    method: str
+    path: str
+    streams: bool = False
+    harmless: bool = True
+
+
+@dataclass
+class Visit:
+    """What a visitor gets. `hops`: the answer to the front page and to where it redirects, in order.
+
+    host: the public name. assets: what the page loads from the Space. paths: harmless GETs of paths
+    that the page, the README or /openapi.json names.
+    """
+
+    host: str
+    hops: list[Answer]
+    page: Page | None = None
+    assets: dict[Asset, Answer] = field(default_factory=dict)
+    documented: list[Documented] = field(default_factory=list)
+    servers: list[str] = field(default_factory=list)
+    paths: dict[str, Answer] = field(default_factory=dict)
+
+    @property
+    def front(self) -> Answer:
+        """The answer that the visitor sees."""
+        return self.hops[-1]
+
+    @cached_property
+    def scripts(self) -> dict[str, str]:
+        """The scripts of the Space that came, by address."""
+        return {
+            asset.url: answer.text
+            for asset, answer in self.assets.items()
+            if asset.kind in ("script", "module")
+            and answer.status == 200
+            and "html" not in answer.kind
+        }
+
+    @cached_property
+    def requests(self) -> list[Request]:
+        """What the page and its scripts request."""
+        return requests_of(self.page, self.scripts) if self.page else []
+
+    def requested(self, *calls: str) -> list[str]:
+        """Paths at the Space itself that the page gives to one of these calls, without unknown parts."""
+        found = []
+        for one in self.requests:
+            parts = urlsplit(urljoin(f"https://{self.host}/", one.address))
+            if one.call in calls and parts.netloc == self.host and UNKNOWN not in one.address:
+                found.append(parts.path + (f"?{parts.query}" if parts.query else ""))
+        return list(dict.fromkeys(found))
+
+
+def visit(subject: Answering, host: str, path: str, readme: str = "") -> Visit:
+    """Load the page at `path` as a browser does, and try the paths that it, the README or the
+    documentation of the API names: a few dozen GET requests, several at a time."""
+    public = f"https://{host}/"
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        openapi = pool.submit(ask, subject, "/openapi.json", None, "GET", public)
+        found = Visit(host, list(_followed(subject, path, public)))
+        front = found.front
+        if front.status < 400 and "html" in front.kind:
+            found.page = Page.of_html(front.text, front.url)
+            own = found.page.own_assets[: FEW_ASSETS if subject.safe_only else None]
+            answers = pool.map(lambda one: ask(subject, _target(one.url), None, "GET", public), own)
+            found.assets = dict(zip(own, answers, strict=True))
+        found.documented, found.servers = _documented(openapi.result())
+        named = [one for one in _named(found, readme) if not NOT_HARMLESS.search(one)]
+        wanted = list(dict.fromkeys(named))[: FEW_PATHS if subject.safe_only else MOST_PATHS]
+        answers = pool.map(lambda one: ask(subject, one, _BROWSER, "GET", public), wanted)
+        found.paths = dict(zip(wanted, answers, strict=True))
+    return found
+
+
+def _followed(subject: Answering, path: str, public: str) -> Iterator[Answer]:
+    for _ in range(MOST_HOPS):
+        answer = ask(subject, path, _BROWSER, "GET", public)
+        yield answer
+        location = answer.header("Location")
+        target = urljoin(answer.url, location)
+        # What leads to another site is that site's to answer.
+        if not 300 <= answer.status < 400 or not location:
+            return
+        if urlsplit(target).hostname != urlsplit(public).hostname:
+            return
+        path = _target(target)
+
+
+def _target(url: str) -> str:
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _documented(answer: Answer) -> tuple[list[Documented], list[str]]:
+    """The operations of an OpenAPI document, and the addresses of its `servers`."""
+    try:
+        document = json.loads(answer.body) if answer.status == 200 else {}
+        servers = [str(one["url"]) for one in document.get("servers", []) if "url" in one]
+        return list(_operations(document)), servers
+    except (ValueError, AttributeError, TypeError):
+        return [], []
+
+
+def _operations(document: dict[str, Any]) -> Iterator[Documented]:
+    for path, operations in document.get("paths", {}).items():
+        for method, operation in operations.items():
+            if method.upper() not in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+                continue
+            given = [*operations.get("parameters", []), *operation.get("parameters", [])]
+            filled, query, harmless = path, [], method == "get"
+            for one in given:
+                value = _example(one)
+                if one.get("in") == "path" and value is not None:
+                    filled = filled.replace(f"{{{one['name']}}}", str(value))
+                elif one.get("in") == "query" and one.get("required"):
+                    if value is None:
+                        harmless = False
+                    query.append(f"{one.get('name')}={value}")
+            responses = operation.get("responses", {}).values()
+            streams = any("text/event-stream" in (one.get("content") or {}) for one in responses)
+            if query:
+                filled += "?" + "&".join(query)
+            yield Documented(method.upper(), filled, streams, harmless and "{" not in filled)
+
+
+def _example(parameter: dict[str, Any]) -> Any:
+    schema = parameter.get("schema") or {}
+    given = [parameter.get("example"), schema.get("example"), schema.get("default")]
+    given += [next(iter(schema.get("examples") or []), None)]
+    return next((one for one in given if one is not None), None)
+
+
+def _named(found: Visit, readme: str) -> Iterator[str]:
+    """Paths that the Space names: its documentation, its README, its front page, its page's scripts."""
+    yield from (one.path for one in found.documented if one.harmless)
+    # `GET /stem?word=walking` and `GET /` in a README's text.
+    yield from re.findall(r"\bGET (/[^\s`'\"<>|)]*)", readme)
+    yield from found.requested("fetch")
+    if found.page:
+        links = (url for url, _ in found.page.links if found.page.own(url))
+        yield from (_target(url) for url in links if urlsplit(url).scheme in ("http", "https"))
+    elif "json" in found.front.kind:
+        yield from _paths_in(found.front.text)
+
+
+def _paths_in(text: str) -> Iterable[str]:
+    """Texts of a JSON document that are paths."""
+    return [
+        one
+        for one in re.findall(r'"(?:GET )?(/[^"\s]*)"', text)
+        if "{" not in one and not one.startswith("//")
+    ]

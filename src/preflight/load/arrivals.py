@@ -1,0 +1,108 @@
+"""The open model: visits come at a rate, however long the answers take.
+
+In the closed model a person waits for an answer before the next request, so a server that stalls for
+two seconds meets one slow request of each person, and the many that would have come meanwhile are
+never counted (coordinated omission). Here every visit has an intended start, and its first latency
+counts from there. The people are those who are free to take the next visit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from preflight.load import plan
+
+# A visit that found nobody free for so many seconds is dropped: a caller would have gone.
+PATIENCE = 10
+# Seconds from the first person to the first arrival: the others come meanwhile.
+HEAD_START = 1.0
+
+
+class Timetable:
+    """When the visits of one kind of people are due in this process. `share`: of the whole rate.
+
+    A visit goes to the person who became free last: that one's connection is still open, and no more
+    connections are opened than visits are under way.
+    """
+
+    def __init__(self, rate: plan.Rate, share: float) -> None:
+        self._rate, self._share = rate, share
+        self._due = self._expired = 0
+        self._free: list[AsyncResult[float]] = []
+        self._waiting: deque[float] = deque()
+        self._clerk = gevent.spawn(self._call_up)
+
+    def take(self) -> float:
+        """Wait for the next visit. Returns the moment (perf_counter) at which it was due."""
+        while self._waiting:
+            due = self._waiting.popleft()
+            if time.perf_counter() - due <= PATIENCE:
+                return due
+            self._expired += 1
+        turn: AsyncResult[float] = AsyncResult()
+        self._free.append(turn)
+        try:
+            return float(turn.get() or 0.0)
+        finally:
+            # Also when the run ends while this person waits.
+            if turn in self._free:
+                self._free.remove(turn)
+
+    def counts(self) -> tuple[int, int]:
+        """How many visits were due by now, and how many of them nobody took."""
+        return self._due, self._expired + len(self._waiting)
+
+    def close(self) -> None:
+        """The run is over."""
+        self._clerk.kill(block=False)
+
+    def _call_up(self) -> None:
+        start = time.perf_counter() + HEAD_START
+        while (seconds := self._rate.due(self._due / self._share)) < math.inf:
+            gevent.sleep(max(0.0, start + seconds - time.perf_counter()))
+            self._due += 1
+            if self._free:
+                self._free.pop().set(start + seconds)
+            else:
+                self._waiting.append(start + seconds)
+
+
+# Those of the current run, by the class of people.
+timetables: dict[str, Timetable] = {}
+
+
+def close() -> None:
+    """Forget the timetables of the last run."""
+    for table in timetables.values():
+        table.close()
+    timetables.clear()
+
+
+def of_kind(environment: Environment, kind: Any) -> Timetable | None:
+    """The timetable for a class of people; None in the closed model, and for those of a fixed count,
+    who look on."""
+    wanted = plan.rate(environment.parsed_options)
+    if wanted is None or kind.fixed_count:
+        return None
+    if kind.__name__ not in timetables:
+        kinds = [one for one in environment.user_classes if not one.fixed_count]
+        weight = kind.weight / sum(one.weight for one in kinds)
+        timetables[kind.__name__] = Timetable(wanted, weight * share(environment))
+    return timetables[kind.__name__]
+
+
+def share(environment: Environment) -> float:
+    """The share of all people, and so of the rate, that this generator process has."""
+    runner, options = environment.runner, environment.parsed_options
+    if not isinstance(runner, WorkerRunner) or not options:
+        return 1.0
+    everybody: int = getattr(options, "planned_people", 0) or 1
+    return max(0.001, sum(runner.target_user_classes_count.values()) / everybody)

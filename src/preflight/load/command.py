@@ -1,0 +1,260 @@
+"""`preflight load`: the gate for any Space, by its URL, its folder or its name on the Hub.
+
+Locust runs in a process of its own, since importing it patches the standard library.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+
+from preflight.engine import install
+from preflight.engine.container import Container
+from preflight.engine.docker import DockerError
+from preflight.engine.edge import Edge
+from preflight.engine.image import build_space
+from preflight.engine.live import Live
+from preflight.engine.run import Run
+from preflight.engine.start import start
+from preflight.load import care, plan, watch
+from preflight.load.draft import NothingToRepeat, draft
+from preflight.model.environment import EnvironmentDeclarationError
+from preflight.model.hub_profile import HUB
+from preflight.model.space import SpaceError, space_of_folder
+
+CALLERS = Path(__file__).with_name("callers.py")
+SPACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+SECONDS = 30
+# Beyond the planned seconds: Locust's start, the last answers, the reports.
+DEADLINE = 120
+# Of a quiet request for the draft: how many, and the seconds between two of them.
+QUIET_SAMPLES, QUIET_PAUSE = 20, 0.0
+LIVE_SAMPLES, LIVE_PAUSE = 5, 0.25
+
+
+class CannotLoad(Exception):
+    """There is no verdict; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `preflight load` was asked for; an empty value leaves it to the shape or the rate."""
+
+    target: str  # URL, folder or OWNER/NAME
+    report: Path  # the folder of load.html, .md, .xml, .json and .prom
+    slo: Path | None = None
+    users: int | None = None
+    rate: float = 0.0
+    seconds: int | None = None
+    shape: str = "steady"
+    think: float = 0.2
+    ca: str = ""
+    yes_load_this: bool = False
+    max_rate: float = 0.0
+    more: tuple[str, ...] = ()  # options of Locust
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is loaded. folder and container: of a Space that was built here."""
+
+    url: str
+    ca: str = ""
+    folder: Path | None = None
+    container: Container | None = None
+
+
+def load(wanted: Wanted) -> int:
+    """Make a run and judge it: 0 held, 1 crossed, 2 invalid or no run at all, which is printed."""
+    try:
+        if importlib.util.find_spec("locust") is None:
+            raise CannotLoad("Locust is not installed; pip install 'preflight-for-spaces[load]'")
+        wanted.report.mkdir(parents=True, exist_ok=True)
+        # The reports of a run belong to no repository.
+        wanted.report.joinpath(".gitignore").write_text("*\n")
+        with opened(wanted) as target:
+            return run(wanted, target, _slo(wanted, target))
+    except (CannotLoad, care.NotYours, NothingToRepeat, SpaceError, DockerError,
+            EnvironmentDeclarationError) as error:  # fmt: skip
+        print(f"Load: invalid (exit code 2): {error}", file=sys.stderr, flush=True)
+    except install.Failure:
+        print("Load: invalid (exit code 2): there is no Docker engine", file=sys.stderr, flush=True)
+    return 2
+
+
+def smoke(folder: Path, report: Path) -> int:
+    """30 s of load on the Space in a folder, judged by its slo.toml or by one drafted for this run;
+    the exit code as of `load`. The reports go to the folder `report`. For `preflight push --load`: a folder that the engine has just built
+    is not built again, so these are the layers that were judged."""
+    with tempfile.TemporaryDirectory(prefix="preflight-load-") as scratch:
+        own = folder / "slo.toml"
+        slo = own if own.is_file() else Path(scratch) / "slo.toml"
+        return load(Wanted(str(folder), report, slo=slo, shape="smoke"))
+
+
+@contextmanager
+def opened(wanted: Wanted) -> Iterator[Target]:
+    """The target, running. Raises CannotLoad, NotYours, SpaceError, DockerError."""
+    text = wanted.target
+    if Path(text).is_dir():
+        with started(Path(text), wanted.report) as target:
+            yield target
+        return
+    if urlsplit(text).scheme in ("http", "https") and urlsplit(text).netloc:
+        url = text.rstrip("/")
+    elif SPACE_ID.fullmatch(text):
+        owner, _, name = text.partition("/")
+        url = f"https://{HUB.host(name, owner)}"
+    else:
+        raise CannotLoad(
+            f"{text!r} is no folder, no URL such as http://127.0.0.1:7860 and no Space's OWNER/NAME"
+        )
+    rate = plan.RAMP.fullmatch(wanted.shape)
+    highest = max(float(rate[1]), float(rate[2])) if rate else wanted.rate
+    care.check(wanted, {"": url}, highest, _seconds(wanted))
+    yield Target(url, wanted.ca)
+
+
+@contextmanager
+def started(folder: Path, reports: Path) -> Iterator[Target]:
+    """The Space in a folder, built and run as on the Hub, behind the edge.
+
+    Raises CannotLoad when it does not start, SpaceError, DockerError.
+    """
+    install.limit_to(install.ensure())
+    space, runs = space_of_folder(folder), Run(reports.resolve())
+    container: Container | None = None
+    try:
+        print(f"load: building {space.name} …", file=sys.stderr, flush=True)
+        image = build_space(runs, space)
+        print(f"load: starting {space.name} …", file=sys.stderr, flush=True)
+        begun = start(runs, space, image, observed=False)
+        container = begun.container
+        if begun.failure or container is None:
+            what = begun.failure.actual if begun.failure else "it does not start"
+            raise CannotLoad(f"{space.name} does not serve: {what}; see: preflight check {folder}")
+        if install.host() != "127.0.0.1":
+            # The edge's names mean this machine, and the engine is another's.
+            yield Target(container.url, folder=folder, container=container)
+            return
+        with Edge(runs, {space.name: container}, {"X_FORWARDED_FOR": "kept"}) as edge:
+            host = HUB.host(space.name).replace(".hf.space", ".hf.localhost")
+            authority = str(edge.space(space.name).http.verify)
+            yield Target(f"https://{host}:{edge.port}", authority, folder, container)
+    finally:
+        if container:
+            container.remove()
+        runs.remove(keep_material=False)
+
+
+def run(wanted: Wanted, target: Target, slo: Path) -> int:
+    """One run of Locust on a running target. Raises CannotLoad when it left no verdict."""
+    page = wanted.report.resolve() / "load.html"
+    verdict = page.with_suffix(".json")
+    verdict.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "locust", *_options(wanted, target, slo, page)]
+    seconds = _seconds(wanted)
+    print(f"load: {seconds} s on {target.url} …", file=sys.stderr, flush=True)
+    environment = {**os.environ, "LOCUST_SLO": str(slo)}
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            code = _wait(process, seconds + DEADLINE)
+        finally:
+            if process.poll() is None:
+                process.kill()
+    if code not in (0, 1, 2):
+        raise CannotLoad(f"Locust ended with exit code {code} and without a verdict")
+    if not verdict.is_file():
+        if code != 2:
+            raise CannotLoad(f"Locust wrote no verdict (exit code {code})")
+        return 2
+    if target.container:
+        _print_end(target.container)
+    print(f"  report: {page}", flush=True)
+    return int(json.loads(verdict.read_text())["exit_code"])
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float) -> int:
+    """The exit code. Ctrl-C reaches both processes; Locust then ends the run and judges it."""
+    while True:
+        try:
+            return process.wait(deadline)
+        except KeyboardInterrupt:
+            deadline = DEADLINE
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            raise CannotLoad(f"Locust did not end within {deadline:g} s") from None
+
+
+def _options(wanted: Wanted, target: Target, slo: Path, page: Path) -> list[str]:
+    """Locust's arguments."""
+    people = slo.with_name("loadfile.py")
+    files = f"{CALLERS},{people}" if people.is_file() else str(CALLERS)
+    options = ["-f", files, "--headless", "--only-summary", "--loglevel", "ERROR"]
+    # Locust's own tables go to a file: the verdict's has them, with what is allowed.
+    options += ["--json-file", str(page.with_name("locust")), "--html", str(page)]
+    options += ["--host", target.url, "--slo", str(slo), "--shape", wanted.shape]
+    options += ["--run-time", f"{_seconds(wanted)}s", "--think", f"{wanted.think:g}"]
+    options += ["--rate", f"{wanted.rate:g}"] if wanted.rate else []
+    options += ["--users", str(wanted.users)] if wanted.users else []
+    options += ["--ca", target.ca] if target.ca else []
+    options += ["--yes-load-this"] if wanted.yes_load_this else []
+    options += ["--max-rate", f"{wanted.max_rate:g}"] if wanted.max_rate else []
+    if target.container and install.host() == "127.0.0.1":
+        watched = f"container:{target.container.id}"
+        # Only root may look into another user's process.
+        with suppress(watch.WatchError):
+            watch.find(watched)
+            options += ["--watch", f"target={watched}"]
+    return [*options, *wanted.more]
+
+
+def _seconds(wanted: Wanted) -> int:
+    kind = "ramp:LOW..HIGH" if wanted.shape.startswith("ramp:") else wanted.shape
+    return wanted.seconds or plan.SHAPES[kind][1] or SECONDS
+
+
+def _slo(wanted: Wanted, target: Target) -> Path:
+    """The path of slo.toml, drafted where there is none. Raises CannotLoad, NothingToRepeat."""
+    path = (wanted.slo or (target.folder or Path()) / "slo.toml").resolve()
+    if path.is_file():
+        return path
+    asked = Live("target", target.url)
+    if target.ca:
+        asked.http.verify = target.ca
+    own = care.is_own(target.url)
+    samples, pause = (QUIET_SAMPLES, QUIET_PAUSE) if own else (LIVE_SAMPLES, LIVE_PAUSE)
+    try:
+        text = draft(asked.get, samples, pause, wanted.target)
+    except requests.RequestException as error:
+        raise CannotLoad(
+            f"{target.url} does not answer ({type(error).__name__}); is it up, and is the URL right?"
+        ) from None
+    path.write_text(text)
+    print(f"load: {path} drafted from a quiet run; look at it and keep it", file=sys.stderr)
+    return path
+
+
+def _print_end(container: Container) -> None:
+    """How a container ended that should still run."""
+    state = container.state
+    if state["Status"] != "running":
+        killed = ", killed for its memory" if state.get("OOMKilled") else ""
+        print(
+            f"  the Space's container ended with exit code {state['ExitCode']}{killed}; its last lines:"
+        )
+        for line in container.logs().splitlines()[-10:]:
+            print(f"    {line[:400]}")

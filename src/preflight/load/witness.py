@@ -1,0 +1,172 @@
+"""What one generator process can report about itself, and how a worker sends it to its master.
+
+Locust samples its CPU every ten seconds and only warns (Source: locust/runners.py), which a short run
+never sees.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import gevent
+import psutil
+from locust import runners
+from locust.env import Environment
+
+from preflight.load import arrivals, care
+from preflight.load.figures import space_of
+
+FINISH = "finish"  # master to worker: stop everybody and send the last figures
+RUNNING = (runners.STATE_SPAWNING, runners.STATE_RUNNING)
+# What the edge, or nobody, answers for a Space that does not run.
+NOT_RUNNING = (0, 502, 503, 504)
+
+
+class Witness:
+    """The record of one generator process."""
+
+    def __init__(self) -> None:
+        # Percent of a core that it used or, on a busy machine, waited for -> seconds
+        self.cpu: Counter[int] = Counter()
+        self.steal: list[float] = []  # share of this machine's CPU, a sample per second
+        self.late: Counter[int] = Counter()  # milliseconds -> timers
+        self.unanswered: Counter[str] = Counter()  # request name -> requests
+        # Space -> when it last answered by itself, and how many requests it did not answer since.
+        self.answered: dict[str, float] = {}
+        self.silent: Counter[str] = Counter()
+        self.bursts: dict[str, int] = {}  # Space -> answers 5xx in a row
+        self.due = self.dropped = 0  # arrivals
+        self.clock = 0.0  # seconds by which the clock was set while it ran
+
+    def watch(self, environment: Environment) -> None:
+        """Record from now on, while people are there."""
+        environment.events.request.add_listener(self.count)
+        gevent.spawn(self._look, environment)
+
+    def count(self, request_type: str, name: str, response: Any, **_: Any) -> None:
+        """One answer, or a request without one; figures without a response are none."""
+        if response is None:
+            return
+        status, full = getattr(response, "status_code", 0), f"{request_type} {name}"
+        space = space_of(full)
+        if not status:
+            self.unanswered[full] += 1
+        if status in NOT_RUNNING:
+            self.silent[space] += 1
+        else:
+            self.answered[space] = time.time()
+            self.silent[space] = 0
+
+    def count_arrivals(self) -> None:
+        """Read the timetables; to be called while there are people."""
+        counts = [table.counts() for table in arrivals.timetables.values()]
+        self.due, self.dropped = sum(c[0] for c in counts), sum(c[1] for c in counts)
+
+    def clear(self) -> None:
+        """Forget the run so far."""
+        self.take()
+        self.answered, self.bursts, self.silent = {}, {}, Counter()
+        self.due = self.dropped = 0
+        self.clock = 0.0
+
+    def take(self) -> dict[str, Any]:
+        """What was recorded since the last call, and the state, as plain values for the wire."""
+        self.bursts.update({space: c.errors for space, c in care.cares.items() if c.burst})
+        report = {
+            "cpu": dict(self.cpu),
+            "steal": self.steal,
+            "late": dict(self.late),
+            "unanswered": dict(self.unanswered),
+            "answered": dict(self.answered),
+            "silent": dict(self.silent),
+            "bursts": dict(self.bursts),
+            "due": self.due,
+            "dropped": self.dropped,
+            "clock": self.clock,
+        }
+        self.cpu, self.steal, self.late, self.unanswered = Counter(), [], Counter(), Counter()
+        return report
+
+    def add(self, report: dict[str, Any]) -> None:
+        """Take in what the same process sent since the last report."""
+        self.steal += report["steal"]
+        self.cpu.update(report["cpu"])
+        self.late.update(report["late"])
+        self.unanswered.update(report["unanswered"])
+        self.answered, self.bursts = report["answered"], report["bursts"]
+        self.silent = Counter(report["silent"])
+        self.due, self.dropped = report["due"], report["dropped"]
+        self.clock = report["clock"]
+
+    def _look(self, environment: Environment) -> None:
+        second, demand, clock = 0.0, cpu_demand(), clock_offset()
+        while True:
+            due = time.perf_counter() + 0.02
+            gevent.sleep(0.02)
+            now = time.perf_counter()
+            if environment.runner is None or environment.runner.state not in RUNNING:
+                second, clock = 0.0, clock_offset()
+                continue
+            self.late[int((now - due) * 1000)] += 1
+            if now - second < 1:
+                continue
+            # Only Linux knows what its host took.
+            steal = getattr(psutil.cpu_times_percent(), "steal", 0.0)
+            before, demand = demand, cpu_demand()
+            if second:  # the first call has nothing to compare with
+                self.cpu[round(100 * (demand - before) / (now - second))] += 1
+                self.steal.append(steal / 100)
+            second = now
+            self.count_arrivals()
+            self.bursts.update({space: c.errors for space, c in care.cares.items() if c.burst})
+            self.clock = max(self.clock, abs(clock_offset() - clock))
+
+
+def cpu_demand() -> float:
+    """Seconds of CPU that this process has used or, being ready to run, waited for."""
+    try:
+        # Nanoseconds on a CPU, and in its queue. Source: Documentation/scheduler/sched-stats.rst
+        used, waited, _ = Path("/proc/self/schedstat").read_text().split()
+        return (int(used) + int(waited)) / 1e9
+    except OSError:  # not Linux
+        return time.process_time()
+
+
+def clock_offset() -> float:
+    """The clock against one that nobody can set: constant unless somebody sets the first."""
+    return time.time() - time.monotonic()
+
+
+def report_to_master(environment: Environment) -> None:
+    """Send what this worker can report about itself along with its figures."""
+    runner = environment.runner
+    assert isinstance(runner, runners.WorkerRunner)
+    witness = Witness()
+    witness.watch(environment)
+    environment.events.test_start.add_listener(lambda **_: witness.clear())
+
+    def add_report(data: dict[str, Any], **_: Any) -> None:
+        data["witness"] = witness.take()
+        data["now"] = time.time()
+        data["final"] = runner.state not in RUNNING
+
+    def finish(**_: Any) -> None:
+        witness.count_arrivals()
+        runner.stop()
+        data: dict[str, Any] = {}
+        environment.events.report_to_master.fire(client_id=runner.client_id, data=data)
+        runner.send_message("stats", data)
+
+    def leave(**_: Any) -> None:
+        environment.process_exit_code = 0  # the master judges
+        # `docker compose up --exit-code-from master` stops the master, and shows no more of it, as
+        # soon as a worker's container is at its end.
+        if environment.parsed_options and not environment.parsed_options.processes:
+            gevent.sleep(3)
+
+    environment.events.report_to_master.add_listener(add_report)
+    environment.events.quitting.add_listener(leave)
+    runner.register_message(FINISH, finish)

@@ -1,0 +1,53 @@
+"""pytest plugin: the values of variables that a run is given, and a line that says where they are from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from preflight.model.environment import EnvironmentDeclarationError
+from preflight.model.given import GivenError, given_values
+from preflight.model.space import Space, SpaceError
+
+_ORIGINS = pytest.StashKey[dict[str, str]]()
+
+
+def with_values(config: pytest.Config, space: Space) -> Space:
+    """The Space with the values that this run gives it. Raises SpaceError for what can't be read."""
+    if space.source is None:
+        return space
+    try:
+        declaration = space.declaration
+    except EnvironmentDeclarationError:
+        # declaration.can_be_read reports it.
+        return space
+    examples: dict[str, str] | None = {}
+    if declaration is not None:
+        plain = {one.name: one.default or "" for one in declaration.variables}
+        examples = None if declaration.decorated else plain
+    top = config.invocation_params.dir
+    files = [top / Path(one).expanduser() for one in config.getoption("--env-file")]
+    try:
+        given = given_values(
+            space.working_folder or space.source, config.getoption("--env"), files, examples
+        )
+    except GivenError as error:
+        raise SpaceError(str(error)) from None
+    config.stash.setdefault(_ORIGINS, {})[space.name] = str(given)
+    return replace(space, given=given.values)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    origins = config.stash.get(_ORIGINS, {})
+    return [f"values for {name}: {text}" for name, text in origins.items() if text]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    # A quiet run has no header.
+    if config.option.verbose < 0:
+        for line in pytest_report_header(config):
+            terminalreporter.write_line(line)

@@ -1,0 +1,352 @@
+"""A page as a browser reads it: what it loads, where its links and forms lead, what its scripts request."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from urllib.parse import urljoin, urlsplit
+
+from preflight.model.problems import Problem, Severity
+from preflight.rules.scripts import UNKNOWN, Target, targets
+
+# Scripts that only count visits: a page without them shows all it has.
+_COUNTERS = re.compile(
+    r"/_vercel/(insights|speed-insights)/|/cdn-cgi/|analytics|gtag|umami|plausible", re.I
+)
+_ICONS = {"icon", "shortcut icon", "apple-touch-icon", "mask-icon", "manifest"}
+_REQUESTS = re.compile(r"(data-)?(hx-(get|post|put|patch|delete)|sse-connect|ws-connect)")
+# Ports on which a visitor may well run a server of their own: Ollama, LM Studio.
+_VISITORS_OWN = {11434, 1234}
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file that the page names. `kind`: script, module, style, icon, image, frame."""
+
+    url: str
+    kind: str
+    written: str
+    line: int
+    crossorigin: bool = False
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form: where it goes, and its fields with a value that a visitor may enter."""
+
+    action: str
+    method: str
+    line: int
+    fields: dict[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page of HTML names; every address is absolute.
+
+    base: the page's own address, as `<base href>` changes it. scripts: inline ones, with the line
+    on which each starts. requests: addresses that attributes such as `hx-get` give.
+    """
+
+    url: str
+    base: str
+    assets: tuple[Asset, ...]
+    links: tuple[tuple[str, int], ...]
+    forms: tuple[Form, ...]
+    scripts: tuple[tuple[int, str], ...]
+    requests: tuple[tuple[str, int], ...]
+    canonical: str | None
+    policy: str | None
+    text: str
+
+    @classmethod
+    def of_html(cls, html: str, url: str) -> Page:
+        """Read `html`, which the server sent for `url`."""
+        reader = _Reader(url)
+        reader.feed(html)
+        reader.close()
+        return cls(
+            url, reader.base, tuple(reader.assets), tuple(reader.links), tuple(reader.forms),
+            tuple(reader.scripts), tuple(reader.requests), reader.canonical, reader.policy,
+            " ".join("".join(reader.words).split()),
+        )  # fmt: skip
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    def own(self, url: str) -> bool:
+        """Whether an address is this page's own server, over whatever scheme."""
+        return urlsplit(url).netloc.lower() == self.host.lower()
+
+    @property
+    def own_assets(self) -> list[Asset]:
+        """What the page loads from its own server, each address once."""
+        found = {one.url: one for one in reversed(self.assets) if self.own(one.url)}
+        return list(reversed(found.values()))
+
+
+class _Reader(HTMLParser):
+    def __init__(self, url: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.url = self.base = url
+        self.assets: list[Asset] = []
+        self.links: list[tuple[str, int]] = []
+        self.forms: list[Form] = []
+        self.scripts: list[tuple[int, str]] = []
+        self.requests: list[tuple[str, int]] = []
+        self.canonical: str | None = None
+        self.policy: str | None = None
+        self.words: list[str] = []
+        self._script: int | None = None
+        self._silent = ""
+        self._form: Form | None = None
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attributes}
+        line = self.getpos()[0]
+        if tag == "base" and given.get("href"):
+            self.base = urljoin(self.url, given["href"])
+        elif tag == "script":
+            self._take_script(given, line)
+        elif tag == "link":
+            self._take_link(given, line)
+        elif tag in ("img", "iframe", "frame", "embed", "source", "video", "audio") and given.get(
+            "src"
+        ):
+            self._asset(
+                given["src"], "frame" if tag in ("iframe", "frame") else "image", line, given
+            )
+        elif tag == "a" and given.get("href"):
+            self.links.append((self._absolute(given["href"]), line))
+        elif tag == "form":
+            action = self._absolute(given.get("action") or self.url)
+            self._form = Form(action, given.get("method", "get").upper(), line)
+            self.forms.append(self._form)
+        elif tag in ("input", "textarea", "select", "button") and given.get("name") and self._form:
+            self._form.fields[given["name"]] = given.get("value") or _entered(given)
+        elif tag == "meta" and given.get("http-equiv", "").lower() == "content-security-policy":
+            self.policy = given.get("content", "")
+        if tag == "style":
+            self._silent = tag
+        for name, value in given.items():
+            if value and _REQUESTS.fullmatch(name):
+                self.requests.append((self._absolute(value), line))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._script = None
+        if tag == self._silent:
+            self._silent = ""
+        if tag == "form":
+            self._form = None
+
+    def handle_data(self, data: str) -> None:
+        if self._script is not None:
+            # The parser may hand a long script over in parts.
+            if self.scripts and self.scripts[-1][0] == self._script:
+                self.scripts[-1] = (self._script, self.scripts[-1][1] + data)
+            elif data.strip():
+                self.scripts.append((self._script, data))
+        elif not self._silent:
+            self.words.append(data)
+
+    def _take_script(self, given: dict[str, str], line: int) -> None:
+        kind = given.get("type", "").lower()
+        if kind not in ("", "module", "text/javascript", "application/javascript"):
+            # A template, data, or an import map.
+            self._silent = "script"
+        elif given.get("src"):
+            self._asset(given["src"], "module" if kind == "module" else "script", line, given)
+            self._silent = "script"
+        else:
+            self._script = line
+
+    def _take_link(self, given: dict[str, str], line: int) -> None:
+        relation, href = given.get("rel", "").lower(), given.get("href")
+        if not href:
+            return
+        if relation == "stylesheet":
+            self._asset(href, "style", line, given)
+        elif relation == "modulepreload":
+            self._asset(href, "module", line, given)
+        elif relation in _ICONS:
+            self._asset(href, "icon", line, given)
+        elif relation == "canonical":
+            self.canonical = self._absolute(href)
+
+    def _asset(self, written: str, kind: str, line: int, given: dict[str, str]) -> None:
+        if not written.startswith(("data:", "blob:", "about:", "javascript:")):
+            url = self._absolute(written)
+            self.assets.append(Asset(url, kind, written, line, "crossorigin" in given))
+
+    def _absolute(self, written: str) -> str:
+        try:
+            return urljoin(self.base, written.strip())
+        except ValueError:
+            return self.base
+
+
+def _entered(given: dict[str, str]) -> str:
+    """What a visitor may enter into a field."""
+    kinds = {"email": "reader@example.com", "number": "1", "url": "https://example.com/"}
+    kinds |= {
+        "date": "2026-01-31",
+        "checkbox": "on",
+        "range": "1",
+        "color": "#336699",
+        "tel": "5550100",
+    }
+    return kinds.get(given.get("type", ""), "Reader")
+
+
+def asset_problem(asset: Asset, status: int, kind: str) -> Problem | None:
+    """What a visitor lacks when an asset of the page is answered with this status and media type."""
+    needed = asset.kind in ("script", "module", "style")
+    if needed and _COUNTERS.search(asset.url):
+        needed = False
+    path = urlsplit(asset.url).path
+    fix = (
+        "Build the front end for the path where the Space serves it, which is / on the Hub (Vite: "
+        "base, Create React App: homepage, Next: basePath, Angular: --base-href), and copy the "
+        "whole build into the image."
+    )
+    what = {"module": "script", "style": "stylesheet"}.get(asset.kind, asset.kind)
+    if status >= 400:
+        actual = f"the page names the {what} {asset.written} and GET {path} answers {status}"
+    elif needed and "html" in kind:
+        actual = f"the page names the {what} {asset.written} and GET {path} answers with HTML"
+        fix += " Answer 404, not the front page, for a file that is not there."
+    else:
+        return None
+    return Problem(
+        f"an answer with the content of each {what} that the page names",
+        actual,
+        fix,
+        severity=Severity.BREAKS if needed else Severity.ADVICE,
+    )
+
+
+@dataclass(frozen=True)
+class Request:
+    """An address that a page requests, and where that is written."""
+
+    address: str
+    call: str
+    place: str
+
+
+def requests_of(page: Page, scripts: dict[str, str]) -> list[Request]:
+    """All that the page and its scripts (by address) request, `{host}` and `{origin}` filled in."""
+    found: list[Request] = []
+
+    def take(script: str, place: str, first: int) -> None:
+        for one in targets(script):
+            found.append(Request(_filled(one, page), one.call, f"{place}:{one.line + first}"))
+
+    name = urlsplit(page.url).path
+    for line, text in page.scripts:
+        take(text, f"the page {name}", line - 1)
+    for url, text in scripts.items():
+        take(text, f"the script {urlsplit(url).path}", 0)
+    found += [
+        Request(url, "an attribute", f"the page {name}:{line}") for url, line in page.requests
+    ]
+    found += [Request(one.action, "a form", f"the page {name}:{one.line}") for one in page.forms]
+    found += [
+        Request(one.url, f"<{one.kind}>", f"the page {name}:{one.line}")
+        for one in page.assets
+        if one.kind != "icon"
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _filled(target: Target, page: Page) -> str:
+    return target.address.replace("{origin}", f"https://{page.host}").replace("{host}", page.host)
+
+
+def request_problems(requests: list[Request], host: str) -> Iterator[Problem]:
+    """Requests that a visitor's browser can't make: to the visitor's own machine, or without TLS."""
+    seen: set[str] = set()
+    for one in requests:
+        parts = _parts(one.address)
+        if parts is None or parts[0] not in ("http", "https", "ws", "wss"):
+            continue
+        scheme, name, port = parts
+        origin = f"{scheme}://{name}" + (f":{port}" if port else "")
+        if origin in seen:
+            continue
+        problem = _unreachable(one, name, port, host) or _insecure(one, scheme, name, host)
+        if problem:
+            seen.add(origin)
+            yield problem
+
+
+def _unreachable(one: Request, name: str, port: int | None, host: str) -> Problem | None:
+    shown = one.address.replace(UNKNOWN, "…")
+    if is_local(name):
+        certain = one.call not in ("name",)
+        return Problem(
+            "requests of the page to the Space's own address",
+            f"{one.place} gives {shown} to {_call(one)}: {name} is the visitor's own machine, not the Space",
+            "Request a path without a host (/api/…), or build the address from location.origin.",
+            severity=Severity.BREAKS
+            if certain and port not in _VISITORS_OWN
+            else Severity.ADVICE
+            if port in _VISITORS_OWN
+            else Severity.RISK,
+        )
+    if name == host.lower() and port not in (None, 80, 443):
+        return Problem(
+            "requests of the page to the Space's public address, which has one port",
+            f"{one.place} gives {shown} to {_call(one)}: the Hub opens no port {port} on {host}",
+            "Serve it below a path of app_port, and request that path.",
+            severity=Severity.BREAKS,
+        )
+    return None
+
+
+def _insecure(one: Request, scheme: str, name: str, host: str) -> Problem | None:
+    if scheme not in ("http", "ws") or one.call == "name":
+        return None
+    secure = {"http": "https", "ws": "wss"}[scheme]
+    # Browsers turn an image's http:// into https:// by themselves, and only warn of a form.
+    mild = one.call in ("<image>", "a form")
+    return Problem(
+        "requests of the page over https:// and wss://",
+        f"{one.place} gives {one.address.replace(UNKNOWN, '…')} to {_call(one)}: browsers block {scheme}:// "
+        f"from a page that came over https://",
+        f"Use {secure}://, or for the Space itself a path without scheme and host"
+        + (
+            "; trust X-Forwarded-Proto where the server builds the address."
+            if name == host.lower()
+            else "."
+        ),
+        severity=Severity.RISK if mild else Severity.BREAKS,
+    )
+
+
+def _call(one: Request) -> str:
+    return {"name": "a setting", "request": "a client as its base"}.get(one.call, one.call)
+
+
+def _parts(address: str) -> tuple[str, str, int | None] | None:
+    try:
+        parts = urlsplit(address.partition(UNKNOWN)[0])
+        return parts.scheme, (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return None
+
+
+def is_local(name: str) -> bool:
+    """Whether a host is one's own machine or a private network: never a Space on the Hub."""
+    if name == "localhost" or name.endswith((".localhost", ".local", ".internal")):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private or address.is_unspecified

@@ -1,0 +1,342 @@
+"""The tree that git sends: modes, line ends, links and names that differ from what is on this disk."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from preflight.model.git import GitError, Repository
+from preflight.model.problems import Problem, Severity
+from preflight.rules.dockerfile import Dockerfile, script_of
+
+SCRIPT, EXECUTABLE, LINK, GITLINK = "100644", "100755", "120000", "160000"
+# Programs that start another one, whose name follows.
+_STARTERS = {
+    "tini",
+    "dumb-init",
+    "exec",
+    "gosu",
+    "su-exec",
+    "setpriv",
+    "env",
+    "catatonit",
+    "nice",
+    "time",
+}
+_SHELLS = {"sh", "bash", "dash", "ash", "zsh", "python", "python3", "node", "ruby", "perl", "php"}
+# Where a link of an image may lead, whatever machine built it.
+_OF_AN_IMAGE = (
+    "/usr/",
+    "/etc/",
+    "/opt/",
+    "/var/",
+    "/tmp/",
+    "/data/",
+    "/proc/",
+    "/dev/",
+    "/run/",
+    "/bin/",
+    "/lib",
+)
+
+
+def mode_problems(
+    dockerfile: Dockerfile, repository: Repository, folder: Path
+) -> Iterator[Problem]:
+    """Scripts that the image starts directly, and that git sends without the executable bit.
+
+    Where this disk has no such bit either, the start fails here too, and its diagnosis says why.
+    """
+    for path in started_files(dockerfile, repository):
+        mode, _ = repository.tracked[path]
+        on_disk = folder / path
+        if mode != SCRIPT or not os.access(on_disk, os.X_OK) or _made_executable(dockerfile, path):
+            continue
+        yield Problem(
+            f"mode {EXECUTABLE} for {path} in the commit, since the image starts it",
+            f"git sends {path} with mode {mode}, not executable; this disk has it executable",
+            f"git update-index --chmod=+x {path}, then commit; or COPY --chmod=755. Owners have nothing to do with it.",
+            file=path,
+        )
+
+
+def started_files(dockerfile: Dockerfile, repository: Repository) -> list[str]:
+    """Committed files that ENTRYPOINT, CMD or a RUN executes by their own name."""
+    words: list[str] = []
+    for name in ("ENTRYPOINT", "CMD"):
+        command = dockerfile.final.last(name)
+        if command is not None:
+            words += _executed(
+                list(command.value) if command.json else _split(" ".join(command.value))
+            )
+    for stage in dockerfile.stages:
+        for command in stage.commands:
+            if command.cmd == "RUN":
+                for step in re.split(r"&&|\|\||;|\n", script_of(command)):
+                    words += _executed(_split(step))
+    found = []
+    for word in words:
+        named = posixpath.normpath(word).lstrip("/")
+        same = [
+            one
+            for one in repository.tracked
+            if PurePosixPath(one).name == PurePosixPath(named).name
+        ]
+        # The longest common end is the file; of several that are alike none is.
+        whole = [
+            one
+            for one in same
+            if named == one or named.endswith(f"/{one}") or one.endswith(f"/{named}")
+        ]
+        found += (whole or same)[:1] if len(whole or same) == 1 else []
+    return list(dict.fromkeys(found))
+
+
+def _executed(words: list[str]) -> list[str]:
+    """The program that a command starts, where it is a path; a shell's argument is only read."""
+    skip = False
+    for word in words:
+        name = PurePosixPath(word).name
+        if skip:
+            skip = False
+        elif name in _SHELLS:
+            return []
+        elif name in _STARTERS:
+            # gosu USER PROGRAM
+            skip = name in ("gosu", "su-exec")
+        elif not word.startswith("-") and "=" not in word:
+            return [word] if "/" in word or "." in word else []
+    return []
+
+
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
+def _made_executable(dockerfile: Dockerfile, path: str) -> bool:
+    name = PurePosixPath(path).name
+    for stage in dockerfile.stages:
+        for command in stage.commands:
+            if command.cmd == "RUN" and re.search(r"\bchmod\b|\binstall\b.*-m", script_of(command)):
+                script = script_of(command)
+                if name in script or re.search(
+                    r"chmod\s+(-\w*R|--recursive)|chmod[^&;|]*[*]|-exec\s+chmod", script
+                ):
+                    return True
+            if command.cmd in ("COPY", "ADD") and any("--chmod" in flag for flag in command.flags):
+                return True
+    return False
+
+
+def line_end_problems(
+    dockerfile: Dockerfile, repository: Repository, folder: Path
+) -> Iterator[Problem]:
+    """Scripts that arrive on the Hub with CRLF, and that have LF on this disk."""
+    paths = started_files(dockerfile, repository)
+    for path in paths:
+        mode, _ = repository.tracked[path]
+        if mode in (LINK, GITLINK) or _has_crlf(
+            (folder / path).read_bytes() if (folder / path).is_file() else b""
+        ):
+            continue
+        content = repository.git(
+            "cat-file", "blob", f"{repository.revision}:{repository.prefix}{path}"
+        )
+        if not content.startswith(b"#!"):
+            continue
+        committed = _has_crlf(content)
+        ends = attribute(repository, path, "eol")
+        if committed or ends == "crlf":
+            why = (
+                "it is committed with CRLF" if committed else ".gitattributes says eol=crlf for it"
+            )
+            yield Problem(
+                f"LF at the ends of lines in {path}, which the image starts",
+                f"{path} arrives on the Hub with CRLF: {why}; this disk has LF",
+                f"Write `{path} text eol=lf` into .gitattributes, run git add --renormalize {path}, and commit.",
+                on_the_hub="exec … no such file or directory; env: 'bash\\r': No such file or directory",
+                file=path,
+            )
+
+
+def _has_crlf(content: bytes) -> bool:
+    return b"\r\n" in content.partition(b"\n\n")[0][:2000]
+
+
+def attribute(repository: Repository, path: str, name: str) -> str:
+    """The value of a git attribute by the .gitattributes that are pushed, and no others."""
+    with tempfile.TemporaryDirectory() as scratch:
+        alone = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_CONFIG_GLOBAL": os.devnull}
+        environment = (
+            os.environ | alone | {"GIT_CONFIG_SYSTEM": os.devnull, "GIT_ATTR_NOSYSTEM": "1"}
+        )
+        for arguments in (
+            ("read-tree", repository.tree),
+            ("check-attr", "--cached", name, "--", path),
+        ):
+            done = subprocess.run(
+                ["git", "-C", str(repository.root), *arguments],
+                env=environment, capture_output=True, text=True, timeout=30,
+            )  # fmt: skip
+    return done.stdout.rpartition(": ")[2].strip()
+
+
+def submodule_problems(dockerfile: Dockerfile, repository: Repository) -> Iterator[Problem]:
+    """Folders that are commits of other repositories, and that a clone leaves empty."""
+    links = [path for path, (mode, _) in repository.tracked.items() if mode == GITLINK]
+    known = submodules(repository)
+    for path in links:
+        needed = any(
+            one.pattern.strip("/") == path or one.pattern.lstrip("./").startswith(f"{path}/")
+            for one in dockerfile.sources
+        )
+        severity = Severity.BREAKS if needed else Severity.RISK
+        if path not in known:
+            yield Problem(
+                f"the files of {path} in the commit, or .gitmodules with its address",
+                f"{path} is a gitlink without a line in .gitmodules: its folder is empty on the Hub",
+                f"git rm --cached {path}, delete {path}/.git, git add {path}; or git submodule add ADDRESS {path}.",
+                severity=severity,
+                file=path,
+            )
+        elif not known[path].startswith("https://"):
+            yield Problem(
+                f"an https:// address for the submodule {path}",
+                f".gitmodules gives {known[path]}, which the Hub has no key for",
+                "Use the https:// address of a public repository, or commit the files.",
+                severity=severity,
+                file=".gitmodules",
+            )
+
+
+def submodules(repository: Repository) -> dict[str, str]:
+    """The address of each submodule by its path, from the .gitmodules that is pushed."""
+    if ".gitmodules" not in repository.tracked:
+        return {}
+    below = f"{repository.prefix}.gitmodules"
+    listed = repository.git(
+        "config",
+        "--blob",
+        f"{repository.revision}:{below}",
+        "--get-regexp",
+        r"^submodule\..*\.(path|url)$",
+    ).decode("utf-8", "replace")
+    values: dict[str, dict[str, str]] = {}
+    for line in listed.splitlines():
+        key, _, value = line.partition(" ")
+        name, _, field = key.removeprefix("submodule.").rpartition(".")
+        values.setdefault(name, {})[field] = value
+    return {one["path"]: one.get("url", "") for one in values.values() if "path" in one}
+
+
+# What each machine makes for itself, and no image misses.
+_MADE_HERE = re.compile(
+    r"(^|/)(__pycache__|node_modules|\.venv|venv|\.(mypy|ruff|pytest)_cache|\.idea|\.vscode|coverage|\.git)/"
+    r"|\.pyc$|(^|/)(\.DS_Store|Thumbs\.db|\.env(\..*)?|.*\.log|.*\.sw[op])$"
+)
+
+
+def may_be_needed(path: str) -> bool:
+    """Whether an ignored file may be part of the app: not a cache, a log or an environment."""
+    return not _MADE_HERE.search(path)
+
+
+def case_problems(repository: Repository) -> Iterator[Problem]:
+    """Names that differ in case alone: two files on the Hub, one on a Mac or on Windows."""
+    seen: dict[str, str] = {}
+    for path in repository.tracked:
+        other = seen.setdefault(path.lower(), path)
+        if other != path:
+            yield Problem(
+                "names that differ by more than their case",
+                f"{other} and {path}: a checkout on macOS or Windows holds only one of them",
+                "git rm --cached the one that is not meant, and commit.",
+                file=path,
+            )
+
+
+def link_problems(repository: Repository) -> Iterator[Problem]:
+    """Symbolic links that lead out of what is pushed."""
+    for path, (mode, _) in repository.tracked.items():
+        if mode != LINK:
+            continue
+        target = repository.git(
+            "cat-file", "blob", f"{repository.revision}:{repository.prefix}{path}"
+        ).decode("utf-8", "replace")
+        if target.startswith("/"):
+            out = not target.startswith(_OF_AN_IMAGE)
+        else:
+            out = posixpath.normpath(posixpath.join(posixpath.dirname(path), target)).startswith(
+                ".."
+            )
+        if out:
+            yield Problem(
+                f"a target of the link {path} inside the folder that is pushed",
+                f"{path} is a symbolic link to {target}, which is not pushed: it leads nowhere on the Hub",
+                "Commit the content in the place of the link.",
+                file=path,
+            )
+
+
+def fill_submodules(repository: Repository, into: Path) -> None:
+    """Write the content of each submodule into an export of `repository`, as a recursive clone has it.
+
+    The working copy's own clone is used where it has the commit; otherwise the address is cloned.
+
+    Raises:
+        GitError: naming the submodule that can't be cloned.
+    """
+    known = submodules(repository)
+    for path in [one for one, (mode, _) in repository.tracked.items() if mode == GITLINK]:
+        if path not in known:
+            continue
+        commit = (
+            repository.git("rev-parse", f"{repository.revision}:{repository.prefix}{path}")
+            .decode()
+            .strip()
+        )
+        target = into / path
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+        here = repository.root / repository.prefix / path
+        with tempfile.TemporaryDirectory(prefix="preflight-submodule-") as scratch:
+            inner = _holding(here, commit) or _cloned(
+                known[path], path, commit, repository.root, Path(scratch)
+            )
+            inner.export(target)
+            fill_submodules(inner, target)
+
+
+def _holding(folder: Path, commit: str) -> Repository | None:
+    """The repository in `folder`, where it is one of its own and has the commit."""
+    if not (folder / ".git").exists():
+        return None
+    found = subprocess.run(
+        ["git", "-C", str(folder), "cat-file", "-e", f"{commit}^{{commit}}"],
+        capture_output=True,
+        timeout=30,
+    )
+    return Repository(folder, "", commit) if found.returncode == 0 else None
+
+
+def _cloned(address: str, path: str, commit: str, beside: Path, scratch: Path) -> Repository:
+    if address.startswith(("./", "../")):
+        address = posixpath.normpath(posixpath.join(str(beside), address))
+    done = subprocess.run(
+        ["git", "clone", "--quiet", "--no-checkout", "--", address, str(scratch / "clone")],
+        capture_output=True, text=True, timeout=120, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
+    )  # fmt: skip
+    found = _holding(scratch / "clone", commit) if done.returncode == 0 else None
+    if found is None:
+        said = done.stderr.strip().splitlines()[-1:] or [f"it has no commit {commit[:12]}"]
+        raise GitError(f"the submodule {path} can't be cloned from {address}: {said[0]}")
+    return found

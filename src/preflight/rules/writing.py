@@ -1,0 +1,276 @@
+"""What an app writes, by its sources, and whether the image lets its user do so."""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from preflight.model.problems import Problem, Severity
+from preflight.rules.sources import Sources
+
+_WRITES_ROWS = re.compile(
+    r"\bINSERT\s+(OR\s+\w+\s+)?INTO\b|\bUPDATE\s+[\w\"`\[\].]+\s+SET\b|\bDELETE\s+FROM\b|\bREPLACE\s+INTO\b"
+    r"|\bCREATE\s+(TABLE|INDEX)\b|\.commit\(\)|session\.(add|merge|delete)\(|\.save\(\)"
+    r"|\.(create|insert|update|upsert|delete)(Many|One)?\(\{|\.(bulk_create|executemany)\(",
+    re.I,
+)
+_READS_ONLY = re.compile(
+    r"mode=ro\b|immutable=1|readonly['\"]?\s*[:=]\s*(true|1)|OPEN_READONLY|query_only|read_only\s*=\s*True"
+)
+_DATABASE_NAME = re.compile(r"[\w./-]+\.(?:db|sqlite3?)\b")
+FIX = (
+    "Create {what} as the app's user: USER before the RUN that makes it, or COPY --chown and "
+    "RUN install -d -o USER; better, keep it below the home folder."
+)
+
+MayWrite = Callable[[str], bool]
+"""Whether the app's user may write to a path of the image."""
+
+
+def database_problem(
+    path: str, owner: str, user: str, sources: Sources, settings: str
+) -> Problem | None:
+    """A SQLite file that its app may not write; None where the app is seen to read it alone.
+
+    path: the file in the image. owner: whose it and its folder are. user: whom the app runs as.
+    settings: the image's ENV, which may name the file.
+    """
+    name = posixpath.basename(path)
+    running = sources.running
+    naming = {one: text for one, text in running.items() if name in text}
+    if any(_READS_ONLY.search(text) for text in naming.values()):
+        return None
+    writing = [one for one, text in running.items() if _WRITES_ROWS.search(text)]
+    elsewhere = {
+        posixpath.basename(found)
+        for text in running.values()
+        for found in _DATABASE_NAME.findall(text)
+    } - {name}
+    if writing and (naming or name in settings) and not elsewhere:
+        severity, told = Severity.BREAKS, f"{writing[0]} writes to it"
+    elif writing:
+        severity, told = Severity.RISK, f"{writing[0]} writes to a database"
+    else:
+        severity, told = Severity.ADVICE, "SQLite needs the folder even to read in WAL mode"
+    return Problem(
+        f"{path} and its folder writable by {user}",
+        f"{path} belongs to {owner}, the app runs as {user}, and {told}: attempt to write a readonly database",
+        FIX.format(what=f"{name} and its folder"),
+        severity=severity,
+        file=writing[0] if writing else None,
+    )
+
+
+@dataclass(frozen=True)
+class Written:
+    """A path that a source file writes to, with the file and line where it does."""
+
+    path: str
+    file: str
+    line: int
+
+
+def path_problems(
+    sources: Sources, workdir: str, home: str, may_write: MayWrite, user: str, known: list[str]
+) -> Iterator[Problem]:
+    """Files and folders that the app writes by a path that can be read, and that its user may not.
+
+    known: databases that are reported already.
+    """
+    seen = {posixpath.dirname(path) for path in known}
+    for one in written_paths(sources, workdir, home):
+        folder = one.path if one.path.endswith("/") else posixpath.dirname(one.path)
+        if folder.rstrip("/") in seen or may_write(one.path):
+            continue
+        seen.add(folder.rstrip("/"))
+        yield Problem(
+            f"{one.path} writable by {user}",
+            f"{one.file}:{one.line} writes to {one.path}, which {user} may not: Permission denied",
+            FIX.format(what=folder.rstrip("/") or "the folder"),
+            severity=Severity.RISK,
+            file=one.file,
+            line=one.line,
+        )
+
+
+def written_paths(sources: Sources, workdir: str, home: str) -> list[Written]:
+    """The paths that the running sources write to, absolute in the image. A folder ends with /."""
+    found: list[Written] = []
+    for name, text in sources.running.items():
+        if name.endswith(".py"):
+            found += _in_python(name, text, workdir, home)
+        elif name.endswith((".js", ".mjs", ".cjs", ".ts", ".mts")):
+            found += _in_javascript(name, text, workdir)
+    return found
+
+
+# Files and folders of a Node app: fs.writeFile("x"), multer({dest: "uploads/"}), new Database("x").
+_JAVASCRIPT = re.compile(
+    r"(?:\b(?:writeFile|appendFile|writeFileSync|appendFileSync|createWriteStream|mkdir|mkdirSync)\(\s*"
+    r"|\bdest\s*:\s*|\bdestination\s*:\s*)(?P<quote>['\"`])(?P<path>[\w./-]+)(?P=quote)"
+)
+
+
+def _in_javascript(name: str, text: str, workdir: str) -> Iterator[Written]:
+    for match in _JAVASCRIPT.finditer(text):
+        before = text[max(0, match.start() - 400) : match.start()]
+        # A caught refusal costs the app nothing.
+        if before.rfind("try {") > before.rfind("catch"):
+            continue
+        line = text.count("\n", 0, match.start()) + 1
+        yield Written(_absolute(match["path"], workdir), name, line)
+
+
+def _in_python(name: str, text: str, workdir: str, home: str) -> Iterator[Written]:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return
+    reader = _Python(tree, posixpath.join(workdir, name), workdir, home)
+    for call, path in reader.writes():
+        yield Written(_absolute(path, workdir), name, call.lineno)
+
+
+def _absolute(path: str, workdir: str) -> str:
+    joined = posixpath.normpath(posixpath.join(workdir or "/", path))
+    return joined + "/" if path.endswith("/") else joined
+
+
+class _Python:
+    """Evaluates the path expressions of one module."""
+
+    def __init__(self, tree: ast.Module, file: str, workdir: str, home: str) -> None:
+        self.tree, self.file, self.workdir, self.home = tree, file, workdir, home
+        self.names: dict[str, ast.expr | None] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and len(node.targets) == 1:
+                target = node.targets[0]
+                if isinstance(target, ast.Name):
+                    # A name that is given two values stands for none.
+                    known = target.id in self.names
+                    self.names[target.id] = None if known else node.value
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                self.names[node.target.id] = node.value
+
+    def writes(self) -> Iterator[tuple[ast.Call, str]]:
+        for call in self._calls(self.tree, False):
+            path = self._written(call)
+            if path:
+                yield call, path
+
+    def _calls(self, node: ast.AST, caught: bool) -> Iterator[ast.Call]:
+        if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Call) and not caught:
+            yield node
+        for child in ast.iter_child_nodes(node):
+            inside = isinstance(node, ast.Try) and child in node.body and _catches(node)
+            yield from self._calls(child, caught or inside)
+
+    def _written(self, call: ast.Call) -> str | None:
+        """The path that a call writes to; folders end with /."""
+        name = ast.unparse(call.func)
+        first = call.args[0] if call.args else None
+        if name in ("open", "io.open") and first is not None:
+            mode = next((one.value for one in call.keywords if one.arg == "mode"), None)
+            mode = call.args[1] if len(call.args) > 1 else mode
+            text = mode.value if isinstance(mode, ast.Constant) else "r"
+            return self.value(first) if set(str(text)) & set("wax+") else None
+        if name in ("os.makedirs", "os.mkdir") and first is not None:
+            return self._folder(first)
+        if name.endswith(("FileHandler", "sqlite3.connect")) and first is not None:
+            path = self.value(first)
+            return None if path is None or path.startswith(("file:", ":memory:")) else path
+        if isinstance(call.func, ast.Attribute):
+            owner = call.func.value
+            if call.func.attr == "mkdir":
+                return self._folder(owner)
+            if call.func.attr in ("write_text", "write_bytes", "touch"):
+                return self.value(owner)
+        return None
+
+    def _folder(self, node: ast.expr) -> str | None:
+        path = self.value(node)
+        return f"{path.rstrip('/')}/" if path else None
+
+    def value(self, node: ast.expr, depth: int = 0) -> str | None:
+        """The path that an expression stands for; None where it is not fixed."""
+        if depth > 8:
+            return None
+        if isinstance(node, ast.Constant):
+            return node.value if isinstance(node.value, str) else None
+        if isinstance(node, ast.Name):
+            if node.id == "__file__":
+                return self.file
+            given = self.names.get(node.id)
+            return self.value(given, depth + 1) if given is not None else None
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            return self._joined([node.left, node.right], depth)
+        if isinstance(node, ast.JoinedStr):
+            return self._beginning(node)
+        if isinstance(node, ast.Attribute) and node.attr == "parent":
+            inner = self.value(node.value, depth + 1)
+            return posixpath.dirname(inner) if inner else None
+        if isinstance(node, ast.Call):
+            return self._called(node, depth)
+        return None
+
+    def _called(self, node: ast.Call, depth: int) -> str | None:
+        name = ast.unparse(node.func)
+        if name in ("Path.home", "pathlib.Path.home"):
+            return self.home
+        if name in ("Path.cwd", "os.getcwd", "pathlib.Path.cwd"):
+            return self.workdir
+        if name in ("Path", "pathlib.Path", "os.path.join", "str", "os.path.abspath", "os.fspath"):
+            return self._joined(node.args, depth)
+        if name == "os.path.dirname" and node.args:
+            inner = self.value(node.args[0], depth + 1)
+            return posixpath.dirname(inner) if inner else None
+        if name in ("os.getenv", "os.environ.get") and len(node.args) > 1:
+            return self.value(node.args[1], depth + 1)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in ("resolve", "absolute"):
+            return self.value(node.func.value, depth + 1)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "with_name" and node.args:
+            inner, last = (
+                self.value(node.func.value, depth + 1),
+                self.value(node.args[0], depth + 1),
+            )
+            return posixpath.join(posixpath.dirname(inner), last) if inner and last else None
+        return None
+
+    def _joined(self, parts: list[ast.expr], depth: int) -> str | None:
+        texts: list[str] = []
+        for part in parts:
+            text = self.value(part, depth + 1)
+            if text is None:
+                # Of UPLOADS / name the folder is known, and that is what has to be writable.
+                return posixpath.join(*texts, "file") if texts else None
+            texts.append(text)
+        return posixpath.join(*texts) if texts else None
+
+    def _beginning(self, node: ast.JoinedStr) -> str | None:
+        first = node.values[0] if node.values else None
+        if not isinstance(first, ast.Constant) or "/" not in str(first.value):
+            return None
+        return posixpath.join(posixpath.dirname(str(first.value)), "file")
+
+
+def _catches(node: ast.Try) -> bool:
+    """Whether a refusal to write is caught."""
+    kinds = {
+        "OSError",
+        "PermissionError",
+        "IOError",
+        "EnvironmentError",
+        "Exception",
+        "BaseException",
+    }
+    names = {
+        ast.unparse(one.type).rpartition(".")[2] if one.type else "Exception"
+        for one in node.handlers
+    }
+    listed = {part.strip(" ()") for name in names for part in name.split(",")}
+    return bool(kinds & listed)

@@ -1,0 +1,93 @@
+"""Calibration: what the Hub runs must hold here, and what is said of it must be said at its severity."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflight.model.problems import Severity
+from tests.calibration.spaces import SPACES, Seen
+
+DEADLINE = 900
+# A run keeps its Spaces up to its end: a few at a time, so that they do not slow each other.
+AT_ONCE, RUNS_AT_ONCE = 4, 2
+Records = dict[str, list[dict[str, Any]]]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    everything = metafunc.config.getoption("--selftest") == "all"
+    chosen = [one for one in SPACES if everything or one.sample]
+    if "seen" in metafunc.fixturenames:
+        metafunc.parametrize("seen", [pytest.param(one, id=one.id) for one in chosen])
+
+
+@pytest.fixture(scope="module")
+def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """What the contract found out about each Space that this run's tests name."""
+    chosen: dict[str, Seen] = {}
+    for item in request.session.items:
+        one = item.callspec.params.get("seen") if hasattr(item, "callspec") else None
+        if isinstance(one, Seen):
+            chosen[one.id] = one
+    spaces = list(chosen.values())
+    batches = [spaces[at : at + AT_ONCE] for at in range(0, len(spaces), AT_ONCE)]
+    with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
+        judged = pool.map(lambda batch: judge(batch, tmp_path_factory.mktemp("seen")), batches)
+        return {name: own for found in judged for name, own in found.items()}
+
+
+def judge(batch: list[Seen], top: Path) -> Records:
+    """Judge each Space as a stranger would, in a folder outside any repository."""
+    for one in batch:
+        write(one, top / one.id)
+    spaces = [f"--space={top / one.id}" for one in batch]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *spaces, f"--report-dir={top / 'report'}"],
+        cwd=top, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, timeout=DEADLINE,
+    )  # fmt: skip
+    report = top / "report" / "preflight.json"
+    assert report.is_file(), (
+        f"the contract did not run:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    )
+    records: Records = {one.id: [] for one in batch}
+    for record in json.loads(report.read_text("utf-8"))["checks"]:
+        records[record["space"]].append(record)
+    return records
+
+
+def write(one: Seen, folder: Path) -> None:
+    folder.mkdir()
+    for name, content in one.files.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def said(records: list[dict[str, Any]], severity: Severity) -> dict[str, list[str]]:
+    """The findings of a severity, by rule."""
+    found = {
+        one["id"]: [each["actual"] for each in one["findings"] if each["severity"] == severity]
+        for one in records
+    }
+    return {rule: texts for rule, texts in found.items() if texts}
+
+
+def test_what_the_hub_runs_holds(seen: Seen, records: Records) -> None:
+    """A Space that runs on the Hub must be built, started and judged with no finding that breaks it."""
+    own = records[seen.id]
+    assert said(own, Severity.BREAKS) == {}
+    assert {one["id"]: one["reason"] for one in own if one["outcome"] == "error"} == {}
+    assert any(one["id"] == "start.serves" and one["outcome"] == "held" for one in own)
+
+
+def test_what_is_said_of_it_has_its_severity(seen: Seen, records: Records) -> None:
+    """Each risk and each piece of advice must be said of the Space that has it, and nothing else."""
+    own = records[seen.id]
+    risk, advice = said(own, Severity.RISK), said(own, Severity.ADVICE)
+    assert set(risk) == seen.risk, risk
+    assert set(advice) == seen.advice, advice

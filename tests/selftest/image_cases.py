@@ -1,0 +1,195 @@
+"""Spaces whose images differ in owners, in what a step has left, and in what the app keeps; with look-alikes."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from preflight.model.problems import Severity
+from tests.selftest.cases import Broken, Edits
+from tests.selftest.visitor_cases import Alike, Running, pages
+
+COPY = "COPY --chown=1000:1000 app.py pages.py ./"
+DATABASE = """
+import sqlite3
+
+
+def rows(sql):
+    with sqlite3.connect("/app/rides.db") as database:
+        return list(database.execute(sql))
+"""
+SEED = "RUN python -c \"import sqlite3; sqlite3.connect('rides.db').execute('CREATE TABLE rides (name TEXT)')\""
+FORM = "<!doctype html><title>T</title><form method=post action=/rides><input name=name></form>"
+WRITES = f"""
+if path == "/rides" and method == "POST":
+    try:
+        rows("INSERT INTO rides VALUES ('x')")
+    except sqlite3.Error as error:
+        print(error)
+        return 500, [], "not written"
+    return 200, [], "written"
+if path == "/":
+    return 200, HTML, {FORM!r}
+"""
+READS = 'if path == "/rides":\n    return 200, [], str(rows("SELECT name FROM rides"))'
+HOME = """
+from pathlib import Path
+
+
+def found(name):
+    return (Path.home() / name).read_text()
+"""
+
+
+def image(step: str, copy: str = COPY) -> Edits:
+    """The Dockerfile with a step as root behind COPY."""
+    return {"Dockerfile": [(COPY, f"{copy}\n{step}")]}
+
+
+FILES = (
+    Running("database-of-root", "files.data_can_be_written", edit=image(SEED), files=pages(WRITES, DATABASE), sample=True),
+    Running(
+        "database-in-a-folder-of-root",
+        "files.data_can_be_written",
+        edit=image(f"{SEED} && chown 1000 rides.db"),
+        files=pages(WRITES, DATABASE),
+    ),
+    Running(
+        "uploads-of-root",
+        "files.data_can_be_written",
+        severity=Severity.RISK,
+        edit=image("RUN mkdir uploads"),
+        files=pages('if path == "/put":\n    with open(f"uploads/{path}", "w") as file:\n        file.write(body)'),
+    ),
+    Alike("database-of-the-app", edit=image(f"RUN chown 1000 /app\nUSER 1000\n{SEED}"), files=pages(WRITES, DATABASE)),
+    Alike(
+        "database-that-is-read",
+        edit=image(SEED),
+        files=pages(READS, DATABASE.replace('"/app/rides.db"', '"file:/app/rides.db?mode=ro", uri=True')),
+    ),
+    Alike("uploads-in-tmp", files=pages('if path == "/put":\n    with open(f"/tmp/uploads/{path}", "w") as file:\n        file.write(body)')),
+    Alike(
+        "uploads-if-allowed",
+        files=pages('if path == "/put":\n    try:\n        open("uploads/x", "w").close()\n    except OSError:\n        return 200, [], "not kept"'),
+    ),
+    Running("corpora-of-root", "files.fetched_content_is_in_reach", edit=image("RUN mkdir -p /root/nltk_data/tokenizers && touch /root/nltk_data/tokenizers/punkt")),
+    Running("browser-of-root", "files.fetched_content_is_in_reach", edit=image("RUN mkdir -p ~/.cache/ms-playwright/chromium-1 && touch ~/.cache/ms-playwright/chromium-1/chrome")),
+    Running(
+        "models-of-root",
+        "files.fetched_content_is_in_reach",
+        severity=Severity.RISK,
+        edit=image("RUN mkdir -p /root/.cache/huggingface/hub && touch /root/.cache/huggingface/hub/model"),
+    ),
+    Running(
+        "words-of-root",
+        "files.fetched_content_is_in_reach",
+        edit=image("RUN mkdir -p /root/.wordlists && touch /root/.wordlists/en.txt"),
+        files=pages('if path == "/words":\n    return 200, [], found(".wordlists/en.txt")', HOME),
+    ),
+    Alike("cache-of-a-build", edit=image("RUN mkdir -p /root/.cache/pip/http /root/.npm/_logs && touch /root/.cache/pip/http/x /root/.npm/_logs/y")),
+    Alike("corpora-in-opt", edit=image("ENV NLTK_DATA=/opt/nltk\nRUN mkdir -p /opt/nltk && touch /opt/nltk/punkt")),
+    Alike(
+        "corpora-copied-home",
+        edit=image("RUN mkdir -p /root/nltk_data && touch /root/nltk_data/punkt && cp -r /root/nltk_data /home/user/ && chown -R 1000 /home/user"),
+    ),
+    Alike("everything-as-root", edit={"Dockerfile": [("USER 1000\n", ""), (COPY, f"{COPY}\n{SEED}")]}, files=pages(WRITES, DATABASE)),
+    Running(
+        "library-is-ignored",
+        "files.commit_builds_and_serves",
+        edit={"Dockerfile": [(COPY, "COPY --chown=1000:1000 . .")], "app.py": [("import pages\n", "import lib.words\nimport pages\n")]},
+        files={".gitignore": "lib/\n"},
+        uncommitted={"lib/words.py": "WORDS = []\n"},
+    ),
+    Alike(
+        "notes-are-ignored",
+        edit={"Dockerfile": [(COPY, "COPY --chown=1000:1000 . .")]},
+        files={".gitignore": "notes/\n"},
+        uncommitted={"notes/todo.txt": "none\n"},
+    ),
+)  # fmt: skip
+
+HOUR = (
+    Running("keeps-each-request", "hour.keeps_nothing_of_a_request", files=pages("KEPT.append(bytearray(50_000))", "KEPT = []")),
+    Running(
+        "leaves-children",
+        "hour.keeps_nothing_of_a_request",
+        files=pages('LEFT.append(subprocess.Popen(["true"]))', "import subprocess\n\nLEFT = []"),
+    ),
+    Running("leaves-files-open", "hour.keeps_nothing_of_a_request", files=pages('OPEN.append(open("/app/app.py"))', "OPEN = []")),
+    Alike("keeps-the-last-ones", files=pages("KEPT.append(bytearray(50_000))", "import collections\n\nKEPT = collections.deque(maxlen=50)")),
+    Alike("waits-for-its-children", files=pages('subprocess.run(["true"])', "import subprocess")),
+    Running(
+        "prints-its-key-at-the-start",
+        "hour.prints_no_secret",
+        files={"settings.py": ""} | pages("pass", 'import os\n\nprint("settings:", dict(os.environ))')
+        | {".env.example": "# The key.\n# @required @sensitive @type=string(minLength=20)\nRIDES_KEY=\n"},
+        edit={"README.md": [("# Visited", "# Visited\n\nRIDES_KEY")]},
+    ),
+    Running(
+        "prints-its-key-at-a-request",
+        "hour.prints_no_secret",
+        files=pages("print('asked with', os.environ.get('RIDES_KEY'))", "import os")
+        | {".env.example": "# The key.\n# @required @sensitive @type=string(minLength=20)\nRIDES_KEY=\n"},
+        edit={"README.md": [("# Visited", "# Visited\n\nRIDES_KEY")]},
+    ),
+    Running("origins-by-a-loose-pattern", "hour.origin_patterns_match_one_site", files=pages(
+        'origin = headers.get("Origin", "")\nif path == "/" and re.fullmatch(allow_origin_regex, origin):\n    return 200, HTML + [("Access-Control-Allow-Origin", origin)], PAGE',
+        'import re\n\nallow_origin_regex = r"https://.*.rides-example.com"',
+    )),
+    Alike("origins-by-a-strict-pattern", files=pages(
+        'origin = headers.get("Origin", "")\nif path == "/" and re.fullmatch(allow_origin_regex, origin):\n    return 200, HTML + [("Access-Control-Allow-Origin", origin)], PAGE',
+        'import re\n\nallow_origin_regex = r"https://([a-z]+\\.)?rides-example\\.com"',
+    )),
+    Running("runs-a-tunnel", "hour.runs_nothing_that_is_paused", edit=image("RUN printf '#!/bin/sh\\nexec sleep 600\\n' >/usr/local/bin/wireproxy && chmod 755 /usr/local/bin/wireproxy")),
+)  # fmt: skip
+
+IMAGES = FILES + HOUR
+
+
+def folder(case: str, check: str = "", **given: object) -> Broken:
+    return Broken(case, check, base="visited", **given)  # type: ignore[arg-type]
+
+
+START_SCRIPT = "#!/bin/sh\nexec python app.py\n"
+STARTS = {
+    "Dockerfile": [
+        ("app.py pages.py ./", "app.py pages.py start.sh ./"),
+        ('CMD ["python", "app.py"]', 'CMD ["./start.sh"]'),
+    ]
+}
+# As on Windows and on many mounts.
+ANY_MODE = ("config", "core.fileMode", "false")
+EXECUTABLE_HERE_ALONE = (
+    ("update-index", "--chmod=+x", "start.sh"),
+    ("checkout-index", "--force", "start.sh"),
+    ANY_MODE,
+    ("update-index", "--chmod=-x", "start.sh"),
+    ("commit", "--quiet", "--allow-empty", "--message=mode"),
+)
+BUILDS = "FROM node:24-bookworm-slim AS web\nWORKDIR /web\nCOPY web .\nRUN npm ci && npm run build\n\nFROM python:3.11-slim-bookworm\n"
+WEB = {"web/package.json": '{"name": "web"}', "web/package-lock.json": "{}"}
+READS_A_VARIABLE = WEB | {"web/src/api.ts": "export const API = import.meta.env.VITE_API_URL;\n"}
+
+TREE = (
+    folder("mode-in-the-tree", "tree.scripts_are_executable", edit=STARTS, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE, sample=True),
+    folder("mode-as-committed", edit=STARTS, files={"start.sh": START_SCRIPT}, git=(*EXECUTABLE_HERE_ALONE[:3], ("commit", "--quiet", "--message=mode"))),
+    folder("mode-set-by-a-step", edit={"Dockerfile": [*STARTS["Dockerfile"], ("USER 1000\n", "RUN chmod +x start.sh\nUSER 1000\n")]}, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE),
+    folder("mode-of-a-shells-argument", edit={"Dockerfile": [STARTS["Dockerfile"][0], ('CMD ["python", "app.py"]', 'CMD ["sh", "start.sh"]')]}, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE),
+    folder("line-ends-by-attributes", "tree.scripts_have_unix_line_ends", edit=STARTS, files={"start.sh": START_SCRIPT, ".gitattributes": "*.sh text eol=crlf\n"}, git=(ANY_MODE, ("update-index", "--chmod=+x", "start.sh"), ("commit", "--quiet", "--message=mode"))),
+    folder("line-ends-by-attributes-lf", edit=STARTS, files={"start.sh": START_SCRIPT, ".gitattributes": "*.sh text eol=lf\n"}, git=(ANY_MODE, ("update-index", "--chmod=+x", "start.sh"), ("commit", "--quiet", "--message=mode"))),
+    folder("gitlink-without-address", "tree.submodules_can_be_cloned", severity=Severity.RISK, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"), ("checkout-index", "--force", "--all"))),
+    folder("gitlink-over-ssh", "tree.submodules_can_be_cloned", severity=Severity.RISK, files={".gitmodules": '[submodule "words"]\n\tpath = words\n\turl = git@github.com:acme/words.git\n'}, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"), ("checkout-index", "--force", "--all"))),
+    folder("gitlink-with-address", files={".gitmodules": '[submodule "words"]\n\tpath = words\n\turl = https://github.com/acme/words\n'}, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"), ("checkout-index", "--force", "--all"))),
+    folder("names-by-case", "tree.names_differ_by_more_than_case", files={"Notes.txt": "a", "notes.txt": "b"}),
+    folder("link-out-of-the-folder", "tree.links_stay_in_the_folder", files={"model": PurePosixPath("../../models/words")}),
+    folder("variable-without-argument", "build.variables_reach_their_step", edit={"Dockerfile": [("FROM python:3.11-slim-bookworm\n", BUILDS)]}, files=READS_A_VARIABLE),
+    folder("argument-before-from", "build.variables_reach_their_step", edit={"Dockerfile": [("FROM python", "ARG WORDS_VERSION=1\nFROM python"), ("WORKDIR /app", "WORKDIR /app\nRUN echo $WORDS_VERSION")]}),
+    folder("variable-with-argument", edit={"Dockerfile": [("FROM python:3.11-slim-bookworm\n", BUILDS.replace("COPY web", "ARG VITE_API_URL\nCOPY web"))]}, files=READS_A_VARIABLE),
+    folder("argument-again-below-from", edit={"Dockerfile": [("FROM python", "ARG WORDS_VERSION=1\nFROM python"), ("WORKDIR /app", "WORKDIR /app\nARG WORDS_VERSION\nRUN echo $WORDS_VERSION")]}),
+    folder("modules-of-this-machine", "build.takes_no_installed_folder", edit={"Dockerfile": [("COPY --chown=1000:1000 app.py pages.py ./", "RUN npm ci\nCOPY . .")]}, files={"node_modules/left-pad/index.js": "", "package-lock.json": "{}"}),
+    folder("modules-kept-out", edit={"Dockerfile": [("COPY --chown=1000:1000 app.py pages.py ./", "RUN npm ci\nCOPY . .")]}, files={".dockerignore": "node_modules\n.git\n", "node_modules/left-pad/index.js": "", "package-lock.json": "{}"}),
+    folder("base-has-ended", "build.base_is_maintained", severity=Severity.RISK, edit={"Dockerfile": [("FROM python:3.11-slim-bookworm\n", "FROM python:3.11-slim-buster\nRUN apt-get update\n")]}),
+    folder("requirements-without-versions", "build.requirements_have_versions", edit={"Dockerfile": [("WORKDIR /app\n", "WORKDIR /app\nCOPY requirements.txt .\nRUN pip install --no-cache-dir -r requirements.txt\n")]}, files={"requirements.txt": "flask\n"}),
+    folder("requirements-with-a-lock", edit={"Dockerfile": [("WORKDIR /app\n", "WORKDIR /app\nCOPY requirements.txt .\nRUN pip install --no-cache-dir -r requirements.txt\n")]}, files={"requirements.txt": "flask==3.1.3\n"}),
+    folder("workers-for-each-core", "hour.workers_fit_the_cpus", files={"gunicorn.conf.py": "import multiprocessing\n\nworkers = multiprocessing.cpu_count() * 2 + 1\n"}),
+    folder("workers-by-number", files={"gunicorn.conf.py": 'import os\n\nworkers = int(os.environ.get("CPU_CORES", 2))\n'}),
+)  # fmt: skip

