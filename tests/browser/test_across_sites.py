@@ -6,10 +6,12 @@ One module, so that one worker starts the sites and the browser.
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Error, Frame, Page, expect
 
 from .conftest import ATTACKER, FRONT, HUB_PAGE, Sites, examples
@@ -91,6 +93,42 @@ def test_asks_and_reads_the_answer_as_it_comes(
     whole = page.evaluate("async (question) => await ask(question)", QUESTION)
     assert whole["answer"] == text
     assert whole["sources"] == events[1][1]["sources"]
+
+
+@THROUGH
+def test_the_widget_answers_on_another_site(
+    context: BrowserContext, sites: Sites, way: str
+) -> None:
+    """The widget's one script must ask by keyboard alone and link its sources to the Space."""
+    page = context.new_page()
+    page.goto(FRONT)
+    space = sites.backend_py.url if way == "direct" else BACKEND_PY
+    page.add_script_tag(url=f"{space}/widget.js")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.type(QUESTION)
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("dialog", name="Ask the book")
+    sources = panel.get_by_role("list", name="Sources").get_by_role("link")
+    expect(sources.first).to_have_attribute("href", re.compile(rf"^{re.escape(space)}/book/.+"))
+    expect(panel.locator("#answer sup a").first).to_have_text("[1]")
+    violations = Axe().run(page, options={"rules": {"region": {"enabled": False}}})
+    assert violations.violations_count == 0, violations.generate_report()
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    assert context.cookies() == []
+
+
+def test_the_widget_names_a_refusal(context: BrowserContext, sites: Sites) -> None:
+    """On a site that is not in CORS_ORIGINS the widget must say so, not wait."""
+    page = context.new_page()
+    page.goto(ATTACKER)
+    page.add_script_tag(url=f"{BACKEND_PY}/widget.js")
+    page.get_by_role("button", name="Ask the book").click()
+    page.keyboard.type(QUESTION)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("may not call the service")
 
 
 @THROUGH

@@ -142,7 +142,24 @@ HOUR = (
     Running("runs-a-tunnel", "hour.runs_nothing_that_is_paused", edit=image("RUN printf '#!/bin/sh\\nexec sleep 600\\n' >/usr/local/bin/wireproxy && chmod 755 /usr/local/bin/wireproxy")),
 )  # fmt: skip
 
-IMAGES = FILES + HOUR
+KEY = 'os.environ.get("SIGNING_KEY", "").strip()'
+NAME = 'os.environ.get("SIGNER_NAME", "").strip()'
+PASTED = (
+    Broken(
+        "sample-with-a-newline",
+        "environment.refuses_a_wrong_environment",
+        needs="container",
+        edit={"app.py": [(KEY, KEY.replace(".strip()", ""))]},
+    ),
+    Broken(
+        "ends-in-a-trace-at-a-newline",
+        "environment.trims_or_refuses_by_name",
+        needs="container",
+        edit={"app.py": [(NAME, NAME.replace(".strip()", "")), ("        if not self.signer:", '        if "\\n" in self.signer:\n            raise ValueError(1)\n        if not self.signer:')]},
+    ),
+)  # fmt: skip
+
+IMAGES = FILES + HOUR + PASTED
 
 
 def folder(case: str, check: str = "", **given: object) -> Broken:

@@ -251,6 +251,14 @@ def refused(visited: Visit, subject: Answering, started: Start, front_page: str)
 
 
 @pytest.fixture(scope="session")
+def host_refusal(visited: Visit, started: Start) -> str:
+    """What the front page's error, or the log, says of the public host name; empty where nothing."""
+    from preflight.engine.proxied import names_the_host
+
+    return names_the_host(visited.front, started.container) if started.container else ""
+
+
+@pytest.fixture(scope="session")
 def page(visited: Visit) -> Page:
     """The front page, where it is one of HTML."""
     if visited.front.status >= 400 or visited.front.status == 0:

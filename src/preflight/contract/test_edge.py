@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urljoin, urlsplit
 
+import pytest
+
 from preflight.contract.findings import not_promised, report, require_none
 from preflight.engine import proxied
 from preflight.engine.answering import Answering
@@ -29,8 +31,10 @@ SIGN_IN_PATHS = (
 MOST = 12
 
 
+# A live Space is only ever asked by its public name.
+@pytest.mark.usefixtures("container")
 def test_answers_the_public_name(
-    visited: Visit, container: Container, refused: list[Refused], front_page: str
+    visited: Visit, refused: list[Refused], host_refusal: str, front_page: str
 ) -> None:
     """Requests for the Space's public host name get the answer that localhost gets.
 
@@ -50,15 +54,19 @@ def test_answers_the_public_name(
             f"for Host: {one.local_host}"
             for one in refused[:5]
         )
+        # A path that nobody has named may be meant for this machine alone: /admin.
+        named = {front_page, *visited.paths}
+        meant = any(one.path in named or one.public.status == 421 for one in refused)
+        expected = f"the same answer for Host: {visited.host} as for Host: localhost"
         require_none(
-            [Problem(f"the same answer for Host: {visited.host} as for Host: localhost", shown)]
+            [Problem(expected, shown, severity=Severity.BREAKS if meant else Severity.ADVICE)]
         )
-    if reason := proxied.names_the_host(visited.front, container):
+    if host_refusal:
         require_none(
             [
                 Problem(
                     f"an answer for Host: {visited.host}",
-                    f"GET {front_page} answers {visited.front.told} for Host: {visited.host}: {reason}",
+                    f"GET {front_page} answers {visited.front.told} for Host: {visited.host}: {host_refusal}",
                 )
             ]
         )

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from preflight.contract.findings import not_promised, report, require_none
-from preflight.engine.visitor import Visit
-from preflight.model.problems import Problem
-from preflight.rules.pages import Page, asset_problem, request_problems
+import pytest
+
+from preflight.contract.findings import material, not_promised, report, require_none, show
+from preflight.engine.answering import Answering
+from preflight.engine.edge import AtThePort, ThroughEdge
+from preflight.engine.image import Image
+from preflight.engine.rendering import Rendered, render
+from preflight.engine.run import Run
+from preflight.engine.start import Start, start
+from preflight.engine.visitor import Visit, ask
+from preflight.model.hub_profile import HUB
+from preflight.model.problems import Problem, Severity
+from preflight.model.space import Space
+from preflight.rules.frame import frame_problems
+from preflight.rules.pages import Page, asset_problems, request_problems
 
 
 def test_assets_are_there(visited: Visit, page: Page) -> None:
@@ -22,12 +33,10 @@ def test_assets_are_there(visited: Visit, page: Page) -> None:
     """
     if not visited.assets:
         not_promised("the page loads nothing from the Space itself")
-    problems = [
-        problem
-        for asset, answer in visited.assets.items()
-        if answer.status and (problem := asset_problem(asset, answer.status, answer.kind))
-    ]
-    require_none(problems[:8])
+    came = {
+        one: (answer.status, answer.kind) for one, answer in visited.assets.items() if answer.status
+    }
+    require_none(asset_problems(came)[:8])
 
 
 def test_requests_reach_the_space(visited: Visit, page: Page) -> None:
@@ -45,7 +54,9 @@ def test_requests_reach_the_space(visited: Visit, page: Page) -> None:
     require_none(list(request_problems(visited.requests, visited.host))[:8])
 
 
-def test_named_paths_answer(visited: Visit) -> None:
+def test_named_paths_answer(
+    request: pytest.FixtureRequest, space: Space, visited: Visit, started: Start
+) -> None:
     """GET on each path that the page, the README or /openapi.json names ends without a server error.
 
     Severity: risk
@@ -59,12 +70,99 @@ def test_named_paths_answer(visited: Visit) -> None:
     """
     if not visited.paths:
         not_promised("neither the page, the README nor /openapi.json names a further path")
-    for path, answer in visited.paths.items():
-        # 501 and 503 say that something is not offered, or not yet.
-        if answer.status >= 500 and answer.status not in (501, 503):
+    # 501 and 503 say that something is not offered, or not yet.
+    failed = {
+        path: answer
+        for path, answer in visited.paths.items()
+        if answer.status >= 500 and answer.status not in (501, 503)
+    }
+    if not failed:
+        return
+    as_root: dict[str, int] = {}
+    if started.container:
+        run, image = request.getfixturevalue("run"), request.getfixturevalue("image")
+        as_root = answers_as_root(run, space, image, list(failed))
+    for path, answer in failed.items():
+        expected = f"a status below 500 for GET {path}, which the Space names itself"
+        told = f"GET {path} answers {answer.status}: {answer.text[:120]}"
+        if 0 < as_root.get(path, 0) < 400:
             report(
                 Problem(
-                    f"a status below 500 for GET {path}, which the Space names itself",
-                    f"{answer.status}: {answer.text[:120]}",
+                    expected,
+                    f"{told}; with --user=0, as root, it answers {as_root[path]}: the app's user may "
+                    "not read or write something that root may, or looks for it in another home",
+                    "Give the file to the app's user, or make it after USER; root's home is /root.",
+                    severity=Severity.BREAKS,
                 )
             )
+        else:
+            report(Problem(expected, told))
+
+
+def answers_as_root(run: Run, space: Space, image: Image, paths: list[str]) -> dict[str, int]:
+    """What the Space answers to GET `paths` where root runs it; empty where root runs it anyway."""
+    user = str(image.config.get("User") or "").partition(":")[0]
+    if user in ("", "0", "root"):
+        return {}
+    begun = start(run, space, image, options=["--user=0"], observed=False)
+    if begun.container is None:
+        return {}
+    with begun.container as container:
+        if begun.failure:
+            return {}
+        port = AtThePort(container)
+        return {path: ask(port, path).status for path in paths}
+
+
+def test_renders_in_the_frame(
+    request: pytest.FixtureRequest,
+    visited: Visit,
+    page: Page,
+    subject: Answering,
+    front_page: str,
+) -> None:
+    """In a browser, inside the frame of huggingface.co, the page shows something, throws no error, and gets what it requests.
+
+    Severity: breaks
+
+    On the Hub: a white frame, or a page that never fills; the cause stands in the browser's console
+
+    Fix: Open the screenshot of this run, then the page with the browser's console.
+
+    Source: hub-docs spaces-embed.md; Playwright, with the machine's own Chromium.
+    """
+    if not request.config.getoption("--browser"):
+        pytest.skip("renders the page only with --browser")
+    if not isinstance(subject, ThroughEdge):
+        pytest.skip("needs the rehearsed edge: a live page is opened by hand")
+    if any(frame_problems(visited.front.headers, front_page)):
+        pytest.skip("not checked: the frame stays blank, see frame.lets_the_hub_show_the_page")
+    run: Run = request.getfixturevalue("run")
+    # Beside the run's own folder, which is removed after a run that holds.
+    screenshot = run.folder.parent / "screenshots" / f"{subject.name.replace('/', '-')}.png"
+    found = render(subject, front_page, HUB.owner, screenshot)
+    material(screenshot)
+    show("rendered", {"screenshot": str(screenshot), "blank": found.blank})
+    require_none(rendered_problems(found))
+
+
+def rendered_problems(found: Rendered) -> list[Problem]:
+    """What a visitor would miss."""
+    problems = []
+    if found.blank:
+        problems.append(Problem("a page with something to be seen on it", "the frame is blank"))
+    if found.local:
+        shown = ", ".join(dict.fromkeys(found.local[:3]))
+        problems.append(
+            Problem(
+                "requests of the page to the Space's own address",
+                f"the page requests {shown}: the visitor's own machine or network",
+            )
+        )
+    milder = Severity.BREAKS if found.blank else Severity.RISK
+    if found.errors:
+        problems.append(Problem("no uncaught error", "; ".join(found.errors[:3]), severity=milder))
+    if found.failed:
+        shown = "; ".join(dict.fromkeys(found.failed[:3]))
+        problems.append(Problem("an answer to each request of the page", shown, severity=milder))
+    return problems

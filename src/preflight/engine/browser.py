@@ -6,10 +6,12 @@ Playwright's own download is not used: one browser more, from one more host. Sta
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from preflight.engine.install import can_install, fail, run_as_root, say
 
+ASSETS = Path(__file__).with_name("assets")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MACOS = (
     Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
@@ -44,3 +46,18 @@ def installed() -> str | None:
     """The path of a Chromium or Chrome that is here."""
     on_path = next((path for name in NAMES if (path := shutil.which(name))), None)
     return on_path or next((str(path) for path in MACOS if path.exists()), None)
+
+
+def steady(folder: Path) -> Path:
+    """A program in `folder` that starts the one that $PROGRAM names, and hides changes of the network.
+
+    Each container that starts or ends changes this machine's network, and Chromium would break off
+    what it is loading.
+    """
+    written = folder / "steady_network.py"
+    _, _, text = (ASSETS / "steady_network.py").read_text(encoding="utf-8").partition("\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    # An installed package keeps no executable bit, and need not have the python3 of the PATH.
+    written.write_text(f"#!{sys.executable}\n{text}", encoding="utf-8")
+    written.chmod(0o755)
+    return written

@@ -33,7 +33,8 @@ def send_forms(subject: Answering, visited: Visit) -> list[str]:
     for form in own[:MOST_FORMS]:
         path = urlsplit(form.action).path or "/"
         headers = {"Origin": f"https://{visited.host}", "Referer": f"https://{visited.host}/"}
-        answer = ask(subject, path, headers, "POST", data=form.fields)
+        files = {name: ("probe.txt", b"probe\n", "text/plain") for name in form.files}
+        answer = ask(subject, path, headers, "POST", data=form.fields, files=files)
         if answer.status >= 500:
             failed.append(f"POST {path} answers {answer.status}")
     failed += [

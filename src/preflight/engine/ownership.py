@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from preflight.engine.layers import Contents, Entry
-from preflight.rules.dockerfile import Dockerfile, script_of
+from preflight.rules.dockerfile import Dockerfile
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,15 @@ def own_files(
 
     steps: "RUN" for those of RUN steps alone.
     """
-    written = [
-        " ".join(script_of(one).split())
-        for one in dockerfile.final.chain
-        if one.cmd in ("RUN", "COPY", "ADD") and steps in ("", one.cmd)
+    chosen = [one for one in dockerfile.final.chain if one.cmd in ("RUN", "COPY", "ADD")]
+    # The history has a step's words with its spaces joined, and a here-document's text alone.
+    texts = [
+        text
+        for one in chosen
+        if steps in ("", one.cmd)
+        for text in (" ".join(one.value), *(document.content for document in one.heredocs))
     ]
-    scripts = [one[:80] for one in written if one]
+    scripts = [words[:80] for text in texts if (words := " ".join(text.split()))]
     copies = steps == ""
     own = set()
     for number, layer in enumerate(contents.layers):

@@ -15,7 +15,7 @@ import urllib3
 from preflight.engine.answering import Answering
 from preflight.engine.container import Container
 from preflight.engine.visitor import Answer, ask
-from preflight.model.problems import Problem
+from preflight.model.problems import Problem, Severity
 
 # Paths of servers that check Host themselves, beside those that the Space names.
 USUAL_PATHS = ("/mcp", "/mcp/", "/sse", "/api", "/docs", "/admin/")
@@ -201,6 +201,7 @@ def websocket_problem(subject: Answering, path: str, host: str) -> Problem | Non
             f"a WebSocket at {path}, which the page opens",
             f"the handshake for {path} is answered with 404",
             "Serve it at that path, or correct the page's script.",
+            severity=Severity.RISK,
         )
     for origin in (None, "http://localhost", "http://localhost:7860"):
         if opened(origin).status == 101:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from preflight.engine.answering import Answering
+from preflight.engine.answering import Answering, read_body
 from preflight.rules.pages import Asset, Page, Request, requests_of
 from preflight.rules.scripts import UNKNOWN
 
@@ -74,23 +73,25 @@ def ask(
     method: str = "GET",
     public: str = "",
     data: Mapping[str, str] | None = None,
+    files: Mapping[str, tuple[str, bytes, str]] | None = None,
 ) -> Answer:
     """Send one request and read its answer, with a limit on size and time; never raises."""
     url = urljoin(public, path) if public else path
     try:
         with subject.request(
-            method, path, headers=dict(headers or {}), data=data, timeout=5, stream=True
+            method,
+            path,
+            headers=dict(headers or {}),
+            data=data,
+            files=files,
+            timeout=5,
+            stream=True,
         ) as answer:
             given = tuple(answer.raw.headers.items())
-            body, whole, end = b"", True, time.monotonic() + LONGEST_BODY
-            for chunk in answer.iter_content(65536):
-                body += chunk
-                if len(body) > LARGEST_BODY or time.monotonic() > end:
-                    whole = False
-                    break
+            body, whole = read_body(answer, LONGEST_BODY, LARGEST_BODY)
             return Answer(url, answer.status_code, given, body, whole)
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-        return Answer(url, 0, reason=type(error).__name__)
+        return Answer(url, 0, reason=getattr(error, "reason", None) or type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -232,8 +233,8 @@ def _example(parameter: dict[str, Any]) -> Any:
 def _named(found: Visit, readme: str) -> Iterator[str]:
     """Paths that the Space names: its documentation, its README, its front page, its page's scripts."""
     yield from (one.path for one in found.documented if one.harmless)
-    # `GET /stem?word=walking` and `GET /` in a README's text.
-    yield from re.findall(r"\bGET (/[^\s`'\"<>|)]*)", readme)
+    # `GET /stem?word=walking` and `/mcp` in a README's text.
+    yield from re.findall(r"(?:\bGET |`)(/[^\s`'\"<>|){}*]*)", readme)
     yield from found.requested("fetch")
     if found.page:
         links = (url for url, _ in found.page.links if found.page.own(url))

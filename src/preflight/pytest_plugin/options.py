@@ -49,6 +49,11 @@ def add(parser: pytest.Parser) -> None:
         help="black-box checks against a running Space; repeatable",
     )
     group.addoption(
+        "--browser",
+        action="store_true",
+        help="also open each page in Chromium, inside a frame as the Hub shows it; needs the extra `browser`",
+    )
+    group.addoption(
         "--live-writes",
         action="store_true",
         help="send a live Space any method and as many requests as the checks need; without it GET, HEAD and OPTIONS alone, at most 60, 5 a second",

@@ -169,9 +169,11 @@ def hub_profile() -> str:
 def asked(fixtures: Iterable[str]) -> str:
     """Where a check with these fixtures sends its requests; empty for one that sends none."""
     needed = set(fixtures)
-    if needed & {"direct", "container", "pairs"}:
+    if needed & {"direct", "pairs"}:
         return "to the Space's own port"
-    return "to its port or through the edge" if "subject" in needed else ""
+    if needed & {"subject", "visited"}:
+        return "through the edge"
+    return "to the Space's own port" if "container" in needed else ""
 
 
 def pages(docs: Path) -> dict[Path, str]:

@@ -82,7 +82,7 @@ def left_behind(
             continue
         inside = example.removeprefix(ROOT)
         # A later step has copied it to where the app looks.
-        if f"{home.rstrip('/')}/{inside}" in present:
+        if home != "/root" and f"{home.rstrip('/')}/{inside}" in present:
             continue
         yield _problem(group, example, home, user, known, sources)
 

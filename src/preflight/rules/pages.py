@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
@@ -35,12 +35,13 @@ class Asset:
 
 @dataclass(frozen=True)
 class Form:
-    """A form: where it goes, and its fields with a value that a visitor may enter."""
+    """A form: where it goes, its fields with a value that a visitor may enter, and those for files."""
 
     action: str
     method: str
     line: int
     fields: dict[str, str] = field(default_factory=dict, hash=False)
+    files: list[str] = field(default_factory=list, hash=False)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,10 @@ class _Reader(HTMLParser):
             self._form = Form(action, given.get("method", "get").upper(), line)
             self.forms.append(self._form)
         elif tag in ("input", "textarea", "select", "button") and given.get("name") and self._form:
-            self._form.fields[given["name"]] = given.get("value") or _entered(given)
+            if given.get("type") == "file":
+                self._form.files.append(given["name"])
+            else:
+                self._form.fields[given["name"]] = given.get("value") or _entered(given)
         elif tag == "meta" and given.get("http-equiv", "").lower() == "content-security-policy":
             self.policy = given.get("content", "")
         if tag == "style":
@@ -201,6 +205,23 @@ def _entered(given: dict[str, str]) -> str:
         "tel": "5550100",
     }
     return kinds.get(given.get("type", ""), "Reader")
+
+
+def asset_problems(answers: Mapping[Asset, tuple[int, str]]) -> list[Problem]:
+    """What a visitor lacks by the status and media type of each asset's answer.
+
+    A stylesheet alone is a risk where others arrive; where nothing does, the page is not what was built.
+    """
+    found = {one: asset_problem(one, status, kind) for one, (status, kind) in answers.items()}
+    arrives = any(
+        problem is None and one.kind in ("script", "module", "style")
+        for one, problem in found.items()
+    )
+    return [
+        replace(problem, severity=Severity.RISK) if arrives and one.kind == "style" else problem
+        for one, problem in found.items()
+        if problem
+    ]
 
 
 def asset_problem(asset: Asset, status: int, kind: str) -> Problem | None:
@@ -288,16 +309,15 @@ def request_problems(requests: list[Request], host: str) -> Iterator[Problem]:
 def _unreachable(one: Request, name: str, port: int | None, host: str) -> Problem | None:
     shown = one.address.replace(UNKNOWN, "…")
     if is_local(name):
-        certain = one.call not in ("name",)
+        if port in _VISITORS_OWN:
+            severity = Severity.ADVICE
+        else:
+            severity = Severity.RISK if one.call in ("name", "<image>") else Severity.BREAKS
         return Problem(
             "requests of the page to the Space's own address",
             f"{one.place} gives {shown} to {_call(one)}: {name} is the visitor's own machine, not the Space",
             "Request a path without a host (/api/…), or build the address from location.origin.",
-            severity=Severity.BREAKS
-            if certain and port not in _VISITORS_OWN
-            else Severity.ADVICE
-            if port in _VISITORS_OWN
-            else Severity.RISK,
+            severity=severity,
         )
     if name == host.lower() and port not in (None, 80, 443):
         return Problem(
@@ -313,8 +333,9 @@ def _insecure(one: Request, scheme: str, name: str, host: str) -> Problem | None
     if scheme not in ("http", "ws") or one.call == "name":
         return None
     secure = {"http": "https", "ws": "wss"}[scheme]
-    # Browsers turn an image's http:// into https:// by themselves, and only warn of a form.
-    mild = one.call in ("<image>", "a form")
+    # Browsers turn an image's http:// into https:// by themselves, and only warn of a form. What a
+    # page lacks without another site is not clear from here.
+    mild = one.call in ("<image>", "a form") or name != host.lower()
     return Problem(
         "requests of the page over https:// and wss://",
         f"{one.place} gives {one.address.replace(UNKNOWN, '…')} to {_call(one)}: browsers block {scheme}:// "

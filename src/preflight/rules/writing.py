@@ -110,7 +110,7 @@ def written_paths(sources: Sources, workdir: str, home: str) -> list[Written]:
 # Files and folders of a Node app: fs.writeFile("x"), multer({dest: "uploads/"}), new Database("x").
 _JAVASCRIPT = re.compile(
     r"(?:\b(?:writeFile|appendFile|writeFileSync|appendFileSync|createWriteStream|mkdir|mkdirSync)\(\s*"
-    r"|\bdest\s*:\s*|\bdestination\s*:\s*)(?P<quote>['\"`])(?P<path>[\w./-]+)(?P=quote)"
+    r"|\bdest\s*:\s*|\bdestination\s*:\s*|\bnew\s+(?:sqlite3\.)?Database(?:Sync)?\(\s*)(?P<quote>['\"`])(?P<path>[\w./-]+)(?P=quote)"
 )
 
 

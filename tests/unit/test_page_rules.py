@@ -1,0 +1,118 @@
+"""What a page and its scripts load and request, by their text: faults, and what only looks like them."""
+
+from __future__ import annotations
+
+import pytest
+
+from preflight.model.problems import Severity
+from preflight.rules.pages import Page, asset_problem, asset_problems, request_problems, requests_of
+from preflight.rules.scripts import targets
+
+HOST = "acme-web.hf.space"
+URL = f"https://{HOST}/"
+
+LOST = {
+    "a literal": 'fetch("http://localhost:7860/api")',
+    "a base in a constant": 'const API = "http://localhost:8000"; fetch(`${API}/x?q=${q}`)',
+    "an address of this machine": 'axios.get("http://127.0.0.1:5000/x")',
+    "the address that a server binds": 'fetch("http://0.0.0.0:5000/x")',
+    "a private address": 'const x = new XMLHttpRequest(); x.open("GET", "http://192.168.1.4:8000/x")',
+    "the base of a client": 'axios.create({baseURL: "http://localhost:8000"})',
+    "a member of a class": 'class A { constructor() { this.root = "http://localhost:1"; } go() { return fetch(this.root + "/a"); } }',
+    "what a function returns": 'function base() { return "http://localhost:8000"; } fetch(base() + "/x")',
+    "a fallback for a setting of the build": 'const u = import.meta.env.VITE_API || "http://localhost:8000"; fetch(u)',
+    "a condition the wrong way round": 'const u = location.hostname !== "localhost" ? "http://localhost:8000" : ""; fetch(u + "/x")',
+    "another port of the Space": "fetch(`https://${location.hostname}:8000/x`)",
+    "a socket without TLS": 'new WebSocket("ws://" + location.host + "/ws")',
+    "a socket of socket.io": 'const socket = io("http://localhost:5000")',
+}
+KEPT = {
+    "a path": 'fetch("/api/x")',
+    "localhost on localhost": 'const u = location.hostname === "localhost" ? "http://localhost:8000" : ""; fetch(u + "/x")',
+    "localhost on a list of names": 'const here = ["localhost", "127.0.0.1"].includes(location.hostname); fetch((here ? "http://127.0.0.1:5000" : location.origin) + "/q")',
+    "localhost until it is overruled": 'let u = "http://localhost:8000"; if (!location.hostname.includes("localhost")) u = ""; fetch(u + "/x")',
+    "localhost in an if": 'let u = ""; if (location.hostname === "localhost") { u = "http://localhost:8000"; } fetch(`${u}/x`)',
+    "localhost where a function looks": 'function base() { if (location.hostname.endsWith(".hf.space")) return location.origin; return "http://localhost:8000"; } fetch(base() + "/x")',
+    "localhost in development": 'const u = process.env.NODE_ENV === "development" ? "http://localhost:8000" : "/api"; fetch(u)',
+    "a live reload": 'if (location.hostname === "localhost") { fetch("http://localhost:35729/livereload.js"); }',
+    "a text": 'document.write("curl http://localhost:7860/api")',
+    "a visitor's own server to enter": 'const placeholder = "http://localhost:11434"',
+    "a library's placeholder": 'const o = e && window.location.href || "http://localhost"; new URL("/x", o)',
+    "a socket by the scheme": 'const p = location.protocol === "https:" ? "wss" : "ws"; new WebSocket(`${p}://${location.host}/ws`)',
+    "a socket by the origin": 'new WebSocket(location.origin.replace(/^http/, "ws") + "/ws")',
+}
+
+
+def problems(script: str) -> list[Severity | None]:
+    page = Page.of_html(f"<script>{script}</script>", URL)
+    return [one.severity for one in request_problems(requests_of(page, {}), HOST)]
+
+
+@pytest.mark.parametrize("script", LOST.values(), ids=LOST.keys())
+def test_a_request_that_visitors_cannot_make_is_found(script: str) -> None:
+    """What flows into a request and leads elsewhere than to the Space must be a finding that breaks."""
+    assert Severity.BREAKS in problems(script)
+
+
+@pytest.mark.parametrize("script", KEPT.values(), ids=KEPT.keys())
+def test_a_request_that_visitors_can_make_is_none(script: str) -> None:
+    """An address that no browser on the Hub would request must be no finding."""
+    assert problems(script) == []
+
+
+def test_a_setting_of_an_address_is_a_risk() -> None:
+    """A name such as API_URL may be used by another script, which nobody can be sure of."""
+    assert problems('window.API_URL = "http://localhost:8000"') == [Severity.RISK]
+
+
+def test_another_site_without_tls_is_a_risk() -> None:
+    """Browsers block the request; what the page lacks then is not clear from here."""
+    assert problems('fetch("http://api.example.com/x")') == [Severity.RISK]
+
+
+def test_a_script_that_cannot_be_parsed_is_read_as_far_as_it_goes() -> None:
+    """Broken syntax must not end the check."""
+    assert [one.address for one in targets('fetch("/a"); ((( {{ fetch("/b")')][:1] == ["/a"]
+
+
+def test_assets_are_resolved_as_a_browser_does() -> None:
+    """`<base href>`, relative paths and addresses of other sites must be told apart."""
+    page = Page.of_html(
+        '<base href="/ui/"><script src="a.js"></script><link rel=stylesheet href="../b.css">'
+        '<script src="https://cdn.example.com/c.js"></script><script type="text/template"><img src=x></script>',
+        URL,
+    )
+    assert [one.url for one in page.own_assets] == [f"{URL}ui/a.js", f"{URL}b.css"]
+
+
+@pytest.mark.parametrize(
+    ("html", "status", "kind", "severity"),
+    [
+        ('<script src="/a.js"></script>', 404, "text/plain", Severity.BREAKS),
+        ('<script type="module" src="/a.js"></script>', 200, "text/html", Severity.BREAKS),
+        ('<link rel="stylesheet" href="/a.css">', 404, "text/html", Severity.BREAKS),
+        ('<link rel="icon" href="/a.ico">', 404, "text/html", Severity.ADVICE),
+        ('<script src="/_vercel/insights/script.js"></script>', 404, "text/html", Severity.ADVICE),
+        ('<script src="/a.js"></script>', 200, "text/javascript", None),
+        ('<link rel="stylesheet" href="/a.css">', 200, "text/css", None),
+    ],
+)
+def test_an_asset_that_is_absent_counts_by_what_it_is(
+    html: str, status: int, kind: str, severity: Severity | None
+) -> None:
+    """A page lacks its script or style; it does without an icon or a counter of visits."""
+    asset = Page.of_html(html, URL).own_assets[0]
+    problem = asset_problem(asset, status, kind)
+    assert (problem and problem.severity) == severity
+
+
+def test_a_stylesheet_alone_is_a_risk() -> None:
+    """Where a script arrives, the page works without one of its styles."""
+    script, style = Page.of_html(
+        '<script src="/a.js"></script><link rel=stylesheet href="/a.css">', URL
+    ).own_assets
+    absent = (404, "text/html")
+    both = asset_problems({script: absent, style: absent})
+    assert [one.severity for one in both] == [Severity.BREAKS, Severity.BREAKS]
+    alone = asset_problems({script: (200, "text/javascript"), style: absent})
+    assert [one.severity for one in alone] == [Severity.RISK]

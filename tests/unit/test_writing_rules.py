@@ -1,0 +1,143 @@
+"""What an app writes and what a build leaves behind, by sources and paths."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from preflight.model.problems import Severity
+from preflight.rules.build_inputs import ended_problems, support_of
+from preflight.rules.dockerfile import Dockerfile
+from preflight.rules.hour import loose_origins, worker_problems
+from preflight.rules.left_behind import left_behind
+from preflight.rules.sources import Sources
+from preflight.rules.writing import database_problem, written_paths
+
+NONE = Sources({}, frozenset())
+USER = "user (uid 1000)"
+
+
+def sources(**files: str) -> Sources:
+    return Sources({name.replace("_", "."): text for name, text in files.items()}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [
+        ('connect("rides.db").execute("INSERT INTO rides VALUES (1)")', Severity.BREAKS),
+        ('db = "rides.db"\ndb.session.add(ride)', Severity.BREAKS),
+        ('connect("file:rides.db?mode=ro").execute("SELECT 1 FROM rides")', None),
+        ('connect("rides.db").execute("SELECT 1 FROM rides")', Severity.ADVICE),
+        (
+            'connect("rides.db"), connect("/tmp/other.db").execute("INSERT INTO x VALUES (1)")',
+            Severity.RISK,
+        ),
+    ],
+)
+def test_a_database_counts_by_what_the_app_does_with_it(
+    text: str, severity: Severity | None
+) -> None:
+    """A file that is read alone is sound; of two databases nobody knows which one is written."""
+    problem = database_problem("/app/rides.db", "root", USER, sources(app_py=text), "")
+    assert (problem and problem.severity) == severity
+
+
+@pytest.mark.parametrize(
+    ("line", "paths"),
+    [
+        ('open("uploads/x", "w")', ["/app/uploads/x"]),
+        ('open(os.path.join("uploads", name), "wb")', ["/app/uploads/file"]),
+        ('(Path(__file__).parent / "cache" / name).write_text("")', ["/app/cache/file"]),
+        ('os.makedirs(os.environ.get("DATA", "/srv/data"))', ["/srv/data/"]),
+        ('Path.home().joinpath("x")', []),
+        ('(Path.home() / ".cache").mkdir()', ["/home/user/.cache/"]),
+        ('open("page.html")', []),
+        ('open(path, "w")', []),
+        ('try:\n    open("x", "w")\nexcept OSError:\n    pass', []),
+        ('if __name__ == "__main__":\n    open("x", "w")', []),
+    ],
+)
+def test_a_path_is_read_where_it_is_fixed(line: str, paths: list[str]) -> None:
+    """A path that the source gives is found; a computed, a caught and a read one is not."""
+    found = written_paths(
+        sources(app_py=f"import os\nfrom pathlib import Path\n{line}\n"), "/app", "/home/user"
+    )
+    assert [one.path for one in found] == paths
+
+
+@pytest.mark.parametrize(
+    ("paths", "severities"),
+    [
+        (["/root/nltk_data/tokenizers/punkt"], [Severity.BREAKS]),
+        (["/root/.cache/ms-playwright/chromium-1/chrome"], [Severity.BREAKS]),
+        (["/root/.cache/huggingface/hub/x"], [Severity.RISK]),
+        (["/root/.cache/pip/x", "/root/.npm/_logs/y", "/root/.bashrc"], []),
+        (["/root/.words/en"], [Severity.ADVICE]),
+        (["/root/copied/x"], []),
+    ],
+)
+def test_what_root_leaves_counts_by_what_it_is(
+    paths: list[str], severities: list[Severity]
+) -> None:
+    """What a library fetches again is a risk; a cache of the build, and a copy in the home, is nothing."""
+    found = left_behind(paths, "/home/user", USER, {}, False, NONE, ["/home/user/copied/x", *paths])
+    assert [one.severity for one in found] == severities
+
+
+def test_what_the_app_names_breaks() -> None:
+    """An unknown folder counts as soon as the running source names it."""
+    naming = sources(app_py='(Path.home() / ".words" / "en").read_text()')
+    found = left_behind(["/root/.words/en"], "/home/user", USER, {}, False, naming, [])
+    assert [one.severity for one in found] == [Severity.BREAKS]
+
+
+def test_a_step_of_the_build_is_told_from_the_app(tmp_path: Path) -> None:
+    """A script that only RUN names does not run in the container; one that is imported does."""
+    for name, text in {"seed.py": "import words", "words.py": "", "app.py": ""}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "Dockerfile").write_text(
+        'FROM x\nRUN python seed.py && python words.py\nCMD ["python", "app.py"]\n'
+    )
+    assert Sources.of_folder(tmp_path, Dockerfile.of_folder(tmp_path)).build_only == {"seed.py"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "origin"),
+    [
+        ('allow_origin_regex=r"https://.*\\.example.com"', "https://evil.examplexcom"),
+        ("cors({ origin: /^https:\\/\\/www.example\\.com$/ })", "https://wwwxexample.com"),
+        ('allow_origin_regex=r"https://([a-z]+\\.)?example\\.com"', None),
+        ('origins = ["https://example.com"]', "https://examplexcom"),
+    ],
+)
+def test_an_open_dot_gives_an_origin_to_try(pattern: str, origin: str | None) -> None:
+    """Whether it is a pattern at all only the answer to that origin shows."""
+    found = [one[0] for one in loose_origins({"app.py": pattern})]
+    assert found == ([origin] if origin else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('CMD ["sh", "-c", "uvicorn app:app --workers $(nproc)"]', True),
+        ('CMD ["gunicorn", "-w", "-1", "app:app"]', True),
+        ('CMD ["gunicorn", "--workers", "2", "app:app"]', False),
+        ('CMD ["sh", "-c", "gunicorn --workers ${CPU_CORES:-2} app:app"]', False),
+    ],
+)
+def test_workers_are_not_counted_by_the_hosts_cores(tmp_path: Path, line: str, found: bool) -> None:
+    """nproc and os.cpu_count() see the host; CPU_CORES is the Space's own."""
+    (tmp_path / "Dockerfile").write_text(f"FROM python:3.11-slim\n{line}\n")
+    assert bool(list(worker_problems(Dockerfile.of_folder(tmp_path), {}))) is found
+
+
+def test_a_base_has_ended_by_its_own_date(tmp_path: Path) -> None:
+    """A base counts as maintained on its last day, and not on the next one."""
+    (tmp_path / "Dockerfile").write_text("FROM python:3.9-slim-bookworm\n")
+    last = support_of("python:3.9-slim")[0].until
+    file = Dockerfile.of_folder(tmp_path)
+    assert list(ended_problems(file, last)) == []
+    assert len(list(ended_problems(file, last + datetime.timedelta(days=1)))) == 1
+    assert support_of("ghcr.io/acme/app:3.9") == []
