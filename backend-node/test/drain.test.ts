@@ -62,8 +62,7 @@ test("must end idle connections at once, and each other one after its answer", {
   const seconds = (performance.now() - began) / 1000;
   await delay(10);
 
-  assert(idle.ended < unused.ended, "an idle one ends first, one that has not sent anything yet has a moment");
-  assert(unused.ended - began < 1_000, "a connection that was never used");
+  for (const one of [idle, unused]) assert(one.ended < stalled.ended - 500, "an idle one does not wait for others");
   for (const [name, { received }, status] of [
     ["on its way", soon, 200],
     ["new", late, 200],
