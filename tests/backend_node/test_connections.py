@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.engine.container import Container, start
+from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.image import build_own
 from preflight.engine.run import Run
 from tests.backend_node.calling import Caller
@@ -27,7 +27,7 @@ def pooler(run: Run, network: str, postgres: Postgres) -> Iterator[Container]:
     """A pooler in transaction mode before `postgres`, known as `pooler`."""
     image = build_own(run, "pgbouncer", DOUBLES / "pgbouncer")
     options = [f"--network={network}", "--network-alias=pooler"]
-    with start(run, image, "pooler", {}, 6432, options) as container:
+    with SpaceContainer.start(run, image, "pooler", {}, 6432, options) as container:
         yield container
 
 
