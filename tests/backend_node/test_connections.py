@@ -80,9 +80,14 @@ def test_connections(
             assert load.count > 0
             assert load.refused == load.failed == 0
             looks[way].append(load)
-    lines = ["| connection | get-session, median | CPU time for it |", "| --- | --- | --- |"]
+    rows = [["connection", "get-session, median", "CPU time for it"], ["", "", ""]]
     for way, loads in looks.items():
         median = min(load.p50 for load in loads) * 1000
         cpu = min(load.cost for load in loads) * 1000
-        lines.append(f"| {way} | {median:.1f} ms | {cpu:.2f} ms |")
+        rows.append([way, f"{median:.1f} ms", f"{cpu:.2f} ms"])
+    # As the linter of that folder wants a table.
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows[1] = ["-" * width for width in widths]
+    aligned = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in aligned]
     Figures(capsys, README).table("backend-node connections", lines)
