@@ -135,7 +135,9 @@ def test_same_question_streamed_at_the_same_time(cloud: Container, upstreams: Up
     question = {"question": "How many workers should I start on two CPUs?"}
 
     def streamed(_: int) -> str:
-        return cloud.post("/chat/stream", json=question, timeout=30).text.partition("event: delta")[2]
+        return cloud.post("/chat/stream", json=question, timeout=30).text.partition("event: delta")[
+            2
+        ]
 
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(streamed, range(20)))

@@ -21,9 +21,7 @@ from tests.backend_py.figures import Figures
 HERE = Path(__file__).parent
 QUESTIONS, BOOKS = HERE / "questions", HERE / "books"
 BUILT_IN = "data/index.sqlite"
-HEAD = (
-    "| kind | asked | hit@1 | hit@3 | MRR | refused | answered | of these sure | quotes that belong |"
-)
+HEAD = "| kind | asked | hit@1 | hit@3 | MRR | refused | answered | of these sure | quotes that belong |"
 
 # Answers each question of stdin from the index of argv[1], in the container that holds the book.
 ASK = """
@@ -121,7 +119,9 @@ def built(readers: Container) -> Callable[[Path], str]:
 
 
 def load(name: str, book: str = "") -> list[dict[str, Any]]:
-    given: list[dict[str, Any]] = tomllib.loads((QUESTIONS / f"{name}.toml").read_text())["questions"]
+    given: list[dict[str, Any]] = tomllib.loads((QUESTIONS / f"{name}.toml").read_text())[
+        "questions"
+    ]
     return [question for question in given if question.get("book", "") == book]
 
 

@@ -32,9 +32,7 @@ def scheme() -> Literal["light", "dark"]:
 
 
 @pytest.fixture
-def page(
-    sites: Sites, plain_chromium: Browser, scheme: Literal["light", "dark"]
-) -> Iterator[Page]:
+def page(sites: Sites, plain_chromium: Browser, scheme: Literal["light", "dark"]) -> Iterator[Page]:
     """The page on a phone, in the colour scheme of the test."""
     with plain_chromium.new_context(
         viewport={"width": 360, "height": 740}, color_scheme=scheme
