@@ -83,7 +83,7 @@ def building(no_cache: bool) -> Iterator[None]:
     """Hold while the engine builds an image: builds run side by side, one without the layer cache alone.
 
     An engine older than 28 dies when a build without the cache meets another one that shares steps with
-    it: the solver walks a step that was never begun. Source: moby/buildkit pull request 5606.
+    it: the solver walks a step that never started. Source: moby/buildkit pull request 5606.
     """
     with one_at_a_time("build", shared=not no_cache):
         yield
