@@ -137,11 +137,14 @@ class Container(Answering):
                 )
             ) from None
 
-    def wait_for_exit(self, deadline: float) -> Exit | None:
-        """How the container ended, or None when it still runs after `deadline` seconds."""
+    def wait_for_exit(self, deadline: float, most: float = 10) -> Exit | None:
+        """How the container ended, or None when it still runs after `deadline` seconds.
+
+        most: by how much a busy machine may stretch the deadline.
+        """
         started = time.monotonic()
         try:
-            code = docker("wait", self.id, deadline=stretched(deadline)).stdout
+            code = docker("wait", self.id, deadline=stretched(deadline, most)).stdout
         except DockerTimeout:
             return None
         return Exit(int(code), time.monotonic() - started, self.logs())
@@ -289,13 +292,13 @@ class CannotRun(DockerError):
     """The engine could not run the image's command: it is not there, or not executable."""
 
 
-def stretched(deadline: float) -> float:
-    """A deadline in seconds, longer by as much as more processes want to run here than there are CPUs.
+def stretched(deadline: float, most: float = 10) -> float:
+    """A deadline in seconds, longer by as much as more processes want to run here than there are CPUs, up to `most` times.
 
     The Hub gives a Space two CPUs of its own; a busy machine must not make a sound Space look slow.
     """
     waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return deadline * min(max(waiting, 1), 10)
+    return deadline * min(max(waiting, 1), most)
 
 
 def _as_on_the_hub(run: Run) -> list[str]:
