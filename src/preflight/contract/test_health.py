@@ -13,7 +13,7 @@ import requests
 
 from preflight.contract.findings import not_promised, require_none, violated
 from preflight.engine.answering import Answering
-from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.container import Container, SpaceContainer, stretched
 from preflight.engine.docker import Completed, DockerTimeout, docker
 from preflight.engine.image import Image
 from preflight.engine.observer import Observer
@@ -287,7 +287,11 @@ def test_health_command_passes_while_it_serves(
     """
     try:
         done = docker(
-            "exec", container.id, *health_command, deadline=health_timeout(image), check=False
+            "exec",
+            container.id,
+            *health_command,
+            deadline=stretched(health_timeout(image)),
+            check=False,
         )
     except DockerTimeout:
         violated(

@@ -100,9 +100,10 @@ class Rehearsal:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
-        self._edges.close()
         with ThreadPoolExecutor(AT_ONCE) as pool:
+            closing = pool.submit(self._edges.close)
             list(pool.map(Container.remove, self._containers))
+            closing.result()
 
     def _once(self, name: str, make: Callable[[], Any]) -> Future[Any]:
         # What another outcome stands on is submitted before it, so the pool can't be full of waiters.
