@@ -98,7 +98,9 @@ class Container(Answering):
         Raises NotServing when the deadline passes, and at once when the container has ended.
         """
         path = HUB.readiness_path if path is None else path
-        allowed = stretched(HUB.start_deadline if deadline is None else deadline)
+        own = HUB.start_deadline if deadline is None else deadline
+        allowed = stretched(own)
+        longer = f", for {allowed:.0f} s instead of {own:g}: this machine is busy"
         checked, seen = 0.0, ""
 
         def look() -> float:
@@ -124,7 +126,8 @@ class Container(Answering):
 
         try:
             return wait_until(
-                f"{self.name}: starting: waits for port {self.port}",
+                f"{self.name}: starting: waits for port {self.port}"
+                + (longer if allowed > 1.5 * own else ""),
                 max(0.0, allowed - (time.monotonic() - self._started)),
                 look,
                 # Precise to a twentieth; each request costs the machine on which the server gets ready.
