@@ -132,7 +132,7 @@ async function isSignedInFrom(ctx: HookContext, mail: string, address: string): 
   const found = await internalAdapter.findUserByEmail(mail);
   const sessions = await adapter.findMany<{ ipAddress?: string | null; expiresAt: Date }>({
     model: "session",
-    // Looked for without an account too, so that the time does not tell whether there is one.
+    // Looked up without an account too, so that the time does not show whether there is one.
     where: [{ field: "userId", value: found?.user.id ?? "" }],
   });
   const now = Date.now();

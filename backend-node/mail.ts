@@ -1,7 +1,7 @@
 /**
  * Mail by an HTTPS API, because a Space cannot reach an SMTP port. The body is Resend's: `{from, to, subject, text}`.
  *
- * Sent after the answer, from a queue: an API that is slow, fails or hangs must not tell who has an account, nor hold
+ * Sent after the answer, from a queue: an API that is slow, fails or hangs must not show who has an account, nor hold
  * the places of other requests.
  */
 import { setTimeout as delay } from "node:timers/promises";
