@@ -43,7 +43,7 @@ export function createMailer(mail: NonNullable<Settings["mail"]>, log: Logger): 
       if (!failure.again || pause === undefined || closing.signal.aborted)
         return log.error({ reason: failure.reason, attempts: attempt + 1 }, "mail not sent");
       log.warn({ reason: failure.reason, seconds: pause / 1000 }, "mail not sent yet");
-      await delay(pause, undefined, { signal: closing.signal }).catch(() => {});
+      await delay(pause, undefined, { signal: closing.signal, ref: false }).catch(() => {});
     }
   };
 
