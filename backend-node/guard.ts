@@ -76,7 +76,7 @@ function showBearer({ context, headers }: HookContext): void {
 }
 
 /** The longest texts that are kept and shown to others, in characters; of an address by RFC 5321. */
-const LONGEST: Record<string, number> = { name: 200, displayUsername: 200, email: 254, newEmail: 254, image: 2_000 };
+const LONGEST: Record<string, number> = { name: 200, displayUsername: 200, email: 254, newEmail: 254 };
 
 function checkBody({ body, path }: HookContext): void {
   // The username plugin reads these two bodies before the library has looked at their form.
