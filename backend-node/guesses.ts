@@ -55,7 +55,7 @@ const GUESSABLE: Record<string, AccountOf> = {
   "/email-otp/verify-email": byMail,
   "/email-otp/reset-password": byMail,
   "/sign-in/username": byUserName,
-  // Codes that a device shows, and how somebody finds them out who is not signed in.
+  // The code that a device shows. The first path is open to callers who are not signed in.
   "/device": async () => undefined,
   "/device/approve": bySession,
   "/device/deny": bySession,
