@@ -46,13 +46,13 @@ def open_front(context: BrowserContext, sites: Sites, way: str) -> Page:
     return page
 
 
-def somebody() -> dict[str, str]:
+def new_user() -> dict[str, str]:
     return {"name": "Ada", "email": f"ada-{secrets.token_hex(4)}@example.com", "password": PASSWORD}
 
 
 def life_of_an_account(page: Page, function: str) -> dict[str, Any]:
     """Sign up, look, sign out, look, sign in, look, sign out: what the page got at each look."""
-    user = somebody()
+    user = new_user()
     seen: dict[str, Any] = page.evaluate(
         f"""async (user) => {{
           const look = async () => (await {function}("get-session"))?.user.email ?? null;
@@ -154,14 +154,14 @@ def test_cookies_across_sites_work_at_the_port_itself(
 def test_cookies_across_sites_fail_through_the_edge(context: BrowserContext, sites: Sites) -> None:
     """Through the edge the same call must fail as it does on the Hub: its answer to the preflight request names no Access-Control-Allow-Credentials.
 
-    Not a fault of the Space, and nothing that it could mend: docs/frontend.md has three ways around.
+    Not a fault of the Space, and nothing that it could fix: docs/frontend.md has three ways around.
     """
     page = open_front(context, sites, "edge")
     page.add_script_tag(content=CREDENTIALED_JSON)
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     with pytest.raises(Error, match="Failed to fetch"):
-        page.evaluate("(user) => callWithCredentials('sign-up/email', user)", somebody())
+        page.evaluate("(user) => callWithCredentials('sign-up/email', user)", new_user())
     reason = "The value of the 'Access-Control-Allow-Credentials' header in the response is ''"
     assert any(reason in line for line in said), said
     assert context.cookies() == []
@@ -205,7 +205,7 @@ def test_a_refused_origin_reads_nothing(context: BrowserContext, sites: Sites, w
         ],
         "POST sign-up": [
             f"{sites.backend_node.url if direct else BACKEND_NODE}/api/auth/sign-up/email",
-            somebody(),
+            new_user(),
         ],
     }
     got = page.evaluate(
@@ -256,7 +256,8 @@ def shown_on_the_hub(context: BrowserContext, space: str) -> tuple[Page, Frame]:
 def test_backend_py_answers_in_the_frame(context: BrowserContext) -> None:
     """A visitor of the Space's page must be able to ask and read an answer with its sources."""
     _, frame = shown_on_the_hub(context, BACKEND_PY)
-    frame.get_by_role("button", name="Ask").click()
+    frame.get_by_label("Your question").fill(QUESTION)
+    frame.get_by_role("button", name="Ask", exact=True).click()
     expect(frame.locator("#sources a").first).to_be_visible()
     expect(frame.locator("#answer")).not_to_be_empty()
 
@@ -273,7 +274,7 @@ def test_the_reference_of_backend_py_needs_no_other_site(context: BrowserContext
 def test_backend_node_signs_in_inside_the_frame(context: BrowserContext) -> None:
     """A visitor of the Space's page must be able to sign up and see the session by the page's own form."""
     _, frame = shown_on_the_hub(context, BACKEND_NODE)
-    user = somebody()
+    user = new_user()
     frame.get_by_label("Name").fill(user["name"])
     frame.get_by_label("Mail").fill(user["email"])
     frame.get_by_label("Password").fill(user["password"])
@@ -286,7 +287,7 @@ def test_backend_node_signs_in_inside_the_frame(context: BrowserContext) -> None
 def test_backend_node_shows_sessions_and_ends_them(context: BrowserContext) -> None:
     """A visitor must see on which devices he is signed in, and be able to sign each of the others out."""
     _, frame = shown_on_the_hub(context, BACKEND_NODE)
-    user = somebody()
+    user = new_user()
     frame.get_by_label("Mail").fill(user["email"])
     frame.get_by_label("Password").fill(user["password"])
     frame.get_by_role("button", name="Sign up").click()
@@ -320,7 +321,7 @@ def test_the_session_cookie_holds_in_the_frame_alone(context: BrowserContext) ->
       const answer = await fetch("/api/auth/sign-up/email", { method: "POST", headers, body: JSON.stringify(user) });
       return answer.status;
     }"""
-    assert frame.evaluate(sign_up, somebody()) == 200
+    assert frame.evaluate(sign_up, new_user()) == 200
     look = "async () => (await (await fetch('/api/auth/get-session')).json())?.user.name ?? null"
     assert frame.evaluate(look) == "Ada"
     (cookie,) = context.cookies()

@@ -28,7 +28,7 @@ def run(folder: Path, *command: str, **environment: str) -> subprocess.Completed
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Somebody's repository, with a Space in a subfolder."""
+    """A user's repository, with a Space in a subfolder."""
     shutil.copytree(folder_of("static_files"), tmp_path / "my-space")
     for command in (
         ("init", "-q", "--initial-branch=main"), ("add", "."),

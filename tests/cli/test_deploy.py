@@ -76,7 +76,7 @@ def test_the_documented_pushes_deliver_a_complete_space(
 
 
 def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> None:
-    """Somebody pushed between the fetch and the push: it is refused, and theirs stays."""
+    """A push that came between the fetch and the push must stay, and ours be refused."""
     space = "backend-py"
     *before, push = documented("First push", space).strip().splitlines()
     desk.sh("\n".join(before))

@@ -22,7 +22,7 @@ IN_SHORT = "-k 'metadata or push or declaration or dockerfile or test_serves or 
 
 
 def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
-    """A private Space is made, pushed, found to lack a Secret, mended, followed, questioned, taken back."""
+    """A private Space is made, pushed, found to lack a Secret, fixed, followed, probed, rolled back."""
     folder = SPACE.partition("/")[2]
     made = [sys.executable, "-m", "preflight", "new", folder]
     subprocess.run(made, cwd=desk.clone, env=desk.environment, check=True, timeout=60)
@@ -41,11 +41,13 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     assert hub.api.space_info(SPACE).sha == made_by_the_hub, (
         "nothing is pushed that would not start"
     )
+    code, said = desk.run("push", folder, "--space", SPACE, "--set")
+    assert code == 1 and "neither" in said and "SIGNING_KEY" in said, said
     code, said = desk.run("push", folder, "--space", SPACE, "--without-secrets")
     del desk.environment["PYTEST_ADDOPTS"]
 
     assert code == 0, said
-    assert len(re.findall(rf"{folder}: holds\. \d+ checks held, \d+ not", said)) == 2, said
+    assert len(re.findall(rf"{folder}: holds\. \d+ checks held", said)) == 2, said
     assert "SIGNING_KEY: missing; enter it as a Secret" in said
     assert "SIGNING_KEYS: set there and not declared" in said
     first = desk.sh(f"git subtree split -q --prefix {folder}").strip()
@@ -79,7 +81,7 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
 
 
 def test_what_does_not_pass_is_refused_here_and_there(desk: Desk, hub: HubInABox) -> None:
-    """A wrong README is told in seconds; forced, it is tried without a push, then refused by the Hub's own check."""
+    """A wrong README must be reported in seconds; forced, it is tried without a push, then refused by the Hub's own check."""
     desk.sh(f"cp -r '{ROOT}/tests/selftest/spaces/static_files' web")
     desk.sh("sed -i 's/^colorFrom: .*/colorFrom: orange/' web/README.md && git add . && git commit -qm Web")  # fmt: skip
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}

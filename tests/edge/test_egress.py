@@ -1,4 +1,4 @@
-"""What a Space dials: named, and refused where the profile says so, at the contract's start of it and behind `make edge`."""
+"""Where a Space connects to: named, and refused where the profile says so, at the contract's start of it and behind `make edge`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ with socket.create_server(("", 5432)) as database:
     print("listens", flush=True)
     print("reached by", database.accept()[1], flush=True)
 """
-DIAL = """
+CONNECT = """
 import errno, socket, sys
 for port in (443, 5432):
-    with socket.socket() as dialling:
-        dialling.settimeout(5)
-        print(errno.errorcode.get(dialling.connect_ex((sys.argv[1], port)), "connected"))
+    with socket.socket() as connecting:
+        connecting.settimeout(5)
+        print(errno.errorcode.get(connecting.connect_ex((sys.argv[1], port)), "connected"))
 """
 
 
@@ -62,7 +62,7 @@ def test_a_database_on_5432_is_named_and_refused_by_the_documentation_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """backend-node with a DATABASE_URL on 5432 must reach that port as observed and not as documented;
-    the report must name where it dialled either way."""
+    the report must name where it connected to either way."""
     monkeypatch.setattr(HUB, "outbound_ports", () if profile == OBSERVED else DOCUMENTED_PORTS)
     refused = profile == DOCUMENTED
     space, address = own_spaces["backend-node"], address_of(database)
@@ -73,13 +73,13 @@ def test_a_database_on_5432_is_named_and_refused_by_the_documentation_alone(
     assert started.container and started.container.observer, started.failure
     try:
         end = time.monotonic() + 15
-        while not (dialled := started.container.observer.connections()):
-            assert time.monotonic() < end, started.container.describe("dials nothing")
+        while not (connected := started.container.observer.connections()):
+            assert time.monotonic() < end, started.container.describe("connects to nothing")
             time.sleep(0.1)
-        assert [(one.address, one.port, one.refused) for one in dialled] == [
+        assert [(one.address, one.port, one.refused) for one in connected] == [
             (address, 5432, refused)
         ]
-        assert f"{address} port 5432" in str(dialled[0])
+        assert f"{address} port 5432" in str(connected[0])
         ready = started.container.get("/ready")
         assert ready.status_code == 503, ready.text
     finally:
@@ -126,7 +126,7 @@ def for_people(
 def test_make_edge_lets_in_and_out_what_the_hub_does(
     for_people: Compose, run: Run, own_spaces: dict[str, Space], tmp_path: Path
 ) -> None:
-    """`make edge` must publish the edge alone; behind it a Space must reach 443 and not 5432, and be told on."""
+    """`make edge` must publish the edge alone; behind it a Space must reach 443 and not 5432, and be reported."""
     listed = for_people.run("ps", "--format=json").splitlines()
     states = {one["Service"]: one for one in map(json.loads, listed)}
     assert set(states) == {"edge", *own_spaces, *(f"egress-{name}" for name in own_spaces)}
@@ -146,11 +146,11 @@ def test_make_edge_lets_in_and_out_what_the_hub_does(
         space = ThroughEdge(name, host, port, authority)
         assert space.get("/health").json()["status"] == "ok"
     target = address_of(states["edge"]["ID"], f"{run.id}-people_backend-py")
-    told = docker(
+    printed = docker(
         "run", "--rm", *run.labels, f"--network=container:{states['backend-py']['ID']}", "--user=1000",
-        stand_in(PYTHON) or PYTHON, "python", "-c", DIAL, target,
+        stand_in(PYTHON) or PYTHON, "python", "-c", CONNECT, target,
     ).stdout.split()  # fmt: skip
-    assert told == ["connected", "ENETUNREACH"]
+    assert printed == ["connected", "ENETUNREACH"]
     log = docker("logs", states["egress-backend-py"]["ID"]).stdout.splitlines()
     refused = [one for one in map(json.loads, log) if one.get("refused")]
     assert [(one["address"], one["port"]) for one in refused] == [(target, 5432)]

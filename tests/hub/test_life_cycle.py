@@ -68,7 +68,7 @@ class Live:
         assert self.page() == page
         assert len(self.containers()) == 1
 
-    def mend(self) -> None:
+    def make_sound(self) -> None:
         """A sound push, where what is at the head does not run."""
         if self.wait()[0] != "RUNNING":
             self.push_soundly()
@@ -118,7 +118,7 @@ def visited(live: Live) -> Visitor:
 
 def test_an_update_and_the_way_back_lose_no_request(live: Live) -> None:
     """The old build must serve until the new one is ready, then the new one alone; an earlier commit likewise."""
-    live.mend()
+    live.make_sound()
     before, earlier = live.page(), live.commit
     with visited(live) as visitor:
         after = live.change()
@@ -216,7 +216,7 @@ def test_the_logs_have_the_hubs_shape(live: Live) -> None:
 
 def test_secrets_and_variables_reach_the_replica(live: Live) -> None:
     """Each change must start it anew; what it then lacks must end it, and the old one serve."""
-    live.mend()
+    live.make_sound()
     api, before = live.hub.api, live.page()
 
     def signer() -> str:
@@ -245,7 +245,7 @@ def test_secrets_and_variables_reach_the_replica(live: Live) -> None:
 @pytest.mark.thorough
 def test_another_app_port(live: Live) -> None:
     """The Space must answer at the same address, on the port that it now names, and on the old one again."""
-    live.mend()
+    live.make_sound()
     address = live.hub.api.space_info(SIGNER).host
     page = live.change(
         ("app.py", "PORT = 7860", "PORT = 8000"), ("README.md", "app_port: 7860", "app_port: 8000")
@@ -261,7 +261,7 @@ def test_another_app_port(live: Live) -> None:
 
 def test_restart_and_pause(live: Live) -> None:
     """A restart must start a replica of the same image, also of a paused Space, which has none."""
-    live.mend()
+    live.make_sound()
     page, before, log = live.page(), live.containers(), live.build_log()
     live.hub.api.restart_space(SIGNER)
     assert live.wait() == ("RUNNING", None)
@@ -280,7 +280,7 @@ def test_restart_and_pause(live: Live) -> None:
 def test_the_serving_replica_is_killed(live: Live) -> None:
     """The stage must say so, the edge what the Hub's says, and a factory rebuild, without a cached layer, bring it
     back."""
-    live.mend()
+    live.make_sound()
     page = live.page()
     docker("kill", *live.containers())
 
@@ -306,7 +306,7 @@ def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
 
 def test_a_hub_that_died_must_start_its_spaces_again(live: Live) -> None:
     """Its state folder holds all that a new Hub needs."""
-    live.mend()
+    live.make_sound()
     page = live.page()
 
     live.hub.kill()

@@ -199,7 +199,7 @@ class Builder:
         except DockerError:
             if state.edge_port is None:
                 raise
-            # Somebody has its port now.
+            # Another process has its port now.
             edge = Edge(self.run, {}, settings)
         with self.space.change() as state:
             state.edge, state.edge_network = edge.id, edge.network

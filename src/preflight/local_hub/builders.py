@@ -38,7 +38,7 @@ class Builders:
             thread.start()
 
     def end(self, space: Space) -> None:
-        """End the build at work on a Space, which has been told so by `State.builds`."""
+        """End the build at work on a Space, which sees in `State.builds` that it is overtaken."""
         with self._changing:
             thread = self._at_work.pop(space.id, None)
         if thread:
@@ -55,7 +55,7 @@ def _build(space: Space, number: int, how: str, before: threading.Thread | None)
     if before:
         _end(before)
     builder = Builder(space, number)
-    # Deleted, or overtaken by a newer build: nobody waits for this build any more.
+    # Deleted, or overtaken by a newer build: this build is no longer wanted.
     with suppress(Superseded, NoSuchSpace):
         try:
             builder.work(how)

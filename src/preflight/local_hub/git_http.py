@@ -60,7 +60,7 @@ def _served(
     def answer() -> Iterator[bytes]:
         while chunk := stdout.read1(65536):  # type: ignore[attr-defined]
             yield chunk
-        # Before the client has seen the end: whoever then asks must find the Space at BUILDING.
+        # Before the client has seen the end: its next request must find the Space at BUILDING.
         end()
 
     def end() -> None:

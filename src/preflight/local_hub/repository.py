@@ -143,7 +143,7 @@ class Space:
         space.folder.mkdir(parents=True)
         space.git_dir.mkdir()
         space.git("init", "--quiet", "--bare", "--initial-branch=main")
-        # Nobody may be asked for a password on loopback; nothing may run on after a push.
+        # No password on loopback, and no garbage collection after a push.
         space.git("config", "http.receivepack", "true")
         space.git("config", "receive.autogc", "false")
         hook = space.git_dir / "hooks" / "pre-receive"
@@ -262,7 +262,7 @@ def name_faults(space_id: str) -> Iterator[str]:
 
 
 def git_environment(**more: str) -> dict[str, str]:
-    """For git in a Space's repository: nobody's settings but the repository's own."""
+    """For git in a Space's repository: the repository's settings alone."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     system = {"NAME": "system", "EMAIL": "system@huggingface.co"}
     who = {f"GIT_{one}_{key}": value for one in ("AUTHOR", "COMMITTER") for key, value in system.items()}  # fmt: skip
