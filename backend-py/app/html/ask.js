@@ -19,7 +19,7 @@ async function* events(body) {
   }
 }
 
-function show(text, citations, sources) {
+function showAnswer(text, citations, sources) {
   // Offsets are in characters: Array.from splits where the string's own indices would not.
   const characters = Array.from(text), numbered = [];
   const sorted = [...citations].sort((a, b) => b.end - a.end);
@@ -38,7 +38,7 @@ function show(text, citations, sources) {
   }));
 }
 
-function list(sources) {
+function showSources(sources) {
   at("sources").replaceChildren(...sources.map((source) => {
     const item = document.createElement("li"), link = document.createElement("a");
     link.href = source.url || "#question";
@@ -70,11 +70,11 @@ async function ask(question) {
     if (name === "citation") citations.push(data);
     if (name === "error") throw new Error(`The answer was cut short (${data.code}).`);
     if (name === "done") ended = true;
-    show(text, citations, sources);
+    showAnswer(text, citations, sources);
   }
   if (!ended) throw new Error("The connection was lost.");
   at("sources-title").textContent = mode === "none" ? "Nearest sections" : "Sources";
-  list(sources);
+  showSources(sources);
 }
 
 at("form").addEventListener("submit", async (submitted) => {
