@@ -151,7 +151,7 @@ def test_no_required_variable_has_a_default(
 
     Severity: risk
 
-    On the Hub: the Space runs with a sample value after a Variable was lost, and nobody is told
+    On the Hub: the Space runs with a sample value after a Variable was lost, and no message says so
 
     Fix: Delete the ENV line; defaults for a developer's machine belong in compose.yaml.
 
