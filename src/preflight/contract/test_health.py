@@ -283,7 +283,8 @@ def test_health_command_passes_while_it_serves(
 
     Fix: Ask `app_port` on 127.0.0.1 with the image's own runtime, and have the program in the image.
 
-    Source: observed: HEALTHCHECK is not read on the Hub.
+    Source: no documentation of the Hub names HEALTHCHECK; observed: Spaces run with one that cannot
+    fail.
     """
     try:
         done = docker(
@@ -322,7 +323,8 @@ def test_health_command_fails_with_the_app(
 
     Fix: Let it exit with 1 on any other status than 200: no `|| true`, no `|| exit 0`, no mere port test.
 
-    Source: observed: HEALTHCHECK is not read on the Hub.
+    Source: no documentation of the Hub names HEALTHCHECK; observed: Spaces run with one that cannot
+    fail.
     """
     beside = f"--network=container:{failing(space.app_port).id}"
     end = SpaceContainer.run_to_exit(

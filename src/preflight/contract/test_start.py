@@ -224,9 +224,9 @@ def test_dials_open_ports_only(container: Container) -> None:
     require_none(
         Problem(
             f"connections to ports {', '.join(map(str, DOCUMENTED_PORTS))}",
-            f"a connection to {dialled}: {found.known}",
+            f"a connection to {connection}: {found.known}",
             severity=found.severity,
         )
-        for dialled in container.observer.connections()
-        if (found := outbound(dialled.port))
+        for connection in container.observer.connections()
+        if (found := outbound(connection.port))
     )
