@@ -77,9 +77,24 @@ rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SP
 space: $(VENV)/ready  ## a new Space folder that passes the contract, with its services   (NAME=my-space)
 	@$(PREFLIGHT) new "$(NAME)"
 
-lock:  ## lock the dependencies again: of the harness, and of the load workers, who have the same Locust
-	$(VENV)/bin/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --output-file requirements.txt
-	$(VENV)/bin/uv pip compile loadtests/requirements.in --constraint requirements.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file loadtests/requirements.txt
+LOCK = $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+LOCK_PY = cd backend-py && ../$(LOCK) pyproject.toml --output-file
+lock:  ## lock the dependencies again: of the harness, the load workers and backend-py
+	$(LOCK) pyproject.toml --all-extras --group dev --no-annotate --output-file requirements.txt
+	$(LOCK) loadtests/requirements.in --constraint requirements.txt --no-annotate --output-file loadtests/requirements.txt
+	$(LOCK_PY) requirements.txt
+	$(LOCK_PY) requirements-ingest.txt --extra ingest
+	$(LOCK_PY) requirements-test.txt --extra ingest --extra test
+
+# Where no registry answered, the stand-in that `make up` made takes the base image's place.
+IMAGE ?= own-book
+BASE := python:3.11-slim-bookworm
+STAND_IN = $(if $(shell docker image ls --quiet standin/$(BASE)),--build-context=$(BASE)=docker-image://standin/$(BASE))
+book:  ## build backend-py with your documents, measure it by their questions.toml   (DIR=docs IMAGE=own-book)
+	@test -d "$(DIR)" || { echo "make: DIR: '$(DIR)' is not a folder; name the one that holds your documents: make book DIR=docs" >&2; exit 2; }
+	docker build $(STAND_IN) --build-context book="$(DIR)" --tag $(IMAGE) backend-py
+	@docker run --rm $(IMAGE) cat data/report.txt
+	@test ! -f "$(DIR)/questions.toml" || docker run --rm --interactive $(IMAGE) python -m app.ingest evaluate - < "$(DIR)/questions.toml"
 
 # On a bare machine each takes half a minute, and neither needs the other.
 ready:
@@ -92,4 +107,4 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@$(BARE) dependencies $(VENV)
 
 .PHONY: help up edge down check test quick thorough selftest load load-compare \
-	push-py push-node push hub hooks live rollback space lock ready engine
+	push-py push-node push hub hooks live rollback space lock book ready engine

@@ -3,7 +3,7 @@
  *
  * Start: check the environment, listen, then load the library, open the database and bring its schema up to
  * date. `/health` answers from the first moment; `/ready` and `/api/auth/*` as soon as the database does.
- * Stop: on SIGTERM no new connection, requests in flight finish, the database is closed.
+ * Stop: on SIGTERM requests in flight finish, connections and the database are closed, mails that wait are sent.
  */
 import type { AddressInfo } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -29,7 +29,7 @@ const listening = Promise.withResolvers<void>();
 const service = listening.promise.then(load).then((auth) => auth.openAuth(settings, log, cannotStart));
 service.catch(cannotStart);
 
-const server = createHttpServer(settings, log, service);
+const { server, stop: drain } = createHttpServer(settings, log, service);
 server.on("error", (error: NodeJS.ErrnoException) => {
   process.stderr.write(`PORT: cannot listen on port ${settings.port} (${error.code})\n`);
   process.exit(EXIT_CONFIGURATION);
@@ -57,11 +57,7 @@ async function load(): Promise<typeof import("./auth.ts")> {
 async function stop(signal: string): Promise<void> {
   log.info({ signal }, "stopping");
   setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
-  await new Promise((done) => {
-    server.close(done);
-    // Again and again: a connection that was busy at first stays open after its answer, waiting for another request.
-    setInterval(() => server.closeIdleConnections(), 50).unref();
-  });
+  await drain();
   await (await service).close();
   log.info("stopped");
   process.exit(0);

@@ -1,30 +1,30 @@
 /** Better Auth on its database: opened in the background, retried until it is there, asked through `handle`. */
 import { setTimeout as delay } from "node:timers/promises";
-import { getCurrentAuthContext, runWithAdapter } from "@better-auth/core/context";
-import { passkey } from "@better-auth/passkey";
-import { type BetterAuthOptions, type BetterAuthPlugin, betterAuth } from "better-auth";
-import { createAuthMiddleware, getSessionFromCtx, router } from "better-auth/api";
+import { runWithAdapter } from "@better-auth/core/context";
+import { type BetterAuthOptions, betterAuth } from "better-auth";
+import { router } from "better-auth/api";
 import { getMigrations } from "better-auth/db/migration";
-import { admin } from "better-auth/plugins/admin";
-import { bearer } from "better-auth/plugins/bearer";
-import { jwt } from "better-auth/plugins/jwt";
-import { twoFactor } from "better-auth/plugins/two-factor";
-import { username } from "better-auth/plugins/username";
 import type { Logger } from "pino";
-import { CLIENT_ADDRESS_HEADER } from "./client-address.ts";
+import { createAudit } from "./audit.ts";
+import { authOptions } from "./auth-options.ts";
 import { type Database, openDatabase } from "./database.ts";
-import { databaseAway, HttpError } from "./http-error.ts";
-import { sendMail } from "./mail.ts";
-import { hashPassword, isOutdated, verifyPassword } from "./password.ts";
+import { SENDS_MAIL } from "./guard.ts";
+import { refunds } from "./guesses.ts";
+import { databaseAway, databaseFull, HttpError } from "./http-error.ts";
+import { reason } from "./log.ts";
+import { createMailer } from "./mail.ts";
 import { createRateLimits, RATE_LIMIT_TABLE, type RateLimits } from "./rate-limits.ts";
 import { sessionReader } from "./session.ts";
+import { endOldSessions } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
 export interface AuthService {
-  database: Pick<Database, "kind" | "durable">;
+  database: Pick<Database, "kind" | "durable" | "full">;
   limits: RateLimits;
   /** A path below `/api/auth` as the library declares it, with its methods; undefined before it is loaded. */
   route(path: string): Route | undefined;
+  /** Whether a call of that path may send a mail, which its answer must not tell. */
+  sendsMail(path: string): boolean;
   /** Whether the database answered last time; never waits. */
   connected(): boolean;
   /** Asks the database now, and whether its schema is there. */
@@ -64,9 +64,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
   if (!database.durable)
     log.warn("the SQLite file is on the container's own disk: accounts are lost at the next restart");
   const limits = createRateLimits(settings.secret, database.pool);
-  const options = authOptions(settings, database, limits, log);
-  // The document of all routes, and a page to try them, are for development alone.
-  if (settings.development) options.plugins.push((await import("better-auth/plugins")).openAPI());
+  const mailer = settings.mail && createMailer(settings.mail, log);
+  const audit = createAudit(settings, mailer, log);
+  const options = await authOptions(settings, { database, limits, audit, mailer, log });
   const closing = new AbortController();
   let library: Library | undefined;
   let connected = false;
@@ -136,7 +136,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     try {
       return await Promise.race([use(library), abandoned]);
     } catch (error) {
-      if (!(error instanceof HttpError) && !(await ping())) throw databaseAway();
+      if (error instanceof HttpError) throw error;
+      if (!(await ping())) throw databaseAway();
+      if (database.full()) throw databaseFull();
       throw error;
     } finally {
       abandoners.delete(abandon);
@@ -147,6 +149,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     database,
     limits,
     route: (path) => library?.route(path),
+    sendsMail: (path) =>
+      settings.mail !== undefined &&
+      (SENDS_MAIL.has(path) || (path === "/sign-up/email" && settings.signUp === "verified")),
     connected: () => connected,
     ping,
     handle: (request) =>
@@ -154,16 +159,22 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
         // The library reports a sign-out that it could not store as a success, with the cookie gone.
         const isSignOut = request.url.endsWith("/sign-out");
         if (isSignOut && !(await ping())) throw databaseAway();
-        const response = await handle(request);
+        const response = await handle(request).catch((error) => {
+          audit.refused(request, error);
+          throw error;
+        });
         // It also takes a session that it could not look up for none, which would sign the user out.
         const inDoubt = response.status >= 500 || response.status === 401 || isSignOut;
         if (inDoubt && !(await ping())) throw databaseAway();
+        // Of a failed write it says 401, 422 or 500.
+        if (response.status >= 400 && database.full()) throw databaseFull();
         return response;
       }),
     session: (cookie, authorization) => withLibrary(({ readSession }) => readSession(cookie, authorization)),
     close: async () => {
       closing.abort();
       clearInterval(watch);
+      await mailer?.close();
       await database.close();
     },
   };
@@ -179,9 +190,13 @@ interface Library {
  * The library's handler with its router built once instead of for every request, which halves the work of a short
  * call. Source: better-auth issue 10188. `test/router.test.ts` fails when an update makes the two differ.
  */
-export async function createLibrary(options: BetterAuthOptions, settings: Pick<Settings, "secret">): Promise<Library> {
+export async function createLibrary(
+  options: BetterAuthOptions,
+  settings: Pick<Settings, "secret" | "sessions">,
+): Promise<Library> {
   const auth = betterAuth(options);
   const context = await auth.$context;
+  endOldSessions(context, settings.sessions.greatestAge);
   const { handler, endpoints } = router(context, auth.options);
   const routes = new Map<string, Route>();
   for (const { path, options } of Object.values(endpoints) as Endpoint[]) {
@@ -203,7 +218,7 @@ export async function createLibrary(options: BetterAuthOptions, settings: Pick<S
         if (status < 400 || status >= 500) await refunds.get(request)?.();
       }
     },
-    readSession: sessionReader(context, settings.secret),
+    readSession: sessionReader(context, settings.secret, settings.sessions.cached > 0),
   };
 }
 
@@ -224,150 +239,4 @@ async function migrate(options: BetterAuthOptions, database: Database, log: Logg
   await plan.runMigrations();
   await database.pool?.query(RATE_LIMIT_TABLE);
   log.info({ tables: plan.toBeCreated.length, changed: plan.toBeAdded.length }, "schema up to date");
-}
-
-/** Paths whose body holds a password or a second factor that could be guessed. */
-const GUESSABLE = new Set([
-  "/sign-in/email",
-  "/sign-in/username",
-  "/change-password",
-  "/verify-password",
-  "/delete-user",
-  "/two-factor/enable",
-  "/two-factor/disable",
-  "/two-factor/verify-totp",
-  "/two-factor/verify-backup-code",
-]);
-/** Gives back the tries that a request has taken. */
-const refunds = new WeakMap<Request, () => Promise<void>>();
-const SENDS_MAIL = new Set(["/request-password-reset", "/send-verification-email"]);
-
-export function authOptions(settings: Settings, database: Database, limits: RateLimits, log: Logger) {
-  const { mail, signUp } = settings;
-  const closed = signUp === "closed";
-  const requestSubjects = (ctx: { headers?: Headers | undefined; body?: Record<string, unknown> }) => ({
-    address: ctx.headers?.get(CLIENT_ADDRESS_HEADER) ?? "",
-    account: [ctx.body?.email ?? ctx.body?.username].filter((name) => typeof name === "string"),
-  });
-
-  return {
-    appName: "backend-node",
-    baseURL: settings.baseURL,
-    basePath: "/api/auth",
-    secret: settings.secret,
-    trustedOrigins: settings.trustedOrigins,
-    database: database.connection,
-    telemetry: { enabled: false },
-    rateLimit: { enabled: false },
-    emailAndPassword: {
-      enabled: true,
-      minPasswordLength: 8,
-      maxPasswordLength: 128,
-      disableSignUp: closed,
-      requireEmailVerification: signUp === "verified",
-      revokeSessionsOnPasswordReset: true,
-      password: {
-        hash: hashPassword,
-        verify: async (given: { hash: string; password: string }) => {
-          const right = await verifyPassword(given);
-          if (right && isOutdated(given.hash)) await replaceHash(given);
-          return right;
-        },
-      },
-      ...(mail && {
-        sendResetPassword: ({ user, url }: { user: { email: string }; url: string }) =>
-          sendMail(mail, user.email, "Reset your password", `Choose a new password here, within an hour:\n\n${url}\n`),
-      }),
-    },
-    ...(mail && {
-      emailVerification: {
-        sendOnSignUp: signUp === "verified",
-        sendVerificationEmail: ({ user, url }: { user: { email: string }; url: string }) =>
-          sendMail(mail, user.email, "Confirm your address", `Confirm your mail address here:\n\n${url}\n`),
-      },
-    }),
-    socialProviders: Object.fromEntries(
-      Object.entries(settings.social).map(([id, client]) => [id, { ...client, disableSignUp: closed }]),
-    ),
-    user: { deleteUser: { enabled: true } },
-    advanced: {
-      ipAddress: { ipAddressHeaders: [CLIENT_ADDRESS_HEADER] },
-      // One query per session look-up instead of two; on SQLite two are faster.
-      database: { joins: database.kind === "postgres" },
-      ...(settings.cookieMode === "cross-site" && {
-        defaultCookieAttributes: { sameSite: "none" as const, secure: true, partitioned: true },
-      }),
-    },
-    // Errors reach the caller of `handle`, which answers in the server's own shape and logs them.
-    onAPIError: { throw: true },
-    logger: {
-      level: "error" as const,
-      disableColors: true,
-      log: (_level: string, message: string, ...details: unknown[]) =>
-        log.error({ reason: details.map(reason).join("; ") || undefined }, message),
-    },
-    plugins: [
-      // Without a signature, whoever reads the session table is signed in as everybody.
-      bearer({ requireSignature: true }),
-      jwt({
-        // Signed when asked for at /token, not at every look at a session.
-        disableSettingJwtHeader: true,
-        jwt: {
-          issuer: settings.baseURL,
-          audience: settings.baseURL,
-          expirationTime: "15m",
-          definePayload: ({ user }) => ({ email: user.email, email_verified: user.emailVerified, name: user.name }),
-        },
-      }),
-      username(),
-      admin({ adminUserIds: settings.adminUserIds }),
-      twoFactor({ issuer: new URL(settings.baseURL).host }),
-      passkey({ rpName: "backend-node", rpID: new URL(settings.baseURL).hostname, origin: settings.trustedOrigins }),
-    ] as BetterAuthPlugin[],
-    hooks: {
-      before: createAuthMiddleware(async (ctx) => {
-        // The username plugin reads these bodies before the library has looked at their form.
-        const isObject = typeof ctx.body === "object" && ctx.body !== null && !Array.isArray(ctx.body);
-        if (!isObject && (ctx.body !== undefined || ["/sign-up/email", "/update-user"].includes(ctx.path)))
-          throw new HttpError(400, "VALIDATION_ERROR", "the body must be a JSON object");
-        // Postgres keeps no such text, and would fail.
-        if (isObject && Object.values(ctx.body).some((value) => typeof value === "string" && value.includes("\0")))
-          throw new HttpError(400, "VALIDATION_ERROR", "a text must not contain the character U+0000");
-        const { address, account } = requestSubjects(ctx);
-        // The library lets a session younger than a day delete its account without asking.
-        if (ctx.path === "/delete-user" && !ctx.body?.password) {
-          const session = await getSessionFromCtx(ctx);
-          const accounts = session ? await ctx.context.internalAdapter.findAccounts(session.user.id) : [];
-          if (accounts.some(({ password }) => password))
-            throw new HttpError(400, "PASSWORD_REQUIRED", "the password is needed");
-        }
-        if (GUESSABLE.has(ctx.path)) {
-          await limits.take("passwordsPerAddress", address);
-          await limits.take("passwordsPerAccount", ...account);
-          if (ctx.request)
-            refunds.set(ctx.request, async () => {
-              await limits.giveBack("passwordsPerAddress", address);
-              await limits.giveBack("passwordsPerAccount", ...account);
-            });
-        } else if (ctx.path === "/sign-up/email") await limits.take("signUpsPerAddress", address);
-        else if (SENDS_MAIL.has(ctx.path)) await limits.take("mails", address, ...account);
-      }),
-    },
-  } satisfies BetterAuthOptions;
-}
-
-/** Rewrites an outdated hash; it is salted, so it names its row. */
-async function replaceHash({ hash, password }: { hash: string; password: string }): Promise<void> {
-  const { context } = await getCurrentAuthContext();
-  await context.adapter.updateMany({
-    model: "account",
-    where: [{ field: "password", value: hash }],
-    update: { password: await hashPassword(password) },
-  });
-}
-
-/** What went wrong, in a few words: a WebSocket fails with an event, a connection tried at several addresses with a code. */
-function reason(error: unknown): string {
-  const { message, code, name, error: inner } = (error ?? {}) as Record<string, unknown>;
-  return String(message || code || (inner && reason(inner)) || name || error);
 }

@@ -1,16 +1,18 @@
-/** Who is calling: the address that can be trusted, and its hash for logs and limits. */
+/** Who is calling: the network that can be trusted to be the caller's, and its hash for logs. */
 import { createHmac } from "node:crypto";
 import type http from "node:http";
 import net from "node:net";
 import { sameText } from "./same-text.ts";
 
-/** Carries the address to the library; a caller's own copy never gets that far. */
+/** Carries the network to the library; a caller's own copy never gets that far. */
 export const CLIENT_ADDRESS_HEADER = "x-auth-client-address";
+/** Carries the request's id to the library's log lines. */
+export const REQUEST_ID_HEADER = "x-request-id";
 /** In it, a host that rewrites to this server shows TRUSTED_FRONT_SECRET. */
 const FRONT_SECRET_HEADER = "x-front-secret";
 
 /**
- * A function that gives the address of a request's client.
+ * A function that gives the network of a request's client, as `networkOf` spells it.
  *
  * The Hub's edge appends the address of its caller to X-Forwarded-For and keeps what that caller sent, so the last
  * entry counts, and only when the connection itself comes from a proxy's private address. Behind a host that rewrites
@@ -20,16 +22,44 @@ export function clientAddressReader(frontSecret: string | undefined): (request: 
   return ({ socket, headers }) => {
     const peer = (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
     const forwarded = headers["x-forwarded-for"];
-    if (forwarded === undefined || !isPrivate(peer)) return peer;
+    if (forwarded === undefined || !isPrivate(peer)) return networkOf(peer) ?? "";
     const entries = String(forwarded).split(",");
-    const last = (entries.pop() ?? "").trim();
+    const last = networkOf(entries.pop() ?? "");
     const shown = headers[FRONT_SECRET_HEADER];
     if (frontSecret !== undefined && typeof shown === "string" && sameText(shown, frontSecret)) {
-      const beforeLast = (entries.pop() ?? "").trim();
-      if (net.isIP(beforeLast)) return beforeLast;
+      const beforeLast = networkOf(entries.pop() ?? "");
+      if (beforeLast !== undefined) return beforeLast;
     }
-    return net.isIP(last) ? last : peer;
+    return last ?? networkOf(peer) ?? "";
   };
+}
+
+/**
+ * What an address counts as: IPv4 as it is, IPv6 as its /64, of which a household or a server has at least one
+ * (RFC 6177). Each has one spelling, whichever was sent; undefined for what is no address.
+ *
+ * @param text an address as proxies write it: also with brackets, port, zone, quotes or blanks.
+ */
+export function networkOf(text: string): string | undefined {
+  if (net.isIPv4(text)) return text;
+  const bare = text
+    .trim()
+    .replace(/^"(.*)"$/, "$1")
+    .replace(/^\[([^\]]*)\](:\d+)?$/, "$1")
+    .replace(/^([\d.]+):\d+$/, "$1")
+    .replace(/%.*$/, "");
+  if (net.isIPv4(bare)) return bare;
+  if (!net.isIPv6(bare)) return undefined;
+  // The spelling of inet_ntop(3), where an IPv4 address may stand for the last two groups.
+  const { address } = new net.SocketAddress({ address: bare, family: "ipv6" });
+  const mapped = /^::ffff:([\d.]+)$/.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  const [left = [], right = []] = address
+    .replace(/[\d.]+\.\d+$/, "0:0")
+    .split("::")
+    .map((side) => side.split(":").filter(Boolean));
+  const groups = [...left, ...Array<string>(8 - left.length - right.length).fill("0"), ...right];
+  return `${groups.slice(0, 4).join(":")}::`;
 }
 
 /** A function that hashes addresses with `key`; it remembers the most recent ones. */

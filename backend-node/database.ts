@@ -1,12 +1,11 @@
 /** The database behind the accounts: embedded SQLite, Postgres over TCP, or Postgres over a WebSocket. */
-import { statfsSync } from "node:fs";
-import path from "node:path";
-import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import type { BetterAuthOptions } from "better-auth";
 import type { Pool, PoolConfig } from "pg";
 import type { Logger } from "pino";
+import { within } from "./deadline.ts";
 import type { Settings, WebSocketRelay } from "./settings.ts";
+import { openSqlite } from "./sqlite.ts";
 
 export interface Database {
   kind: "sqlite" | "postgres";
@@ -16,6 +15,8 @@ export interface Database {
   pool: Pool | undefined;
   /** False when a restart of the container loses the data. */
   durable: boolean;
+  /** Whether the last write failed because the disk is full, and another one would. A Postgres says so by itself. */
+  full(): boolean;
   /** Resolves when the database answers, rejects when it does not within a second. */
   ping(): Promise<void>;
   /** Runs `migrate` while no other replica does. */
@@ -28,56 +29,13 @@ export async function openDatabase(settings: Pick<Settings, "database" | "onTheH
   const { database } = settings;
   if (database.kind === "sqlite") return openSqlite(database.file);
   const port = new URL(database.url).port || "5432";
-  // Source: hub-docs spaces-overview.md, "Networking".
-  if (settings.onTheHub && !database.webSocket && !["80", "443", "8080"].includes(port))
+  // The documentation opens the first three (hub-docs spaces-overview.md, "Networking"); Spaces were seen to use the last.
+  if (settings.onTheHub && !database.webSocket && !["80", "443", "8080", "5432"].includes(port))
     log.warn(
       { port },
-      "a Space may dial ports 80, 443 and 8080 only; if the database stays away, use one that takes WebSockets (DATABASE_WEBSOCKET)",
+      "the Hub may refuse this port; if the database stays away, use port 5432, or one that takes WebSockets (DATABASE_WEBSOCKET)",
     );
   return openPostgres(database.url, database.webSocket, log);
-}
-
-function openSqlite(file: string): Database {
-  const db = new PreparedDatabase(file);
-  // WAL with synchronous=NORMAL survives a killed process without loss. Source: sqlite.org/wal.html.
-  db.exec("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON");
-  const probe = db.prepare("SELECT 1");
-  return {
-    kind: "sqlite",
-    connection: db,
-    pool: undefined,
-    durable: !isEphemeral(path.dirname(file)),
-    ping: async () => void probe.get(),
-    exclusively: (migrate) => migrate(),
-    close: async () => {
-      db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
-      db.close();
-    },
-  };
-}
-
-/** Prepares each statement once: the library has it prepared again for every query, a third of a session's look-up. */
-class PreparedDatabase extends DatabaseSync {
-  // The library's statements have parameters, so there are few; a limit in case one has not.
-  readonly #statements = new Map<string, StatementSync>();
-
-  override prepare(sql: string): StatementSync {
-    let statement = this.#statements.get(sql);
-    if (statement === undefined) {
-      if (this.#statements.size >= 500) this.#statements.clear();
-      statement = super.prepare(sql);
-      this.#statements.set(sql, statement);
-    }
-    return statement;
-  }
-}
-
-/** A container's own layer (overlayfs) and tmpfs end with it. Source: statfs(2). */
-function isEphemeral(folder: string): boolean {
-  const OVERLAYFS = 0x794c7630;
-  const TMPFS = 0x01021994;
-  const { type } = statfsSync(folder);
-  return type === OVERLAYFS || type === TMPFS;
 }
 
 /** Any number that nobody else uses for a lock in this database. */
@@ -108,15 +66,8 @@ async function openPostgres(url: string, webSocket: WebSocketRelay | undefined, 
     connection: pool,
     pool,
     durable: true,
-    ping: async () => {
-      const late = AbortSignal.timeout(1_000);
-      await Promise.race([
-        pool.query("SELECT 1"),
-        new Promise((_, reject) => {
-          late.onabort = () => reject(new Error("no answer within 1 s"));
-        }),
-      ]);
-    },
+    full: () => false,
+    ping: async () => void (await within(1_000, pool.query("SELECT 1"))),
     exclusively: async (migrate) => {
       const client = await pool.connect();
       try {

@@ -16,3 +16,7 @@ export class HttpError extends Error {
 export function databaseAway(): HttpError {
   return new HttpError(503, "DATABASE_UNAVAILABLE", "the database does not answer; try again", { "retry-after": "2" });
 }
+
+export function databaseFull(): HttpError {
+  return new HttpError(503, "DATABASE_FULL", "the disk of the database is full", { "retry-after": "60" });
+}

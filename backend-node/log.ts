@@ -65,3 +65,9 @@ function timestamp(): string {
   }
   return member;
 }
+
+/** What went wrong, in a few words: a WebSocket fails with an event, a connection tried at several addresses with a code. */
+export function reason(error: unknown): string {
+  const { message, code, name, error: inner } = (error ?? {}) as Record<string, unknown>;
+  return String(message || code || (inner && reason(inner)) || name || error);
+}

@@ -21,15 +21,16 @@ output { display: block; margin-top: 1rem; font-weight: 600; overflow-wrap: anyw
 output[data-state=good] { color: var(--good) } output[data-state=bad] { color: var(--bad) }
 pre { margin: .75rem 0 0; padding: .75rem; background: var(--ground); border: 1px solid var(--line); border-radius: .5rem; overflow-x: auto; font-size: .85rem }
 dl { display: grid; grid-template-columns: auto 1fr; gap: .25rem 1rem; margin: 0 } dt { font-weight: 600 } dd { margin: 0; overflow-wrap: anywhere }
+ul { list-style: none; margin: .75rem 0 0; padding: 0 } li { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; justify-content: space-between; padding: .5rem 0; border-top: 1px solid var(--line) } li span { flex: 1 1 12rem; overflow-wrap: anywhere }
 a { color: var(--accent) } code { font-size: .95em }
 `;
 
 // Signs in with a bearer token: a Space is shown in a frame of huggingface.co, where its cookies are third-party.
 const SCRIPT = `
-const form = document.querySelector("form"), status = document.querySelector("output"), details = document.querySelector("pre");
+const form = document.querySelector("form"), status = document.querySelector("output"), details = document.querySelector("pre"), devices = document.querySelector("ul");
 let token = null;
 const say = (text, state) => { status.textContent = text; status.dataset.state = state };
-const show = (value) => { details.hidden = value === undefined; details.textContent = value === undefined ? "" : JSON.stringify(value, null, 2) };
+const show = (value) => { devices.hidden = true; details.hidden = value === undefined; details.textContent = value === undefined ? "" : JSON.stringify(value, null, 2) };
 async function call(method, path, body) {
   const headers = {};
   if (body) headers["content-type"] = "application/json";
@@ -44,14 +45,38 @@ const actions = {
   async up({ name, email, password }) { const { user } = await call("POST", "sign-up/email", { name: name || email, email, password }); show(); return "Signed up as " + user.email + "." },
   async in({ email, password }) { const { user } = await call("POST", "sign-in/email", { email, password }); show(); return "Signed in as " + user.email + "." },
   async session() { const data = await call("GET", "get-session"); if (data) delete data.session.token; show(data); return data ? "The session of " + data.user.email + "." : "Nobody is signed in." },
-  async out() { await call("POST", "sign-out"); token = null; show(); return "Signed out." },
+  async devices() {
+    show();
+    const [mine, sessions] = [await call("GET", "get-session"), await call("GET", "list-sessions")];
+    devices.replaceChildren(...sessions.map((session) => row(session, session.token === mine.session.token)));
+    devices.hidden = false;
+    return sessions.length === 1 ? "Signed in on this device alone." : "Signed in on " + sessions.length + " devices.";
+  },
+  async others() { await call("POST", "revoke-other-sessions", {}); return "Signed out everywhere else. " + await actions.devices() },
+  async out() { await call("POST", "sign-out"); token = null; form.reset(); devices.replaceChildren(); show(); return "Signed out." },
 };
-form.addEventListener("submit", async (event) => {
+function row({ token: other, userAgent, updatedAt }, isThis) {
+  const item = document.createElement("li"), text = document.createElement("span");
+  text.textContent = (userAgent || "Unknown program") + ", last used " + new Date(updatedAt).toLocaleString() + (isThis ? " (this device)" : "");
+  item.append(text);
+  if (!isThis) {
+    const end = document.createElement("button");
+    end.type = "button";
+    end.textContent = "Sign this device out";
+    end.addEventListener("click", () => act(async () => { await call("POST", "revoke-session", { token: other }); return "Signed that device out. " + await actions.devices() }));
+    item.append(end);
+  }
+  return item;
+}
+async function act(action) {
+  say("Working…", "");
+  try { say(await action(), "good") } catch (error) { say(error.message, "bad") }
+}
+form.addEventListener("submit", (event) => {
   event.preventDefault();
   const action = event.submitter.value;
   if ((action === "up" || action === "in") && !form.reportValidity()) return;
-  say("Working…", "");
-  try { say(await actions[action](Object.fromEntries(new FormData(form))), "good") } catch (error) { say(error.message, "bad") }
+  act(() => actions[action](Object.fromEntries(new FormData(form))));
 });
 async function watch() {
   const [health, ready] = [document.querySelector("#health"), document.querySelector("#ready")];
@@ -88,10 +113,13 @@ const HTML = `<!doctype html>
 <button class="first" value="up">Sign up</button>
 <button value="in">Sign in</button>
 <button value="session">Show session</button>
+<button value="devices">Show devices</button>
+<button value="others">Sign out other devices</button>
 <button value="out">Sign out</button>
 </div>
 <output aria-live="polite"></output>
 <pre hidden tabindex="0" aria-label="Answer"></pre>
+<ul hidden aria-label="Devices"></ul>
 </form>
 </section>
 <section aria-labelledby="state">

@@ -2,7 +2,8 @@
  * Password hashes: argon2id in Node's own thread pool, a few at a time.
  *
  * m=19456 KiB, t=2, p=1. Source: OWASP Password Storage Cheat Sheet. Two at a time leave the other two pool threads to
- * the rest of the server, and a queue with an end turns a flood of sign-ins into 503s instead of time-outs.
+ * the rest of the server, and one at a time where the container's memory has no room for two. A queue with an end turns
+ * a flood of sign-ins into 503s instead of time-outs.
  */
 import { argon2, randomBytes, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
@@ -11,7 +12,9 @@ import { HttpError } from "./http-error.ts";
 
 const MEMORY_KIB = 19_456;
 const PASSES = 2;
-const RUNNING = 2;
+/** The server without a hash, with what its heap grows by under load. */
+const WITHOUT_HASHES = 120 * 1024 * 1024;
+const RUNNING = hashesAtOnce(process.constrainedMemory());
 const WAITING = 32;
 
 const PREFIX = `$argon2id$v=19$m=${MEMORY_KIB},t=${PASSES},p=1$`;
@@ -35,6 +38,12 @@ export async function verifyPassword({ hash, password }: { hash: string; passwor
 /** Whether a hash should be replaced at the next sign-in. */
 export function isOutdated(hash: string): boolean {
   return !hash.startsWith(PREFIX);
+}
+
+/** @param limit the container's memory in bytes; 0 or more than there is where it has none. */
+export function hashesAtOnce(limit: number): 1 | 2 {
+  const room = limit === 0 ? Number.POSITIVE_INFINITY : limit - WITHOUT_HASHES;
+  return room >= 2 * MEMORY_KIB * 1024 ? 2 : 1;
 }
 
 function argon2id(password: string, nonce: Buffer): Promise<Buffer> {

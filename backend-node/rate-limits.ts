@@ -1,5 +1,5 @@
 /**
- * How often one address, and one account, may try.
+ * How often one network, and one account, may try.
  *
  * In memory, or in Postgres where several replicas may share the database. The library's own limiter counts per
  * address and path only, and a steady trickle of requests exhausts it. Source: better-auth issue 977.
@@ -14,6 +14,14 @@ export interface RateLimits {
   take(limit: LimitName, ...subjects: string[]): Promise<void>;
   /** Gives the try back: an honest user never runs out. */
   giveBack(limit: LimitName, ...subjects: string[]): Promise<void>;
+  /**
+   * Takes one guess at the secrets of `subject`. After `GUESSES.free` wrong ones each waits longer than the last.
+   *
+   * @throws HttpError 429 with Retry-After while the wait lasts; such a try is not counted.
+   */
+  takeGuess(subject: string): Promise<void>;
+  /** Gives the guess back: it was right, or nobody had the time to look at it. */
+  giveBackGuess(subject: string): Promise<void>;
 }
 
 export type LimitName = keyof typeof LIMITS;
@@ -22,10 +30,16 @@ export type LimitName = keyof typeof LIMITS;
 const LIMITS = {
   requestsPerAddress: { points: 120, duration: 10 },
   passwordsPerAddress: { points: 10, duration: 60 },
-  passwordsPerAccount: { points: 20, duration: 300 },
   signUpsPerAddress: { points: 10, duration: 60 },
   mails: { points: 3, duration: 60 },
 } as const;
+
+/**
+ * Wrong guesses without a wait, and the waits in seconds after each further one: the first, then twice the last, up to
+ * the longest. All is forgotten after `window`. Growing waits, because a limit that closes an account is a way for
+ * strangers to close it; some forty guesses an hour remain to them.
+ */
+export const GUESSES = { free: 20, firstWait: 5, longestWait: 300, window: 3600 } as const;
 
 /** Where Postgres counts. */
 export const RATE_LIMIT_TABLE = `CREATE TABLE IF NOT EXISTS rate_limiter
@@ -35,7 +49,12 @@ export const RATE_LIMIT_TABLE = `CREATE TABLE IF NOT EXISTS rate_limiter
 const BUCKETS = 32_768;
 
 export function createRateLimits(key: string, pool: Pool | undefined): RateLimits {
-  const entries = Object.entries(LIMITS).map(([name, limit]) => {
+  const counters = {
+    ...LIMITS,
+    guesses: { points: Number.MAX_SAFE_INTEGER, duration: GUESSES.window },
+    guessWaits: { points: 1, duration: 1 },
+  };
+  const entries = Object.entries(counters).map(([name, limit]) => {
     const inMemory = new limiters.RateLimiterMemory({ ...limit, keyPrefix: name });
     // Counted for every request, so never worth a query.
     if (!pool || name === "requestsPerAddress") return [name, inMemory];
@@ -52,23 +71,41 @@ export function createRateLimits(key: string, pool: Pool | undefined): RateLimit
     });
     return [name, inPostgres];
   });
-  const byName = Object.fromEntries(entries) as Record<LimitName, RateLimiterAbstract>;
+  const byName = Object.fromEntries(entries) as Record<keyof typeof counters, RateLimiterAbstract>;
   // Keyed, so that nobody can choose an address that shares another's bucket.
   const bucket = (subject: string) =>
     String(createHmac("sha256", key).update(subject.toLowerCase()).digest().readUInt32BE() % BUCKETS);
 
   return {
     take: async (limit, ...subjects) => {
-      for (const subject of subjects)
-        await byName[limit].consume(bucket(subject)).catch((refusal: RateLimiterRes | Error) => {
-          if (refusal instanceof Error) throw refusal;
-          throw new HttpError(429, "TOO_MANY_REQUESTS", "too many tries; wait a little", {
-            "retry-after": String(Math.ceil(refusal.msBeforeNext / 1000)),
-          });
-        });
+      for (const subject of subjects) await byName[limit].consume(bucket(subject)).catch(refuse);
     },
     giveBack: async (limit, ...subjects) => {
       for (const subject of subjects) await byName[limit].reward(bucket(subject));
     },
+    takeGuess: async (subject) => {
+      const key = bucket(subject);
+      const { consumedPoints } = await byName.guesses.consume(key);
+      if (consumedPoints < GUESSES.free) return;
+      const wait = Math.min(GUESSES.firstWait * 2 ** (consumedPoints - GUESSES.free), GUESSES.longestWait);
+      await byName.guessWaits
+        .consume(key, 1, { customDuration: wait })
+        .catch(async (refusal: RateLimiterRes | Error) => {
+          await byName.guesses.reward(key);
+          refuse(refusal);
+        });
+    },
+    giveBackGuess: async (subject) => {
+      const key = bucket(subject);
+      await byName.guesses.reward(key);
+      await byName.guessWaits.delete(key);
+    },
   };
+}
+
+function refuse(refusal: RateLimiterRes | Error): never {
+  if (refusal instanceof Error) throw refusal;
+  throw new HttpError(429, "TOO_MANY_REQUESTS", "too many tries; wait a little", {
+    "retry-after": String(Math.max(1, Math.ceil(refusal.msBeforeNext / 1000))),
+  });
 }

@@ -10,10 +10,17 @@ import type { AuthContext } from "better-auth";
 /** What the reader needs of the library's context. */
 type Context = Pick<AuthContext, "authCookies" | "internalAdapter" | "sessionConfig">;
 
-/** A function from the request's headers to the body, or to undefined where the library must answer itself. */
-export function sessionReader(context: Context, secret: string) {
+/**
+ * A function from the request's headers to the body, or to undefined where the library must answer itself.
+ *
+ * @param cached whether the library gives out copies of the session in a second cookie (SESSION_CACHE_SECONDS).
+ */
+export function sessionReader(context: Context, secret: string, cached: boolean) {
   const { sessionToken, sessionData, dontRememberToken } = context.authCookies;
   const { expiresIn, updateAge } = context.sessionConfig;
+
+  /** Cookie headers whose copy was checked, so that two HMACs are not made anew for a page that polls. */
+  const checked = new Map<string, Copy>();
 
   return async (cookie: string | undefined, authorization: string | undefined): Promise<string | undefined> => {
     let signed: string | undefined;
@@ -23,12 +30,23 @@ export function sessionReader(context: Context, secret: string) {
       if (!signed || signed.includes("%") || !verified(signed, secret)) return undefined;
     } else {
       if (cookie === undefined) return "null";
+      const known = checked.get(cookie);
+      if (known && Date.now() < known.until) return known.body;
       const values = cookieValues(cookie, sessionToken.name);
-      if (values.length === 0 && !cookie.includes(sessionData.name)) return "null";
-      // Which of two wins, and what becomes of these other cookies, is the library's matter.
-      if (values.length !== 1 || cookie.includes(sessionData.name) || cookie.includes(dontRememberToken.name))
-        return undefined;
+      const hasCopy = cookie.includes(sessionData.name);
+      if (values.length === 0 && !hasCopy) return "null";
+      // Which of two wins, and what becomes of this other cookie, is the library's matter.
+      if (values.length !== 1 || cookie.includes(dontRememberToken.name)) return undefined;
       signed = decoded(values[0] ?? "");
+      if (cached || hasCopy) {
+        const copies = cookieValues(cookie, sessionData.name);
+        if (!cached || copies.length !== 1) return undefined;
+        const copy = readCopy(copies[0] ?? "", verified(signed, secret), secret);
+        if (copy === undefined || !(Date.now() < copy.until)) return undefined;
+        if (checked.size >= MOST_CHECKED) checked.clear();
+        checked.set(cookie, copy);
+        return copy.body;
+      }
     }
     const token = verified(signed, secret);
     if (token === undefined) return "null";
@@ -41,14 +59,46 @@ export function sessionReader(context: Context, secret: string) {
   };
 }
 
+const MOST_CHECKED = 500;
+
+/** What the library's signed copy of a session is answered with, and until when, in milliseconds. */
+interface Copy {
+  body: string;
+  until: number;
+}
+
+/** The copy, if `secret` signed it and it is of the session of `token`. */
+function readCopy(copy: string, token: string | undefined, secret: string): Copy | undefined {
+  try {
+    const { session: content, expiresAt, signature } = JSON.parse(Buffer.from(copy, "base64url").toString());
+    const { session, user } = content;
+    const good = sameSignature(signature, JSON.stringify({ ...content, expiresAt }), secret) && session.token === token;
+    const until = Math.min(expiresAt, Date.parse(session.expiresAt));
+    return good ? { body: JSON.stringify({ session, user }), until } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A session's token with its signature, as a bearer sends it; undefined when it was not signed with `secret`. */
+export function signedToken(authorization: string | null | undefined, secret: string): string | undefined {
+  const given = /^bearer (.+)$/i.exec(authorization ?? "")?.[1]?.trim() ?? "";
+  const signed = given.includes("%") ? decoded(given) : given;
+  return verified(signed, secret) === undefined ? undefined : signed;
+}
+
 /** The token in front of a signature that this secret made. */
 function verified(signed: string, secret: string): string | undefined {
   const dot = signed.lastIndexOf(".");
   if (dot < 1) return undefined;
   const token = signed.slice(0, dot);
-  const given = Buffer.from(signed.slice(dot + 1), "base64");
-  const expected = createHmac("sha256", secret).update(token).digest();
-  return given.length === expected.length && timingSafeEqual(given, expected) ? token : undefined;
+  return sameSignature(signed.slice(dot + 1), token, secret) ? token : undefined;
+}
+
+function sameSignature(signature: string, text: string, secret: string): boolean {
+  const given = Buffer.from(signature, "base64");
+  const expected = createHmac("sha256", secret).update(text).digest();
+  return given.length === expected.length && timingSafeEqual(given, expected);
 }
 
 function cookieValues(header: string, name: string): string[] {

@@ -4,8 +4,7 @@
  * `.env.example` declares every variable read here, with its meaning. A variable that is set but blank
  * counts as unset, because Compose passes `NAME=` for what it does not know.
  */
-import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
-import path from "node:path";
+import { isServiceURL, loopbackTwin, originFault, PLAIN_HOSTS, readDatabase, strayFault } from "./settings-forms.ts";
 
 export interface Settings {
   port: number;
@@ -24,12 +23,32 @@ export interface Settings {
   signUp: "open" | "closed" | "verified";
   cookieMode: "first-party" | "cross-site";
   adminUserIds: string[];
+  /** In lower case, as the library stores addresses. */
+  adminEmails: string[];
+  /** In seconds: without use, at all, until a sensitive change needs a new sign-in, and of a copy in a cookie. */
+  sessions: { idle: number; greatestAge: number; fresh: number; cached: number };
+  /** Whether a new password is looked for at haveibeenpwned.com. */
+  breachCheck: boolean;
   mail: { url: string; key: string; from: string } | undefined;
   social: Partial<Record<"huggingface" | "github" | "google", { clientId: string; clientSecret: string }>>;
+  plugins: PluginName[];
+  turnstileSecret: string | undefined;
   metricsToken: string | undefined;
   /** Shown by a host that rewrites `/api/auth/*` to this server; the address that it forwards is then believed. */
   frontSecret: string | undefined;
 }
+
+/** The plugins of Better Auth that `PLUGINS` may name. */
+const PLUGIN_NAMES = [
+  "email-otp",
+  "magic-link",
+  "organization",
+  "api-key",
+  "device-authorization",
+  "last-login-method",
+  "multi-session",
+] as const;
+export type PluginName = (typeof PLUGIN_NAMES)[number];
 
 /** Where Postgres is reached over a WebSocket; `relay` is undefined for Neon, whose hosts answer by themselves. */
 export interface WebSocketRelay {
@@ -58,8 +77,17 @@ export class SettingsError extends Error {
  */
 export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Settings {
   const faults: string[] = [];
-  const fault = (name: string, text: string) => void faults.push(`${name}: ${text}`);
-  const read = (name: string) => env[name]?.trim() || undefined;
+  /** One line for each variable: what is said first of it makes the rest noise. */
+  const fault = (name: string, text: string) => {
+    if (!faults.some((line) => line.startsWith(`${name}: `))) faults.push(`${name}: ${text}`);
+  };
+  /** Without blanks, line breaks and byte order marks around it. */
+  const read = (name: string): string | undefined => {
+    const value = env[name]?.trim() || undefined;
+    const stray = value && strayFault(value);
+    if (stray) fault(name, stray);
+    return stray ? undefined : value;
+  };
   const choose = <T extends string>(name: string, choices: readonly T[], fallback: T): T => {
     const value = read(name) ?? fallback;
     if ((choices as readonly string[]).includes(value)) return value as T;
@@ -67,17 +95,30 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
     return fallback;
   };
 
+  const list = (name: string): string[] =>
+    (read(name) ?? "")
+      .split(",")
+      .map((entry) => entry.trim())
+      .filter(Boolean);
+  /** A whole number of units, in seconds. */
+  const duration = (name: string, fallback: number, unit: number): number => {
+    const text = read(name) ?? String(fallback);
+    if (!/^[1-9]\d{0,4}$/.test(text)) fault(name, "must be a whole number from 1 to 99999");
+    return Number(text) * unit;
+  };
+
   const development = args.includes("--dev");
   // Better Auth starts with a public default secret, without limits, when NODE_ENV is not production, and
   // with its origin check off when TEST is set. Source: better-auth 1.7 `create-context.ts`, `env-impl.ts`.
-  if (read("NODE_ENV") !== "production" && !development)
-    fault("NODE_ENV", "must be production; to develop, start with --dev");
-  if (read("TEST")) fault("TEST", "must not be set: it switches security checks off; unset it");
+  // It reads both as they are: with a blank behind it, NODE_ENV is not production, and a blank is a TEST.
+  if (env.NODE_ENV !== "production" && !development)
+    fault("NODE_ENV", "must be exactly production; to develop, start with --dev");
+  if (env.TEST) fault("TEST", "must not be set: it switches security checks off; unset it");
 
   const onTheHub = read("SYSTEM") === "spaces";
-  const secret = env.BETTER_AUTH_SECRET ?? "";
+  const secret = read("BETTER_AUTH_SECRET") ?? "";
   const makeSecret = "make one with `openssl rand -base64 32`";
-  if (!secret.trim()) fault("BETTER_AUTH_SECRET", `missing; ${makeSecret}`);
+  if (!secret) fault("BETTER_AUTH_SECRET", `missing; ${makeSecret}`);
   else if (secret.length < 32) fault("BETTER_AUTH_SECRET", `shorter than 32 characters; ${makeSecret}`);
   else if (new Set(secret).size < 10) fault("BETTER_AUTH_SECRET", `fewer than 10 different characters; ${makeSecret}`);
   else if (secret === LIBRARY_DEFAULT_SECRET || (onTheHub && secret === SAMPLE_SECRET))
@@ -89,20 +130,16 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
 
   const spaceHost = read("SPACE_HOST");
   const baseURL = read("BETTER_AUTH_URL") ?? (spaceHost ? `https://${spaceHost}` : `http://localhost:${port}`);
-  if (!isExactOrigin(baseURL))
-    fault(
-      "BETTER_AUTH_URL",
-      "must be an origin: https://host[:port], no path, no trailing slash (http only for localhost)",
-    );
+  const baseFault = originFault(baseURL);
+  if (baseFault) fault("BETTER_AUTH_URL", baseFault);
 
   const corsOrigins = (read("CORS_ORIGINS") ?? "").split(",").map((entry) => entry.trim());
   if (corsOrigins.length === 1 && corsOrigins[0] === "") corsOrigins.pop();
-  const wrong = corsOrigins.flatMap((entry, index) => (isExactOrigin(entry) ? [] : [`entry ${index + 1}`]));
-  if (wrong.length > 0)
-    fault(
-      "CORS_ORIGINS",
-      `${wrong.join(", ")} must be an exact origin: https://host[:port], no path, no trailing slash, no wildcard (http only for localhost)`,
-    );
+  const wrong = corsOrigins.flatMap((entry, index) => {
+    const entryFault = originFault(entry);
+    return entryFault ? [`entry ${index + 1} ${entryFault}`] : [];
+  });
+  if (wrong.length > 0) fault("CORS_ORIGINS", wrong.join("; "));
 
   const database = readDatabase(read("DATABASE_URL"), (text) => fault("DATABASE_URL", text));
   const relay = read("DATABASE_WEBSOCKET");
@@ -126,6 +163,12 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
   if (mailURL && !isServiceURL(mailURL, "http")) fault("MAIL_URL", `must be https://host[:port]/path (${PLAIN_HOSTS})`);
   if (signUp === "verified" && !mailURL && !read("MAIL_KEY") && !read("MAIL_FROM"))
     fault("MAIL_URL", "missing; SIGNUP=verified sends mail");
+  const plugins = list("PLUGINS") as PluginName[];
+  if (plugins.some((name) => !PLUGIN_NAMES.includes(name)))
+    fault("PLUGINS", `must be a comma-separated list of ${PLUGIN_NAMES.join(", ")}`);
+  const mailing = plugins.filter((name) => name === "email-otp" || name === "magic-link");
+  if (mailing.length > 0 && !mailURL)
+    fault("PLUGINS", `${mailing.join(", ")} sends mail; set MAIL_URL, MAIL_KEY and MAIL_FROM`);
   const social: Settings["social"] = {};
   for (const [provider, prefix] of [
     ["huggingface", "OAUTH"],
@@ -135,6 +178,14 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
     const client = together(`${prefix}_CLIENT_ID`, `${prefix}_CLIENT_SECRET`);
     if (client) social[provider] = { clientId: client[0] ?? "", clientSecret: client[1] ?? "" };
   }
+  const adminEmails = list("ADMIN_EMAILS").map((address) => address.toLowerCase());
+  if (adminEmails.some((address) => !/^[^@\s]+@[^@\s]+$/.test(address)))
+    fault("ADMIN_EMAILS", "must be mail addresses, comma-separated");
+  else if (adminEmails.length > 0 && !mailURL && Object.keys(social).length === 0)
+    fault(
+      "ADMIN_EMAILS",
+      "nothing here verifies an address; set MAIL_URL, MAIL_KEY and MAIL_FROM, or a social sign-in",
+    );
   /** A secret of this server's own, or undefined when it is not set. */
   const readSecret = (name: string): string | undefined => {
     const value = read(name);
@@ -157,83 +208,22 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
     database,
     signUp,
     cookieMode,
-    adminUserIds: (read("ADMIN_USER_IDS") ?? "")
-      .split(",")
-      .map((id) => id.trim())
-      .filter(Boolean),
+    adminUserIds: list("ADMIN_USER_IDS"),
+    adminEmails,
+    sessions: {
+      idle: duration("SESSION_IDLE_HOURS", 168, 3600),
+      greatestAge: duration("SESSION_MAX_HOURS", 720, 3600),
+      fresh: duration("SESSION_FRESH_MINUTES", 60, 60),
+      cached: read("SESSION_CACHE_SECONDS") ? duration("SESSION_CACHE_SECONDS", 1, 1) : 0,
+    },
+    breachCheck: choose("PASSWORD_BREACH_CHECK", ["off", "on"], "off") === "on",
     mail: mailURL ? { url: mailURL, key: mailKey, from: mailFrom } : undefined,
     social,
+    plugins: [...new Set(plugins)],
+    turnstileSecret: read("TURNSTILE_SECRET_KEY"),
     metricsToken,
     frontSecret,
   };
   if (faults.length > 0) throw new SettingsError(faults);
   return settings;
-}
-
-/** Exactly what a browser sends as `Origin`; plain http only where no network is crossed. */
-function isExactOrigin(text: string): boolean {
-  if (!URL.canParse(text)) return false;
-  const url = new URL(text);
-  const local = url.hostname === "localhost" || url.hostname === "127.0.0.1";
-  // URL keeps "*" in a host, so a wildcard equals its own origin.
-  return (
-    url.origin === text && !text.includes("*") && (url.protocol === "https:" || (url.protocol === "http:" && local))
-  );
-}
-
-const PLAIN_HOSTS = "without TLS only for localhost or a name without dots, as in a Compose network";
-
-/** `scheme` over TLS, or without it where no foreign network is crossed. */
-function isServiceURL(text: string, scheme: "http" | "ws"): boolean {
-  if (!URL.canParse(text)) return false;
-  const { protocol, hostname } = new URL(text);
-  return (
-    protocol === `${scheme}s:` || (protocol === `${scheme}:` && (hostname === "127.0.0.1" || !hostname.includes(".")))
-  );
-}
-
-/** A laptop's server is reached as localhost and as 127.0.0.1; a browser calls these two origins. */
-function loopbackTwin(origin: string): string[] {
-  if (origin.startsWith("http://localhost")) return [origin.replace("localhost", "127.0.0.1")];
-  if (origin.startsWith("http://127.0.0.1")) return [origin.replace("127.0.0.1", "localhost")];
-  return [];
-}
-
-function readDatabase(url: string | undefined, fault: (text: string) => void): Settings["database"] {
-  const nothing: Settings["database"] = { kind: "sqlite", file: "" };
-  if (!url) {
-    fault("missing; set postgres://user:password@host/name, or sqlite:/home/node/auth.db for the embedded database");
-    return nothing;
-  }
-  if (url.startsWith("sqlite:")) {
-    const file = url.slice("sqlite:".length);
-    if (!path.isAbsolute(file) || file.endsWith("/")) {
-      fault("sqlite: needs the absolute path of a file, for example sqlite:/home/node/auth.db");
-      return nothing;
-    }
-    const folder = path.dirname(file);
-    try {
-      makeFolder(folder);
-      accessSync(folder, constants.W_OK);
-    } catch {
-      fault(`the folder ${folder} cannot be written by uid ${process.getuid?.()}; choose one that can, or mount one`);
-    }
-    return { kind: "sqlite", file };
-  }
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (!parsed || !/^postgres(ql)?:$/.test(parsed.protocol) || !parsed.hostname || parsed.pathname.length < 2)
-    fault("must be postgres://user:password@host[:port]/name or sqlite:/absolute/path.db");
-  // Neon's hosts take WebSockets themselves. Source: neondatabase/serverless README.
-  return {
-    kind: "postgres",
-    url,
-    webSocket: parsed?.hostname.endsWith(".neon.tech") ? { relay: undefined } : undefined,
-  };
-}
-
-/** One level at a time: `mkdirSync(…, { recursive: true })` never returns where a file system answers ENOENT, as /proc does. */
-function makeFolder(folder: string): void {
-  if (existsSync(folder)) return;
-  makeFolder(path.dirname(folder));
-  mkdirSync(folder);
 }

@@ -269,6 +269,27 @@ for (const [kind, inputs] of Object.entries(HOSTILE))
     assert(await alive());
   });
 
+for (const [what, head] of Object.entries({
+  "without a version": "GET /health",
+  "without a version, on a call": "GET /api/auth/ok",
+  "with version 0.9": "GET /health HTTP/0.9",
+  "with version 2.0": "GET /api/auth/get-session HTTP/2.0",
+}))
+  test(`must refuse a request line ${what}`, async () => {
+    const received = await raw(`${head}\r\nHost: x\r\n\r\n`);
+    assert.match(received, /^HTTP\/1\.1 400 /);
+    assert.match(received, /^connection: close/im);
+  });
+
+for (const path of ["/health", "/api/auth/get-session", "/api/auth/ok", "/"])
+  test(`must refuse two Host headers on ${path}`, async () => {
+    for (const second of ["Host: x", "hOST: y", "Host:"]) {
+      const received = await raw(`GET ${path} HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n${second}\r\n\r\n`);
+      assert.match(received, /^HTTP\/1\.1 400 /, second);
+    }
+    assert.match(await raw(get(path)), /^HTTP\/1\.1 200 /, "one is right");
+  });
+
 test("must answer 408 to a body that does not come", { timeout: 15_000 }, async () => {
   const started = Date.now();
   const received = await new Promise<string>((resolve) => {

@@ -5,11 +5,15 @@ import { mkdtempSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { authOptions, createLibrary, openAuth } from "../auth.ts";
+import type { BetterAuthOptions } from "better-auth";
+import { createAudit } from "../audit.ts";
+import { createLibrary, openAuth } from "../auth.ts";
+import { authOptions } from "../auth-options.ts";
 import { CLIENT_ADDRESS_HEADER } from "../client-address.ts";
 import { openDatabase } from "../database.ts";
 import { createHttpServer } from "../http-server.ts";
 import { createLog } from "../log.ts";
+import { createMailer } from "../mail.ts";
 import { createRateLimits } from "../rate-limits.ts";
 import { readSettings, type Settings } from "../settings.ts";
 
@@ -30,11 +34,19 @@ export function testSettings(change: NodeJS.ProcessEnv = {}): Settings {
 
 export const silent = createLog(process.env.TEST_LOG ?? "silent");
 
-/** The library with its schema, and the options that the library itself can be built from again. */
-export async function openTestLibrary(settings = testSettings()) {
+/** The library with its schema, and the options, after `change`, that the library itself can be built from again. */
+export async function openTestLibrary(
+  settings = testSettings(),
+  change = (_options: BetterAuthOptions): void => {},
+  log = silent,
+) {
   const { getMigrations } = await import("better-auth/db/migration");
   const database = await openDatabase(settings, silent);
-  const options = authOptions(settings, database, createRateLimits(settings.secret, undefined), silent);
+  const limits = createRateLimits(settings.secret, undefined);
+  const mailer = settings.mail && createMailer(settings.mail, log);
+  const audit = createAudit(settings, mailer, log);
+  const options = await authOptions(settings, { database, limits, audit, mailer, log });
+  change(options);
   await (await getMigrations(options)).runMigrations();
   return { settings, options, database, library: await createLibrary(options, settings) };
 }
@@ -60,7 +72,7 @@ export async function startServer(settings = testSettings(), log = silent) {
   const service = openAuth(settings, log, (error) => {
     throw error;
   });
-  const server = createHttpServer(settings, log, service);
+  const { server, stop } = createHttpServer(settings, log, service);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -69,5 +81,5 @@ export async function startServer(settings = testSettings(), log = silent) {
     server.close();
     await (await service).close();
   };
-  return { port, url: `http://127.0.0.1:${port}`, close };
+  return { port, url: `http://127.0.0.1:${port}`, close, stop };
 }

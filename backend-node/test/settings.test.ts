@@ -51,6 +51,62 @@ test("must refuse the sample secret of compose.yaml on the Hub, and only there",
   assert.deepEqual(refused({ ...sample, SYSTEM: "spaces" }), ["BETTER_AUTH_SECRET"]);
 });
 
+const STRAY: Record<string, (value: string) => string> = {
+  "a trailing line break": (value) => `${value}\n`,
+  "a Windows line break": (value) => `${value}\r\n`,
+  "blanks around it": (value) => ` ${value}\t`,
+  "a byte order mark": (value) => `\ufeff${value}`,
+  "a blank that does not break": (value) => `${value}\u00a0`,
+};
+const VALUES: Record<string, string> = {
+  BETTER_AUTH_SECRET: SOUND.BETTER_AUTH_SECRET,
+  BETTER_AUTH_URL: "https://auth.example",
+  CORS_ORIGINS: "https://front.example",
+  DATABASE_URL: SOUND.DATABASE_URL,
+  SIGNUP: "closed",
+  PORT: "7861",
+  METRICS_TOKEN: "a-token-for-metrics",
+  LOG_LEVEL: "warn",
+};
+
+for (const [what, stray] of Object.entries(STRAY))
+  test(`must read a value with ${what} like the value alone`, () => {
+    const spoiled = Object.fromEntries(Object.entries(VALUES).map(([name, value]) => [name, stray(value)]));
+    assert.deepEqual(readSettings({ ...SOUND, ...spoiled }), readSettings({ ...SOUND, ...VALUES }));
+  });
+
+for (const [what, stray] of Object.entries({
+  "double quotes": (value: string) => `"${value}"`,
+  "single quotes": (value: string) => ` '${value}'\n`,
+  "a line break within": (value: string) => `${value.slice(0, 2)}\n${value.slice(2)}`,
+  "an invisible character within": (value: string) => `${value.slice(0, 2)}\u200b${value.slice(2)}`,
+}))
+  test(`must refuse by name a value with ${what}`, () => {
+    for (const [name, value] of Object.entries(VALUES)) assert.deepEqual(refused({ [name]: stray(value) }), [name]);
+  });
+
+test("must refuse what the library reads otherwise: a blank around NODE_ENV, a blank as TEST", () => {
+  assert.deepEqual(refused({ NODE_ENV: "production\n" }), ["NODE_ENV"]);
+  assert.deepEqual(refused({ TEST: " " }), ["TEST"]);
+  assert.deepEqual(refused({ TEST: "" }), []);
+});
+
+for (const [url, reason] of [
+  ["https://auth.example/", /slash at its end/],
+  ["https://auth.example/path", /more than host and port/],
+  ["https://auth.example?x", /more than host and port/],
+  ["http://auth.example", /plain http/],
+  ["http://auth.example/", /slash at its end/],
+  ["auth.example", /is no origin/],
+  ["https://Auth.example", /lower case/],
+  ["https://auth.example:443", /usual port/],
+  ["https://*.example", /wildcard/],
+] as const)
+  test(`must say what is wrong with ${url} as the public origin`, () => {
+    assert.deepEqual(refused({ BETTER_AUTH_URL: url }), ["BETTER_AUTH_URL"]);
+    assert.throws(() => readSettings({ ...SOUND, BETTER_AUTH_URL: url }), reason);
+  });
+
 for (const origin of [
   "*",
   "a.example",
@@ -87,3 +143,27 @@ test("must refuse to run without NODE_ENV=production unless told to develop", ()
   assert.deepEqual(refused({ NODE_ENV: undefined }), ["NODE_ENV"]);
   assert.equal(readSettings({ ...SOUND, NODE_ENV: undefined }, ["--dev"]).host, "127.0.0.1");
 });
+
+const MAIL = { MAIL_URL: "https://mail.example/emails", MAIL_KEY: "mail-key-0123", MAIL_FROM: "a@mail.example" };
+
+test("must name the plugin that is unknown or lacks its mail", () => {
+  assert.deepEqual(refused({ PLUGINS: "organization,teleport" }), ["PLUGINS"]);
+  assert.deepEqual(refused({ PLUGINS: "organization,magic-link" }), ["PLUGINS"]);
+  assert.deepEqual(refused({ PLUGINS: "magic-link, organization", ...MAIL }), []);
+});
+
+test("must refuse administrators by an address that nothing verifies", () => {
+  assert.deepEqual(refused({ ADMIN_EMAILS: "ada@example.com" }), ["ADMIN_EMAILS"]);
+  assert.deepEqual(refused({ ADMIN_EMAILS: "ada@example.com, ada", ...MAIL }), ["ADMIN_EMAILS"]);
+  assert.deepEqual(readSettings({ ...SOUND, ...MAIL, ADMIN_EMAILS: "Ada@Example.com" }).adminEmails, [
+    "ada@example.com",
+  ]);
+  const social = { OAUTH_CLIENT_ID: "a-client-id", OAUTH_CLIENT_SECRET: "a-client-secret" };
+  assert.deepEqual(refused({ ADMIN_EMAILS: "ada@example.com", ...social }), []);
+});
+
+for (const name of ["SESSION_IDLE_HOURS", "SESSION_MAX_HOURS", "SESSION_FRESH_MINUTES"])
+  test(`must take only a whole number above 0 as ${name}`, () => {
+    for (const value of ["0", "-3", "1.5", "a week", "1e3"]) assert.deepEqual(refused({ [name]: value }), [name]);
+    assert.deepEqual(refused({ [name]: "12" }), []);
+  });

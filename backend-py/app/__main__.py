@@ -16,13 +16,15 @@ def main() -> None:
 
     import uvicorn
 
+    from app.connection import Connection
+
     uvicorn.run(
         "app.main:app",
         host="0.0.0.0",
         port=7860,
         # One worker: limits and caches live in the process.
         workers=1,
-        http="httptools",
+        http=Connection,
         ws="none",
         access_log=False,
         log_config=None,

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from hmac import compare_digest
 from typing import Annotated, Any
 
@@ -15,20 +17,25 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from app import VERSION, pages
+from app.completions import Chunks, CompletionRequest, completion, models, to_chat_request
 from app.embedded import Index
+from app.errors import ApiError, bug_response, error_response
 from app.feedback import Feedback
-from app.http import ApiError, EventStream, bug_response, error_response
+from app.metrics import Metrics
 from app.rag import Answerer
 from app.schemas import (
     ChatRequest,
     ChatResponse,
     ErrorResponse,
+    Event,
     FeedbackList,
     FeedbackRequest,
+    Meta,
     SearchRequest,
     SearchResponse,
 )
 from app.settings import Settings
+from app.sse import EventStream, frame
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": text}
@@ -46,6 +53,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 NOT_FOUND = {"model": ErrorResponse, "description": "No recent answer has this id."}
 UNAUTHORIZED = {"model": ErrorResponse, "description": "The bearer token is not the owner's."}
 OWNER = HTTPBearer(auto_error=False)
+COMPLETION: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "OpenAI's chat.completion, or with `stream` its chunks, with `book` in it.",
+        "content": {"application/json": {}, "text/event-stream": {}},
+    }
+}
 EVENT = {
     "schema": {
         "type": "object",
@@ -70,7 +83,11 @@ CODES = {
 
 
 def create_api(
-    settings: Settings, answerer: Answerer, index: Index | None, drain: asyncio.Event
+    settings: Settings,
+    answerer: Answerer,
+    index: Index | None,
+    drain: asyncio.Event,
+    metrics: Metrics | None,
 ) -> ASGIApp:
     """Everything but the probes, which main.py answers."""
     feedback = Feedback(settings.feedback_path)
@@ -97,9 +114,20 @@ def create_api(
         api.add_route(path, _unreached)
     api.routes.extend(pages.routes(index))
 
+    async def answer(request: ChatRequest) -> ChatResponse:
+        given = await answerer.answer(request)
+        if metrics:
+            metrics.answered(given.mode, degraded=given.degraded)
+        return given
+
+    async def stream(request: ChatRequest, encode: Callable[[Event], bytes] = frame) -> EventStream:
+        given = await answerer.stream(request)
+        events = _counted(given.events, metrics) if metrics else given.events
+        return EventStream(events, given.aclose, drain, encode)
+
     @api.post("/chat", response_model=ChatResponse)
     async def chat(request: ChatRequest) -> Response:
-        return _json(await answerer.answer(request))
+        return _json(await answer(request))
 
     @api.post(
         "/chat/stream",
@@ -108,8 +136,18 @@ def create_api(
         response_class=Response,
     )
     async def chat_stream(request: ChatRequest) -> Response:
-        stream = await answerer.stream(request)
-        return EventStream(stream.frames, stream.aclose, drain)
+        return await stream(request)
+
+    @api.post("/v1/chat/completions", responses=COMPLETION, response_class=Response)
+    async def chat_completions(request: CompletionRequest) -> Response:
+        question = to_chat_request(request)
+        if request.stream:
+            return await stream(question, Chunks())
+        return completion(await answer(question))
+
+    @api.get("/v1/models", response_class=Response)
+    async def list_models() -> Response:
+        return models()
 
     @api.post("/search", response_model=SearchResponse)
     async def search(request: SearchRequest) -> Response:
@@ -137,7 +175,26 @@ def create_api(
             )
         return _json(FeedbackList(entries=feedback.entries(after, limit)))
 
+    if metrics:
+
+        async def exposition(request: Request) -> Response:
+            if not metrics.may_read(request.headers.get("authorization", "")):
+                raise HTTPException(404)
+            text, content_type = metrics.render()
+            return Response(text, headers={"Content-Type": content_type})
+
+        api.add_route("/metrics", exposition)
     return api
+
+
+async def _counted(
+    events: AsyncGenerator[Event, None], metrics: Metrics
+) -> AsyncGenerator[Event, None]:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Meta):
+                metrics.answered(event.mode, degraded=event.degraded)
+            yield event
 
 
 def _json(model: BaseModel) -> Response:

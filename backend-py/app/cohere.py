@@ -105,7 +105,7 @@ class Cohere(Upstream):
                 kind, message = given["type"], (given.get("delta") or {}).get("message") or {}
                 if kind == "content-delta":
                     if text := message["content"].get("text"):
-                        yield Delta(str(text))
+                        yield Delta(text=str(text))
                 elif kind == "citation-start":
                     if citation := _citation(message["citations"]):
                         yield citation
@@ -114,7 +114,7 @@ class Cohere(Upstream):
                     if reason in ("ERROR", "TIMEOUT"):
                         raise self.failure(502, "upstream_error")
                     self.succeeded()
-                    yield End(reason)
+                    yield End(finish_reason=reason)
                     return
         except UNREADABLE:
             raise self.failure(502, "upstream_bad_response") from None

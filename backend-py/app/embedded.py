@@ -1,65 +1,57 @@
-"""Search without keys or network: one read-only SQLite FTS5 file, built into the image."""
+"""Search without keys or network: one read-only SQLite file with the book, its words and its meaning.
+
+A section is found by both: by the words it shares with the question (BM25, SQLite's FTS5), and by how
+near its vectors are to the question's. Neither needs to be tuned to a book.
+"""
 
 import difflib
 import math
 import re
 import sqlite3
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-# Answers below REFUSE are refused, below CERTAIN they say that they are a guess. The figure is the
-# share of the question's words, weighted by how rare they are, that the best passage contains.
-REFUSE = 0.40
+import simsimd
+
+from app.encoder import DIMENSIONS, Encoder
+from app.words import Language, language_of, words
+
+# Chosen on tests/backend_py/questions/tuning.toml alone. A score is how probably the best section
+# answers the question; below REFUSE there is no answer, below CERTAIN it says that it is a guess.
+REFUSE = 0.18
 CERTAIN = 0.60
-WINDOW_CHARS = 480
-MAX_TERMS = 32
-CANDIDATES = 60
-LONGEST_PHRASE = 4
-# How much a found synonym or a repaired word counts beside the word itself.
-SYNONYM = 0.75
-REPAIRED = 0.9
-HEADING_BONUS = 1.3
-BM25_SHARE = 0.1
+# The logistic regression behind the score: on nearness, on the share of the question's words that
+# the section holds, on their number, for few words are soon held by chance, and on the chunks of
+# the book, for the nearest of many is nearer by chance than that of few.
+NEAR_SLOPE, COVERED_SLOPE, WORD_SLOPE, CHUNK_SLOPE, CONSTANT = 10.7, 3.3, 0.21, -1.17, -1.05
+MOST_COUNTED_WORDS = 12
+MOST_COUNTED_CHUNKS = 200
+# How much of a section's nearness its best passage and its heading make up beside its whole text.
+PASSAGE_SHARE, HEADING_SHARE = 1.0, 0.3
+WORDS_SHARE = 0.1
+HEADING_WEIGHT = 2.0
+# A section is quoted beside the best one when its rank score comes as near to it as this.
+ALSO_QUOTED = 0.02
+MOST_QUOTED_CHARS = 1500
+SHORTEST_PASSAGE = 30
+MOST_TERMS = 64
+COLUMNS = "uid, doc, url, title, heading, text, hash"
 
 _SCHEMA = """
 CREATE TABLE chunk(
   id INTEGER PRIMARY KEY, uid TEXT, doc TEXT, url TEXT, title TEXT, heading TEXT, text TEXT,
   hash TEXT);
-CREATE VIRTUAL TABLE fts USING fts5(
-  title, heading, text, content='chunk', content_rowid='id',
-  tokenize='porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE fts USING fts5(heading, text, content='', tokenize='unicode61');
+CREATE VIRTUAL TABLE term USING fts5vocab(fts, row);
 CREATE TABLE page(slug TEXT PRIMARY KEY, position INTEGER, title TEXT, html TEXT);
 CREATE TABLE word(word TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE synonym(word TEXT PRIMARY KEY, others TEXT) WITHOUT ROWID;
+CREATE TABLE vector(chunk INTEGER, start INTEGER, end INTEGER, vector BLOB);
+CREATE TABLE book(language TEXT);
 """
-
-_COLUMNS = "uid, doc, url, title, heading, text, hash"
-_MATCH = "SELECT rowid FROM fts WHERE fts MATCH ?"
-
-# FTS5 has no function that stems a word, but its vocabulary shows what it made of one.
-_STEMMER = """
-CREATE VIRTUAL TABLE temp.stemmer USING fts5(
-  word, tokenize='porter unicode61 remove_diacritics 2');
-CREATE VIRTUAL TABLE temp.stem USING fts5vocab(temp, stemmer, row);
-"""
-
-_STOP_TEXT = """
-    a about after all also am an and any are as at be because been before being both but by can
-    cannot could did do does doing don down during each either few for from further get gets give
-    go goes going got had has have having he her here hers him his how i if in into is isn it its
-    itself just kind let like make many may me might mine more most much must my need no nor not of
-    off on once only or other our ours out over own please really same see shall she should show so
-    some something such tell than that the their theirs them then there these they thing things
-    this those through to too under until up upon us use used using very want was way we were what
-    when where whether which while who whom whose why will with within without won would yes yet
-    you your yours again already always anybody anyone anything anyway else ever every everybody
-    everyone everything fine immediately instead never nobody normal nothing ok okay one
-    somebody someone somehow sometimes still stuff suddenly theirs today weird wrong
-"""
-_STOP_WORDS = frozenset(_STOP_TEXT.split())
+# The place of a vector that is not one of a passage.
+_WHOLE, _HEADING = -1, -2
 
 
 @dataclass(frozen=True)
@@ -74,6 +66,12 @@ class Chunk:
     text: str
     hash: str
 
+    @property
+    def name(self) -> str:
+        """Page and heading, as a source is listed."""
+        different = self.heading and self.heading != self.title
+        return f"{self.title} > {self.heading}" if different else self.title
+
 
 @dataclass(frozen=True)
 class Page:
@@ -86,52 +84,42 @@ class Page:
 
 @dataclass(frozen=True)
 class Hit:
-    """A passage found. `score` is the share of the question it covers, 0 to 1."""
-
-    id: str
-    url: str
-    title: str
-    text: str
-    score: float
-    window: str
-
-
-@dataclass(frozen=True)
-class _Term:
-    words: dict[str, float]
-    weight: float
-
-
-@dataclass(frozen=True)
-class _Passage:
-    """A chunk, its sentences, which joined are its text, and the words of each as stored."""
+    """A section found. `score`: how sure that it answers, 0 to 1; `quoted`: whether to quote it."""
 
     chunk: Chunk
-    sentences: list[str]
-    stems: list[frozenset[str]]
+    score: float
+    passage: str
+    quoted: bool
 
 
 def write_index(
-    path: Path,
-    chunks: Iterable[Chunk],
-    pages: Iterable[Page],
-    synonyms: Iterable[Iterable[str]] = (),
+    path: Path, chunks: Iterable[Chunk], pages: Iterable[Page], encoder: Encoder | None
 ) -> int:
-    """Writes the index and returns the number of chunks. The same input gives the same bytes."""
+    """Writes the index and returns the number of chunks. The same input gives the same bytes.
+
+    A book that is not English is searched by words alone: the encoder reads English.
+    """
+    chunks = list(chunks)
+    language = Language(language_of(chunk.text for chunk in chunks))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
     with sqlite3.connect(part) as db:
         db.executescript(_SCHEMA)
-        words: set[str] = set()
-        count = 0
-        for count, c in enumerate(chunks, 1):
+        db.execute("INSERT INTO book VALUES(?)", (language.name,))
+        known: set[str] = set()
+        for number, c in enumerate(chunks, 1):
             db.execute(
                 "INSERT INTO chunk VALUES(?,?,?,?,?,?,?,?)",
-                (count, c.id, c.doc, c.url, c.title, c.heading, c.text, c.hash),
+                (number, c.id, c.doc, c.url, c.title, c.heading, c.text, c.hash),
             )
-            words.update(_words(f"{c.title} {c.heading} {c.text}"))
-        db.execute("INSERT INTO fts(fts) VALUES('rebuild')")
+            db.execute(
+                "INSERT INTO fts(rowid, heading, text) VALUES(?,?,?)",
+                (number, _joined(language, c.name), _joined(language, c.text)),
+            )
+            known.update(words(f"{c.title} {c.heading} {c.text}"))
+            if encoder and language.name == "english":
+                db.executemany("INSERT INTO vector VALUES(?,?,?,?)", _vectors(number, c, encoder))
         db.execute("INSERT INTO fts(fts) VALUES('optimize')")
         for position, page in enumerate(pages):
             db.execute(
@@ -139,40 +127,49 @@ def write_index(
             )
         db.executemany(
             "INSERT INTO word VALUES(?)",
-            [(w,) for w in sorted(words) if w.isalpha() and len(w) > 3],
-        )
-        others: dict[str, set[str]] = {}
-        for group in synonyms:
-            members = {" ".join(_words(word)) for word in group}
-            for word in members:
-                others.setdefault(word, set()).update(members - {word})
-        db.executemany(
-            "INSERT INTO synonym VALUES(?,?)",
-            [(word, "\n".join(sorted(found))) for word, found in sorted(others.items())],
+            [(w,) for w in sorted(known) if w.isalpha() and len(w) > 3],
         )
     db.execute("VACUUM")
     db.close()
     part.replace(path)
-    return count
+    return len(chunks)
+
+
+def _joined(language: Language, text: str) -> str:
+    return " ".join(language.terms(text))
+
+
+def _vectors(number: int, chunk: Chunk, encoder: Encoder) -> Iterator[tuple[int, int, int, bytes]]:
+    head = chunk.heading or chunk.title
+    yield number, _HEADING, 0, encoder.encode_question(head)
+    yield number, _WHOLE, 0, encoder.encode(f"{head}. {chunk.text}")
+    for start, end in _blocks(chunk.text):
+        passage = chunk.text[start:end]
+        if len(passage) >= SHORTEST_PASSAGE and not passage.startswith("```"):
+            yield number, start, end, encoder.encode(f"{head}. {passage}")
 
 
 class Index:
-    """An index in memory. Not for several threads at once."""
+    """An index in memory. `search` is for one thread at a time, `prepare` for any."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encoder: Encoder | None = None) -> None:
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         self._db.deserialize(path.read_bytes())
         self._size: int = self._db.execute("SELECT count(*) FROM chunk").fetchone()[0]
-        self._known: set[str] = {word for (word,) in self._db.execute("SELECT word FROM word")}
-        self._db.executescript(_STEMMER)
-        self._urls: dict[int, str] = dict(self._db.execute("SELECT id, url FROM chunk"))
-        self._rows = lru_cache(maxsize=512)(self._read_rows)
-        self._passage = lru_cache(maxsize=256)(self._read_passage)
-        self._stem = lru_cache(maxsize=4096)(self._stem_words)
-        self._repair = lru_cache(maxsize=512)(self._find_repair)
-        self._synonyms: dict[str, list[str]] = {}
-        for word, others in self._db.execute("SELECT word, others FROM synonym").fetchall():
-            self._synonyms.setdefault(self._stem(word), []).extend(others.split("\n"))
+        self._language = Language(self._db.execute("SELECT language FROM book").fetchone()[0])
+        self._known = {word for (word,) in self._db.execute("SELECT word FROM word")}
+        rows = self._db.execute("SELECT chunk, start, end FROM vector ORDER BY rowid").fetchall()
+        self._places: list[tuple[int, int, int]] = rows
+        self._encoder = encoder if rows else None
+        if rows:
+            stored = self._db.execute("SELECT vector FROM vector ORDER BY rowid")
+            packed = b"".join(vector for (vector,) in stored)
+            self._vectors = memoryview(packed).cast("b", shape=[len(rows), DIMENSIONS])
+            self._db.executescript("DROP TABLE vector; VACUUM;")
+        self._chunk = lru_cache(256)(self._read_chunk)
+        self._held = lru_cache(256)(self._terms_of)
+        self._repair = lru_cache(512)(self._find_repair)
+        self._frequency = lru_cache(4096)(self._read_frequency)
 
     def pages(self) -> list[tuple[str, str]]:
         """Slug and title of each page, in order."""
@@ -190,135 +187,151 @@ class Index:
         ).fetchall()
 
     def chunks(self) -> list[Chunk]:
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM chunk ORDER BY id")
-        return [Chunk(*row) for row in rows]
+        return [Chunk(*row) for row in self._db.execute(f"SELECT {COLUMNS} FROM chunk ORDER BY id")]
+
+    def content_words(self, question: str) -> list[str]:
+        """The words of `question` that say what it is about."""
+        return self._language.question_words(question)
+
+    def prepare(self, question: str) -> None:
+        """Takes the slow step of `search` for `question`, some milliseconds, in any thread."""
+        if self._encoder:
+            self._encoder.encode_question(self._repaired(question))
 
     def search(self, question: str, top_k: int) -> list[Hit]:
-        """The best sections for `question`, best first, one passage each; may be empty."""
-        terms = self._terms(question)
+        """The best sections for `question`, best first, each once; may be empty."""
+        question = self._repaired(question)
+        terms = [self._language.fold(word) for word in self._language.question_words(question)]
+        terms = list(dict.fromkeys(terms))[:MOST_TERMS]
+        by_words = self._by_words(terms)
+        near, passages = self._by_meaning(question)
+        scores = dict(near) or by_words
+        if near:
+            share = WORDS_SHARE / math.log(1 + self._size)
+            for number, score in by_words.items():
+                scores[number] += share * score
+        found: dict[str, tuple[float, int]] = {}
+        for number in sorted(scores, key=lambda number: (-scores[number], number)):
+            found.setdefault(self._chunk(number).url, (scores[number], number))
+            if len(found) == top_k:
+                break
+        best = max((score for score, _ in found.values()), default=0.0)
+        hits = []
+        for score, number in found.values():
+            chunk = self._chunk(number)
+            covered = self._covered(terms, chunk)
+            sure = self._sure(near[number], covered, len(terms)) if near else covered
+            passage = _passage(chunk.text, passages.get(number, (0, 0)))
+            quoted = score == best or (bool(near) and score >= best - ALSO_QUOTED)
+            hits.append(Hit(chunk, round(sure, 3), passage, quoted))
+        return hits
+
+    def _by_words(self, terms: list[str]) -> dict[int, float]:
         if not terms:
-            return []
-        match = " OR ".join(sorted({f'"{word}"' for term in terms for word in term.words}))
+            return {}
+        match = " OR ".join(f'"{term}"' for term in terms)
         ranked = self._db.execute(
-            "SELECT rowid, bm25(fts, 1.0, 4.0, 1.0) FROM fts WHERE fts MATCH ? ORDER BY 2 LIMIT ?",
-            (match, CANDIDATES),
+            f"SELECT rowid, -bm25(fts, {HEADING_WEIGHT}, 1.0) FROM fts WHERE fts MATCH ?", (match,)
         )
-        places = [
-            (term.weight, [(trust, *self._rows(word)) for word, trust in term.words.items()])
-            for term in terms
-        ]
-        total = sum(term.weight for term in terms)
-        found: dict[str, tuple[float, float, int]] = {}
-        for rowid, bm25 in ranked:
-            covered, score = 0.0, BM25_SHARE * -bm25
-            for weight, alternatives in places:
-                best = best_place = 0.0
-                for trust, rows, headings in alternatives:
-                    if rowid in rows:
-                        best = max(best, trust)
-                        bonus = HEADING_BONUS if rowid in headings else 1.0
-                        best_place = max(best_place, trust * bonus)
-                covered += best * weight
-                score += best_place * weight
-            url = self._urls[rowid]
-            if url not in found or found[url][0] < score:
-                found[url] = (score, covered / total, rowid)
-        best_first = sorted(found.values(), key=lambda entry: (-entry[0], entry[2]))[:top_k]
-        wanted = {stem for term in terms for w in term.words for stem in self._stem(w).split()}
-        return [self._hit(rowid, wanted, coverage) for _, coverage, rowid in best_first]
+        return dict(ranked.fetchall())
 
-    def _hit(self, rowid: int, wanted: set[str], coverage: float) -> Hit:
-        passage = self._passage(rowid)
-        chunk = passage.chunk
-        different = chunk.heading and chunk.heading != chunk.title
-        title = f"{chunk.title} > {chunk.heading}" if different else chunk.title
-        window = _window(passage, wanted)
-        return Hit(chunk.id, chunk.url, title, chunk.text, round(coverage, 3), window)
+    def _by_meaning(self, question: str) -> tuple[dict[int, float], dict[int, tuple[int, int]]]:
+        """How near each chunk is, about 0 to 1, and where its nearest passage lies."""
+        if not self._encoder:
+            return {}, {}
+        asked = self._encoder.encode_question(question)
+        if not any(asked):
+            return {}, {}
+        row = memoryview(asked).cast("b", shape=[1, DIMENSIONS])
+        distances = memoryview(simsimd.cdist(row, self._vectors, metric="cosine")).tolist()[0]
+        whole: dict[int, float] = {}
+        heading: dict[int, float] = {}
+        best: dict[int, float] = {}
+        where: dict[int, tuple[int, int]] = {}
+        for (chunk, start, end), distance in zip(self._places, distances, strict=True):
+            if start == _WHOLE:
+                whole[chunk] = 1 - distance
+            elif start == _HEADING:
+                heading[chunk] = 1 - distance
+            elif 1 - distance > best.get(chunk, -1.0):
+                best[chunk], where[chunk] = 1 - distance, (start, end)
+        total = 1 + PASSAGE_SHARE + HEADING_SHARE
+        return {
+            chunk: (
+                near
+                + PASSAGE_SHARE * best.get(chunk, near)
+                + HEADING_SHARE * heading.get(chunk, near)
+            )
+            / total
+            for chunk, near in whole.items()
+        }, where
 
-    def _read_passage(self, rowid: int) -> _Passage:
-        row = self._db.execute(f"SELECT {_COLUMNS} FROM chunk WHERE id=?", (rowid,)).fetchone()
-        chunk = Chunk(*row)
-        sentences = [match[0] for match in _SENTENCE.finditer(chunk.text)]
-        stems = [frozenset(self._stem(word) for word in _words(s)) for s in sentences]
-        return _Passage(chunk, sentences, stems)
+    def _covered(self, terms: list[str], chunk: Chunk) -> float:
+        """The share of the question's words that the chunk holds, the rare ones counting more."""
+        held = self._held(chunk)
+        weights = {term: math.log(1 + self._size / (0.5 + self._frequency(term))) for term in terms}
+        total = sum(weights.values())
+        return sum(w for term, w in weights.items() if term in held) / total if total else 0.0
 
-    def _terms(self, question: str) -> list[_Term]:
-        """The question's words that carry meaning, each with what may stand for it in the book."""
-        words = _words(question)
-        stems = [self._stem(word) for word in words]
-        terms: dict[str, _Term] = {}
-        position = 0
-        while position < len(words) and len(terms) < MAX_TERMS:
-            length = self._phrase_at(stems, position)
-            phrase = " ".join(words[position : position + length])
-            position += length
-            if length == 1 and (len(phrase) < 2 or phrase in _STOP_WORDS):
-                continue
-            if phrase.isdigit() and not self._frequency(phrase):
-                # A number that the book lacks says nothing about the topic.
-                continue
-            alternatives = {phrase: 1.0}
-            unknown = length == 1 and not self._frequency(phrase)
-            if unknown and (near := self._repair(phrase)):
-                phrase, alternatives = near, {near: REPAIRED}
-            for other in self._synonyms.get(self._stem(phrase), ()):
-                alternatives.setdefault(other, SYNONYM)
-            terms.setdefault(phrase, _Term(alternatives, self._weight(alternatives)))
-        return list(terms.values())
-
-    def _phrase_at(self, stems: list[str], position: int) -> int:
-        """How many words from `position` on make up a known phrase; 1 when they do not."""
-        for length in range(LONGEST_PHRASE, 1, -1):
-            if " ".join(stems[position : position + length]) in self._synonyms:
-                return min(length, len(stems) - position)
-        return 1
-
-    def _stem_words(self, text: str) -> str:
-        """`text` with each word as the index stores it."""
-        out = []
-        for word in _words(text):
-            self._db.execute("DELETE FROM temp.stemmer")
-            self._db.execute("INSERT INTO temp.stemmer VALUES(?)", (word,))
-            row = self._db.execute("SELECT term FROM temp.stem").fetchone()
-            out.append(row[0] if row else word)
-        return " ".join(out)
-
-    def _read_rows(self, words: str) -> tuple[frozenset[int], frozenset[int]]:
-        """The chunks that hold `words` in a row: anywhere, and in a title or heading."""
-        return (
-            frozenset(row for (row,) in self._db.execute(_MATCH, (f'"{words}"',))),
-            frozenset(
-                row for (row,) in self._db.execute(_MATCH, (f'{{title heading}}: "{words}"',))
-            ),
+    def _sure(self, near: float, covered: float, count: int) -> float:
+        """How probably a section is a right one: this near, with this share of so many words."""
+        logit = (
+            NEAR_SLOPE * near
+            + COVERED_SLOPE * covered
+            + WORD_SLOPE * min(count, MOST_COUNTED_WORDS)
+            + CHUNK_SLOPE * math.log(min(self._size, MOST_COUNTED_CHUNKS))
+            + CONSTANT
         )
+        return 1 / (1 + math.exp(-logit))
 
-    def _frequency(self, words: str) -> int:
-        return len(self._rows(words)[0])
+    def _terms_of(self, chunk: Chunk) -> frozenset[str]:
+        return frozenset(self._language.terms(f"{chunk.name} {chunk.text}"))
 
-    def _weight(self, alternatives: dict[str, float]) -> float:
-        """How rare the word is, in the way of BM25; one that the book lacks counts as rare."""
-        own = next(iter(alternatives))
-        frequency = self._frequency(own) or max(map(self._frequency, alternatives))
-        return math.log(1 + (self._size - frequency + 0.5) / (frequency + 0.5))
+    def _read_frequency(self, term: str) -> int:
+        row = self._db.execute("SELECT doc FROM term WHERE term=?", (term,)).fetchone()
+        return row[0] if row else 0
 
-    def _find_repair(self, word: str) -> str | None:
-        """The word of the book that `word` is probably a misspelling of."""
-        if len(word) < 4 or not word.isalpha():
+    def _read_chunk(self, number: int) -> Chunk:
+        row = self._db.execute(f"SELECT {COLUMNS} FROM chunk WHERE id=?", (number,)).fetchone()
+        return Chunk(*row)
+
+    def _repaired(self, question: str) -> str:
+        """The question, its misspelt words replaced by those of the book they probably are."""
+        return re.sub(r"[^\W\d_]{4,}", lambda word: self._repair(word[0]) or word[0], question)
+
+    def _find_repair(self, written: str) -> str | None:
+        word = written.casefold()
+        if not word.isascii() or word in self._known or self._frequency(self._language.fold(word)):
+            return None
+        if self._encoder and self._encoder.knows(word):
             return None
         if nearest := self._known.intersection(_one_edit_away(word)):
-            return max(sorted(nearest), key=self._frequency)
+            return max(sorted(nearest), key=lambda w: self._frequency(self._language.fold(w)))
         alike = [w for w in self._known if w[:2] == word[:2] and abs(len(w) - len(word)) < 3]
         close = difflib.get_close_matches(word, alike, n=1, cutoff=0.8)
         return close[0] if close else None
 
 
-def content_words(text: str) -> list[str]:
-    """The words of `text` that carry meaning."""
-    return [word for word in _words(text) if len(word) > 1 and word not in _STOP_WORDS]
+def _blocks(text: str) -> list[tuple[int, int]]:
+    """Where the paragraphs, lists and code blocks of `text` lie; a code block is never cut."""
+    return [m.span() for m in re.finditer(r"```.*?(?:```|\Z)|\S(?:(?!\n\n).)*", text, re.DOTALL)]
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold())
+def _passage(text: str, best: tuple[int, int]) -> str:
+    """The text, or where it is long its best block and the neighbours that fit beside it."""
+    if len(text) <= MOST_QUOTED_CHARS:
+        return text
+    blocks = _blocks(text)
+    first = last = next((n for n, block in enumerate(blocks) if block[0] >= best[0]), 0)
+    while True:
+        after = last + 1 < len(blocks) and blocks[last + 1][1] - blocks[first][0]
+        before = first > 0 and blocks[last][1] - blocks[first - 1][0]
+        if after and after <= MOST_QUOTED_CHARS:
+            last += 1
+        elif before and before <= MOST_QUOTED_CHARS:
+            first -= 1
+        else:
+            return text[blocks[first][0] : blocks[last][1]]
 
 
 def _one_edit_away(word: str) -> Iterable[str]:
@@ -335,29 +348,3 @@ def _one_edit_away(word: str) -> Iterable[str]:
             yield a + letter + b
             if b:
                 yield a + letter + b[1:]
-
-
-_SENTENCE = re.compile(r"```.*?```\s*|[^\n]+?(?:[.!?](?=\s)|$|(?=\n))\s*|\s+", re.DOTALL)
-
-
-def _window(passage: _Passage, wanted: set[str]) -> str:
-    """The run of sentences, at most WINDOW_CHARS long, that holds the most of the wanted words."""
-    sentences, found = passage.sentences, [stems & wanted for stems in passage.stems]
-    best, best_score = "", -1.0
-    for first in range(len(sentences)):
-        if first and not found[first]:
-            continue
-        last, length, words = first + 1, len(sentences[first]), set(found[first])
-        hits = len(words)
-        while last < len(sentences) and length + len(sentences[last]) <= WINDOW_CHARS:
-            length += len(sentences[last])
-            words |= found[last]
-            hits += len(found[last])
-            last += 1
-        score = len(words) + 0.1 * hits - 0.2 * (first > 0)
-        if score > best_score:
-            best, best_score = "".join(sentences[first:last]).strip(), score
-    if len(best) <= WINDOW_CHARS:
-        return best
-    cut = best.rfind(" ", 1, WINDOW_CHARS)
-    return best[: cut if cut > 0 else WINDOW_CHARS].rstrip()

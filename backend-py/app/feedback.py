@@ -1,18 +1,29 @@
 """Readers' ratings of answers, kept in one SQLite file that its owner can read over HTTP."""
 
+import logging
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from app.errors import ApiError
 from app.logs import timestamp
 from app.schemas import FeedbackEntry
 
 # The oldest give way, so that nobody can fill the disk.
 MOST_ENTRIES = 10_000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS feedback(
+  number INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT, id TEXT, rating INTEGER, comment TEXT,
+  question TEXT, answer TEXT)
+"""
+
+log = logging.getLogger("app.feedback")
 
 
 class Feedback:
-    """Raises sqlite3.Error when the file cannot be used; it is opened at the first rating."""
+    """Raises ApiError while the file cannot be used; the next call opens it anew."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -21,7 +32,7 @@ class Feedback:
     def add(
         self, answer_id: str, rating: int, comment: str | None, question: str, answer: str
     ) -> None:
-        with self._opened() as db:
+        with self._transaction() as db:
             db.execute(
                 "INSERT INTO feedback(time, id, rating, comment, question, answer)"
                 " VALUES(?,?,?,?,?,?)",
@@ -34,20 +45,39 @@ class Feedback:
 
     def entries(self, after: int, limit: int) -> list[FeedbackEntry]:
         """Up to `limit` entries numbered above `after`, oldest first."""
-        rows = self._opened().execute(
-            "SELECT number, time, id, rating, comment, question, answer FROM feedback"
-            " WHERE number > ? ORDER BY number LIMIT ?",
-            (after, limit),
-        )
-        names = [column[0] for column in rows.description]
-        return [FeedbackEntry.model_validate(dict(zip(names, row, strict=True))) for row in rows]
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._db is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self._path, check_same_thread=False)
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS feedback(number INTEGER PRIMARY KEY AUTOINCREMENT,"
-                " time TEXT, id TEXT, rating INTEGER, comment TEXT, question TEXT, answer TEXT)"
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT number, time, id, rating, comment, question, answer FROM feedback"
+                " WHERE number > ? ORDER BY number LIMIT ?",
+                (after, limit),
             )
-        return self._db
+            names = [column[0] for column in rows.description]
+            return [
+                FeedbackEntry.model_validate(dict(zip(names, row, strict=True))) for row in rows
+            ]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """The open file. A connection that failed is not used again: it may lack the table."""
+        try:
+            self._db = self._db or self._connect()
+            with self._db:
+                yield self._db
+        except (OSError, sqlite3.Error) as error:
+            log.warning("feedback cannot be used", extra={"data": {"reason": str(error)}})
+            if self._db:
+                self._db.close()
+                self._db = None
+            raise ApiError(
+                503, "storage_unavailable", "Feedback cannot be stored at the moment.", 60
+            ) from None
+
+    def _connect(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self._path, check_same_thread=False)
+        try:
+            db.execute(_SCHEMA)
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db

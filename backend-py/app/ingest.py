@@ -3,23 +3,29 @@
 import argparse
 import asyncio
 import sys
+import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from app.cohere import EMBED_BATCH, Cohere
-from app.documents import read_document, read_folder, to_chunks
+from app.documents import to_chunks
 from app.embedded import Chunk, Index, Page, write_index
+from app.evaluate import evaluate
 from app.qdrant import Collection, Qdrant
 from app.settings import PACKAGED_INDEX, Settings, load_settings
 from app.upstream import UpstreamError
 
 BUILT_IN = Path(__file__).parent.parent / "book"
 SYNONYMS = BUILT_IN.with_name("synonyms.toml")
+# Where this Space serves the pages itself.
+OWN_PAGES = "/book/"
 MOST_WAITS = 10
 LONGEST_WAIT = 60.0
 DELETE_BATCH = 1000
+REPORT = "report.txt"
+PROGRESS_SECONDS = 5.0
 Item = TypeVar("Item")
 
 
@@ -32,12 +38,15 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="write the index file from a folder")
     build.add_argument(
-        "--source", type=Path, default=BUILT_IN, help="folder of .md, .mdx and .html files"
+        "--source",
+        type=Path,
+        default=BUILT_IN,
+        help="folder of Markdown, HTML, reStructuredText and PDF",
     )
     build.add_argument(
         "--base-url",
-        default="/book/",
-        help="where the pages are served; a path means: by this Space itself (default /book/)",
+        default=OWN_PAGES,
+        help="address at which the pages are served; by this Space itself unless given",
     )
     build.add_argument(
         "--synonyms",
@@ -51,10 +60,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--dry-run", action="store_true", help="say what would be done, change nothing"
     )
     commands.add_parser("check", help="whether the collection fits the model and the index file")
+    measure = commands.add_parser("evaluate", help="measure the index file by a file of questions")
+    measure.add_argument("questions", help="TOML file, or - for what comes in on stdin")
+    measure.add_argument("--index", type=Path, default=PACKAGED_INDEX)
     given = parser.parse_args(arguments)
     try:
         if given.command == "build":
             _build(given.source, given.base_url, given.synonyms, given.out)
+        elif given.command == "evaluate":
+            _evaluate(given.questions, given.index)
         elif given.command == "push":
             asyncio.run(_push(_cloud_settings(), dry_run=given.dry_run))
         else:
@@ -67,23 +81,52 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _build(source: Path, base_url: str, synonyms: Path, out: Path) -> None:
+    try:
+        from app.readers.folder import SUFFIXES, Collision, Folder
+    except ModuleNotFoundError as error:
+        raise Failed(
+            f"build: {error.name} is missing; the readers are in the image's build stage alone: "
+            "docker build --target build ."
+        ) from None
     if not source.is_dir():
         raise Failed(f"--source: {source} is not a folder")
     base_url = base_url.rstrip("/") + "/"
+    if base_url != OWN_PAGES and not base_url.startswith(("http://", "https://")):
+        raise Failed(f"--base-url: {base_url} must be an address such as https://docs.example/")
     chunks: list[Chunk] = []
     pages: list[Page] = []
-    files = list(read_folder(source))
-    for path, inside in _progress("reading", files):
-        document = read_document(path, inside, base_url)
+    try:
+        folder = Folder(source, base_url)
+    except Collision as collision:
+        raise Failed(f"--source: {collision}") from None
+    for document in _progress("reading", folder.documents(), len(folder)):
+        if document is None:
+            continue
         chunks += to_chunks(document, base_url)
-        if base_url.startswith("/"):
-            pages.append(Page(document.path, document.title, document.html))
+        if base_url == OWN_PAGES:
+            pages.append(Page(document.path.rstrip("/"), document.title, document.html))
+    report = list(folder.report.lines())
     if not chunks:
-        raise Failed(f"--source: {source} holds no text in .md, .mdx or .html files")
+        sys.stderr.write("".join(f"{line}\n" for line in report))
+        raise Failed(f"--source: {source} holds no text in {', '.join(sorted(SUFFIXES))} files")
     groups = tomllib.loads(synonyms.read_text())["groups"] if synonyms.is_file() else []
     write_index(out, chunks, pages, groups)
     sections = len({chunk.url for chunk in chunks})
-    print(f"{len(files)} documents, {sections} sections, {len(chunks)} chunks -> {out}")
+    documents = len({chunk.doc for chunk in chunks})
+    report.append(f"{documents} documents, {sections} sections, {len(chunks)} chunks -> {out}")
+    # Beside the index, for the output of an image's build is easily lost.
+    out.with_name(REPORT).write_text("".join(f"{line}\n" for line in report))
+    print(*report, sep="\n")
+
+
+def _evaluate(questions: str, index: Path) -> None:
+    if not index.is_file():
+        raise Failed(f"--index: {index} is not a file; make it with: python -m app.ingest build")
+    try:
+        text = sys.stdin.read() if questions == "-" else Path(questions).read_text()
+        print(*asyncio.run(evaluate(text, index)), sep="\n")
+    except (OSError, ValueError) as error:
+        raise Failed(f"{questions}: {error}") from None
 
 
 async def _push(settings: Settings, *, dry_run: bool) -> None:
@@ -99,7 +142,7 @@ async def _push(settings: Settings, *, dry_run: bool) -> None:
         if collection:
             await _index_keywords(qdrant)
         batches = [missing[i : i + EMBED_BATCH] for i in range(0, len(missing), EMBED_BATCH)]
-        for batch in _progress("pushing", batches):
+        for batch in _progress("pushing", batches, len(batches)):
             vectors = await _embed(cohere, batch)
             if collection is None:
                 await qdrant.create(len(vectors[0]))
@@ -188,15 +231,19 @@ def _point(chunk: Chunk, vector: list[float] | dict[str, list[float]]) -> dict[s
     return {"id": chunk.id, "vector": vector, "payload": payload}
 
 
-def _progress(what: str, items: Sequence[Item]) -> Iterator[Item]:
-    """The items, with a bar on stderr where that is a terminal."""
-    shown = sys.stderr.isatty()
+def _progress(what: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+    """The items, with a bar on stderr where that is a terminal, else a line every few seconds."""
+    terminal = sys.stderr.isatty()
+    shown = time.monotonic()
     for number, item in enumerate(items, 1):
         yield item
-        if shown:
-            bar = "#" * (30 * number // len(items))
-            sys.stderr.write(f"\r{what} [{bar:<30}] {number}/{len(items)}")
-    if shown and items:
+        if terminal:
+            bar = "#" * (30 * number // total)
+            sys.stderr.write(f"\r{what} [{bar:<30}] {number}/{total}")
+        elif time.monotonic() - shown > PROGRESS_SECONDS:
+            shown = time.monotonic()
+            sys.stderr.write(f"{what} {number}/{total}\n")
+    if terminal and total:
         sys.stderr.write("\n")
 
 

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import secrets
 import sys
 import time
 from functools import lru_cache
 from logging.config import dictConfig
 from traceback import extract_tb
+
+_requests = logging.getLogger("app.requests")
 
 
 class JsonFormatter(logging.Formatter):
@@ -29,10 +32,19 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def new_request_id() -> str:
+    return secrets.token_hex(8)
+
+
 def write_request(
     request_id: str, method: str, path: str, status: int, seconds: float, **more: object
 ) -> None:
-    """The line of one request, written past `logging`, which would cost more than a probe does."""
+    """The line of one request, written past `logging`, which would cost more than a probe does.
+
+    Method and path are empty for a request of which no more was understood.
+    """
+    if not _requests.isEnabledFor(logging.INFO):
+        return
     line = (
         f'{{"time": "{timestamp(time.time())}", "level": "info", "msg": "request", '
         f'"request_id": "{request_id}", "method": {json.dumps(method)}, '

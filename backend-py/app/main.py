@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import VERSION, http, logs
+from app import VERSION, logs
+from app.guard import Guard
 from app.settings import Settings, effective_port, load_settings
 
 # What loads beside the first answers is imported where it is needed.
 if TYPE_CHECKING:
+    from app.metrics import Metrics
     from app.rag import Answerer
 
 log = logging.getLogger("app")
@@ -24,9 +26,14 @@ def create_app(settings: Settings) -> ASGIApp:
     """The whole service for `settings`; opens no connection before it is started."""
     logs.set_up(settings.log_level)
     drain = asyncio.Event()
-    service = Service(settings, drain)
+    metrics = None
+    if settings.metrics_token:
+        from app.metrics import Metrics
+
+        metrics = Metrics(settings.metrics_token)
+    service = Service(settings, drain, metrics)
     probes = {"/health": service.health, "/ready": service.ready}
-    return http.Guard(service, settings, drain, probes)
+    return Guard(service, settings, drain, probes, metrics)
 
 
 class Service:
@@ -36,9 +43,10 @@ class Service:
     does it while the server listens. A failure in there ends the process.
     """
 
-    def __init__(self, settings: Settings, drain: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, drain: asyncio.Event, metrics: "Metrics | None") -> None:
         self._settings = settings
         self._drain = drain
+        self._metrics = metrics
         self._answerer: Answerer | None = None
         self._api: asyncio.Task[ASGIApp] | None = None
 
@@ -107,7 +115,7 @@ class Service:
         path = self._settings.index_path
         index = Index(path) if path.is_file() else None
         answerer = Answerer(self._settings, index)
-        return answerer, create_api(self._settings, answerer, index, self._drain)
+        return answerer, create_api(self._settings, answerer, index, self._drain, self._metrics)
 
 
 def _drain_on_sigterm(drain: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 import fastapi_offline
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -17,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from app import VERSION
 from app.embedded import Index
-from app.http import error_response
+from app.errors import error_response
 
 _FOLDER = Path(__file__).parent / "html"
 # Swagger UI as files: FastAPI's own page loads it from a CDN, which sees every reader.
@@ -45,6 +46,18 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
 
     yield Route("/", home)
 
+    widget_script = Response(
+        (_FOLDER / "widget.js").read_bytes(),
+        media_type="text/javascript",
+        # Pages on other sites load it, also those that isolate themselves.
+        headers={"Cross-Origin-Resource-Policy": "cross-origin", "Cache-Control": "max-age=3600"},
+    )
+
+    async def widget(_: Request) -> Response:
+        return widget_script
+
+    yield Route("/widget.js", widget)
+
     reference_page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="API",
@@ -68,24 +81,28 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
         return page("The book", _contents(index))
 
     async def chapter(request: Request) -> Response:
-        found = index.page(request.path_params["chapter"])
-        if found is None:
-            return error_response(404, "not_found", "No such chapter; see /book.")
-        return page(found.title, f'<article class="book">{found.html}</article>')
+        path = request.path_params["path"].rstrip("/")
+        found = index.page(path)
+        if found:
+            return page(found.title, f'<article class="book">{found.html}</article>')
+        if not path:
+            return await book(request)
+        return error_response(404, "not_found", "No such chapter; see /book.")
 
     yield Route("/book", book)
-    yield Route("/book/{chapter}", chapter)
+    yield Route("/book/{path:path}", chapter)
 
 
 def _contents(index: Index) -> str:
     sections: dict[str, list[str]] = {}
-    for url, title, heading in index.headings():
-        if "#" in url:
+    for url, _, heading in index.headings():
+        page, anchor, _ = url.partition("#")
+        if anchor:
             link = f'<li><a href="{html.escape(url)}">{html.escape(heading)}</a></li>'
-            sections.setdefault(title, []).append(link)
+            sections.setdefault(page.rstrip("/"), []).append(link)
     chapters = (
-        f'<h2><a href="/book/{html.escape(slug)}">{html.escape(title)}</a></h2>'
-        f"<ul>{''.join(sections.get(title, ()))}</ul>"
+        f'<h2><a href="/book/{quote(slug)}">{html.escape(title)}</a></h2>'
+        f"<ul>{''.join(sections.get(f'/book/{quote(slug)}'.rstrip('/'), ()))}</ul>"
         for slug, title in index.pages()
     )
     return "<h1>The book</h1>" + "".join(chapters)

@@ -14,15 +14,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.embedded import CERTAIN, REFUSE, Hit, Index, content_words
-from app.http import ApiError, RateLimit, event
+from app.errors import ApiError
+from app.limits import RateLimit
 from app.schemas import (
     ChatRequest,
     ChatResponse,
     Citation,
     Delta,
+    Done,
     End,
+    Event,
+    Failure,
+    Meta,
     SearchResponse,
     Source,
+    Sources,
 )
 from app.settings import Settings
 
@@ -64,9 +70,9 @@ FEW_WORDS = 4
 
 @dataclass
 class Stream:
-    """Frames of an answer. `aclose` frees the upstream even if no frame was ever asked for."""
+    """Events of an answer. `aclose` frees the upstream even if no event was ever taken."""
 
-    frames: AsyncGenerator[bytes, None]
+    events: AsyncGenerator[Event, None]
     aclose: Callable[[], Awaitable[None]]
 
 
@@ -148,7 +154,7 @@ class Answerer:
         return self._issue(request, answer)
 
     async def stream(self, request: ChatRequest) -> Stream:
-        """The frames of the answer. What fails before the first frame raises ApiError."""
+        """The events of the answer. What fails before the first event raises ApiError."""
         key = _key(request)
         if not self._cloud or (key and self._known(key)):
             return _whole(await self.answer(request))
@@ -203,7 +209,7 @@ class Answerer:
 
     async def _relay(
         self, request: ChatRequest, retrieved: Retrieved, response: httpx2.Response
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[Event, None]:
         assert self._cloud
         answer = ChatResponse(
             id=secrets.token_hex(8),
@@ -215,7 +221,7 @@ class Answerer:
             sources=retrieved.sources,
         )
         yield _meta(answer)
-        yield _sources(answer)
+        yield Sources(sources=answer.sources)
         kept: list[str] = []
         room = KEPT_CHARS
         try:
@@ -224,20 +230,20 @@ class Answerer:
                     if room:
                         kept.append(said.text[:room])
                         room -= len(kept[-1])
-                    yield event("delta", {"text": said.text})
+                    yield said
                 elif isinstance(said, Citation):
                     for citation in _checked([said], retrieved.sources, None):
                         answer.citations.append(citation)
-                        yield event("citation", citation.model_dump())
+                        yield citation
                 elif isinstance(said, End):
                     answer.answer, answer.grounded = "".join(kept), bool(answer.citations)
                     self._issue(request, answer, keep_id=True)
                     if (key := _key(request)) and room and said.finish_reason == "COMPLETE":
                         self._remember(key, answer)
-                    yield _done(answer, said.finish_reason)
+                    yield Done(grounded=answer.grounded, finish_reason=said.finish_reason)
         except ApiError as error:
             log.warning("stream cut", extra={"data": {"code": error.code}})
-            yield event("error", {"code": error.code, "retryable": error.code in RETRYABLE})
+            yield Failure(code=error.code, retryable=error.code in RETRYABLE)
         finally:
             await response.aclose()
 
@@ -400,38 +406,30 @@ def _nothing(*, degraded: bool) -> ChatResponse:
     )
 
 
-def _meta(answer: ChatResponse) -> bytes:
-    return event("meta", {"id": answer.id, "mode": answer.mode, "degraded": answer.degraded})
-
-
-def _sources(answer: ChatResponse) -> bytes:
-    return event("sources", {"sources": [source.model_dump() for source in answer.sources]})
-
-
-def _done(answer: ChatResponse, finish_reason: str) -> bytes:
-    return event("done", {"grounded": answer.grounded, "finish_reason": finish_reason})
+def _meta(answer: ChatResponse) -> Meta:
+    return Meta(id=answer.id, mode=answer.mode, degraded=answer.degraded)
 
 
 def _whole(answer: ChatResponse) -> Stream:
     """A complete answer as a stream: one delta up to the end of each citation."""
 
-    async def frames() -> AsyncGenerator[bytes, None]:
+    async def events() -> AsyncGenerator[Event, None]:
         yield _meta(answer)
-        yield _sources(answer)
+        yield Sources(sources=answer.sources)
         sent = 0
         for citation in sorted(answer.citations, key=lambda c: c.end):
             if sent < citation.end:
-                yield event("delta", {"text": answer.answer[sent : citation.end]})
+                yield Delta(text=answer.answer[sent : citation.end])
                 sent = citation.end
-            yield event("citation", citation.model_dump())
+            yield citation
         if sent < len(answer.answer):
-            yield event("delta", {"text": answer.answer[sent:]})
-        yield _done(answer, "COMPLETE")
+            yield Delta(text=answer.answer[sent:])
+        yield Done(grounded=answer.grounded, finish_reason="COMPLETE")
 
     async def nothing_to_close() -> None:
         pass
 
-    return Stream(frames(), nothing_to_close)
+    return Stream(events(), nothing_to_close)
 
 
 async def _watch(qdrant: Qdrant) -> None:

@@ -1,11 +1,13 @@
 """What goes in and out over HTTP."""
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+MOST_TURNS = 20
+TURN_CHARS = 4000
+MOST_FIELDS = 32
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -24,14 +26,32 @@ def _clean(text: str) -> str:
 
 Question = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_clean)]
 Selection = Annotated[str, Field(min_length=1, max_length=8000), AfterValidator(_clean)]
-TurnText = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_clean)]
+TurnText = Annotated[str, Field(min_length=1, max_length=TURN_CHARS), AfterValidator(_clean)]
 Comment = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_clean)]
 TopK = Annotated[int, Field(ge=1, le=20, strict=True)]
+
+
+def _number(given: object) -> object:
+    """`given`, unless it is a boolean: to Python `true` equals 1."""
+    if isinstance(given, bool):
+        raise ValueError("must be 1 or -1")
+    return given
+
+
+Rating = Annotated[Literal[1, -1], BeforeValidator(_number)]
 AnswerId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, given: object) -> object:
+        # Each unknown field becomes an error of its own: a body full of them would take seconds.
+        if isinstance(given, dict) and len(given) > MOST_FIELDS:
+            raise ValueError(f"must have at most {MOST_FIELDS} fields")
+        return given
 
 
 class Turn(Model):
@@ -44,7 +64,7 @@ class ChatRequest(Model):
 
     question: Question
     selected_text: Selection | None = None
-    history: Annotated[list[Turn], Field(max_length=20)] = []
+    history: Annotated[list[Turn], Field(max_length=MOST_TURNS)] = []
     top_k: TopK = 5
 
 
@@ -71,18 +91,50 @@ class Citation(Model):
     sources: list[str]
 
 
-@dataclass(frozen=True)
-class Delta:
+Mode = Literal["generated", "extractive", "none"]
+
+
+class Meta(Model):
+    """A streamed answer starts."""
+
+    id: str
+    mode: Mode
+    degraded: bool
+
+
+class Sources(Model):
+    """What a streamed answer rests on."""
+
+    sources: list[Source]
+
+
+class Delta(Model):
     """The next words of a streamed answer."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class End:
-    """The end of a streamed answer, in the words of Cohere's API: COMPLETE, MAX_TOKENS ..."""
+class End(Model):
+    """A model's text ends, in the words of Cohere's API: COMPLETE, MAX_TOKENS ..."""
 
     finish_reason: str
+
+
+class Done(Model):
+    """A streamed answer is complete."""
+
+    grounded: bool
+    finish_reason: str
+
+
+class Failure(Model):
+    """A streamed answer was cut short."""
+
+    code: str
+    retryable: bool
+
+
+Event = Meta | Sources | Delta | Citation | Done | Failure
 
 
 class ChatResponse(Model):
@@ -90,7 +142,7 @@ class ChatResponse(Model):
 
     id: str
     answer: str
-    mode: Literal["generated", "extractive", "none"]
+    mode: Mode
     grounded: bool
     degraded: bool
     citations: list[Citation]
@@ -105,7 +157,7 @@ class FeedbackRequest(Model):
     """`id` of an answer this Space gave not long ago."""
 
     id: AnswerId
-    rating: Literal[1, -1]
+    rating: Rating
     comment: Comment | None = None
 
 

@@ -30,6 +30,7 @@ SAMPLES = {
     "COHERE_API_KEY": "sample-cohere-api-key",
     "QDRANT_API_KEY": "sample-qdrant-api-key",
     "FEEDBACK_TOKEN": "sample-feedback-token-for-laptops-only",
+    "METRICS_TOKEN": "sample-metrics-token-for-laptops-only",
 }
 REQUIRED_IN_CLOUD = {
     "COHERE_API_KEY": "a Secret: the key from dashboard.cohere.com",
@@ -127,12 +128,13 @@ class Settings(BaseModel):
     upstream_timeout: Annotated[float, Field(gt=0, le=300)] = 20
     qdrant_timeout: Annotated[float, Field(gt=0, le=60)] = 5
 
-    max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000)] = 131_072
+    max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000)] = 1_100_000
     rate_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     global_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     trusted_proxy_hops: Annotated[int, Field(ge=0, le=10)] = 1
 
     feedback_token: Token | None = None
+    metrics_token: Token | None = None
     feedback_path: Path = Path("/tmp/feedback.sqlite")
     index_path: Path = PACKAGED_INDEX
     log_level: Literal["debug", "info", "warn", "error"] = "info"
@@ -215,10 +217,23 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def environment(environ: Mapping[str, str], file: Path = Path(".env")) -> Mapping[str, str]:
+    """`environ`, and below it the variables of `file`: for a run on a laptop, never on the Hub.
+
+    The image holds no such file.
+    """
+    if environ.get("SYSTEM") == "spaces" or not file.is_file():
+        return environ
+    from dotenv import dotenv_values
+
+    found = dotenv_values(file, interpolate=False)
+    return {**{name: value for name, value in found.items() if value is not None}, **environ}
+
+
 def load_settings() -> Settings:
-    """Settings from the process's environment, or the end of the process with code 3."""
+    """Settings of the process, or its end with code 3."""
     try:
-        return read_settings(os.environ)
+        return read_settings(environment(os.environ))
     except SettingsError as error:
         _refuse(error.faults)
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx2
 
-from app.http import ApiError
+from app.errors import ApiError
 
 RETRY_SECONDS = 0.1
 # Without traffic nothing would clear a failure, so that readiness forgets it after this time.

@@ -1,11 +1,14 @@
 """A small book, indexed once; the app reads its settings at import."""
 
+import asyncio
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
@@ -65,3 +68,24 @@ def client(app: ASGIApp) -> Iterator[TestClient]:
     with TestClient(app) as client:
         client.get("/")  # Waits until all is loaded.
         yield client
+
+
+@pytest.fixture
+def port(app: ASGIApp) -> Iterator[int]:
+    """A port of 127.0.0.1 where a real server serves `app` as the image does."""
+    from app.connection import Connection
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, port=0, http=Connection, ws="none", log_config=None, server_header=False
+        )
+    )
+    thread = threading.Thread(target=asyncio.run, args=(server.serve(),))
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server ended at its start"
+        thread.join(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive(), "the server does not stop"

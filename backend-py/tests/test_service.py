@@ -14,16 +14,19 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
-from app import http
+from app import limits, sse
 from app.cohere import Cohere
 from app.logs import JsonFormatter
 from app.main import Service
 from app.rag import Answerer, Stream
+from app.schemas import Done, Event, Failure, Meta
 from app.settings import read_settings
 from app.upstream import UpstreamError
 
 ORIGIN = "https://book.example"
 QUESTION = {"question": "Why does my boat leak?"}
+META = Meta(id="0" * 16, mode="none", degraded=False)
+DONE = Done(grounded=False, finish_reason="COMPLETE")
 
 
 def test_answers_with_cited_passages(client: TestClient) -> None:
@@ -51,32 +54,32 @@ def test_a_stream_carries_the_same_answer(client: TestClient) -> None:
 
 def test_a_silent_stream_is_pinged(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async def silent(*_: object) -> Stream:
-        async def frames() -> AsyncGenerator[bytes, None]:
+        async def events() -> AsyncGenerator[Event, None]:
             await asyncio.sleep(0.2)
-            yield http.event("done", {})
+            yield DONE
 
-        return Stream(frames(), lambda: asyncio.sleep(0))
+        return Stream(events(), lambda: asyncio.sleep(0))
 
-    monkeypatch.setattr(http, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(sse, "PING_SECONDS", 0.05)
     monkeypatch.setattr(Answerer, "stream", silent)
     stream = client.post("/chat/stream", json=QUESTION).text
-    assert stream.startswith(": ping\n\n") and stream.endswith("event: done\ndata: {}\n\n")
+    assert stream.startswith(": ping\n\n") and stream.endswith(sse.frame(DONE).decode())
 
 
 def test_a_bug_ends_a_stream_with_an_error(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: object) -> Stream:
-        async def frames() -> AsyncGenerator[bytes, None]:
-            yield http.event("meta", {})
+        async def events() -> AsyncGenerator[Event, None]:
+            yield META
             raise RuntimeError("a reader's question")
 
-        return Stream(frames(), lambda: asyncio.sleep(0))
+        return Stream(events(), lambda: asyncio.sleep(0))
 
     monkeypatch.setattr(Answerer, "stream", broken)
     stream = client.post("/chat/stream", json=QUESTION).text
-    error = http.event("error", {"code": "internal", "retryable": False}).decode()
-    assert stream == http.event("meta", {}).decode() + error
+    error = Failure(code="internal", retryable=False)
+    assert stream == (sse.frame(META) + sse.frame(error)).decode()
     (record,) = [record for record in caplog.records if record.exc_info]
     assert "a reader's question" not in JsonFormatter().format(record)
 
@@ -155,7 +158,7 @@ def test_own_page_may_ask_although_no_origin_is_listed(client: TestClient) -> No
         ("POST", "/chat", json.dumps(QUESTION), 200),
         ("POST", "/chat", "{bad", 422),
         ("POST", "/chat", "[" * 60_000, 400),
-        ("POST", "/chat", "x" * 200_000, 413),
+        ("POST", "/chat", "x" * 1_200_000, 413),
         ("GET", "/chat", None, 405),
         ("GET", "/nowhere", None, 404),
     ],
@@ -193,7 +196,8 @@ def test_a_bug_is_a_readable_500(
 
 def test_the_api_describes_itself(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/chat", "/chat/stream", "/search", "/feedback"}
+    ours = {"/chat", "/chat/stream", "/search", "/feedback"}
+    assert set(paths) == ours | {"/v1/chat/completions", "/v1/models"}
 
 
 def test_the_reference_loads_nothing_from_elsewhere(client: TestClient) -> None:
@@ -300,7 +304,7 @@ def test_an_endless_number_is_refused(client: TestClient) -> None:
 def test_rate_limit_refills_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    limit = http.RateLimit(2)
+    limit = limits.RateLimit(2)
     assert [limit.take("a"), limit.take("a")] == [0, 0]
     assert limit.take("a") == 30
     assert limit.take("b") == 0
@@ -311,12 +315,12 @@ def test_rate_limit_refills_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_long_line_is_over_with_its_round(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    line = http.Line()
+    line = limits.Line()
 
     async def rounds() -> list[bool]:
         nonlocal now
         first = line.is_long()
-        now += http.LONGEST_LINE + 0.01
+        now += limits.LONGEST_LINE + 0.01
         last = line.is_long()
         await asyncio.sleep(0)
         return [first, last, line.is_long()]
@@ -327,7 +331,7 @@ def test_a_long_line_is_over_with_its_round(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_long_line_is_refused_readably(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http.Line, "is_long", lambda _: True)
+    monkeypatch.setattr(limits.Line, "is_long", lambda _: True)
     answer = client.post("/chat", json=QUESTION, headers={"Origin": ORIGIN})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
     assert answer.headers["retry-after"] == "1"

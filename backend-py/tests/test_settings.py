@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import SAMPLES, Settings, SettingsError, read_settings
+from app.settings import SAMPLES, Settings, SettingsError, environment, read_settings
 
 MARKER = "marker-that-must-not-appear"
 CLOUD = {
@@ -127,3 +127,33 @@ def test_readme_names_every_variable() -> None:
     hidden = {"SYSTEM"}
     missing = {n.upper() for n in Settings.model_fields if f"`{n.upper()}`" not in readme} - hidden
     assert not missing
+
+
+def test_a_dotenv_file_fills_what_the_environment_leaves_open(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    lines = ("RAG_MODE=embedded  # x", "LOG_LEVEL=debug", f"COHERE_API_KEY='{MARKER}$x'", "EMPTY")
+    file.write_text("\n".join(lines))
+    found = environment({"LOG_LEVEL": "warn", "COLLECTION_NAME": ""}, file)
+    assert found == {
+        "RAG_MODE": "embedded",
+        "LOG_LEVEL": "warn",
+        "COHERE_API_KEY": f"{MARKER}$x",
+        "COLLECTION_NAME": "",
+    }
+
+
+def test_a_dotenv_file_is_not_read_on_the_hub(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("LOG_LEVEL=debug\n")
+    assert environment({"SYSTEM": "spaces"}, file) == {"SYSTEM": "spaces"}
+
+
+def test_without_a_dotenv_file_the_environment_stands(tmp_path: Path) -> None:
+    assert environment({"LOG_LEVEL": "warn"}, tmp_path / ".env") == {"LOG_LEVEL": "warn"}
+
+
+def test_the_example_as_a_dotenv_file_is_accepted_but_for_the_keys() -> None:
+    given = environment({}, Path(__file__).parent.parent / ".env.example")
+    with pytest.raises(SettingsError) as caught:
+        read_settings(given)
+    assert {fault.partition(":")[0] for fault in caught.value.faults} <= {*CLOUD, "INDEX_PATH"}

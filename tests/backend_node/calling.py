@@ -25,7 +25,10 @@ COMMON = {
     "BETTER_AUTH_URL": BASE,
     "CORS_ORIGINS": f"{ORIGIN},http://localhost:3000",
 }
+# The settings of a server that sends its mails to the double.
+MAIL = {"MAIL_URL": "http://mail:8080/emails", "MAIL_KEY": "mail-key", "MAIL_FROM": "a@b.example"}
 COOKIE = "__Secure-better-auth.session_token"
+DEVICE_COOKIE = "__Secure-better-auth.device"
 
 # As many addresses, and as many accounts, the limits tell apart. Source: backend-node/rate-limits.ts.
 BUCKETS = 32_768
@@ -73,6 +76,7 @@ class Caller:
         self.mail = a_mail()
         self.cookie: str | None = None
         self.token = ""
+        self.device: str | None = None
         self._http = requests.Session()
         self._http.trust_env = False
         # The cookie is sent below, whatever its attributes say about http.
@@ -125,6 +129,8 @@ class Caller:
         if answer.status_code == 429:
             assert code(answer) == (429, "TOO_MANY_REQUESTS")
             assert 1 <= int(answer.headers["Retry-After"]) <= 300
+            # Better Auth's client reads this one.
+            assert answer.headers["X-Retry-After"] == answer.headers["Retry-After"]
         return answer.status_code
 
     def session(self, **options: Any) -> Any:
@@ -138,6 +144,8 @@ class Caller:
             if cookie.startswith(f"{COOKIE}=") and not cookie.startswith(f"{COOKIE}=;"):
                 self.cookie = cookie.split(";")[0]
                 self.token = answer.headers["set-auth-token"]
+            if cookie.startswith(f"{DEVICE_COOKIE}="):
+                self.device = cookie.split(";")[0]
         return answer
 
 

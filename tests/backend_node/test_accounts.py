@@ -15,6 +15,7 @@ import pytest
 from tests.backend_node.calling import (
     BASE,
     COOKIE,
+    DEVICE_COOKIE,
     PASSWORD,
     Caller,
     a_mail,
@@ -24,11 +25,11 @@ from tests.backend_node.calling import (
 
 
 def test_must_sign_up(caller: Caller) -> None:
-    """Row 33. A new account is signed in, by one cookie."""
+    """Row 33. A new account is signed in, by one cookie; the other knows the device again."""
     answer = caller.sign_up()
     assert answer.status_code == 200
     assert answer.json()["user"]["email"] == caller.mail
-    assert len(set_cookies(answer)) == 1
+    assert [cookie.split("=")[0] for cookie in set_cookies(answer)] == [COOKIE, DEVICE_COOKIE]
     assert caller.session()["user"]["email"] == caller.mail
 
 
@@ -42,13 +43,11 @@ def test_must_run_confined(member: Caller) -> None:
 
 
 def test_must_keep_the_cookie_on_this_site(caller: Caller) -> None:
-    """Row 35. By default the cookie is first-party."""
-    (cookie,) = set_cookies(caller.sign_up())
-    name, _, attributes = cookie.partition("=")
-    assert name == COOKIE
-    assert {"Path=/", "HttpOnly", "Secure", "SameSite=Lax"} <= {*attributes.split("; ")}
-    assert "Partitioned" not in cookie
-    assert "Domain" not in cookie
+    """Row 35. By default each cookie is first-party."""
+    for cookie in set_cookies(caller.sign_up()):
+        assert {"Path=/", "HttpOnly", "Secure", "SameSite=Lax"} <= {*cookie.split("; ")}
+        assert "Partitioned" not in cookie
+        assert "Domain" not in cookie
 
 
 def test_must_not_make_two_users_of_one_mail(known: Caller) -> None:
@@ -88,6 +87,20 @@ def test_must_not_let_a_user_promote_himself(member: Caller, caller: Caller) -> 
 def test_must_check_what_is_entered(caller: Caller, fields: dict[str, str], status: int) -> None:
     """Row 38. The bounds of a password, the form of an address."""
     assert caller.sign_up(**fields).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("password1", "PASSWORD_TOO_COMMON"), ("ILOVEYOU", "PASSWORD_TOO_COMMON"),
+        ("lovelace1815", "PASSWORD_TOO_PERSONAL"),
+    ],
+)  # fmt: skip
+def test_must_refuse_a_password_that_is_tried_first(
+    caller: Caller, password: str, reason: str
+) -> None:
+    """The most common passwords, and little more than the user's own name, are refused with the reason."""
+    assert code(caller.sign_up(name="Ada Lovelace", password=password)) == (400, reason)
 
 
 @pytest.mark.parametrize(

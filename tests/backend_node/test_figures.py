@@ -18,9 +18,25 @@ from preflight.engine.docker import docker
 from preflight.engine.image import Image, base_images, stand_in
 from preflight.engine.run import Run
 from preflight.model.space import Space
-from tests.backend_node.calling import BASE, COMMON, PASSWORD, Caller, a_mail, an_address
-from tests.backend_node.conftest import READ_ONLY
-from tests.backend_node.loading import HEALTH, MB, SESSION, Generator, Load, resident
+from tests.backend_node.calling import (
+    BASE,
+    COMMON,
+    PASSWORD,
+    Caller,
+    a_mail,
+    an_address,
+    set_cookies,
+)
+from tests.backend_node.conftest import READ_ONLY, StartAuth
+from tests.backend_node.loading import (
+    HEALTH,
+    MB,
+    SESSION,
+    Generator,
+    Load,
+    hashes_a_second,
+    resident,
+)
 from tests.backend_py.figures import Figures
 
 pytestmark = pytest.mark.alone
@@ -77,11 +93,12 @@ def figures(capsys: pytest.CaptureFixture[str]) -> Figures:
 
 
 def sign_up(server: Container) -> tuple[str, str]:
-    """Mail address and cookie of a new user of any server with Better Auth."""
+    """Mail address and cookies of a new user of any server with Better Auth."""
     account = {"name": "Ada", "email": a_mail(), "password": PASSWORD}
     answer = server.post("/api/auth/sign-up/email", json=account, headers={"Origin": BASE})
     assert answer.status_code == 200, answer.text
-    return account["email"], answer.headers["Set-Cookie"].partition(";")[0]
+    # As a browser sends them: the session, its copy where there is one, and the device.
+    return account["email"], "; ".join(one.partition(";")[0] for one in set_cookies(answer))
 
 
 def test_image(node_image: Image, own_spaces: dict[str, Space], figures: Figures) -> None:
@@ -135,7 +152,7 @@ def test_start(run: Run, node_image: Image, peers_image: Image, figures: Figures
 def test_answers(
     generator: Generator, bare: Container, ours: Container, user: tuple[str, str], figures: Figures
 ) -> None:
-    """Row 42. Liveness at least 0.7 of the floor's per CPU second, nobody's session at least 0.6 of its rate, a user's at most 22 times its CPU time."""
+    """Row 42. Liveness at least 0.7 of the floor's per CPU second, nobody's session at least 0.6 of its rate, a user's at most 15 times its CPU time."""
     asked: dict[str, tuple[Container, str, dict[str, str]]] = {
         "bare": (bare, HEALTH, {}),
         "health": (ours, HEALTH, {}),
@@ -156,14 +173,48 @@ def test_answers(
         health = max(health, floor.cost / round_["health"].cost)
         nobody = max(nobody, round_["nobody"].rate / floor.rate)
         session = min(session, round_["user"].cost / floor.cost)
-        if health >= 0.7 and nobody >= 0.6 and session <= 22:
+        if health >= 0.7 and nobody >= 0.6 and session <= 15:
             break
     figures.row("Liveness per CPU second, of bare", f"{health:.2f}")
     figures.row("`get-session` of nobody, rate of bare", f"{nobody:.2f} of {floor.rate:.0f}/s")
     figures.row("`get-session` with a cookie, CPU time of bare", f"{session:.1f} times")
     assert health >= 0.7
     assert nobody >= 0.6
-    assert session <= 22
+    assert session <= 15
+
+
+def test_session_cache(
+    generator: Generator, start_auth: StartAuth, bare: Container, figures: Figures
+) -> None:
+    """With SESSION_CACHE_SECONDS a user's session costs at most 6 times a bare answer's CPU time."""
+    server = start_auth(name="cached", options=tuple(READ_ONLY), SESSION_CACHE_SECONDS="600")
+    copied = math.inf
+    for number in range(7):
+        if number == 1:
+            # What the first round has asked for is compiled now.
+            copied = math.inf
+        _, cookie = sign_up(server)
+        floor = generator.load(bare, HEALTH)
+        load = generator.load(server, SESSION, request={"COOKIE": cookie})
+        assert load.refused == load.failed == 0
+        copied = min(copied, load.cost / floor.cost)
+        if number >= 1 and copied <= 6:
+            break
+    figures.row("The same with `SESSION_CACHE_SECONDS`", f"{copied:.1f} times")
+    assert copied <= 6
+
+
+def test_sign_up(generator: Generator, ours: Container, figures: Figures) -> None:
+    """45 sign-ups a second on two CPUs, or 0.7 of the hashes that slower ones can make: no hash waits for the database."""
+    # What else the machine does makes it slower, and nothing makes it quicker: one try that holds tells.
+    for _ in range(4):
+        least = min(45, 0.7 * hashes_a_second(ours))
+        load = generator.sign_ups(ours, 3)
+        assert load.refused == load.failed == 0
+        if load.rate >= least:
+            break
+    figures.row("Sign-up, 16 connections", f"{load.rate:.0f}/s, p99 {milliseconds(load)}")
+    assert load.rate >= least
 
 
 def test_sign_in(
@@ -192,26 +243,6 @@ def test_sign_in(
     assert sign_in.rate >= least
     assert probe.p99 <= most
     assert look.p99 <= most
-
-
-def hashes_a_second(server: Container) -> float:
-    """What these CPUs can make of such hashes as the Space's, two at a time and nothing else; made
-    without its code, whose faults would pass for a slow machine."""
-    script = """
-        import { argon2 } from "node:crypto";
-        import { promisify } from "node:util";
-        const cost = { parallelism: 1, tagLength: 32, memory: 19_456, passes: 2 };
-        const given = { message: "correct horse", nonce: Buffer.alloc(16), ...cost };
-        const hash = promisify(argon2);
-        const until = performance.now() + 1000;
-        let made = 0;
-        await Promise.all([1, 2].map(async () => {
-          for (; performance.now() < until; made++) await hash("argon2id", given);
-        }));
-        console.log(made);
-    """
-    command = ["node", "--input-type=module", "-e", script]
-    return float(docker("exec", server.id, *command).stdout)
 
 
 @pytest.mark.thorough

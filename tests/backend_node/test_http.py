@@ -85,6 +85,32 @@ def test_must_refuse_a_large_header(auth: Container) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"]
 
 
+def test_must_log_what_happened_to_an_account(member: Caller) -> None:
+    """A sign-in, right or wrong, has an audit line, found by the id that its answer carries."""
+    number = member.session()["user"]["id"]
+    wrong, right = member.sign_in("wrong password"), member.sign_in()
+    wanted = {
+        wrong.headers["X-Request-Id"]: ("failure", "INVALID_EMAIL_OR_PASSWORD"),
+        right.headers["X-Request-Id"]: ("success", None),
+    }
+
+    def audited() -> dict[str, tuple[str, str | None]]:
+        lines = map(json.loads, member.server.logs().splitlines())
+        return {
+            line["requestId"]: (line["outcome"], line.get("code"))
+            for line in lines
+            if line["msg"] == "audit"
+            and line["event"] == "sign-in"
+            and line.get("requestId") in wanted
+            if line.get("user") in (number, None)
+        }
+
+    deadline = time.monotonic() + 5
+    while audited() != wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert audited() == wanted
+
+
 def test_must_log_each_request_once(caller: Caller) -> None:
     """Each request has one line in the log, found by the id that its answer carries."""
     answers = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -53,13 +54,46 @@ def test_must_count_guesses_of_an_address(member: Caller) -> None:
     assert answer.status_code == 200, f"another address is unaffected: {answer.text}"
 
 
-def test_must_count_guesses_of_an_account(member: Caller) -> None:
-    """Rows 61 and 62. An account that many addresses try is closed to them for a while."""
+def test_must_slow_down_guesses_of_an_account(member: Caller) -> None:
+    """Rows 61 and 62. An account that many addresses try makes them wait, longer each time; its owner never does."""
     seen = [Caller(member.server).guess(member.mail) for _ in range(25)]
     assert seen == [401] * 20 + [429] * 5
+    first = wait_of_a_guess(member)
+    assert first <= 5
+    time.sleep(first)
+    assert Caller(member.server).guess(member.mail) == 401
+    assert wait_of_a_guess(member) > 5
+    again = Caller(member.server)
+    again.mail, again.cookie = member.mail, member.device
+    assert again.sign_in().status_code == 200, "from the owner's device"
+    home = Caller(member.server)
+    home.mail, home.address = member.mail, member.address
+    assert home.sign_in().status_code == 200, "from the owner's network"
     other = Caller(member.server)
     assert other.sign_up().status_code == 200, "another account is unaffected"
     assert other.sign_in().status_code == 200
+
+
+def wait_of_a_guess(member: Caller) -> int:
+    """The seconds that a stranger's next guess has to wait."""
+    stranger = Caller(member.server)
+    stranger.mail = member.mail
+    answer = stranger.sign_in("wrong password")
+    assert answer.status_code == 429
+    return int(answer.headers["Retry-After"])
+
+
+def test_must_count_an_ipv6_network_as_one_caller(auth: Container) -> None:
+    """Whoever has a /64 has 18 trillion addresses, each with many spellings, and ten sign-ups a minute."""
+    network = f"2001:db8:{secrets.randbelow(65536):x}:{secrets.randbelow(65536):x}"
+    spellings = [f"{network}::{n:x}" for n in range(1, 9)]
+    spellings += [f"{network}:0:0:0:7".upper(), f"[{network}::7]:443", f"{network}::0.0.0.7"]
+    seen = []
+    for spelling in spellings:
+        caller = Caller(auth)
+        caller.address = spelling
+        seen.append(caller.sign_up().status_code)
+    assert seen == [200] * 10 + [429]
 
 
 def test_must_not_count_right_passwords(member: Caller) -> None:

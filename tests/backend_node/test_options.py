@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
-from preflight.engine.container import Container
+from preflight.engine.container import Container, SpaceContainer
+from preflight.engine.image import build_own
+from preflight.engine.run import Run
 from tests.backend_node.calling import (
     BASE,
+    MAIL,
     ORIGIN,
     PASSWORD,
     Caller,
@@ -19,11 +23,10 @@ from tests.backend_node.calling import (
     code,
     set_cookies,
 )
-from tests.backend_node.conftest import Postgres, StartAuth
+from tests.backend_node.conftest import DOUBLES, Postgres, StartAuth
 
 FRONT_SECRET = "front-secret-Xw7pQz2mN8"
 METRICS_TOKEN = "a-token-for-metrics"
-MAIL = {"MAIL_URL": "http://mail:8080/emails", "MAIL_KEY": "mail-key", "MAIL_FROM": "a@b.example"}
 EXTENDED = {
     **{"COOKIE_MODE": "cross-site", "TRUSTED_FRONT_SECRET": FRONT_SECRET, **MAIL},
     **{"METRICS_TOKEN": METRICS_TOKEN, "OAUTH_CLIENT_ID": "client", "GITHUB_CLIENT_ID": "client"},
@@ -65,9 +68,10 @@ def test_must_partition_the_cookie_across_sites(extended: Container) -> None:
     body = json.dumps({"name": "Ada", "email": ada.mail, "password": PASSWORD})
     answer = ada.call("POST", "/sign-up/email", data=body, headers={"Content-Type": "text/plain"})
     assert answer.status_code == 200
-    (cookie,) = set_cookies(answer)
-    assert {"Path=/", "HttpOnly", "Secure", "SameSite=None", "Partitioned"} <= {*cookie.split("; ")}
-    assert "Domain" not in cookie
+    for cookie in set_cookies(answer):
+        expected = {"Path=/", "HttpOnly", "Secure", "SameSite=None", "Partitioned"}
+        assert expected <= {*cookie.split("; ")}
+        assert "Domain" not in cookie
     refused = ada.call(
         "POST", "/sign-up/email", data=body, headers={"Content-Type": "text/plain", "Origin": ""}
     )
@@ -179,3 +183,40 @@ def test_must_show_metrics_to_their_reader_only(extended: Container) -> None:
     )
     assert 'route="other",status="404"' in answer.text
     assert "process_resident_memory_bytes" in answer.text
+
+
+@pytest.fixture
+def outside(run: Run, network: str) -> Iterator[dict[str, str]]:
+    """The settings of a server that asks haveibeenpwned.com and Turnstile, which a double is."""
+    image = build_own(run, "outside", DOUBLES / "outside")
+    names = ["api.pwnedpasswords.com", "challenges.cloudflare.com"]
+    options = [f"--network={network}", *(f"--network-alias={name}" for name in names)]
+    with SpaceContainer.start(run, image, "outside", {}, 8080, options) as double:
+        double.wait_until_serving("/health", status=200)
+        # The double's certificate is its own.
+        yield {"NODE_TLS_REJECT_UNAUTHORIZED": "0"}
+
+
+def test_must_refuse_a_breached_password(start_auth: StartAuth, outside: dict[str, str]) -> None:
+    """`PASSWORD_BREACH_CHECK=on`. What a breach has made known is refused with that reason."""
+    ada = Caller(start_auth(PASSWORD_BREACH_CHECK="on", **outside))
+    assert code(ada.sign_up(password="a breached pass phrase")) == (400, "PASSWORD_COMPROMISED")
+    assert ada.sign_up().status_code == 200
+
+
+def test_must_not_wait_for_the_breach_check(start_auth: StartAuth) -> None:
+    """`PASSWORD_BREACH_CHECK=on` where nothing outside answers. A sign-up goes on, and the log says so."""
+    server = start_auth(PASSWORD_BREACH_CHECK="on")
+    assert Caller(server).sign_up().status_code == 200
+    assert "the breach check was skipped" in server.logs()
+
+
+def test_must_ask_for_a_captcha(start_auth: StartAuth, outside: dict[str, str]) -> None:
+    """`TURNSTILE_SECRET_KEY`. A program that has solved nothing gets nowhere."""
+    ada = Caller(start_auth(TURNSTILE_SECRET_KEY="turnstile-secret", **outside))
+    account = {"name": "Ada", "email": ada.mail, "password": PASSWORD}
+    assert code(ada.post("/sign-up/email", account)) == (400, "MISSING_RESPONSE")
+    wrong, solved = {"X-Captcha-Response": "wrong"}, {"X-Captcha-Response": "solved"}
+    assert code(ada.post("/sign-up/email", account, headers=wrong)) == (403, "VERIFICATION_FAILED")
+    assert ada.post("/sign-up/email", account, headers=solved).status_code == 200
+    assert code(ada.sign_in()) == (400, "MISSING_RESPONSE")

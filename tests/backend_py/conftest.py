@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import requests
 
 from preflight.engine.container import Container, SpaceContainer
 from preflight.engine.docker import docker
-from preflight.engine.image import Image, build_space
+from preflight.engine.image import Image, base_images, build_space, stand_in
 from preflight.engine.run import Run
 from preflight.model.space import Space
 from tests.backend_py.asking import ORIGIN, ask
@@ -125,6 +126,29 @@ def other(_set_otherwise: Container, upstreams: Upstreams) -> Callable[..., Cont
         return _set_otherwise
 
     return holding
+
+
+@pytest.fixture(scope="session")
+def readers(
+    run: Run, py_image: Image, own_spaces: dict[str, Space], upstreams_begun: Upstreams
+) -> Iterator[Container]:
+    """The image's build stage, which alone can read documents, idle beside the stand-ins."""
+    folder = own_spaces["backend-py"].folder
+    image = replace(py_image, tag=f"{py_image.tag}-readers")
+    contexts = [
+        f"--build-context={official}=docker-image://{replacement}"
+        for official in base_images(folder)
+        if (replacement := stand_in(official))
+    ]
+    docker(
+        "buildx", "build", "--load", "--target=build", f"--tag={image.tag}",
+        *run.labels, *contexts, str(folder), deadline=300,
+    )  # fmt: skip
+    options = [*upstreams_begun.network, "--interactive", "--entrypoint=cat"]
+    environment = upstreams_begun.environment
+    with SpaceContainer.start(run, image, "readers", environment, options=options) as container:
+        upstreams_begun.wait_until_serving()
+        yield container
 
 
 @pytest.fixture(scope="session")

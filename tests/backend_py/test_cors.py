@@ -55,7 +55,7 @@ def test_preflight_for_what_is_not_offered(embedded: Container) -> None:
         ("GET", "/health", {}, 200),
         ("GET", "/nowhere", {}, 404),
         ("GET", "/chat", {}, 405),
-        ("POST", "/chat", {"data": "x" * 200_000}, 413),
+        ("POST", "/chat", {"data": "x" * 1_200_000}, 413),
         ("POST", "/chat", {"json": {}}, 422),
         ("POST", "/feedback", {"json": {"id": "0" * 16, "rating": 1}}, 404),
         ("GET", "/feedback", {}, 401),

@@ -222,7 +222,7 @@ def test_memory(
             space.get("/health")
         space.post("/search", json={"query": f"port {number}"})
         space.post("/chat", json={"question": number})
-        space.post("/chat", data="x" * 200_000)
+        space.post("/chat", data="x" * 1_200_000)
         space.get("/nowhere")
 
     with ThreadPoolExecutor(4) as pool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ import requests
 
 from preflight.engine.container import Container
 from preflight.engine.docker import docker
+from preflight.engine.run import Run
 from tests.backend_py.conftest import KEY
 from tests.doubles.running import Upstreams
+from tests.spaces import ROOT
 
 PAGE = """---
 title: The harbour
@@ -71,7 +75,7 @@ PUSH = ["push"]
 
 
 class Workshop:
-    """The image as a tool, with a collection of the test's own in the Qdrant stand-in."""
+    """The image's build stage, with a collection of the test's own in the Qdrant stand-in."""
 
     def __init__(self, space: Container, upstreams: Upstreams) -> None:
         self._space = space
@@ -84,8 +88,6 @@ class Workshop:
             "COLLECTION_NAME": self._collection,
             # Short vectors: the stand-in compares them in Python.
             "EMBED_MODEL": "embed-english-light-v3.0",
-            # The Space beside it has less, for tests of slow upstreams.
-            "UPSTREAM_TIMEOUT": "20",
             "QDRANT_TIMEOUT": "30",
         }
         given = [f"--env={name}={value}" for name, value in variables.items()]
@@ -113,8 +115,9 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(cloud: Container, upstreams: Upstreams) -> Workshop:
-    return Workshop(cloud, upstreams)
+def workshop(readers: Container, upstreams: Upstreams) -> Workshop:
+    upstreams.reset()
+    return Workshop(readers, upstreams)
 
 
 def pages(count: int) -> dict[str, str]:
@@ -204,7 +207,7 @@ def test_what_pages_are_made_of(workshop: Workshop) -> None:
         harbour,
         f"{harbour}#tides",
         f"{harbour}#tides-1",
-        "https://docs.example/pier.html#top",
+        "https://docs.example/pier.html",
         "https://docs.example/pier.html#ropes",
     }
     everything = " ".join(payload["text"] for payload in found.values())
@@ -219,7 +222,43 @@ def test_what_pages_are_made_of(workshop: Workshop) -> None:
 
 def test_wrong_source(workshop: Workshop) -> None:
     """A folder that is missing or empty must be refused in one line."""
-    sources = ("/nowhere", "/proc/self/fdinfo")
+    sources = ("/nowhere", "/media")
     commands = (["build", "--source", source, "--out", "/tmp/x"] for source in sources)
     for said in workshop.ingest(*commands, failing=len(sources)):
         assert said.startswith("--source:") and len(said.splitlines()) == 1
+
+
+def test_only_the_build_stage_can_read(embedded: Container) -> None:
+    """What reads documents must not be in the image, and its absence must be an answer."""
+    command = ("python", "-m", "app.ingest", "build", "--out", "/tmp/x.sqlite")
+    done = docker("exec", embedded.id, *command, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("build: ") and "--target build" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("py_image")
+def test_make_book(tmp_path: Path, run: Run) -> None:
+    """`make book` must build the Space with a folder, list what it left out, and measure it."""
+    (tmp_path / "harbour.md").write_text("# Harbour\n\n## Tides\n\nHigh tide is at noon.\n")
+    (tmp_path / "draft.md").write_text("---\ndraft: true\n---\nSecret.\n")
+    (tmp_path / "questions.toml").write_text(
+        'questions = [{ text = "When is high tide?", gold = ["harbour#tides"] }]'
+    )
+    image = f"{run.id}-own-book"
+    command = ["make", "--no-print-directory", "book", f"DIR={tmp_path}", f"IMAGE={image}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    docker("image", "rm", image, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out: draft.md: it is a draft" in done.stdout.splitlines()
+    assert "| all with an answer | 1 | 100% | 100% | 1.00 | 0% | 100% |" in done.stdout
+
+
+def test_make_book_without_a_folder(tmp_path: Path) -> None:
+    """A missing or wrong folder must be refused by the name of its variable."""
+    for options in ([], [f"DIR={tmp_path / 'gone'}"]):
+        done = subprocess.run(
+            ["make", "book", *options], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 2
+        assert "DIR: " in done.stderr and "make book DIR=docs" in done.stderr

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from requests import RequestException
 
-from preflight.engine.container import Container
+from preflight.engine.container import Container, stretched
 from tests.backend_py.asking import (
     ORIGIN,
     QUESTION,
@@ -22,6 +23,7 @@ from tests.backend_py.asking import (
     open_stream,
 )
 from tests.backend_py.conftest import COMMON, StartPy
+from tests.backend_py.test_figures import resident
 from tests.doubles.running import Upstreams
 
 LIMIT = 5
@@ -78,6 +80,39 @@ def test_limit_of_all_together(start_space: StartPy, upstreams: Upstreams) -> No
     modes = [ask(space).json()["mode"] for _ in range(4)]
     assert modes == ["generated", "generated", "extractive", "extractive"]
     assert len(upstreams.calls("/v2/chat")) == 2
+
+
+def test_endless_header(embedded: Container) -> None:
+    """A header of 300 MB must be refused without being kept."""
+    ask(embedded)
+    before = resident(embedded)
+    host, _, port = embedded.url.removeprefix("http://").partition(":")
+    sent = 0
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        with suppress(ConnectionError):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
+            while sent < 300:
+                client.sendall(b"x" * 1_000_000)
+                sent += 1
+        with suppress(ConnectionError):
+            assert client.recv(65_536).startswith(b"HTTP/1.1 431 ")
+    assert resident(embedded) - before < 10
+    assert embedded.get("/health").status_code == 200
+
+
+@pytest.mark.thorough
+def test_half_sent_heads(embedded: Container) -> None:
+    """500 heads that never end must be given up within 10 s, each with an answer."""
+    host, _, port = embedded.url.removeprefix("http://").partition(":")
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(500):
+            client = socket.create_connection((host, int(port)), timeout=stretched(15))
+            clients.append(stack.enter_context(client))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        assert embedded.get("/health").status_code == 200
+        for client in clients:
+            assert client.recv(65_536).startswith(b"HTTP/1.1 408 ")
 
 
 def test_signalled_twice(start_space: StartPy) -> None:

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from preflight.engine.container import Container
 from tests.backend_py.asking import (
+    FRESH,
+    QUESTION,
     Event,
     ask,
     code_of,
@@ -55,6 +58,36 @@ def test_repeated_question(cloud: Container, upstreams: Upstreams) -> None:
     second = stream(cloud, "What do the stages of a Space mean?", history=[])
     assert text_of(first) == text_of(second)
     assert len(upstreams.calls("/v2/chat")) == 1
+
+
+def completion_chunks(space: Container) -> list[dict[str, Any]]:
+    """The data of a streamed chat completion; the end mark comes as an empty object."""
+    messages = [*FRESH["history"], {"role": "user", "content": QUESTION}]
+    body = {"messages": messages, "stream": True}
+    with space.post("/v1/chat/completions", json=body, stream=True, timeout=30) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        lines = response.content.decode().split("\n\n")
+    data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    return [{} if given == "[DONE]" else json.loads(given) for given in data]
+
+
+def test_openai_stream(cloud: Container) -> None:
+    """A client of OpenAI's API must get the model's text, and the citations with the last chunk."""
+    *chunks, last, end = completion_chunks(cloud)
+    assert end == {}
+    whole = ask(cloud).json()
+    text = "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks)
+    assert text == whole["answer"]
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert last["book"]["citations"] == whole["citations"] != []
+    assert last["book"]["sources"] == whole["sources"]
+
+
+def test_openai_stream_that_is_cut(cloud: Container, upstreams: Upstreams) -> None:
+    """A broken stream must end with an error and without the end mark."""
+    upstreams.fault("cohere", "cut", path="/v2/chat")
+    last = completion_chunks(cloud)[-1]
+    assert last["error"]["code"] == "upstream_truncated"
 
 
 def test_arrives_as_it_is_written(cloud: Container, upstreams: Upstreams) -> None:

@@ -117,10 +117,10 @@ def test_hostile_bytes(embedded: Container, body: bytes) -> None:
 @pytest.mark.parametrize("chunked", [False, True], ids=["by length", "by chunks"])
 def test_body_over_its_limit(embedded: Container, chunked: bool) -> None:
     """Row 42: a body over the limit must be refused in the envelope, with CORS headers."""
-    body = b"x" * 200_000
+    body = b"x" * 1_200_000
     answer = embedded.post(
         "/chat",
-        data=iter([body[:100_000], body[100_000:]]) if chunked else body,
+        data=iter([body[:600_000], body[600_000:]]) if chunked else body,
         headers={**JSON, "Origin": ORIGIN},
     )
     assert answer.status_code == 413

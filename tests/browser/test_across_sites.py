@@ -6,10 +6,12 @@ One module, so that one worker starts the sites and the browser.
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Error, Frame, Page, expect
 
 from .conftest import ATTACKER, FRONT, HUB_PAGE, Sites, examples
@@ -44,13 +46,13 @@ def open_front(context: BrowserContext, sites: Sites, way: str) -> Page:
     return page
 
 
-def somebody() -> dict[str, str]:
+def new_user() -> dict[str, str]:
     return {"name": "Ada", "email": f"ada-{secrets.token_hex(4)}@example.com", "password": PASSWORD}
 
 
 def life_of_an_account(page: Page, function: str) -> dict[str, Any]:
     """Sign up, look, sign out, look, sign in, look, sign out: what the page got at each look."""
-    user = somebody()
+    user = new_user()
     seen: dict[str, Any] = page.evaluate(
         f"""async (user) => {{
           const look = async () => (await {function}("get-session"))?.user.email ?? null;
@@ -94,6 +96,42 @@ def test_asks_and_reads_the_answer_as_it_comes(
 
 
 @THROUGH
+def test_the_widget_answers_on_another_site(
+    context: BrowserContext, sites: Sites, way: str
+) -> None:
+    """The widget's one script must ask by keyboard alone and link its sources to the Space."""
+    page = context.new_page()
+    page.goto(FRONT)
+    space = sites.backend_py.url if way == "direct" else BACKEND_PY
+    page.add_script_tag(url=f"{space}/widget.js")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.type(QUESTION)
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("dialog", name="Ask the book")
+    sources = panel.get_by_role("list", name="Sources").get_by_role("link")
+    expect(sources.first).to_have_attribute("href", re.compile(rf"^{re.escape(space)}/book/.+"))
+    expect(panel.locator("#answer sup a").first).to_have_text("[1]")
+    violations = Axe().run(page, options={"rules": {"region": {"enabled": False}}})
+    assert violations.violations_count == 0, violations.generate_report()
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    assert context.cookies() == []
+
+
+def test_the_widget_names_a_refusal(context: BrowserContext, sites: Sites) -> None:
+    """On a site that is not in CORS_ORIGINS the widget must say so, not wait."""
+    page = context.new_page()
+    page.goto(ATTACKER)
+    page.add_script_tag(url=f"{BACKEND_PY}/widget.js")
+    page.get_by_role("button", name="Ask the book").click()
+    page.keyboard.type(QUESTION)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("may not call the service")
+
+
+@THROUGH
 def test_a_bearer_token_needs_no_cookie(context: BrowserContext, sites: Sites, way: str) -> None:
     """Sign-up, session, sign-out and sign-in must work from another site without any cookie."""
     page = open_front(context, sites, way)
@@ -116,14 +154,14 @@ def test_cookies_across_sites_work_at_the_port_itself(
 def test_cookies_across_sites_fail_through_the_edge(context: BrowserContext, sites: Sites) -> None:
     """Through the edge the same call must fail as it does on the Hub: its answer to the preflight request names no Access-Control-Allow-Credentials.
 
-    Not a fault of the Space, and nothing that it could mend: docs/frontend.md has three ways around.
+    Not a fault of the Space, and nothing that it could fix: docs/frontend.md has three ways around.
     """
     page = open_front(context, sites, "edge")
     page.add_script_tag(content=CREDENTIALED_JSON)
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     with pytest.raises(Error, match="Failed to fetch"):
-        page.evaluate("(user) => callWithCredentials('sign-up/email', user)", somebody())
+        page.evaluate("(user) => callWithCredentials('sign-up/email', user)", new_user())
     reason = "The value of the 'Access-Control-Allow-Credentials' header in the response is ''"
     assert any(reason in line for line in said), said
     assert context.cookies() == []
@@ -167,7 +205,7 @@ def test_a_refused_origin_reads_nothing(context: BrowserContext, sites: Sites, w
         ],
         "POST sign-up": [
             f"{sites.backend_node.url if direct else BACKEND_NODE}/api/auth/sign-up/email",
-            somebody(),
+            new_user(),
         ],
     }
     got = page.evaluate(
@@ -235,7 +273,7 @@ def test_the_reference_of_backend_py_needs_no_other_site(context: BrowserContext
 def test_backend_node_signs_in_inside_the_frame(context: BrowserContext) -> None:
     """A visitor of the Space's page must be able to sign up and see the session by the page's own form."""
     _, frame = shown_on_the_hub(context, BACKEND_NODE)
-    user = somebody()
+    user = new_user()
     frame.get_by_label("Name").fill(user["name"])
     frame.get_by_label("Mail").fill(user["email"])
     frame.get_by_label("Password").fill(user["password"])
@@ -243,6 +281,34 @@ def test_backend_node_signs_in_inside_the_frame(context: BrowserContext) -> None
     expect(frame.get_by_role("status")).to_contain_text(user["email"])
     frame.get_by_role("button", name="session").click()
     expect(frame.locator("pre")).to_contain_text(user["email"])
+
+
+def test_backend_node_shows_sessions_and_ends_them(context: BrowserContext) -> None:
+    """A visitor must see on which devices he is signed in, and be able to sign each of the others out."""
+    _, frame = shown_on_the_hub(context, BACKEND_NODE)
+    user = new_user()
+    frame.get_by_label("Mail").fill(user["email"])
+    frame.get_by_label("Password").fill(user["password"])
+    frame.get_by_role("button", name="Sign up").click()
+    expect(frame.get_by_role("status")).to_contain_text(user["email"])
+    sign_in = """async (user) => {
+      const headers = { "Content-Type": "application/json" };
+      const given = { method: "POST", credentials: "omit", headers, body: JSON.stringify(user) };
+      const answer = await fetch("/api/auth/sign-in/email", given);
+      return answer.headers.get("set-auth-token");
+    }"""
+    phone = frame.evaluate(sign_in, user)
+    frame.get_by_role("button", name="Show devices").click()
+    devices = frame.get_by_role("list", name="Devices").get_by_role("listitem")
+    expect(devices).to_have_count(2)
+    frame.get_by_role("button", name="Sign this device out").click()
+    expect(devices).to_have_count(1)
+    expect(devices).to_contain_text("this device")
+    look = """async (token) => {
+      const headers = { authorization: "Bearer " + token };
+      return (await fetch("/api/auth/get-session", { credentials: "omit", headers })).json();
+    }"""
+    assert frame.evaluate(look, phone) is None
 
 
 def test_the_session_cookie_holds_in_the_frame_alone(context: BrowserContext) -> None:
@@ -254,7 +320,7 @@ def test_the_session_cookie_holds_in_the_frame_alone(context: BrowserContext) ->
       const answer = await fetch("/api/auth/sign-up/email", { method: "POST", headers, body: JSON.stringify(user) });
       return answer.status;
     }"""
-    assert frame.evaluate(sign_up, somebody()) == 200
+    assert frame.evaluate(sign_up, new_user()) == 200
     look = "async () => (await (await fetch('/api/auth/get-session')).json())?.user.name ?? null"
     assert frame.evaluate(look) == "Ada"
     (cookie,) = context.cookies()

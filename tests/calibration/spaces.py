@@ -59,8 +59,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 listening = ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("LISTEN", 7860))), Handler)
+# Requests that were accepted are answered before the end.
+listening.daemon_threads = False
 signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=listening.shutdown).start())
 listening.serve_forever(poll_interval=0.05)
+listening.server_close()
 """
 
 
@@ -166,7 +169,7 @@ SPACES = (
             "server.listen(7860, '0.0.0.0');\n"
             "process.on('SIGTERM', () => server.close(() => process.exit(0)));\n",
         },
-        advice=frozenset({"dockerfile.runs_no_development_server"}),
+        advice=frozenset({"dockerfile.runs_no_development_server", "shutdown.ends_when_told_to"}),
     ),
     Seen(
         "owners-set-by-chown",

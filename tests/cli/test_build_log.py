@@ -74,8 +74,8 @@ CASES = {
         "a file that COPY or ADD names is not in the build context",
     ),
     "no such base image": Case(
-        "FROM 127.0.0.1:1/nobody/has:this\n",
-        "load metadata for 127.0.0.1:1/nobody/has:this",
+        "FROM 127.0.0.1:1/absent/image:this\n",
+        "load metadata for 127.0.0.1:1/absent/image:this",
         "connection refused",
         "a base image can't be pulled",
     ),

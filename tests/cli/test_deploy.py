@@ -76,7 +76,7 @@ def test_the_documented_pushes_deliver_a_complete_space(
 
 
 def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> None:
-    """Somebody pushed between the fetch and the push: it is refused, and theirs stays."""
+    """A push that came between the fetch and the push must stay, and ours be refused."""
     space = "backend-py"
     *before, push = documented("First push", space).strip().splitlines()
     desk.sh("\n".join(before))
@@ -103,7 +103,7 @@ def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInAB
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
     desk.environment |= {"DATABASE_URL": "postgres://ada@db.example.com/auth"}
 
-    said = desk.sh(typed.replace(".venv/bin/hf", f"'{ROOT}/.venv/bin/hf'"))
+    said = desk.sh(re.sub(r"^hf ", f"'{ROOT}/.venv/bin/hf' ", typed, flags=re.M))
 
     assert hub.api.whoami()["name"] in said
     for name in SPACES:

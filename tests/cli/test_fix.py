@@ -1,4 +1,4 @@
-"""`pytest --space DIR --fix`: what is mechanical in front matter is mended, all else stays as it is."""
+"""`pytest --space DIR --fix`: fixes what is mechanical in front matter, and leaves all else as it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from preflight.model.frontmatter import FrontMatter
-from preflight.rules.mending import mend
+from preflight.rules.fixing import fixed
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = "FROM python:3.11-slim-bookworm\nEXPOSE 7860\n"
@@ -30,7 +30,7 @@ custom_headers:
 
 
 @pytest.mark.parametrize(
-    ("fault", "mended"),
+    ("fault", "right"),
     [
         ("colorFrom: Indigo", "colorFrom: indigo"),
         ("colorFrom: GREY", "colorFrom: gray"),
@@ -63,20 +63,22 @@ custom_headers:
         ("unknown: 'as it is'   # kept", "unknown: 'as it is'   # kept"),
     ],
 )
-def test_a_line_becomes_what_it_can_only_mean(fault: str, mended: str) -> None:
+def test_a_line_becomes_what_it_can_only_mean(fault: str, right: str) -> None:
     before = f"---\nsdk: docker\n{fault}\n---\ntext\n"
-    assert mend(before.encode(), None).decode() == f"---\nsdk: docker\n{mended}\n---\ntext\n"
+    assert fixed(before.encode(), None).decode() == f"---\nsdk: docker\n{right}\n---\ntext\n"
 
 
 @pytest.mark.parametrize("spelling", ["Docker", "DOCKER", "docker ", "dokcer", "doker", '"Docker"'])
 def test_sdk_is_spelt(spelling: str) -> None:
-    assert b"\nsdk: docker\n" in mend(f"---\ntitle: A\nsdk: {spelling}\n---\n".encode(), DOCKERFILE)
+    assert b"\nsdk: docker\n" in fixed(
+        f"---\ntitle: A\nsdk: {spelling}\n---\n".encode(), DOCKERFILE
+    )
 
 
 @pytest.mark.parametrize("other", ["gradio", "static", "streamlit", "node"])
 def test_another_sdk_stays(other: str) -> None:
     readme = f"---\nsdk: {other}\n---\n".encode()
-    assert mend(readme, DOCKERFILE) == readme
+    assert fixed(readme, DOCKERFILE) == readme
 
 
 @pytest.mark.parametrize(
@@ -93,15 +95,15 @@ def test_another_sdk_stays(other: str) -> None:
     ids=lambda value: value if "\n" not in value and "\r" not in value else "",
 )
 def test_the_block_becomes_readable_and_the_text_stays(before: str, what: str) -> None:
-    assert mend(before.encode(), DOCKERFILE).decode() == SOUND, what
+    assert fixed(before.encode(), DOCKERFILE).decode() == SOUND, what
 
 
 def test_what_the_dockerfile_tells_is_added() -> None:
-    mended = mend(b"---\ntitle: A\n---\n", DOCKERFILE.replace("7860", "8000"))
-    assert mended == b"---\ntitle: A\nsdk: docker\napp_port: 8000\n---\n"
+    result = fixed(b"---\ntitle: A\n---\n", DOCKERFILE.replace("7860", "8000"))
+    assert result == b"---\ntitle: A\nsdk: docker\napp_port: 8000\n---\n"
     # Two ports tell nothing, and 80 is none that the Hub takes.
     for exposed in ("EXPOSE 8000\nEXPOSE 9000\n", "EXPOSE 80\n", "EXPOSE $PORT\n"):
-        assert b"app_port" not in mend(b"---\nsdk: docker\n---\n", exposed)
+        assert b"app_port" not in fixed(b"---\nsdk: docker\n---\n", exposed)
 
 
 @pytest.mark.parametrize(
@@ -117,12 +119,12 @@ def test_what_the_dockerfile_tells_is_added() -> None:
     ],
 )
 def test_what_is_sound_or_beyond_repair_is_not_touched(readme: bytes) -> None:
-    assert mend(readme, DOCKERFILE) == readme
+    assert fixed(readme, DOCKERFILE) == readme
 
 
 def test_the_mended_is_mended_already() -> None:
-    once = mend(SOUND.replace("\n", "\r\n").replace("indigo", "Indigo").encode(), DOCKERFILE)
-    assert mend(once, DOCKERFILE) == once
+    once = fixed(SOUND.replace("\n", "\r\n").replace("indigo", "Indigo").encode(), DOCKERFILE)
+    assert fixed(once, DOCKERFILE) == once
     assert FrontMatter.of_readme(once).values == FrontMatter.of_readme(SOUND.encode()).values
 
 
@@ -142,7 +144,7 @@ def test_the_option_shows_the_difference_and_judges_the_outcome(tmp_path: Path) 
     assert readme.read_bytes() == b"---\ncolorFrom: blue\nsdk: docker\n---\n"
 
 
-def test_what_is_committed_is_not_mended(tmp_path: Path) -> None:
+def test_what_is_committed_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nsdk: Docker\n---\n")
     said = pytest_on(tmp_path, "--fix", "--ref=HEAD").stderr
     assert "write --space DIR --fix, without --ref" in said

@@ -22,7 +22,7 @@ IN_SHORT = "-k 'metadata or push or declaration or dockerfile or test_serves or 
 
 
 def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
-    """A private Space is made, pushed, found to lack a Secret, mended, followed, questioned, taken back."""
+    """A private Space is made, pushed, found to lack a Secret, fixed, followed, probed, rolled back."""
     folder = SPACE.partition("/")[2]
     made = [sys.executable, "-m", "preflight", "new", folder]
     subprocess.run(made, cwd=desk.clone, env=desk.environment, check=True, timeout=60)
@@ -79,7 +79,7 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
 
 
 def test_what_does_not_pass_is_refused_here_and_there(desk: Desk, hub: HubInABox) -> None:
-    """A wrong README is told in seconds; forced, it is tried without a push, then refused by the Hub's own check."""
+    """A wrong README must be reported in seconds; forced, it is tried without a push, then refused by the Hub's own check."""
     desk.sh(f"cp -r '{ROOT}/tests/selftest/spaces/static_files' web")
     desk.sh("sed -i 's/^colorFrom: .*/colorFrom: orange/' web/README.md && git add . && git commit -qm Web")  # fmt: skip
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}

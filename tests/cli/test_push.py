@@ -1,4 +1,4 @@
-"""`make push`: what is pushed has passed, nothing else is, and nobody's work is lost."""
+"""`make push`: what is pushed has passed, nothing else is, and no commit is lost."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_shallow_clone_says_what_is_missing(desk: Desk) -> None:
 
 
 def test_work_of_others_is_not_replaced(desk: Desk) -> None:
-    """Somebody changed the app on the Hub: the push is refused, and both ways on are told."""
+    """A change made on the Hub must stop the push, and the message have both ways on."""
     desk.sh(
         f"cd '{desk.hub}/seed/signer' && echo theirs >app.py && git add . && git commit -qm 'Edit on the Hub'"
         f" && git push -q '{desk.bare('signer')}' HEAD:main"
@@ -229,7 +229,7 @@ def test_an_address_is_a_space_or_none() -> None:
 
 
 def test_a_token_in_an_address_is_not_shown(desk: Desk) -> None:
-    """Neither where it is told what is pushed, nor in git's own words."""
+    """Neither in our messages nor in git's."""
     address = "https://ada:hf_s3cret@127.0.0.1:9/spaces/OWNER/signer"
     code, said = desk.run("push", "signer", "--remote", address)
     assert code == 1 and "https://…@127.0.0.1:9/spaces/OWNER/signer cannot be read" in said

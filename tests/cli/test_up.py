@@ -39,7 +39,7 @@ SERVE = {
 HEALTHCHECK CMD ["true"]
 """,
 }
-# Runs, and ends at once when told to.
+# Runs, and ends at once on SIGTERM.
 HANG = 'CMD ["sleep", "120"]\n'
 
 
@@ -57,7 +57,7 @@ class Checkout:
     """A copy of this checkout in a folder of its own, and so with a Compose project of its own.
 
     dockerfiles: what the Dockerfiles of its Spaces are instead of the real ones, with or without
-    a FROM; a Space that is left out is no service there. None: the real ones, of both.
+    a FROM; a Space that is left out has no service there. None: the real ones, of both.
     """
 
     def __init__(self, run: Run, folder: Path, dockerfiles: dict[str, str] | None = None) -> None:
@@ -312,9 +312,9 @@ FAILURES: dict[str, tuple[Case, list[str]]] = {
         ["backend-node: the build failed", "dd if=/dev/zero", "No space left on device",
          "the disk is full", "docker system prune", "full log: LOGS/build-backend-node.log"],
     ),
-    "a base image that nobody has": (
-        up_with({"backend-py": "FROM 127.0.0.1:1/nobody/has:this\n"}),
-        ["the base image 127.0.0.1:1/nobody/has:this can't be pulled", "Check the network"],
+    "a base image that is absent": (
+        up_with({"backend-py": "FROM 127.0.0.1:1/absent/image:this\n"}),
+        ["the base image 127.0.0.1:1/absent/image:this can't be pulled", "Check the network"],
     ),
     "no Dockerfile": (without_a_dockerfile, ["backend-py: there is no", "backend-py/Dockerfile"]),
     "a port that is none": (with_a_port_that_is_none, ["compose.yaml is not valid", "http"]),
@@ -465,7 +465,7 @@ def elsewhere(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     (folder / "base").mkdir()
     (folder / "base" / "Dockerfile").write_text(SPACES["backend-py"])
     here_alone = build(run, "here-alone", folder / "base").tag
-    # Killed at once when told to end: as the edge it has no init that would end it.
+    # Killed at once on `docker stop`: as the edge it has no init that would end it.
     text = f"FROM {here_alone}\nRUN date +%s%N >/stamp\nSTOPSIGNAL SIGKILL\n{SERVE['backend-py']}"
     checkout = Checkout(run, folder, dict.fromkeys(SPACES, text))
     with forwarded_engine() as (address, connections):
@@ -545,7 +545,7 @@ def forwarded_engine() -> Iterator[tuple[str, list[None]]]:
         try:
             while data := source.recv(65536):
                 sink.sendall(data)
-            # The other direction stays open: Docker streams after it has heard the end.
+            # The other direction stays open: Docker streams after it has received the end.
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             source.close()
@@ -581,12 +581,12 @@ def real(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started
 @pytest.mark.parametrize("name", SPACES)
 def test_up_says_where_each_space_is_and_what_to_try(real: Started, name: str) -> None:
     assert real.up.code == 0, real.up.output
-    told = re.search(
+    printed = re.search(
         rf"^{name} is healthy: (\S+)\n +try: +(curl .+)\n +logs: (docker compose logs) -f (\S+)$",
         real.up.output, re.M,
     )  # fmt: skip
-    assert told, real.up.output
-    url, try_it, logs, service = told.groups()
+    assert printed, real.up.output
+    url, try_it, logs, service = printed.groups()
 
     assert url == f"http://localhost:{real.checkout.ports[name]}"
     answer = in_shell(real.checkout, try_it.replace("curl -s", "curl -s -o answer -w %{http_code}"))
@@ -611,12 +611,12 @@ NAMED_IN = {
 @pytest.fixture(scope="module")
 def watched(real: Started) -> Iterator[Checkout]:
     """The real Spaces, with the command for hot reload that `make up` printed running."""
-    told = re.search(r"^Edit and see it within two seconds: (.+)$", real.up.output, re.M)
-    assert told, real.up.output
+    printed = re.search(r"^Edit and see it within two seconds: (.+)$", real.up.output, re.M)
+    assert printed, real.up.output
     log = real.checkout.folder / "watch.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            told[1].split(), cwd=real.checkout.folder, env=real.checkout.environment,
+            printed[1].split(), cwd=real.checkout.folder, env=real.checkout.environment,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
@@ -630,7 +630,7 @@ def watched(real: Started) -> Iterator[Checkout]:
 @pytest.mark.parametrize("name", SPACES)
 def test_an_edit_answers_within_two_seconds(watched: Checkout, name: str) -> None:
     """The best of four edits, on cores that are free; where others use them, in proportion longer."""
-    file, told = NAMED_IN[name]
+    file, printed = NAMED_IN[name]
     url = f"http://127.0.0.1:{watched.ports[name]}/"
     seconds: list[float] = []
     previous = name
@@ -638,7 +638,7 @@ def test_an_edit_answers_within_two_seconds(watched: Checkout, name: str) -> Non
     while len(seconds) < 4 and min(seconds, default=limit + 1) > limit:
         edited = f"edit-{len(seconds)}"
         started = time.monotonic()
-        watched.edit(file, told.replace(name, previous), told.replace(name, edited))
+        watched.edit(file, printed.replace(name, previous), printed.replace(name, edited))
         wait_for(partial(says_name, url, edited), f"the edited {file}", 30)
         seconds.append(time.monotonic() - started)
         previous = edited

@@ -20,7 +20,7 @@ NEVER_SERVES = ("backend-py/Dockerfile", '"http.server", "7860"]', '"no_such_mod
 
 @pytest.fixture
 def running(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A checkout whose two Spaces run, with a file that somebody stored in one of them."""
+    """A checkout whose two Spaces run, with a file that a user stored in one of them."""
     checkout = Checkout(run, own_folder(run, tmp_path_factory), SERVE)
     try:
         started = checkout.make("up")

@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "backend-node": {
         "BETTER_AUTH_SECRET": "only-for-the-edge-tests-0123456789abcdef",
         "DATABASE_URL": "sqlite:/home/node/auth.db",
-        # A client that sign-in would redirect to; nothing dials it.
+        # A client that sign-in would redirect to; nothing connects to it.
         "GITHUB_CLIENT_ID": "client",
         "GITHUB_CLIENT_SECRET": "secret-of-the-client",
     },
@@ -46,7 +46,7 @@ FORGED = {
     "X-Original-Host": "attacker.example",
     "X-Real-IP": "192.0.2.1",
 }
-WRONG_PASSWORD = {"email": "nobody@example.com", "password": "wrong password 1"}
+WRONG_PASSWORD = {"email": "unknown@example.com", "password": "wrong password 1"}
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_backend_node_limits_the_last_address_of_x_forwarded_for(
     for number in range(13):
         forged = {"X-Forwarded-For": f"198.51.100.{number}", **FORGED}
         # A mail address each: the limit for an account is another one.
-        body = {**WRONG_PASSWORD, "email": f"nobody{number}@example.com"}
+        body = {**WRONG_PASSWORD, "email": f"unknown{number}@example.com"}
         answer = backend_node.post("/api/auth/sign-in/email", json=body, headers=forged)
         answered.append(answer.status_code)
     assert answered[0] == 401, answered
@@ -187,7 +187,7 @@ def test_a_token_of_the_hub_harms_nothing(behind: ThroughEdge, token: str) -> No
 
 
 def test_a_token_of_the_hub_is_nobodys_session(backend_node: ThroughEdge) -> None:
-    """A token of the Hub must sign nobody in, and break no sign-in."""
+    """A token of the Hub must sign no user in, and break no sign-in."""
     sent = {"Authorization": "Bearer hf_abcdefghijklmnopqrstuvwxyz"}
     session = backend_node.get("/api/auth/get-session", headers=sent)
     assert (session.status_code, session.json()) == (200, None)

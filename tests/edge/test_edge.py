@@ -115,7 +115,7 @@ class TestRequests:
         assert received(switched.get("/", headers=forged))["x-forwarded-for"] == own
 
     def test_x_forwarded_proto_is_https(self, public: ThroughEdge, switched: ThroughEdge) -> None:
-        """The Space must be told https, whatever the caller says."""
+        """The Space must receive https, whatever the caller sends."""
         forged = {"X-Forwarded-Proto": "http"}
         assert received(public.get("/", headers=forged))["x-forwarded-proto"] == "https"
         assert "x-forwarded-proto" not in received(switched.get("/", headers=forged))
@@ -153,7 +153,7 @@ class TestRequests:
 
     @pytest.mark.thorough
     def test_no_answer_is_cut_short_by_its_request(self, public: ThroughEdge) -> None:
-        """An app that answers at once must be heard to the end; one of five hundred was not."""
+        """An app that answers at once must be read to the end; one of five hundred was not."""
 
         def whole(_: int) -> bool:
             try:
@@ -234,7 +234,7 @@ class TestAnswers:
         assert asked_of_the_app["method"] == "OPTIONS"
 
     def test_any_other_options_request_reaches_the_space(self, public: ThroughEdge) -> None:
-        """OPTIONS without Origin or without a requested method is no preflight request."""
+        """OPTIONS without Origin or without a requested method is not a preflight request."""
         for missing in ("Origin", "Access-Control-Request-Method"):
             sent = {name: value for name, value in PREFLIGHT.items() if name != missing}
             assert public.options("/", headers=sent).json()["method"] == "OPTIONS"

@@ -1,4 +1,4 @@
-"""What a Space may dial: refused as on the Hub and named, at the contract's start of it and behind `make edge`."""
+"""Where a Space connects to: named, and refused where the profile says so, at the contract's start of it and behind `make edge`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from preflight.engine.edge import ThroughEdge
 from preflight.engine.image import Image, build_own, stand_in
 from preflight.engine.run import LABEL, Run
 from preflight.engine.start import environment_of, start
-from preflight.model.hub_profile import HUB
+from preflight.model.hub_profile import DOCUMENTED, DOCUMENTED_PORTS, HUB, OBSERVED
 from preflight.model.space import Space
 from tests.conftest import compose_environment
 
@@ -27,12 +27,12 @@ with socket.create_server(("", 5432)) as database:
     print("listens", flush=True)
     print("reached by", database.accept()[1], flush=True)
 """
-DIAL = """
+CONNECT = """
 import errno, socket, sys
 for port in (443, 5432):
-    with socket.socket() as dialling:
-        dialling.settimeout(5)
-        print(errno.errorcode.get(dialling.connect_ex((sys.argv[1], port)), "connected"))
+    with socket.socket() as connecting:
+        connecting.settimeout(5)
+        print(errno.errorcode.get(connecting.connect_ex((sys.argv[1], port)), "connected"))
 """
 
 
@@ -52,10 +52,19 @@ def address_of(container: str, network: str = "bridge") -> str:
     return docker("inspect", "--format", format, container).stdout.strip()
 
 
-def test_a_database_on_5432_is_refused_and_named(
-    run: Run, own_spaces: dict[str, Space], image_of: Callable[[Space], Image], database: str
+@pytest.mark.parametrize("profile", [OBSERVED, DOCUMENTED])
+def test_a_database_on_5432_is_named_and_refused_by_the_documentation_alone(
+    profile: str,
+    run: Run,
+    own_spaces: dict[str, Space],
+    image_of: Callable[[Space], Image],
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """backend-node with a DATABASE_URL on 5432 must not reach the database, and the report must name where it dialled."""
+    """backend-node with a DATABASE_URL on 5432 must reach that port as observed and not as documented;
+    the report must name where it connected to either way."""
+    monkeypatch.setattr(HUB, "outbound_ports", () if profile == OBSERVED else DOCUMENTED_PORTS)
+    refused = profile == DOCUMENTED
     space, address = own_spaces["backend-node"], address_of(database)
     assert space.declaration
     url = f"postgres://auth:only-for-this-test@{address}:5432/auth"
@@ -64,21 +73,26 @@ def test_a_database_on_5432_is_refused_and_named(
     assert started.container and started.container.observer, started.failure
     try:
         end = time.monotonic() + 15
-        while not (dialled := started.container.observer.connections()):
-            assert time.monotonic() < end, started.container.describe("dials nothing")
+        while not (connected := started.container.observer.connections()):
+            assert time.monotonic() < end, started.container.describe("connects to nothing")
             time.sleep(0.1)
-        assert [(one.address, one.port, one.refused) for one in dialled] == [(address, 5432, True)]
-        assert f"{address} port 5432" in str(dialled[0])
+        assert [(one.address, one.port, one.refused) for one in connected] == [
+            (address, 5432, refused)
+        ]
+        assert f"{address} port 5432" in str(connected[0])
         ready = started.container.get("/ready")
         assert ready.status_code == 503, ready.text
     finally:
         started.container.remove()
-    assert "reached" not in docker("logs", database).stdout
+    assert ("reached" in docker("logs", database).stdout) is not refused
 
 
 @pytest.fixture
 def for_people(
-    run: Run, own_spaces: dict[str, Space], image_of: Callable[[Space], Image], tmp_path: Path
+    run: Run,
+    own_spaces: dict[str, Space],
+    image_of: Callable[[Space], Image],
+    tmp_path: Path,
 ) -> Iterator[Compose]:
     """What `make edge` starts, as a project of this run, on a port that the engine chooses."""
     egress = build_own(run, "egress", ROOT / "src/preflight/engine/assets/egress").tag
@@ -99,7 +113,9 @@ def for_people(
     )
     files = [ROOT / "compose.yaml", ROOT / "compose.edge.yaml"]
     files += [tmp_path / "images.yaml", tmp_path / "port.yaml"]
-    compose = Compose(files, f"{run.id}-people", compose_environment())
+    # As documented: closed but to these ports.
+    environment = {**compose_environment(), "OUTBOUND_PORTS": "80 443 8080"}
+    compose = Compose(files, f"{run.id}-people", environment)
     try:
         compose.run("up", "--detach", "--no-build", "--wait", deadline=60)
         yield compose
@@ -110,7 +126,7 @@ def for_people(
 def test_make_edge_lets_in_and_out_what_the_hub_does(
     for_people: Compose, run: Run, own_spaces: dict[str, Space], tmp_path: Path
 ) -> None:
-    """`make edge` must publish the edge alone; behind it a Space must reach 443 and not 5432, and be told on."""
+    """`make edge` must publish the edge alone; behind it a Space must reach 443 and not 5432, and be reported."""
     listed = for_people.run("ps", "--format=json").splitlines()
     states = {one["Service"]: one for one in map(json.loads, listed)}
     assert set(states) == {"edge", *own_spaces, *(f"egress-{name}" for name in own_spaces)}
@@ -130,11 +146,11 @@ def test_make_edge_lets_in_and_out_what_the_hub_does(
         space = ThroughEdge(name, host, port, authority)
         assert space.get("/health").json()["status"] == "ok"
     target = address_of(states["edge"]["ID"], f"{run.id}-people_backend-py")
-    told = docker(
+    printed = docker(
         "run", "--rm", *run.labels, f"--network=container:{states['backend-py']['ID']}", "--user=1000",
-        stand_in(PYTHON) or PYTHON, "python", "-c", DIAL, target,
+        stand_in(PYTHON) or PYTHON, "python", "-c", CONNECT, target,
     ).stdout.split()  # fmt: skip
-    assert told == ["connected", "ENETUNREACH"]
+    assert printed == ["connected", "ENETUNREACH"]
     log = docker("logs", states["egress-backend-py"]["ID"]).stdout.splitlines()
     refused = [one for one in map(json.loads, log) if one.get("refused")]
     assert [(one["address"], one["port"]) for one in refused] == [(target, 5432)]

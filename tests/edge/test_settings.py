@@ -1,4 +1,4 @@
-"""What can be set must be told: the Caddyfile, compose.yaml, the rehearsal's fields and docs/rehearsal.md agree."""
+"""What can be set must be documented: the Caddyfile, compose.yaml, the rehearsal's fields and docs/rehearsal.md agree."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def settings() -> dict[str, str]:
 def test_the_guide_names_each_setting_of_the_edge_with_its_default() -> None:
     """A setting that docs/rehearsal.md does not list, or lists with another default, must be noticed."""
     for name, default in settings().items():
-        told = re.search(rf"`{name}`(?: = `([^`]*)`)?", GUIDE)
-        assert told, f"docs/rehearsal.md does not list {name}"
-        assert told.group(1) in (default, None), f"{name}: the Caddyfile's default is {default}"
+        listed = re.search(rf"`{name}`(?: = `([^`]*)`)?", GUIDE)
+        assert listed, f"docs/rehearsal.md does not list {name}"
+        assert listed.group(1) in (default, None), f"{name}: the Caddyfile's default is {default}"
 
 
 def test_compose_passes_each_setting_of_the_edge() -> None:

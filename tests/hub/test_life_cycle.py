@@ -6,7 +6,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -69,7 +68,7 @@ class Live:
         assert self.page() == page
         assert len(self.containers()) == 1
 
-    def mend(self) -> None:
+    def make_sound(self) -> None:
         """A sound push, where what is at the head does not run."""
         if self.wait()[0] != "RUNNING":
             self.push_soundly()
@@ -119,7 +118,7 @@ def visited(live: Live) -> Visitor:
 
 def test_an_update_and_the_way_back_lose_no_request(live: Live) -> None:
     """The old build must serve until the new one is ready, then the new one alone; an earlier commit likewise."""
-    live.mend()
+    live.make_sound()
     before, earlier = live.page(), live.commit
     with visited(live) as visitor:
         after = live.change()
@@ -217,7 +216,7 @@ def test_the_logs_have_the_hubs_shape(live: Live) -> None:
 
 def test_secrets_and_variables_reach_the_replica(live: Live) -> None:
     """Each change must start it anew; what it then lacks must end it, and the old one serve."""
-    live.mend()
+    live.make_sound()
     api, before = live.hub.api, live.page()
 
     def signer() -> str:
@@ -246,7 +245,7 @@ def test_secrets_and_variables_reach_the_replica(live: Live) -> None:
 @pytest.mark.thorough
 def test_another_app_port(live: Live) -> None:
     """The Space must answer at the same address, on the port that it now names, and on the old one again."""
-    live.mend()
+    live.make_sound()
     address = live.hub.api.space_info(SIGNER).host
     page = live.change(
         ("app.py", "PORT = 7860", "PORT = 8000"), ("README.md", "app_port: 7860", "app_port: 8000")
@@ -262,7 +261,7 @@ def test_another_app_port(live: Live) -> None:
 
 def test_restart_and_pause(live: Live) -> None:
     """A restart must start a replica of the same image, also of a paused Space, which has none."""
-    live.mend()
+    live.make_sound()
     page, before, log = live.page(), live.containers(), live.build_log()
     live.hub.api.restart_space(SIGNER)
     assert live.wait() == ("RUNNING", None)
@@ -281,7 +280,7 @@ def test_restart_and_pause(live: Live) -> None:
 def test_the_serving_replica_is_killed(live: Live) -> None:
     """The stage must say so, the edge what the Hub's says, and a factory rebuild, without a cached layer, bring it
     back."""
-    live.mend()
+    live.make_sound()
     page = live.page()
     docker("kill", *live.containers())
 
@@ -305,113 +304,16 @@ def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
     assert not building(live)
 
 
-def at_work(live: Live) -> psutil.Process:
-    """The builder, once it has begun."""
-    holder = live.hub.folder / "spaces" / SIGNER / "builder.lock"
-    return psutil.Process(int(holder.read_text().split()[0]))
+def test_a_hub_that_died_must_start_its_spaces_again(live: Live) -> None:
+    """Its state folder holds all that a new Hub needs."""
+    live.make_sound()
+    page = live.page()
 
+    live.hub.kill()
+    live.hub.start()
 
-def test_killed_on_the_way(live: Live) -> None:
-    """SIGKILL of the builder, of the starting replica, of the receiving git: each time the stage must say so, the old
-    build serve, nothing be left running, and the next push get further."""
-    live.mend()
-    before, old = live.page(), live.containers()
-    with visited(live) as visitor:
-        live.change(("Dockerfile", "WORKDIR /app", ENDLESS))
-        live.push()
-        wait_until(lambda: f"--> {ENDLESS}" in live_log(live))
-        assert building(live)
-        at_work(live).kill()
-        assert live.wait() == ("BUILD_ERROR", "Job failed with exit code: 137")
-        wait_until(lambda: not building(live), saying="the build goes on without its builder")
-
-        live.change(NEVER_READY)
-        live.push()
-        live.wait_for("RUNNING_APP_STARTING")
-        wait_until(lambda: len(live.containers()) == 2)
-        docker("kill", *(set(live.containers()) - set(old)))
-        stage, error = live.wait()
-        assert (stage, str(error)[:15]) == ("RUNTIME_ERROR", "Exit code: 137.")
-        assert live.containers() == old
-
-        head, page = live.hub.kept(SIGNER).head, live.change()
-        push = psutil.Popen(
-            ["git", "push", "--force", live.hub.remote(SIGNER), "HEAD:refs/heads/main"],
-            cwd=live.clone.folder, env=live.clone.environment,
-        )  # fmt: skip
-        # It waits for the hook, and so can be met.
-        wait_until(lambda: bool(receiving(live)), every=0.002)
-        for process in receiving(live):
-            process.kill()
-        assert push.wait(30) != 0
-        assert (live.hub.kept(SIGNER).head, live.page()) == (head, before)
-        # As it is left by a git that is killed while it moves the branch.
-        repository = live.hub.kept(SIGNER).git_dir
-        (repository / "refs/heads/main.lock").touch()
-
-        live.push()
-
-        assert live.wait() == ("RUNNING", None)
-    assert not visitor.lost
-    assert live.page() == page
-    assert len(live.containers()) == 1
-    assert not list(repository.glob("objects/*incoming*"))
-
-
-@pytest.mark.thorough
-def test_the_builder_is_killed_at_the_start(live: Live) -> None:
-    """SIGKILL while the new replica starts: that one must be removed, and the old build serve."""
-    live.mend()
-    before = live.page()
-    with visited(live) as visitor:
-        live.change(NEVER_READY)
-        live.push()
-        live.wait_for("RUNNING_APP_STARTING")
-
-        at_work(live).kill()
-
-        assert live.wait() == ("RUNTIME_ERROR", "Job failed with exit code: 137")
-        wait_until(lambda: len(live.containers()) == 1)
-    assert not visitor.lost
-    assert live.page() == before
-    live.push_soundly()
-
-
-@pytest.mark.thorough
-def test_the_builder_is_killed_at_the_switch(live: Live) -> None:
-    """SIGKILL when the new replica serves and the old one is told to stop: no request may be lost."""
-    slow_end = "threading.Timer(0.7, server.shutdown).start()"
-    live.change(("app.py", "threading.Thread(target=server.shutdown).start()", slow_end))
-    live.push()
     assert live.wait() == ("RUNNING", None)
-    with visited(live) as visitor:
-        page = live.change()
-        live.push()
-        wait_until(lambda: live.hub.kept(SIGNER).state.serving_sha == live.commit)
-
-        at_work(live).kill()
-
-        assert live.wait() == ("RUNNING", None)
-        wait_until(lambda: len(live.containers()) == 1)
-    assert not visitor.lost
     assert live.page() == page
-
-
-def test_the_hub_is_killed(live: Live) -> None:
-    """SIGKILL of the Hub and its builder: what ran must serve on; started again, it must end the build."""
-    page = live.change(("Dockerfile", "WORKDIR /app", f"WORKDIR /app\n{SLOW}"))
-    with visited(live) as visitor:
-        live.push()
-        wait_until(lambda: f"--> {SLOW}" in live_log(live))
-        builder = at_work(live)
-
-        live.hub.kill()
-        builder.kill()
-        live.hub.start()
-
-        assert live.wait() == ("RUNNING", None)
-        assert live.page() == page
-    assert not visitor.lost
     assert len(live.containers()) == 1
 
 
@@ -424,17 +326,6 @@ def building(live: Live) -> list[psutil.Process]:
         for one in psutil.process_iter(["cmdline"])
         if any(tag.fullmatch(part) for part in one.info["cmdline"] or ())
     ]
-
-
-def receiving(live: Live) -> list[psutil.Process]:
-    """The processes that receive a push: those of git, and the hook, which stands still; before it, none."""
-    for one in psutil.Process(live.hub.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if "hub.receive" in one.cmdline():
-                # git waits for it now, however late somebody comes to kill it.
-                one.suspend()
-                return [*(git for git in one.parents()[::-1] if git.name().startswith("git")), one]
-    return []
 
 
 def live_log(live: Live) -> str:

@@ -53,7 +53,7 @@ REFUSED = {
         front_matter("app_port: 80"),
         [YAML, '- Error: "app_port" must be greater than or equal to 1025'],
     ),
-    "a title that is no string": (
+    "a title that is not a string": (
         front_matter("license: [mit]\npinned: 1"),
         [YAML, '- Error: "pinned" must be a boolean'],
     ),

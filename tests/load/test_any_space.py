@@ -225,6 +225,35 @@ def test_a_loadfile_beside_slo_toml_brings_people_of_its_own(load: LoadRun) -> N
     assert load.verdict["people"] == {"Reader": 8}
 
 
+def at_once(bench: Bench) -> LoadRun:
+    loadfile = """
+import socket
+from locust import constant, task
+from geventhttpclient.url import URL
+from preflight.load.people import Person
+
+class Reader(Person):
+    wait_time = constant(0.2)
+
+    @task
+    def read(self) -> None:
+        self.call("GET", "/health")
+        pool = self.client.client.clientpool.get_client(URL(self.host))._connection_pool
+        connection = pool.get_socket()
+        no_delay = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        pool.return_socket(connection)
+        assert no_delay, "Nagle's algorithm is on"
+"""
+    slo = '["GET /health"]\nby = "Reader"\np50 = 3000\n'
+    return bench.any(bench.stub()[1], *PACE, slo=slo, loadfile=loadfile)
+
+
+@run_with(at_once)
+def test_no_request_waits_for_an_acknowledgement(load: LoadRun) -> None:
+    """With Nagle's algorithm a part of a request may wait 40 ms for the acknowledgement of the last."""
+    assert load.exit_code == 0, load.output
+
+
 def test_a_first_slo_toml_is_drafted_from_what_the_space_offers(bench: Bench) -> None:
     report = bench.path("load.html")
     run = bench.preflight(bench.stub()[1], "-t", 3, "--report-dir", "here", report=report)

@@ -3,12 +3,14 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import requests
 
-from .conftest import EVERYBODY, Bench, LoadRun, free_port, interrupt, wait_for
+from .conftest import EVERYBODY, ROOT, Bench, LoadRun, free_port, interrupt, wait_for
 
 # Long enough for a whole visit, and so for every request name, on a busy machine too.
 EVERY_NAME = ["-u", 6, "-r", 6, "-t", "6s"]
@@ -112,6 +114,24 @@ def terminated(bench: Bench) -> LoadRun:
 def test_a_run_that_is_interrupted_is_invalid(load: LoadRun) -> None:
     assert load.exit_code == 2, load.output
     assert "the run ended after " in load.output
+
+
+def test_ctrl_c_ends_a_run_whose_reader_has_gone(bench: Bench) -> None:
+    """`make load 2>&1 | tee`: Ctrl-C ends tee at once, and nobody reads what the run then prints."""
+    command = [sys.executable, "-m", "locust", "-f", "loadtests", "--headless", "-t", "60s"]
+    options = ["--slo", bench.slo(), *bench.stub()]
+    with subprocess.Popen(
+        [*command, *map(str, options)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:  # fmt: skip
+        assert run.stdout
+        for line in run.stdout:
+            if any(text in line for text in EVERYBODY):
+                break
+        else:
+            pytest.fail("nobody came")
+        run.stdout.close()
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=20) == 2
 
 
 def too_few_people(bench: Bench) -> LoadRun:

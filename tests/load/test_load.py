@@ -46,7 +46,7 @@ def through(edge: Edge) -> list[str]:
 
 def both_spaces(bench: Bench) -> LoadRun:
     targets = [part for n, space in bench.spaces.items() for part in (f"--{n}", space.url)]
-    return bench.run(*PEOPLE, "-t", "5s", *targets)
+    return bench.run(*PEOPLE, "-t", "10s", *targets)
 
 
 @pytest.mark.parametrize("load", [both_spaces], indirect=True)

@@ -1,11 +1,16 @@
 """`locust -f loadtests` as somebody opens it: targets in the form, the verdict in a tab."""
 
+import os
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import expect, sync_playwright
+
+from preflight.engine.browser import ensure
 
 from .conftest import Bench, free_port, wait_for
 
@@ -37,6 +42,36 @@ def test_a_run_from_the_form_shows_its_verdict(web_ui: str, bench: Bench) -> Non
     headline, *rows = stats(web_ui)["extended_stats"][0]["data"]
     assert headline["request"].startswith("held (exit code 0)")
     assert {row["verdict"] for row in rows} == {"held"}
+
+
+def test_the_form_has_people_for_every_kind_and_no_field_without_effect(web_ui: str) -> None:
+    """Locust's form starts with one person and a Host, which people with Spaces of their own don't read."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=ensure(), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(web_ui)
+        for field in (re.compile("^Number of users"), re.compile("^Ramp up")):
+            expect(page.get_by_role("textbox", name=field)).to_have_value("10")
+        expect(page.locator('input[name="host"]')).to_have_count(1)
+        expect(page.locator('input[name="host"]')).to_be_hidden()
+        expect(page.get_by_role("alert")).to_have_count(0)
+        browser.close()
+
+
+def test_a_run_without_a_target_says_so(bench: Bench) -> None:
+    port = free_port()
+    os.environ["COMPOSE_PROJECT_NAME"] = "load-of-nothing"
+    try:
+        locust = bench.start("--web-host", "127.0.0.1", "--web-port", port, "--slo", bench.slo())
+    finally:
+        del os.environ["COMPOSE_PROJECT_NAME"]
+    wait_for(locust, "Starting web interface")
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: answers(url), 20)
+    form = {"user_count": 6, "spawn_rate": 6, "run_time": "5s"}
+    requests.post(f"{url}/swarm", data=form, timeout=5)
+    wait_until(lambda: verdict(url)["verdict"] == "invalid", 20)
+    assert "so there is nothing to load" in verdict(url)["reasons"][0]
 
 
 def stats(web_ui: str) -> Any:

@@ -115,7 +115,7 @@ def test_an_interrupted_run_must_leave_nothing(suite: type[Pytest], name: str, t
 
 
 def test_a_run_whose_engine_ends_must_stop_and_say_so(suite: type[Pytest], tmp_path: Path) -> None:
-    """No test can pass then, and the clean-up has nobody to ask: a line tells it, not a stack trace."""
+    """No test can pass then, and the clean-up has no engine: one line must say so, not a stack trace."""
     host = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip()
     if not host.startswith("unix://"):
         pytest.skip(f"the engine is not on this machine: {host}")
@@ -148,7 +148,7 @@ def killed(suite: type[Pytest]) -> Pytest:
 
 @pytest.fixture(scope="module")
 def following(suite: type[Pytest], killed: Pytest) -> Iterator[tuple[Pytest, Pytest]]:
-    """Two runs at once after the killed one, at their ends; the first was told to leave its stack."""
+    """Two runs at once after the killed one, at their ends; the first leaves its stack by option."""
     runs = suite(USES_THE_STACK, "--reuse"), suite(USES_THE_STACK)
     for run in runs:
         run.wait()

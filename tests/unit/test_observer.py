@@ -1,4 +1,4 @@
-"""The observer: sees from outside a container what it dials and where it listens, and refuses what the Hub would."""
+"""The observer: sees from outside a container where it connects to and listens, and refuses what the Hub would."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from preflight.engine.docker import docker
 from preflight.engine.image import stand_in
 from preflight.engine.observer import Connection, Listener, Observer, listeners
 from preflight.engine.run import Run
+from preflight.model.hub_profile import DOCUMENTED_PORTS, HUB
 
 PYTHON = "python:3.11-slim-bookworm"
-# Dials as ADDRESS PORT …, and prints what became of each.
-DIAL = """
+# Connects to each ADDRESS PORT, and prints what became of each.
+CONNECT = """
 import errno, json, socket, sys
 socket.create_server(("127.0.0.1", 5000))
 here = socket.create_server(("127.0.0.1", 5001))
@@ -26,9 +27,9 @@ for name in ("localhost", "directory.example.invalid"):
         pass
 for address, port in zip(sys.argv[1::2], map(int, sys.argv[2::2])):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as dialling:
-        dialling.settimeout(5)
-        print(errno.errorcode.get(dialling.connect_ex((address, port)), "connected"))
+    with socket.socket(family) as connecting:
+        connecting.settimeout(5)
+        print(errno.errorcode.get(connecting.connect_ex((address, port)), "connected"))
 with socket.socket(type=socket.SOCK_DGRAM) as telling:
     telling.connect_ex((sys.argv[1], 8125))
     try:
@@ -63,17 +64,20 @@ def destination(run: Run, network: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def dialled(
+def connections(
     run: Run, network: str, destination: tuple[str, str]
 ) -> Iterator[tuple[list[str], list[Connection]]]:
-    """What a container was told as it dialled ports 80 and 5432 of both addresses, and what was reported."""
-    observer = Observer.start(run, 7860)
+    """What a container got as it connected to ports 80 and 5432 of both addresses, and what was reported."""
+    with pytest.MonkeyPatch.context() as patch:
+        # The profile `documented` is the one that refuses.
+        patch.setattr(HUB, "outbound_ports", DOCUMENTED_PORTS)
+        observer = Observer.start(run, 7860)
     docker("network", "connect", network, observer.id)
     asked = [word for address in destination for word in (address, "80", address, "5432")]
     try:
         done = docker(
             "run", "--rm", *run.labels, f"--network=container:{observer.id}", "--user=1000",
-            stand_in(PYTHON) or PYTHON, "python", "-c", DIAL, *asked,
+            stand_in(PYTHON) or PYTHON, "python", "-c", CONNECT, *asked,
         )  # fmt: skip
         yield done.stdout.splitlines(), observer.connections()
     finally:
@@ -81,10 +85,10 @@ def dialled(
 
 
 def test_reports_each_outgoing_connection_and_no_inner_one(
-    dialled: tuple[list[str], list[Connection]], destination: tuple[str, str]
+    connections: tuple[list[str], list[Connection]], destination: tuple[str, str]
 ) -> None:
-    """Each address and port that is dialled must be reported with the names looked up before; loopback not."""
-    _, seen = dialled
+    """Each address and port that it connects to must be reported with the names looked up before; loopback not."""
+    _, seen = connections
     ipv4, ipv6 = destination
     assert [(one.address, one.port, one.protocol, one.refused) for one in seen] == [
         (ipv4, 80, "tcp", False),
@@ -96,10 +100,10 @@ def test_reports_each_outgoing_connection_and_no_inner_one(
     assert "directory.example.invalid" in str(seen[0])
 
 
-def test_refuses_ports_that_the_hub_blocks(dialled: tuple[list[str], list[Connection]]) -> None:
+def test_refuses_ports_that_the_hub_blocks(connections: tuple[list[str], list[Connection]]) -> None:
     """Port 80 must be reached; 5432, though it listens, must fail as on the Hub, in both families; so must UDP."""
-    told, _ = dialled
-    assert told == ["connected", "ENETUNREACH", "connected", "ENETUNREACH", "not sent"]
+    printed, _ = connections
+    assert printed == ["connected", "ENETUNREACH", "connected", "ENETUNREACH", "not sent"]
 
 
 def test_lists_listening_sockets_but_not_its_own(run: Run) -> None:

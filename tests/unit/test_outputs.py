@@ -89,7 +89,7 @@ def sound(folder: Path) -> None:
         pytest.param(sound, ["--fail-on=risk"], 1, id="a risk, and fail-on says risk"),
         pytest.param(broken_policy, [], 2, id="an invalid preflight.toml"),
         pytest.param(sound, ["--hub=nonsense"], 2, id="an unknown profile"),
-        pytest.param(sound, ["-k=no_such_check"], 5, id="nothing to judge"),
+        pytest.param(sound, ["-k", "no_such_check"], 5, id="nothing to judge"),
     ],
 )
 def test_exit_code(stranger: Path, edit: Edit, options: list[str], code: int) -> None:
@@ -111,7 +111,9 @@ def test_fail_on_of_the_space_counts_until_an_option_says_otherwise(stranger: Pa
 def test_no_engine_is_one_line_and_exit_code_2(stranger: Path) -> None:
     """A run that needs Docker and has none must say so in one line, without a trace."""
     sound(stranger)
-    done = judged(stranger, "-k=builds", command="check", DOCKER_HOST="unix:///no/engine/here.sock")
+    done = judged(
+        stranger, "-k", "builds", command="check", DOCKER_HOST="unix:///no/engine/here.sock"
+    )
     assert done.returncode == 2, done.stdout + done.stderr
     assert "could not judge image.builds: no Docker engine answers" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

@@ -96,7 +96,7 @@ def broken_rules(
 def test_the_wheel_must_judge_as_the_checkout(
     installed: Path, folders: Path, name: str, expected: str | None, tmp_path: Path
 ) -> None:
-    """By `preflight check DIR` and by `pytest --space DIR`, typed in a folder of somebody else's."""
+    """By `preflight check DIR` and by `pytest --space DIR`, typed in another project's folder."""
     here = broken_rules(
         [sys.executable, "-m", "preflight", "check", name], folders, name, tmp_path / "here"
     )
@@ -127,7 +127,7 @@ def test_a_run_of_the_folders_own_tests_must_stay_as_it_was(
         "__pycache__",
         ".pytest_cache",
     }
-    assert not left, "files of the harness in somebody else's folder"
+    assert not left, "files of the harness in another project's folder"
 
 
 def test_the_folders_own_settings_must_not_matter(

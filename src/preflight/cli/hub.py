@@ -20,7 +20,7 @@ from preflight.model.hub_texts import meaning_of
 from preflight.rules.repository import name_problems
 
 HUB_ERRORS = (HfHubHTTPError, httpx2.HTTPError, ValueError)
-"""What huggingface_hub raises when the Hub refuses, is out of reach, or is no Hub; `said` explains it."""
+"""What huggingface_hub raises when the Hub refuses, is out of reach, or is another kind of server; `said` explains it."""
 
 
 class Refused(Exception):

@@ -120,11 +120,11 @@ def follow(space: SpaceId, commit: str) -> None:
         if seen.stage == "RUNNING" and ours:
             return
         if seen.stage == "RUNNING" and late and not seen.commit:
-            say(f"which commit runs is not told; no build has begun within {BEGIN_S} s")
+            say(f"the Hub does not say which commit runs; no build has started within {BEGIN_S} s")
             return
         if seen.stage == "RUNNING" and late:
             raise Refused(
-                f"{space} runs {str(seen.commit)[:7]}, and no build of {commit[:7]} has begun within "
+                f"{space} runs {str(seen.commit)[:7]}, and no build of {commit[:7]} has started within "
                 f"{BEGIN_S} s: was the push rejected? What was there before goes on serving."
             )
         if seen.stage in ASLEEP and (ours or late):
@@ -147,7 +147,7 @@ def pause(number: int) -> float:
 
 
 def was_built(space: SpaceId, commit: str) -> bool:
-    """Whether the last build is that of `commit`: its log begins with the commit's first letters."""
+    """Whether the last build is that of `commit`: its log starts with the commit's first letters."""
     try:
         first = next(iter(HfApi().fetch_space_logs(str(space), build=True)), "")
     except HUB_ERRORS:

@@ -33,7 +33,7 @@ def load() -> None:
     """Load a Space and judge it by its slo.toml: exit code 0 held, 1 crossed, 2 invalid.
 
     \b
-    preflight load my-space                     a folder: built and run behind the edge
+    Example: preflight load my-space            a folder: built and run behind the edge
     preflight load http://127.0.0.1:7860        what runs already
     preflight load OWNER/NAME --yes-load-this   on the Hub: 20 requests a second for 30 s
     preflight load compare A.json B.json        two reports of one machine

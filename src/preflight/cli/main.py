@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from preflight.cli.doctor import doctor
 from preflight.cli.init import init
 from preflight.cli.load import load
 from preflight.cli.rules import explain, rules
@@ -200,6 +201,22 @@ def rollback(space: str, ref: str, remote: str, dry_run: bool) -> None:
 
 
 @preflight.command()
+@click.argument("folder", default=".", type=FOLDER)
+@click.option("--watch", is_flag=True, help="Rebuild on change; switch when the new build serves.")
+@click.option("--port", default=8443, show_default=True, help="Where the edge listens.")
+@click.option("--owner", default="acme", show_default=True, help="The account in the address.")
+def serve(folder: Path, watch: bool, port: int, owner: str) -> None:
+    """Serve the Space in FOLDER behind the Hub's edge, and in the Hub's frame, until Ctrl-C.
+
+    \b
+    Example: preflight serve my-space --watch
+    """
+    from preflight.cli import serve as serving
+
+    sys.exit(serving.main(folder, watch, port, owner))
+
+
+@preflight.command()
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -253,6 +270,7 @@ def down(arguments: tuple[str, ...]) -> None:
     sys.exit(bare.main(["down", *arguments]))
 
 
+preflight.add_command(doctor)
 preflight.add_command(rules)
 preflight.add_command(explain)
 preflight.add_command(load)

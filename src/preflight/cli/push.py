@@ -154,7 +154,7 @@ def remote_head(top: Path, target: str) -> str | None:
 
 
 def push_command(top: Path, target: str, commit: str, head: str | None) -> list[str]:
-    """The push that loses nobody's work. Raises Refused when there is none."""
+    """The push that loses no commit. Raises Refused when there is none."""
     ordinary = ["git", "push", target, f"{commit}:refs/heads/main"]
     if head is None or is_ancestor(top, head, commit):
         return ordinary

@@ -32,9 +32,9 @@ def declaration(space: Space) -> EnvironmentDeclaration:
 def test_can_be_read(space: Space) -> None:
     """`.env.example` is dotenv with known decorators, and declares nothing that contradicts itself.
 
-    Severity: risk
+    Severity: breaks
 
-    On the Hub: nothing yet; a Variable is forgotten, because the list of what to enter is wrong
+    On the Hub: a Variable is forgotten, because the list of what to enter is wrong; here nothing is built or started from it
 
     Fix: Correct the line that is named.
 

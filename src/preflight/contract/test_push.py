@@ -155,6 +155,9 @@ def test_dockerfile_is_at_the_root(space: Space) -> None:
         violated(
             expected="Dockerfile at the folder's root",
             actual=f"there is none; near: {', '.join(near[:3])}" if near else "there is none",
+            fix=None
+            if near
+            else "Write one: `preflight new my-space` makes a Space that starts, to copy from.",
         )
 
 
@@ -198,7 +201,7 @@ def test_build_files_are_committed(space: Space) -> None:
 def test_names_do_not_collide(space: Space) -> None:
     """Each Variable and Secret is declared once.
 
-    Severity: risk
+    Severity: breaks
 
     On the Hub: Configuration error: Collision on variables and secrets names
 

@@ -20,8 +20,8 @@ LARGEST_BODY = 8 * 1024**2
 class NoAnswer(requests.ConnectionError):
     """A request got no HTTP answer. request_line: `GET /path`. reason: why, in a few words."""
 
-    def __init__(self, request_line: str, reason: str, cause: requests.RequestException) -> None:
-        super().__init__(f"{request_line}: {reason}", request=cause.request)
+    def __init__(self, request_line: str, reason: str) -> None:
+        super().__init__(f"{request_line}: {reason}")
         self.request_line = request_line
         self.reason = reason
 
@@ -60,9 +60,10 @@ class Answering:
             answer = self.http.request(method, self.url + path, stream=True, **options)
             if not streamed:
                 _read(answer, timeout if isinstance(timeout, (int, float)) else REQUEST_TIMEOUT)
-        except requests.RequestException as error:
-            kind = Silence if isinstance(error, requests.Timeout) else NoAnswer
-            raise kind(f"{method} {path}", _reason(error), error) from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            silent = (requests.Timeout, urllib3.exceptions.TimeoutError)
+            kind = Silence if isinstance(error, silent) else NoAnswer
+            raise kind(f"{method} {path}", _reason(error)) from error
         return answer
 
     def get(self, path: str, **options: Any) -> requests.Response:
@@ -78,24 +79,31 @@ class Answering:
         return self.request("OPTIONS", path, **options)
 
 
-def _read(answer: requests.Response, deadline: float) -> None:
-    """Read the body into `answer.content`. Raises EndlessBody."""
-    began, read, parts = time.monotonic(), 0, []
-    for part in answer.iter_content(64 * 1024):
-        parts.append(part)
-        read += len(part)
-        if read > LARGEST_BODY:
-            break
-        if time.monotonic() - began > deadline:
+def read_body(answer: requests.Response, deadline: float, most: int) -> tuple[bytes, bool]:
+    """The body of a streamed answer, and whether it ended within `deadline` seconds and `most` bytes.
+
+    Raises urllib3's HTTPError where the body is not as its headers declare.
+    """
+    end, body = time.monotonic() + deadline, b""
+    # `iter_content` waits for a whole block, which a body that drips may never fill.
+    while part := answer.raw.read1(64 * 1024, decode_content=True):
+        body += part
+        if len(body) > most or time.monotonic() > end:
             answer.close()
-            raise EndlessBody(f"the body does not end within {deadline:g} s")
-    if read > LARGEST_BODY:
-        answer.close()
+            return body, False
+    return body, True
+
+
+def _read(answer: requests.Response, deadline: float) -> None:
+    """Read the body into `answer.content`, at most LARGEST_BODY. Raises EndlessBody."""
+    body, whole = read_body(answer, deadline, LARGEST_BODY)
+    if not whole and len(body) <= LARGEST_BODY:
+        raise EndlessBody(f"the body does not end within {deadline:g} s")
     # What `requests` itself sets once a streamed body is read.
-    answer._content = b"".join(parts)
+    answer._content = body
 
 
-def _reason(error: requests.RequestException) -> str:
+def _reason(error: Exception) -> str:
     """Why there is no answer, without the addresses and objects that the library prints."""
     causes = list(_causes(error))
     for kind, reason in _REASONS:

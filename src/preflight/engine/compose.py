@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from preflight.engine.docker import DockerError, docker
+from preflight.engine.docker import Completed, DockerError, docker
 
 UP_DEADLINE = 120
 DOWN_DEADLINE = 120
@@ -70,6 +70,12 @@ class Compose:
         return docker(
             *self.command, *arguments, deadline=deadline, environment=self.environment, log=log
         ).stdout
+
+    def try_run(self, *arguments: str, deadline: float = 60) -> Completed:
+        """What `docker compose ARGUMENTS` left, whatever its exit code. Raises DockerError at the deadline."""
+        return docker(
+            *self.command, *arguments, deadline=deadline, environment=self.environment, check=False
+        )
 
     def config(self) -> dict[str, Any]:
         """The project as Compose reads it. Raises DockerError when a file is not valid."""

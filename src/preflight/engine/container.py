@@ -15,10 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import requests
-
 from preflight.engine import install as engine
-from preflight.engine.answering import Answering
+from preflight.engine.answering import Answering, NoAnswer
 from preflight.engine.docker import DockerError, DockerTimeout, docker
 from preflight.engine.image import Image
 from preflight.engine.observer import Observer
@@ -91,12 +89,12 @@ class Container(Answering):
         path: str | None = None,
         deadline: float | None = None,
         status: int | None = None,
-        watch: Callable[[], str] = lambda: "",
+        watch: Callable[[NoAnswer | None], str] = lambda error: "",
     ) -> float:
         """Seconds from start to the first HTTP answer at `path` (with `status`, when given).
 
-        watch: called a few times a second; what it returns is shown as what is seen, and it raises
-        NotServing once waiting longer changes nothing.
+        watch: called a few times a second with the last request's failure; what it returns is shown
+        as what is seen, and it raises NotServing once waiting longer changes nothing.
         Raises NotServing when the deadline passes, and at once when the container has ended.
         """
         path = HUB.readiness_path if path is None else path
@@ -106,20 +104,21 @@ class Container(Answering):
         def look() -> float:
             nonlocal checked, seen
             now = time.monotonic() - self._started
+            failure = None
             try:
                 # The status line alone tells: a page need not end.
                 with self.get(path, timeout=2, stream=True) as answer:
                     if status is None or answer.status_code == status:
                         return time.monotonic() - self._started
                 last_seen = f"GET {path} answers {answer.status_code}"
-            except requests.RequestException as error:
-                last_seen = f"GET {path}: {type(error).__name__}"
+            except NoAnswer as error:
+                failure, last_seen = error, str(error)
             # A command of the engine costs more than a request to the server.
             if now - checked > max(0.25, min(now / 4, 1)):
                 checked = now
                 if self.state["Status"] != "running":
                     raise NotServing(self.describe("ended instead of serving"))
-                seen = watch()
+                seen = watch(failure)
             raise NotYet(seen or last_seen)
 
         try:

@@ -130,7 +130,7 @@ def _process(command: tuple[str, ...], **options: Any) -> Iterator[subprocess.Po
     with _running_lock:
         if _closed:
             _kill(process)
-        _running.add(process)
+        _running[process] = threading.get_ident()
     try:
         yield process
     finally:
@@ -140,7 +140,7 @@ def _process(command: tuple[str, ...], **options: Any) -> Iterator[subprocess.Po
         if process.stdout:
             process.stdout.close()
         with _running_lock:
-            _running.discard(process)
+            _running.pop(process, None)
 
 
 def _timeout(command: tuple[str, ...], deadline: float, where: str = "") -> DockerTimeout:
@@ -156,6 +156,14 @@ def end_running_commands() -> None:
             _kill(process)
 
 
+def end_commands_of(thread: threading.Thread) -> None:
+    """Kill the Docker commands that a thread has under way; each raises DockerError there."""
+    with _running_lock:
+        for process, owner in _running.items():
+            if owner == thread.ident:
+                _kill(process)
+
+
 def reopen() -> None:
     """Allow Docker commands again: for the clean-up itself."""
     global _closed
@@ -163,7 +171,8 @@ def reopen() -> None:
         _closed = False
 
 
-_running: set[subprocess.Popen[str]] = set()
+# Each command with the thread that runs it.
+_running: dict[subprocess.Popen[str], int] = {}
 _running_lock = threading.Lock()
 _closed = False
 

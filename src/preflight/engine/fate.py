@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+from preflight.engine.answering import NoAnswer, Silence
 from preflight.engine.causes import plain
 from preflight.engine.container import Container, NotServing
 from preflight.engine.docker import docker
@@ -19,8 +20,9 @@ class Fate:
     """Called while a Space with an observed network starts: what it does instead of answering.
 
     Raises NotServing where waiting longer changes nothing: the app's port is bound to loopback
-    alone; or, for `HUB.elsewhere` seconds, it listens on other ports alone and does nothing new: no
-    new kind of line in its log, no new connection, no process more or less, no work of the CPU.
+    alone; or, for `HUB.elsewhere` seconds, it listens on other ports alone, or answers each request
+    on its own with what is no HTTP, and does nothing new: no new kind of line in its log, no new
+    connection, no process more or less, no work of the CPU.
     """
 
     def __init__(self, container: Container) -> None:
@@ -29,7 +31,7 @@ class Fate:
         self._since = 0.0
         self._cpu = 0
 
-    def __call__(self) -> str:
+    def __call__(self, failure: NoAnswer | None) -> str:
         container = self._container
         if container.observer is None:
             return ""
@@ -38,12 +40,15 @@ class Fate:
         if on_port and all(one.loopback for one in on_port):
             raise NotServing(container.describe(f"listens on {_listed(on_port)} alone"))
         elsewhere = [one for one in listening if one.port != container.port]
-        if on_port or not elsewhere or any(one.startswith(SYN_SENT) for one in connections):
+        # A server that is not ready accepts and is silent; one that is wrong answers, in its way.
+        wrong = failure is not None and not isinstance(failure, Silence) if on_port else elsewhere
+        if not wrong or any(one.startswith(SYN_SENT) for one in connections):
             self._seen = None
         elif self._is_still((frozenset(listening), connections)):
-            raise NotServing(container.describe(f"listens on {_listed(elsewhere)} alone"))
+            what = f"answers {failure}" if on_port else f"listens on {_listed(elsewhere)} alone"
+            raise NotServing(container.describe(what))
         if on_port:
-            return "it is listened on, and answers nothing yet"
+            return f"it is listened on; {failure or 'nothing is answered yet'}"
         return f"it listens on {_listed(elsewhere)}" if elsewhere else "it listens on no port yet"
 
     def _is_still(self, sockets: object) -> bool:

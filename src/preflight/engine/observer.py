@@ -138,9 +138,11 @@ def listeners(tables: str) -> list[Listener]:
 
 def connections(tables: str) -> frozenset[str]:
     """Connections to elsewhere that live or are being made, as `STATE ADDRESS:PORT`."""
+    served = {one.port for one in listeners(tables)}
     found = set()
-    for _, remote, state in _rows(tables):
-        if state not in (LISTEN, TIME_WAIT):
+    for local, remote, state in _rows(tables):
+        # A connection to a port that is listened on came from elsewhere.
+        if state not in (LISTEN, TIME_WAIT) and _address(local)[1] not in served:
             other = Listener(*_address(remote))
             if not other.loopback:
                 found.add(f"{state} {other}")

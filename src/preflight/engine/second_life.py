@@ -12,6 +12,9 @@ from preflight.engine.container import Container, Exit, NotServing
 from preflight.engine.docker import docker
 from preflight.model.hub_profile import HUB
 
+# What every start makes anew, so that nobody misses it.
+CACHES = r"^/tmp(/|$)|/__pycache__|\.pyc$|/\.(npm|cache)(/|$)"
+
 
 @dataclass(frozen=True)
 class SecondLife:
@@ -49,7 +52,7 @@ def lived(first: Container, second: Container) -> SecondLife:
     written = tuple(
         line.split()[1]
         for line in docker("diff", second.id).stdout.splitlines()
-        if line.startswith("A ") and not re.search(r"/__pycache__|\.pyc$|^A /tmp$", line)
+        if line.startswith("A ") and not re.search(CACHES, line[2:])
     )
     drops = second.drops_sigterm()
     answer = _answer_at_the_end(second)

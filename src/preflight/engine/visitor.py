@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from preflight.engine.answering import Answering
+from preflight.engine.answering import Answering, read_body
 from preflight.rules.pages import Asset, Page, Request, requests_of, settings_of
 from preflight.rules.scripts import UNKNOWN
 
@@ -93,12 +92,7 @@ def ask(
             stream=True,
         ) as answer:
             given = tuple(answer.raw.headers.items())
-            body, whole, end = b"", True, time.monotonic() + LONGEST_BODY
-            for chunk in answer.iter_content(65536):
-                body += chunk
-                if len(body) > LARGEST_BODY or time.monotonic() > end:
-                    whole = False
-                    break
+            body, whole = read_body(answer, LONGEST_BODY, LARGEST_BODY)
             return Answer(url, answer.status_code, given, body, whole)
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         return Answer(url, 0, reason=getattr(error, "reason", None) or type(error).__name__)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ class Gate:
                 raise slo.SloError(f"{self.options.slo}: [{one.name}] by: no class {one.by}")
         self.watched = watch.parse(self.options.watch)
         self.verdict: judge.Verdict | None = None
+        self.interrupted = False
         self.witnesses = {"": Witness()}
         self.begin()
         self.started = 0.0
@@ -107,11 +109,18 @@ class Gate:
             getattr(environment.events, event).add_listener(listener)
         gevent.spawn(self.patrol)
         if self.options.headless:
-            # Locust listens to SIGTERM only once a shape is at its end (locust/main.py).
-            gevent.signal_handler(
-                signal.SIGTERM, lambda: self.runner.quit() if self.started else never_began()
-            )
+            # Locust listens to SIGTERM only once a shape is at its end (locust/main.py), and what
+            # Ctrl-C raises is lost where gevent reports it to a pipe whose reader has gone: `| tee`.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                gevent.signal_handler(number, self.interrupt)
         Gate.installed = self
+
+    def interrupt(self) -> None:
+        """End the run, which is judged as far as it came; at once at the second signal."""
+        if self.interrupted or not self.started:
+            never_began()
+        self.interrupted = True
+        self.runner.quit()
 
     def begin(self, **_: Any) -> None:
         """A run begins: forget the last."""
@@ -277,6 +286,10 @@ class Gate:
         """What makes the run invalid, whatever its figures are."""
         faults = [f"worker {id} was lost" for id in sorted(self.lost_workers())]
         wanted, seconds = plan.seconds(self.options), (self.ended or time.time()) - self.started
+        try:
+            run_options.check_targets(self.environment)
+        except (run_options.OptionError, care.NotYours) as error:
+            faults.append(str(error))
         if not self.started:
             faults.append("the run never began")
         elif self.ended and wanted and not self.stopped and seconds < wanted - 2:
@@ -296,8 +309,8 @@ class Gate:
             faults.append("a generator's clock was set during the run, so no time can be trusted")
         for id in sorted(self.skewed):
             faults.append(f"the clock of worker {id} differs from the master's; set both by NTP")
-        for error in self.runner.exceptions.values():
-            faults.append(f"a task raised {error['count']} times: {error['msg']}")
+        for raised in self.runner.exceptions.values():
+            faults.append(f"a task raised {raised['count']} times: {raised['msg']}")
         if log.unhandled_greenlet_exception:
             faults.append("the load test itself failed; its traceback is in the log")
         return faults
@@ -331,8 +344,13 @@ class Gate:
 
     def print_verdict(self, **_: Any) -> None:
         """After Locust's own tables, so that the verdict comes last."""
-        if self.verdict:
+        if self.verdict is None:
+            return
+        try:
             print("\n" + report.table(self.verdict), flush=True)
+        except BrokenPipeError:
+            # Python would exit with 120 for what it can't write. Source: docs.python.org, signal, SIGPIPE
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @atexit.register
@@ -344,8 +362,10 @@ def never_began() -> None:
     headless = "--headless" in sys.argv or os.environ.get("LOCUST_HEADLESS", "").lower() in ("1", "true")  # fmt: skip
     is_run = headless and not SHOWS & set(sys.argv) and "--worker" not in sys.argv
     if (gate.options.headless and not gate.verdict) if gate else (is_run and in_main_process()):
-        print("Load: invalid (exit code 2): the run never began", file=sys.stderr, flush=True)
-        sys.stdout.flush()
+        what = "the run was interrupted" if gate and gate.started else "the run never began"
+        with suppress(OSError):
+            print(f"Load: invalid (exit code 2): {what}", file=sys.stderr, flush=True)
+            sys.stdout.flush()
         os._exit(2)
 
 

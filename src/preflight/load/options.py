@@ -78,6 +78,10 @@ def complete(environment: Environment) -> None:
     published = _published() if missing else {}
     for space in missing:
         setattr(options, space.replace("-", "_"), published.get(space, ""))
+    for kind in environment.user_classes:
+        # The web UI asks for a Host unless each class has one.
+        if issubclass(kind, Person) and kind.space:
+            kind.host = target(environment, kind.space) or kind.space
     check_targets(environment)
 
 

@@ -1,25 +1,17 @@
-"""A process for each push: it builds what was received, starts it, and switches when it is ready.
+"""One build of a Space: it builds what was received, starts it, and switches when it is ready.
 
-One at a time for each Space: a newer one ends the one at work. The earlier build serves until the
-new one answers, and on when it never does.
+The earlier build serves until the new one answers, and on when it never does.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import signal
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-
-import psutil
 
 from preflight.engine import diagnosis
 from preflight.engine.base_images import stood_in_for
@@ -30,14 +22,11 @@ from preflight.engine.image import BuildError, Image, build
 from preflight.local_hub.logs import keep_run_log, relayed, say
 from preflight.local_hub.receive import readme_of, recognised
 from preflight.local_hub.replicas import SPACE_LABEL, retire_all_but_serving, runs
-from preflight.local_hub.repository import Hub, NoSuchSpace, Space, State
+from preflight.local_hub.repository import Space, State
 from preflight.model.frontmatter import DEFAULT_APP_PORT, FrontMatter, FrontMatterError
 from preflight.model.git import Repository
 from preflight.model.hub_profile import HUB
 from preflight.rules import metadata
-
-# Time for the one at work to end what it has begun.
-TURN_DEADLINE = 30
 
 
 class Superseded(Exception):
@@ -52,33 +41,6 @@ class Failed(Exception):
         self.stage = stage
 
 
-def main(folder: Path, space_id: str, number: int, how: str, settings: list[str]) -> None:
-    """The whole of a builder's process.
-
-    number: what `State.builds` was when it was asked for. how: see `Builder.work`.
-    settings: `NAME=VALUE` of preflight/rehearsal.py.
-    """
-    # Ctrl-C reaches the Hub alone, which then ends its builders.
-    os.setsid()
-    signal.signal(signal.SIGTERM, _end_once)
-    for setting in settings:
-        HUB.override(setting)
-    space = Space(Hub(folder), space_id)
-    with (space.folder / "builder.log").open("w") as log:
-        for output in (1, 2):
-            os.dup2(log.fileno(), output)
-    builder = Builder(space, number)
-    try:
-        # Deleted meanwhile: nobody waits for this any more.
-        with suppress(Superseded, NoSuchSpace), builder.turn():
-            try:
-                builder.work(how)
-            except Failed as failure:
-                builder.mark(failure.stage, str(failure))
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGTERM)
-
-
 class Builder:
     """One build of a Space, its start, and the switch to it."""
 
@@ -86,30 +48,6 @@ class Builder:
         self.space = space
         self.run = space.hub.run
         self.number = number
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for the builder at work to end, which is told to. Raises Superseded or TimeoutError."""
-        began = time.monotonic()
-        with (self.space.folder / "builder.lock").open("a+") as lock:
-            while True:
-                # An older one must not end a newer one.
-                self._must_be_latest(self.space.state)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    waited = time.monotonic() - began
-                    if waited > TURN_DEADLINE + 10:
-                        message = f"{self.space.id}: the builder before this one does not end"
-                        raise TimeoutError(message) from None
-                    lock.seek(0)
-                    _end(lock.read(), signal.SIGTERM if waited < TURN_DEADLINE else signal.SIGKILL)
-                    time.sleep(0.05)
-            lock.truncate(0)
-            lock.write(f"{os.getpid()} {psutil.Process().create_time()}")
-            lock.flush()
-            yield
 
     def work(self, how: str) -> None:
         """how: `push` builds with the layer cache, `factory` without, `restart` only where needed.
@@ -152,6 +90,10 @@ class Builder:
         with self.space.change() as state:
             self._must_be_latest(state)
             yield state
+
+    def _still_wanted(self, _: object) -> str:
+        self._must_be_latest(self.space.state)
+        return ""
 
     def _must_be_latest(self, state: State) -> None:
         if state.builds != self.number:
@@ -225,16 +167,16 @@ class Builder:
         declared = metadata.seconds_of(str(front.get("startup_duration_timeout", "")))
         deadline = min(HUB.start_deadline, declared or HUB.start_deadline)
         try:
-            container.wait_until_serving(deadline=deadline)
+            container.wait_until_serving(deadline=deadline, watch=self._still_wanted)
+        except Superseded:
+            # It has no requests that it could finish.
+            container.remove()
+            raise
         except NotServing:
             message = _why_not(container, deadline)
             keep_run_log(self.space, container.id)
             container.remove()
             raise Failed("RUNTIME_ERROR", message) from None
-        except KeyboardInterrupt:
-            # It has no requests that it could finish.
-            container.remove()
-            raise
         return container
 
     def _edge(self, port: int) -> Edge:
@@ -257,7 +199,7 @@ class Builder:
         except DockerError:
             if state.edge_port is None:
                 raise
-            # Somebody has its port now.
+            # Another process has its port now.
             edge = Edge(self.run, {}, settings)
         with self.space.change() as state:
             state.edge, state.edge_network = edge.id, edge.network
@@ -289,18 +231,3 @@ def _why_not(container: Container, deadline: float) -> str:
 
 def _exists(image: str | None) -> bool:
     return image is not None and docker("image", "inspect", image, check=False).returncode == 0
-
-
-def _end(holder: str, number: signal.Signals) -> None:
-    """Signal a builder. The one that has just got the lock may not have written its own name yet."""
-    with suppress(ValueError, psutil.NoSuchProcess):
-        pid, created = holder.split()
-        process = psutil.Process(int(pid))
-        if process.create_time() == float(created):
-            process.send_signal(number)
-
-
-def _end_once(*_: object) -> None:
-    # A second signal must not interrupt what ends the commands under way.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt

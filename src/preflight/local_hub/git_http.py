@@ -7,23 +7,30 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 from flask import Response, request
 
-from preflight.local_hub.repository import Space, git_environment, take
+from preflight.local_hub.repository import Space, git_environment
 
 
 def serve_git(space: Space, rest: str, received: Callable[[], None]) -> Response:
-    """Let git's own http-backend answer; `received` is called when main has moved.
-
-    One push at a time. The lock is held by git's processes as well, so that it also lasts as long
-    as they do when this process is killed; whoever has it may remove what killed ones left.
-    """
+    """Let git's own http-backend answer; `received` is called when main has moved."""
     receiving = rest == "git-receive-pack"
-    lock = (space.folder / "receive.lock").open("a+")
+    held = ExitStack()
     if receiving:
-        take(lock)
-        space.remove_leftovers()
+        held.enter_context(space.lock)
+    try:
+        return _served(space, rest, held, received if receiving else None)
+    except BaseException:
+        held.close()
+        raise
+
+
+def _served(
+    space: Space, rest: str, held: ExitStack, received: Callable[[], None] | None
+) -> Response:
+    """`serve_git`, with what `held` holds released at the end of the answer."""
     before = space.head
     with tempfile.TemporaryFile() as body:
         # git reads its input to the end before it says much; a pipe each way could get stuck.
@@ -39,7 +46,6 @@ def serve_git(space: Space, rest: str, received: Callable[[], None]) -> Response
         body.seek(0)
         process = subprocess.Popen(
             ["git", "http-backend"], stdin=body, stdout=subprocess.PIPE, env=environment,
-            pass_fds=[lock.fileno()],
         )  # fmt: skip
     assert process.stdout is not None
     status, headers = 200, []
@@ -54,16 +60,17 @@ def serve_git(space: Space, rest: str, received: Callable[[], None]) -> Response
     def answer() -> Iterator[bytes]:
         while chunk := stdout.read1(65536):  # type: ignore[attr-defined]
             yield chunk
-        # Before the client has seen the end: whoever then asks must find the Space at BUILDING.
+        # Before the client has seen the end: its next request must find the Space at BUILDING.
         end()
 
     def end() -> None:
-        if lock.closed:
+        if stdout.closed:
             return
         stdout.close()
         process.wait()
-        lock.close()
-        if receiving and space.head != before:
+        moved = space.head != before
+        held.close()
+        if received and moved:
             received()
 
     response = Response(answer(), status, headers)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
-import time
+import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 from preflight.engine.run import Run
 from preflight.local_hub import BRANCH
@@ -45,16 +44,11 @@ Check out the configuration reference at https://huggingface.co/docs/hub/spaces-
 """
 
 
-# Seconds. The rules may ask git for as long as two minutes.
-LOCK_DEADLINE = 180
+_LOCKS: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 
 
 class NoSuchSpace(Exception):
     """There is no Space of this name."""
-
-
-class Busy(Exception):
-    """Somebody else works on the Space for too long."""
 
 
 @dataclass
@@ -149,7 +143,7 @@ class Space:
         space.folder.mkdir(parents=True)
         space.git_dir.mkdir()
         space.git("init", "--quiet", "--bare", "--initial-branch=main")
-        # Nobody may be asked for a password on loopback; nothing may run on after a push.
+        # No password on loopback, and no garbage collection after a push.
         space.git("config", "http.receivepack", "true")
         space.git("config", "receive.autogc", "false")
         hook = space.git_dir / "hooks" / "pre-receive"
@@ -181,7 +175,7 @@ class Space:
     @contextmanager
     def change(self) -> Iterator[State]:
         """The state, to be changed; kept when the block ends without an error."""
-        with self.lock("state"):
+        with self.lock:
             state = self.state
             yield state
             self._write(state)
@@ -193,14 +187,10 @@ class Space:
         # A reader finds the old state or the new one, also when this process is killed here.
         new.replace(self.state_file)
 
-    @contextmanager
-    def lock(self, name: str) -> Iterator[IO[str]]:
-        """Hold a lock of this Space. Raises Busy."""
-        if not self.folder.is_dir():
-            raise NoSuchSpace(self.id)
-        with (self.folder / f"{name}.lock").open("a+") as file:
-            take(file)
-            yield file
+    @property
+    def lock(self) -> threading.RLock:
+        """Held by the thread that changes the Space: its state, or its repository."""
+        return _LOCKS[self.id]
 
     def git(
         self,
@@ -218,16 +208,6 @@ class Space:
     def head(self) -> str:
         """The commit of main."""
         return self.git("rev-parse", BRANCH)
-
-    def remove_leftovers(self) -> None:
-        """Remove what a killed git left: its locks, and objects that no ref will ever name.
-
-        For who holds the lock `receive`: then no git is at work here.
-        """
-        for lock in [*self.git_dir.glob("*.lock"), *self.git_dir.glob("refs/**/*.lock")]:
-            lock.unlink(missing_ok=True)
-        for incoming in self.git_dir.glob("objects/*incoming-*"):
-            shutil.rmtree(incoming, ignore_errors=True)
 
     def fill_lfs_pointers(self, folder: Path) -> None:
         """Put the content of LFS files where `folder` has their pointers."""
@@ -274,22 +254,6 @@ class Space:
         return commit
 
 
-def take(file: IO[str]) -> None:
-    """Lock an open file. The lock falls when the last process that has inherited the file ends.
-
-    Raises Busy when another has it for longer than any push may take.
-    """
-    end = time.monotonic() + LOCK_DEADLINE
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise Busy(f"{file.name} is held for longer than {LOCK_DEADLINE} s") from None
-            time.sleep(0.01)
-
-
 def name_faults(space_id: str) -> Iterator[str]:
     """What the Hub has against the name of a Space."""
     for part in space_id.split("/"):
@@ -298,7 +262,7 @@ def name_faults(space_id: str) -> Iterator[str]:
 
 
 def git_environment(**more: str) -> dict[str, str]:
-    """For git in a Space's repository: nobody's settings but the repository's own."""
+    """For git in a Space's repository: the repository's settings alone."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     system = {"NAME": "system", "EMAIL": "system@huggingface.co"}
     who = {f"GIT_{one}_{key}": value for one in ("AUTHOR", "COMMITTER") for key, value in system.items()}  # fmt: skip

@@ -48,7 +48,7 @@ def serve(state: Path, port: int, run_id: str, fields: Sequence[str]) -> int:
     for known in hub.run.folder.glob("once/*.json"):
         known.unlink()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    builders = Builders(list(fields))
+    builders = Builders()
     try:
         server = make_server("127.0.0.1", port, make_app(hub, builders), threaded=True)
     except SystemExit:
@@ -58,7 +58,7 @@ def serve(state: Path, port: int, run_id: str, fields: Sequence[str]) -> int:
         signal.signal(number, signal.default_int_handler)
     url = f"http://127.0.0.1:{server.server_port}"
     try:
-        builders.recover(hub)
+        builders.start_all(hub)
         (hub.folder / "url").write_text(url)
         print(
             f"Hub: {url}\n"
@@ -75,6 +75,8 @@ def serve(state: Path, port: int, run_id: str, fields: Sequence[str]) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         for space in hub.spaces():
+            with space.change() as latest:
+                latest.builds += 1
             builders.end(space)
         remove_everything(hub.run.id)
         (hub.folder / "url").unlink(missing_ok=True)

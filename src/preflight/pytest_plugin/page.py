@@ -25,7 +25,7 @@ SHOWN = 160
 def write(folder: Path, document: Mapping[str, Any], tests: Counter[str]) -> Path:
     """Write index.html into `folder`, with the load run's figures where load.json lies there.
 
-    document: as preflight.json holds it. tests: how many tests of the whole run ended how.
+    document: as preflight.json holds it. tests: how many tests of the whole run ended how, where it ran more than the contract.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

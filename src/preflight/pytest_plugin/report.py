@@ -77,8 +77,6 @@ def pytest_runtest_makereport(
         if call.when == "setup" and not record["fails"]:
             # Its fixtures are not there, so the check itself can't run.
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, "it has findings")
-    elif record["outcome"] == "error" and isinstance(violation, (CannotJudge, DockerError)):
-        report.longrepr = f"could not judge {record['id']}: {violation}"
     report.user_properties.append(("preflight", json.dumps(record)))
     return report
 
@@ -190,7 +188,8 @@ class Collector:
         # Loads a template engine, for which no check has to wait.
         from preflight.pytest_plugin import page
 
-        at = page.write(self.folder, found, self.tests)
+        alone = isinstance(terminalreporter, terminal.Reporter)
+        at = page.write(self.folder, found, Counter() if alone else self.tests)
         if isinstance(terminalreporter, terminal.Reporter):
             self._print(terminalreporter, found, at)
         else:
@@ -276,7 +275,7 @@ def _reason(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[
         return ""
     error = call.excinfo.value
     lines = str(error).strip().splitlines()
-    if isinstance(error, DockerError):
+    if isinstance(error, (CannotJudge, DockerError)):
         return lines[0] if lines else "Docker failed and printed nothing"
     folder = run_of(item.config).folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from preflight.model.frontmatter import FrontMatterError
+from preflight.model.frontmatter_keys import SDKS
 from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.values import with_values
-from preflight.rules.mending import mend_folder
+from preflight.rules.fixing import fix_folder
 from preflight.rules.tree import fill_submodules
 
 SPACES = pytest.StashKey[list[Space]]()
@@ -87,7 +89,24 @@ def _targets(config: pytest.Config) -> list[Space]:
     live = [_live(one, spaces) for one in config.getoption("--live")]
     if live and ref:
         raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
-    return [with_values(config, space) for space in _named_apart(live or spaces)]
+    judged = [space for space in spaces if not _is_of_another_kind(space)]
+    if spaces and not judged and not live:
+        pytest.exit(
+            "; ".join(f"{one.name} is no Docker Space" for one in spaces)
+            + ": `sdk` in README.md names another kind, which the Hub builds without a Dockerfile. "
+            "Preflight checks Docker Spaces alone",
+            returncode=pytest.ExitCode.NO_TESTS_COLLECTED,
+        )
+    return [with_values(config, space) for space in _named_apart(live or judged)]
+
+
+def _is_of_another_kind(space: Space) -> bool:
+    """Whether the Hub runs it as a Gradio, Streamlit or static Space; with a Dockerfile, `sdk` is wrong."""
+    try:
+        sdk = space.front_matter.get("sdk")
+    except FrontMatterError:
+        return False
+    return sdk in SDKS and sdk != "docker" and not (space.folder / "Dockerfile").exists()
 
 
 def _target(config: pytest.Config, named: str) -> Space:
@@ -104,7 +123,7 @@ def _target(config: pytest.Config, named: str) -> Space:
 def _fix(config: pytest.Config, spaces: list[Space]) -> None:
     lines = []
     for space in spaces:
-        difference = mend_folder(space.folder)
+        difference = fix_folder(space.folder)
         lines.append(difference or f"--fix: nothing mechanical to mend in {space.name}/README.md")
     # Shown also with -q, and before anything is judged.
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():

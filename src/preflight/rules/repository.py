@@ -145,6 +145,9 @@ def build_source_problems(
             continue
         codes = {one: _code(status, one) for one in taken}
         untracked = [one for one, code in codes.items() if code in ("??", "A ", "AM")]
+        if taken != [pattern]:
+            # A COPY of a whole folder takes along what no step needs.
+            untracked = [one for one in untracked if _is_built_from(folder, one)]
         ignored = [one for one, code in codes.items() if code == "!!"]
         if untracked:
             yield Problem(
@@ -160,6 +163,18 @@ def build_source_problems(
                 "Build it in a stage of the Dockerfile, or take it out of .gitignore and commit it.",
                 **place,
             )
+
+
+# Notes, tests and settings of tools: a build without them is the same.
+_NOT_BUILT_FROM = re.compile(
+    r"(^|/)(\.[^/]+|tests?|docs?|LICENSE[^/]*|[^/]*\.(md|rst|log|orig|bak))(/|$)", re.IGNORECASE
+)
+
+
+def _is_built_from(folder: Path, path: str) -> bool:
+    """Whether a build may need a file: no note, no tool's settings, nothing of another repository."""
+    parents = [folder / one for one in Path(path).parents if one != Path()]
+    return not _NOT_BUILT_FROM.search(path) and not any((one / ".git").exists() for one in parents)
 
 
 def ignored_in_build(dockerfile: Dockerfile, folder: Path, repository: Repository) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
-from app.http import ApiError
+from app.errors import ApiError
 from app.schemas import Citation, Delta, End
 from app.settings import Settings
 from cohere import AsyncClientV2
@@ -77,11 +77,11 @@ class Cohere:
     async def events(self, stream: Any) -> AsyncIterator[Delta | Citation | End]:
         async for event in stream:
             if event.type == "content-delta":
-                yield Delta(event.delta.message.content.text)
+                yield Delta(text=event.delta.message.content.text)
             elif event.type == "citation-start":
                 yield _citation(event.delta.message.citations)
             elif event.type == "message-end":
-                yield End(str(event.delta.finish_reason))
+                yield End(finish_reason=str(event.delta.finish_reason))
 
 
 def _citation(given: Any) -> Citation:

@@ -1,16 +1,16 @@
-"""The network of one Space: reports what is dialled, and refuses what is not to be let out.
+"""The network of one Space: reports each outgoing connection, and refuses what the profile does not let out.
 
     docker run --cap-add NET_ADMIN … egress.py [PORT …]      then: docker run --network container:… SPACE
 
 The container owns the network, the Space's container joins it: nothing is needed inside the Space's
 image, and nothing is missed at its start. Prints one JSON line when ready, then one for each host
-name looked up and for each new address and port dialled:
+name looked up and for each new address and port connected to:
 
     {"ready": true}
     {"name": "db.example.com"}
     {"address": "192.0.2.1", "port": 5432, "protocol": "tcp", "refused": true}
 
-PORT: where a Space may dial; anything else fails at once with "[Errno 101] Network is unreachable",
+PORT: where a Space may connect to; anything else fails at once with "[Errno 101] Network is unreachable",
 as users of the Hub report. Without any, nothing is refused. Name servers stay in reach. Loopback is
 not the outside.
 --silent PORT: also accept connections on that loopback port and never answer them, until SIGUSR1:
@@ -46,17 +46,17 @@ table inet egress {
 }
 """
 FENCED = """\
-        tcp flags & (syn | ack) == syn tcp dport { PORTS } log prefix "dialled" group GROUP queue-threshold 1 accept
+        tcp flags & (syn | ack) == syn tcp dport { PORTS } log prefix "connected" group GROUP queue-threshold 1 accept
         tcp flags & (syn | ack) == syn log prefix "refused" group GROUP queue-threshold 1 reject with icmpx no-route
         meta l4proto udp udp dport != { PORTS } log prefix "refused" group GROUP queue-threshold 1 reject with icmpx no-route
 """
 OPEN = """\
-        tcp flags & (syn | ack) == syn log prefix "dialled" group GROUP queue-threshold 1 accept
-        meta l4proto udp ct state new log prefix "dialled" group GROUP queue-threshold 1 accept
+        tcp flags & (syn | ack) == syn log prefix "connected" group GROUP queue-threshold 1 accept
+        meta l4proto udp ct state new log prefix "connected" group GROUP queue-threshold 1 accept
 """
 GROUP = 1
-# A Space that dials without end must not fill the disk with what is told of it.
-MOST_TOLD = 1000
+# A Space that connects without end must not fill the disk with reports.
+MOST_REPORTED = 1000
 # More than the headers and the longest host name.
 FIRST_BYTES = 512
 
@@ -91,11 +91,13 @@ def main() -> None:
             f"NET_ADMIN, the engine's kernel nf_tables. nft says: {loaded.stderr.strip()[:300]}"
         )
     print(json.dumps({"ready": True}), flush=True)
-    told: set[str] = set()
+    reported: set[str] = set()
     for rule, packet in logged(log):
-        line = json.dumps(asked(packet) if rule == "name" else dialled(packet, rule == "refused"))
-        if line not in told and len(told) < MOST_TOLD:
-            told.add(line)
+        line = json.dumps(
+            asked(packet) if rule == "name" else connection(packet, rule == "refused")
+        )
+        if line not in reported and len(reported) < MOST_REPORTED:
+            reported.add(line)
             print(line, flush=True)
 
 
@@ -109,7 +111,7 @@ def asked(packet: bytes) -> dict[str, object]:
     return {"name": ".".join(labels)}
 
 
-def dialled(packet: bytes, refused: bool) -> dict[str, object]:
+def connection(packet: bytes, refused: bool) -> dict[str, object]:
     """Where the first packet of a connection goes."""
     address, protocol, transport = network(packet)
     port = struct.unpack_from("!H", transport, 2)[0]

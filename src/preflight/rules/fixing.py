@@ -1,6 +1,6 @@
-"""Front matter mended where only one reading is possible; what is a matter of taste stays.
+"""Fixes front matter where only one reading is possible; what is a matter of taste stays.
 
-`mend` works on the lines of the block, so that comments, order and everything below it stay as
+`fixed` works on the lines of the block, so that comments, order and everything below it stay as
 they are. A value that says nothing clear (a colour that the Hub does not know, a description that
 is too long) is left for its check to report.
 """
@@ -29,26 +29,26 @@ _BOOLEANS = {"true": "true", "yes": "true", "on": "true", "false": "false", "no"
 _SPELLINGS = {"grey": "gray"}
 
 
-def mend_folder(folder: Path) -> str:
-    """Mend README.md of a Space folder; returns the difference as a unified diff, empty for none."""
+def fix_folder(folder: Path) -> str:
+    """Fix README.md of a Space folder; returns the difference as a unified diff, empty for none."""
     readme = folder / "README.md"
     if not readme.is_file():
         return ""
     before = readme.read_bytes()
     dockerfile = folder / "Dockerfile"
     text = dockerfile.read_text("utf-8", "replace") if dockerfile.is_file() else None
-    after = mend(before, text)
+    after = fixed(before, text)
     if after == before:
         return ""
     readme.write_bytes(after)
     return _difference(before, after, f"{folder.name}/README.md")
 
 
-def mend(readme: bytes, dockerfile: str | None) -> bytes:
-    """README.md with its front matter mended.
+def fixed(readme: bytes, dockerfile: str | None) -> bytes:
+    """README.md with its front matter fixed.
 
     dockerfile: the text of the Dockerfile beside it, which tells `sdk` and `app_port`; None when
-    there is none. Returns `readme` itself where nothing is to mend, or where the outcome could not
+    there is none. Returns `readme` itself where nothing is to fix, or where the outcome could not
     be read by the Hub either.
     """
     try:
@@ -65,25 +65,25 @@ def mend(readme: bytes, dockerfile: str | None) -> bytes:
     found = HUB_PATTERN.match(text)
     if found is None:
         return readme
-    lines = _mended_lines(found.group(2).split("\n"))
+    lines = _fixed_lines(found.group(2).split("\n"))
     lines = _without_doubles(lines) + _missing(lines, dockerfile)
-    mended = (found.group(1) + "\n".join(lines) + found.group(3) + text[found.end() :]).encode()
-    return mended if mended != readme and _is_better(readme, mended) else readme
+    result = (found.group(1) + "\n".join(lines) + found.group(3) + text[found.end() :]).encode()
+    return result if result != readme and _is_better(readme, result) else readme
 
 
-def _mended_lines(lines: list[str]) -> list[str]:
+def _fixed_lines(lines: list[str]) -> list[str]:
     """Each line by itself; those of a nested value keep all but their tabs."""
-    mended: list[str] = []
+    result: list[str] = []
     for line in lines:
         indent = re.match(r"[ \t]*", line)
         assert indent is not None
         line = indent.group().replace("\t", "  ") + line[indent.end() :]
         entry = _KEY_LINE.fullmatch(line)
-        mended.append(line if entry is None or line[:1].isspace() else _mended_entry(entry, lines))
-    return mended
+        result.append(line if entry is None or line[:1].isspace() else _fixed_entry(entry, lines))
+    return result
 
 
-def _mended_entry(entry: re.Match[str], lines: list[str]) -> str:
+def _fixed_entry(entry: re.Match[str], lines: list[str]) -> str:
     key, gap, value = entry["key"], entry["gap"], entry["value"]
     if key not in KEYS:
         known = [name for name in KEYS if _bare(name) == _bare(key)]
@@ -95,10 +95,10 @@ def _mended_entry(entry: re.Match[str], lines: list[str]) -> str:
     if not value:
         return f"{key}:"
     value, comment = _apart(value)
-    return f"{key}: {_mended_value(key, value)}{comment}"
+    return f"{key}: {_fixed_value(key, value)}{comment}"
 
 
-def _mended_value(key: str, written: str) -> str:
+def _fixed_value(key: str, written: str) -> str:
     """The value as it should be written; as it is when nothing is clear."""
     rule = KEYS[key]
     try:

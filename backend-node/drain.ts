@@ -1,0 +1,80 @@
+/**
+ * The end of a server's connections without losing a request.
+ *
+ * Node's own `close` ends idle connections at that moment, which cuts a request that is on its way, and goes on serving
+ * busy ones as long as their clients like. Here each answer after the signal says `Connection: close`, and a connection
+ * is ended when nothing has come for a moment. New ones are taken until then, because one that the system has accepted
+ * already would be cut as well.
+ */
+import type { IncomingMessage, Server } from "node:http";
+import type { Socket } from "node:net";
+import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
+
+/** A request on its way arrives within this time. */
+const QUIET_MS = 100;
+/** A request that is not here as a whole is given up when so long nothing more has come of it. */
+const STALLED_MS = 1_000;
+const CHECK_EVERY_MS = 20;
+
+interface Connection {
+  /** The request that is not answered yet. */
+  request: IncomingMessage | undefined;
+  /** Bytes that had come when last looked, and when that was. */
+  bytes: number;
+  since: number;
+}
+
+export function createDrain(server: Server) {
+  const connections = new Map<Socket, Connection>();
+  let stopping = false;
+
+  server.on("connection", (socket) => {
+    connections.set(socket, { request: undefined, bytes: 0, since: performance.now() });
+    socket.on("close", () => connections.delete(socket));
+  });
+
+  const check = () => {
+    const now = performance.now();
+    for (const [socket, connection] of connections) {
+      if (socket.bytesRead !== connection.bytes) {
+        connection.bytes = socket.bytesRead;
+        connection.since = now;
+      }
+      const quiet = now - connection.since;
+      const { request } = connection;
+      if (request === undefined ? quiet >= QUIET_MS : !request.complete && quiet >= STALLED_MS) socket.destroy();
+    }
+  };
+
+  return {
+    isStopping: () => stopping,
+
+    /** The connection of a request is busy until its answer is out. */
+    begin: (request: IncomingMessage): void => {
+      const connection = connections.get(request.socket);
+      if (connection) connection.request = request;
+    },
+
+    end: (request: IncomingMessage): void => {
+      const connection = connections.get(request.socket);
+      if (connection?.request !== request) return;
+      connection.request = undefined;
+      connection.bytes = request.socket.bytesRead;
+      connection.since = performance.now();
+    },
+
+    /** Resolves when the last connection has ended. */
+    stop: async (): Promise<void> => {
+      stopping = true;
+      check();
+      // The others were busy a moment ago; their next request may be on its way.
+      for (const connection of connections.values()) connection.since = performance.now();
+      const checking = setInterval(check, CHECK_EVERY_MS);
+      await delay(QUIET_MS);
+      // Right after the event loop has accepted what was waiting: the rest is cut when the socket closes.
+      await nextTurn();
+      await new Promise((resolve) => server.close(resolve));
+      clearInterval(checking);
+    },
+  };
+}

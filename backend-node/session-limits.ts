@@ -1,0 +1,113 @@
+/**
+ * How long a session lasts: it ends after a time without use and at a greatest age, and an old one may not change how its
+ * owner signs in.
+ *
+ * The library has the first limit alone. Without the others a session in use never ends, and can change the mail address
+ * at any time. Source: ASVS 5.0, 7.3.2 and 7.5.1.
+ */
+import type { AuthContext, BetterAuthOptions, BetterAuthPlugin } from "better-auth";
+import { createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
+import { HttpError } from "./http-error.ts";
+import type { Settings } from "./settings.ts";
+
+const DAY = 86_400;
+
+/** The library's own part. */
+export function sessionOptions({ sessions }: Settings): NonNullable<BetterAuthOptions["session"]> {
+  return {
+    expiresIn: sessions.idle,
+    // A session in use is prolonged at most so often, to save the write.
+    updateAge: Math.min(DAY, Math.floor(sessions.idle / 7)),
+    freshAge: sessions.fresh,
+    // Signed copies of the session in a second cookie, by which most calls go until it is so old.
+    ...(sessions.cached > 0 && { cookieCache: { enabled: true, maxAge: sessions.cached } }),
+  };
+}
+
+/** Ends a session at its greatest age, wherever the library looks one up. */
+export function endOldSessions(context: Pick<AuthContext, "internalAdapter">, greatestAge: number): void {
+  const adapter = context.internalAdapter;
+  const findSession = adapter.findSession;
+  adapter.findSession = async (token) => {
+    const found = await findSession(token);
+    if (!found || ageOf(found.session) < greatestAge) return found;
+    await adapter.deleteSession(token);
+    return null;
+  };
+}
+
+/** Each path that signs somebody in, with a session of its own. */
+const SIGNS_IN = /^\/(sign-in|sign-up|callback|magic-link|passkey\/verify-auth|two-factor\/verify)/;
+
+/** Changes how the owner signs in, and needs no password. */
+const SENSITIVE = new Set([
+  "/change-email",
+  "/email-otp/request-email-change",
+  "/email-otp/change-email",
+  "/passkey/verify-registration",
+  "/passkey/delete-passkey",
+  "/link-social",
+  "/unlink-account",
+  "/api-key/create",
+]);
+
+/** Also closed to API keys, which stand for a session that is always fresh. Sessions enter the password here. */
+const OWNERS = /^\/(change-password|delete-user|two-factor\/.*|update-user)$/;
+
+export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin {
+  return {
+    id: "session-limits",
+    init: () => ({
+      options: {
+        databaseHooks: {
+          session: {
+            create: {
+              // One that is not to be remembered gets a day of the library, however short the others are.
+              before: async ({ expiresAt }) => ({
+                data: { expiresAt: new Date(Math.min(expiresAt.valueOf(), Date.now() + sessions.idle * 1000)) },
+              }),
+            },
+          },
+        },
+      },
+    }),
+    hooks: {
+      before: [
+        {
+          matcher: ({ path, headers }) =>
+            (headers?.has("x-api-key") ?? false) && path !== undefined && (SENSITIVE.has(path) || OWNERS.test(path)),
+          handler: createAuthMiddleware(async () => {
+            throw new HttpError(403, "API_KEY_NOT_ALLOWED", "an API key may not change how its owner signs in");
+          }),
+        },
+        {
+          matcher: ({ path, body }) =>
+            path !== undefined && (SENSITIVE.has(path) || (path === "/update-user" && body?.username !== undefined)),
+          handler: createAuthMiddleware(async (ctx) => {
+            const found = await getSessionFromCtx(ctx);
+            if (found && ageOf(found.session) >= sessions.fresh)
+              throw new HttpError(403, "SESSION_NOT_FRESH", "sign in again first: this session is too old for that");
+          }),
+        },
+      ],
+      // After the second factor's plugin, which takes back the session of a password alone.
+      after: [
+        {
+          matcher: ({ path }) => path !== undefined && SIGNS_IN.test(path) && !plugins.includes("multi-session"),
+          handler: createAuthMiddleware(async (ctx) => {
+            const { authCookies, internalAdapter, newSession, secret } = ctx.context;
+            const before = await ctx.getSignedCookie(authCookies.sessionToken.name, secret);
+            // Its cookie is overwritten, so nobody could end it by signing out. Source: ASVS 5.0, 7.2.4.
+            if (before && newSession && before !== newSession.session.token)
+              await internalAdapter.deleteSession(before);
+          }),
+        },
+      ],
+    },
+  };
+}
+
+/** In seconds. */
+function ageOf({ createdAt }: { createdAt: Date }): number {
+  return (Date.now() - new Date(createdAt).valueOf()) / 1000;
+}

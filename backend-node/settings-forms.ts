@@ -1,0 +1,82 @@
+/** The forms of settings, and what is said of a value that has none of them; never the value itself. */
+import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
+import path from "node:path";
+import type { Settings } from "./settings.ts";
+
+/** What a value has that was not meant, as text pasted into a form or read from a file often has. */
+export function strayFault(value: string): string | undefined {
+  if (/^(["'`]).*\1$/s.test(value)) return "is in quotes; enter it without them";
+  if (/[\p{Cc}\p{Cf}]/u.test(value)) return "holds a line break or an invisible character; enter it again";
+  return undefined;
+}
+
+/** Why `text` is not exactly what a browser sends as `Origin`; plain http is, only where no network is crossed. */
+export function originFault(text: string): string | undefined {
+  const form = "an origin is https://host[:port]";
+  if (text.includes("*")) return `has a wildcard; each origin must be exact: ${form}`;
+  if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) return `is no origin; ${form}`;
+  const { origin, protocol, hostname } = new URL(text);
+  if (text.toLowerCase() === `${origin}/`) return "has a slash at its end; a browser sends it without, so leave it out";
+  if (!text.toLowerCase().startsWith(origin) || /[/?#]/.test(text.slice(origin.length)))
+    return `has more than host and port; ${form}`;
+  if (protocol === "http:" && hostname !== "localhost" && hostname !== "127.0.0.1")
+    return "is plain http, over which passwords can be read; write https, as the Hub serves it (http only for localhost)";
+  return text === origin ? undefined : "is not as a browser sends it; write it in lower case, without the usual port";
+}
+
+export const PLAIN_HOSTS = "without TLS only for localhost or a name without dots, as in a Compose network";
+
+/** `scheme` over TLS, or without it where no foreign network is crossed. */
+export function isServiceURL(text: string, scheme: "http" | "ws"): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return (
+    protocol === `${scheme}s:` || (protocol === `${scheme}:` && (hostname === "127.0.0.1" || !hostname.includes(".")))
+  );
+}
+
+/** A laptop's server is reached as localhost and as 127.0.0.1; a browser calls these two origins. */
+export function loopbackTwin(origin: string): string[] {
+  if (origin.startsWith("http://localhost")) return [origin.replace("localhost", "127.0.0.1")];
+  if (origin.startsWith("http://127.0.0.1")) return [origin.replace("127.0.0.1", "localhost")];
+  return [];
+}
+
+export function readDatabase(url: string | undefined, fault: (text: string) => void): Settings["database"] {
+  const nothing: Settings["database"] = { kind: "sqlite", file: "" };
+  if (!url) {
+    fault("missing; set postgres://user:password@host/name, or sqlite:/home/node/auth.db for the embedded database");
+    return nothing;
+  }
+  if (url.startsWith("sqlite:")) {
+    const file = url.slice("sqlite:".length);
+    if (!path.isAbsolute(file) || file.endsWith("/")) {
+      fault("sqlite: needs the absolute path of a file, for example sqlite:/home/node/auth.db");
+      return nothing;
+    }
+    const folder = path.dirname(file);
+    try {
+      makeFolder(folder);
+      accessSync(folder, constants.W_OK);
+    } catch {
+      fault(`the folder ${folder} cannot be written by uid ${process.getuid?.()}; choose one that can, or mount one`);
+    }
+    return { kind: "sqlite", file };
+  }
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (!parsed || !/^postgres(ql)?:$/.test(parsed.protocol) || !parsed.hostname || parsed.pathname.length < 2)
+    fault("must be postgres://user:password@host[:port]/name or sqlite:/absolute/path.db");
+  // Neon's hosts take WebSockets themselves. Source: neondatabase/serverless README.
+  return {
+    kind: "postgres",
+    url,
+    webSocket: parsed?.hostname.endsWith(".neon.tech") ? { relay: undefined } : undefined,
+  };
+}
+
+/** One level at a time: `mkdirSync(…, { recursive: true })` never returns where a file system answers ENOENT, as /proc does. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(path.dirname(folder));
+  mkdirSync(folder);
+}

@@ -1,0 +1,1 @@
+"""Documents of many formats, read while the image is built; their libraries stay outside it."""

@@ -1,0 +1,57 @@
+"""What the closed and the open model say of one server that stalls: two seconds of each ten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from preflight.load.plan import Rate
+
+from .conftest import Bench, LoadRun
+from .pressure import at_a_rate
+
+SECONDS, RATE = 22, 50
+SLO = '["GET /"]\np50 = 9000\np95 = 9000\np99 = 9000\n'
+
+
+def p99(seconds: Sequence[float]) -> float:
+    return sorted(seconds)[int(len(seconds) * 0.99)]
+
+
+@pytest.mark.alone
+def test_the_open_model_tells_what_the_closed_one_omits(bench: Bench) -> None:
+    """All three load the same server at the same time. The reference sends at a rate from threads and
+    counts from the intended start, as wrk2 does; it knows nothing of the gate."""
+    url = bench.stub("--stall", "2")[1]
+
+    def arrivals() -> LoadRun:
+        return bench.any(url, "--rate", RATE, "-t", SECONDS, slo=SLO)
+
+    def people() -> LoadRun:
+        return bench.any(url, "--users", 5, "--think", 0.05, "-t", SECONDS, slo=SLO)
+
+    with ThreadPoolExecutor() as pool:
+        opened, closed = pool.submit(arrivals), pool.submit(people)
+        answers = at_a_rate(url, "/", RATE, 20)
+        open_run, closed_run = opened.result(), closed.result()
+    truth = 1000 * p99([answer.seconds for answer in answers])
+    said = open_run.rows("p99")["GET /"], closed_run.rows("p99")["GET /"]
+    print(f"p99: truth {truth:.0f} ms, open model {said[0]} ms, closed model {said[1]} ms")
+    assert open_run.exit_code == closed_run.exit_code == 0, open_run.output + closed_run.output
+    assert open_run.verdict["model"] == "open"
+    assert said[0] == pytest.approx(truth, rel=0.1)
+    assert said[1] < truth / 4
+    assert open_run.verdict["arrivals"]["dropped"] == 0
+
+
+def test_a_ramp_has_as_many_arrivals_as_its_rates_make() -> None:
+    ramp = Rate(10, 200, 60)
+    assert ramp.count(60) == 105 * 60
+    assert ramp.due(105 * 60) == pytest.approx(60)
+    gaps = [ramp.due(number + 1) - ramp.due(number) for number in (0, 6000)]
+    assert gaps == [pytest.approx(0.1, rel=0.2), pytest.approx(1 / 195, rel=0.05)]
+    falling = Rate(200, 10, 60)
+    assert falling.due(105 * 60) == pytest.approx(60)
+    assert [Rate(50, 50, 10).due(number) for number in (0, 100)] == [0, 2]

@@ -1,0 +1,93 @@
+"""What the Hub is taken to do: two profiles, single fields, and the Hub's own texts."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from unittest.mock import Mock
+
+import pytest
+from huggingface_hub.errors import HfHubHTTPError
+
+from preflight.cli.hub import said
+from preflight.model import hub_profile
+from preflight.model.hub_profile import DOCUMENTED, OBSERVED, Rehearsal, outbound
+from preflight.model.hub_texts import TEXTS, HubText, meaning_of
+from preflight.model.problems import Severity
+
+
+def test_profiles_differ_where_observation_and_documentation_do() -> None:
+    """As observed the image's own user runs and every port is let out; as documented uid 1000 and three ports."""
+    hub = Rehearsal()
+    assert (hub.profile, hub.user, hub.lets_out(5432)) == (OBSERVED, "", True)
+    hub.override(DOCUMENTED)
+    assert (hub.profile, hub.user, hub.lets_out(5432)) == (DOCUMENTED, "1000", False)
+    assert hub.lets_out(443)
+    hub.override(OBSERVED)
+    assert hub.profile == OBSERVED
+
+
+def test_one_field_changes_and_is_named() -> None:
+    """`NAME=VALUE` must set one field, and the profile's name must say so."""
+    hub = Rehearsal()
+    hub.override("outbound_ports=80,443")
+    assert hub.outbound_ports == (80, 443)
+    assert hub.profile == "observed, outbound_ports=(80, 443)"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("guessed", "write observed, documented, or NAME=VALUE"),
+        ("colour=red", "with one of user, outbound_ports"),
+        ("cpus=many", "cpus: 'many' is no int"),
+    ],
+)
+def test_what_is_no_setting_is_refused(given: str, words: str) -> None:
+    """An unknown profile or field, or a value of another kind, must be refused with what to write."""
+    with pytest.raises(ValueError, match=words):
+        Rehearsal().override(given)
+
+
+def test_every_field_has_its_source_and_its_sureness() -> None:
+    """No value of the rehearsal may stand there without its source and how sure it is."""
+    for one in fields(Rehearsal):
+        facts = one.metadata["facts"]
+        assert facts["about"] and facts["source"] and facts["sure"], one.name
+
+
+@pytest.mark.parametrize(
+    ("port", "severity"),
+    [
+        (443, None),
+        (8080, None),
+        (5432, "advice"),
+        (6543, "advice"),
+        (587, "risk"),
+        (6379, "advice"),
+    ],
+)
+def test_dialling_a_port_has_the_severity_of_what_is_known(port: int, severity: str | None) -> None:
+    """A documented port is nothing to report; others are advice or, for mail, a risk."""
+    known = outbound(port)
+    assert (known and known.severity) == (severity and Severity(severity))
+
+
+def test_dialling_a_blocked_port_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the profile blocks a port, dialling it must break the Space."""
+    monkeypatch.setattr(hub_profile.HUB, "outbound_ports", hub_profile.DOCUMENTED_PORTS)
+    known = outbound(5432)
+    assert known and known.severity is Severity.BREAKS
+
+
+@pytest.mark.parametrize("text", [pytest.param(one, id=one.text[:30]) for one in TEXTS])
+def test_each_text_of_the_hub_is_known_by_its_words(text: HubText) -> None:
+    """A text as the Hub shows it must be found, and no other must answer for it."""
+    assert meaning_of(text.text) is text
+    assert meaning_of("Build error. Job failed with exit code: 1") is None
+
+
+def test_an_account_without_a_plan_is_named_as_that() -> None:
+    """HTTP 402 must be explained as the account's plan, not as a bare number."""
+    answer = Mock(status_code=402, text="Payment Required", headers={})
+    refused = HfHubHTTPError("402", response=answer)
+    assert "a plan is required" in said(refused) and "huggingface.co/pricing" in said(refused)

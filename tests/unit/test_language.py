@@ -1,0 +1,83 @@
+"""Texts keep to docs/style.md, as far as a program can see."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.spaces import ROOT
+
+WORDS = ROOT / "docs" / "style-words.txt"
+# Licences, locks and data: nobody here wrote their sentences, or they stand for what users write.
+NOT_OURS = re.compile(
+    r"LICENSE|requirements[\w-]*\.txt$|package-lock\.json$|style-words\.txt$|test_language\.py$|"
+    r"\.(toml|json|svg|png|txt|tsv|csv|pdf|html\.gz)$|/book/|/doubles/|docs/style\.md$"
+)
+PHRASES = {
+    r"(?<![Tt]here )\bis no (?!longer|more|later|earlier|less|need)": "write `is not a …`, `is invalid` or `is absent`",
+    r"\bRows? \d": "a table of rows is not in this repository; write what the row says",
+    r"\bwhere to\?": "name the option that is missing",
+}
+# The commit from which subjects are checked: earlier ones were written before there was a rule.
+SUBJECTS_SINCE = "d41c53b"
+SUBJECT = re.compile(r"(?:[\w./ -]+: \S.*|Merge .*|Revert .*)")
+
+
+def files() -> list[Path]:
+    """Every text of the repository that people wrote."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    found = [name for name in listed if name and not NOT_OURS.search(name)]
+    assert len(found) > 300
+    return [ROOT / name for name in found if (ROOT / name).is_file()]
+
+
+def test_texts_must_use_the_fields_words() -> None:
+    """codespell with the words of docs/style-words.txt in the place of its misspellings."""
+    command = [sys.executable, "-m", "codespell_lib", "-D", str(WORDS), "--quiet-level=35"]
+    done = subprocess.run(
+        [*command, *map(str, files())], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout.replace(f"{ROOT}/", "")
+
+
+def test_the_word_list_must_work(tmp_path: Path) -> None:
+    """A text with such a word must be found, and a sound one not."""
+    command = [sys.executable, "-m", "codespell_lib", "-D", str(WORDS)]
+    for text, code in (("Whoever mended it.\n", 65), ("The owner fixed it.\n", 0)):
+        (tmp_path / "text.md").write_text(text)
+        done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=30)
+        assert done.returncode == code, done.stdout
+
+
+@pytest.mark.parametrize("pattern", PHRASES)
+def test_texts_must_not_use_a_phrase(pattern: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}"
+        for path in files()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+    assert not found, f"{PHRASES[pattern]}:\n" + "\n".join(found)
+
+
+def test_commit_subjects_must_keep_their_form() -> None:
+    """`area: imperative summary`, at most 72 characters."""
+    shown = subprocess.run(
+        ["git", "log", "--format=%s", f"{SUBJECTS_SINCE}..HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if shown.returncode:
+        pytest.skip("the history is not whole: a shallow clone")
+    wrong = [
+        line for line in shown.stdout.splitlines() if len(line) > 72 or not SUBJECT.fullmatch(line)
+    ]
+    assert not wrong, "\n".join(wrong)
