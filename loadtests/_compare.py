@@ -19,10 +19,12 @@ import tomllib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from preflight.engine import base_images
 from preflight.engine import install as engine
+from preflight.engine.compose import Compose
+from preflight.engine.docker import DockerError
 from preflight.load.compare import CannotCompare, Figures, compare, figures_of, table
 
 SPACES = ("backend-py", "backend-node")
@@ -125,9 +127,17 @@ class Side:
     of their own. Raises CannotCompare when they can't be built or don't start."""
 
     def __init__(self, name: str, ref: str) -> None:
-        self.ref, self.project = ref, f"load-compare-{os.getpid()}-{name}"
+        self.ref, self.called = ref, ref or "the working folder"
         self._scratch = tempfile.TemporaryDirectory()
-        self.folder, self._offline = Path.cwd(), False
+        self.folder = Path.cwd()
+        differences = Path(self._scratch.name) / "compose.differences.json"
+        ports = {"BACKEND_PY_PORT": "0", "BACKEND_NODE_PORT": "0"}
+        if engine.host() != "127.0.0.1":
+            ports["HOST_ADDRESS"] = "0.0.0.0"
+        self.compose = Compose(
+            ["compose.yaml", differences], f"load-compare-{os.getpid()}-{name}", ports
+        )
+        self._differences = differences
 
     def __enter__(self) -> Self:
         if self.ref:
@@ -139,54 +149,36 @@ class Side:
                 raise CannotCompare(f"{self.ref}: {done.stderr.decode().strip()}")
             with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
                 archive.extractall(self.folder, filter="data")
-        images = {image for name in SPACES for image in named(self.folder / name)}
-        self._offline = bool(base_images.ensure(sorted(images)))
-        print(f"building and starting {self.ref or 'the working folder'} …", file=sys.stderr)
+        services = {name: {"build": self._build(self.folder / name)} for name in SPACES}
+        # JSON is YAML.
+        self._differences.write_text(json.dumps({"services": services}))
+        print(f"building and starting {self.called} …", file=sys.stderr)
         try:
-            self._compose("up", "--build", "--wait", "--quiet-pull", *SPACES)
-        except CannotCompare:
+            self.compose.run("build", *SPACES, deadline=COMMAND_DEADLINE)
+            self.compose.up(*SPACES)
+        except DockerError as error:
             self.__exit__()
-            raise
+            raise CannotCompare(f"{self.called}: {error}") from None
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._compose("down", "--volumes", "--rmi", "local", "--timeout", "1")
+        self.compose.down("--rmi", "local")
         self._scratch.cleanup()
 
     @property
     def targets(self) -> list[str]:
         found = []
         for name in SPACES:
-            port = self._compose("port", name, "7860").strip().rpartition(":")[2]
+            port = self.compose.run("port", name, "7860").strip().rpartition(":")[2]
             found += [f"--{name}", f"http://{engine.host()}:{port}"]
         return found
 
-    def _compose(self, *arguments: str) -> str:
-        differences = Path(self._scratch.name) / "compose.differences.yaml"
-        differences.write_text("services:\n" + "".join(map(self._differences, SPACES)))
-        files = [Path() / "compose.yaml", differences]
-        if self._offline:
-            files.insert(1, Path() / "compose.offline.yaml")
-        command = ["docker", "compose", "--project-name", self.project]
-        command += [f"--file={path}" for path in files]
-        done = subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, timeout=COMMAND_DEADLINE
-        )
-        if done.returncode:
-            last = "\n".join(done.stderr.strip().splitlines()[-15:])
-            raise CannotCompare(f"{self.ref or 'the working folder'}: compose failed:\n{last}")
-        return done.stdout
-
-    def _differences(self, name: str) -> str:
-        address = "127.0.0.1" if engine.host() == "127.0.0.1" else "0.0.0.0"
-        return (
-            f"  {name}:\n    build: {{ context: {json.dumps(str(self.folder / name))} }}\n"
-            f"    ports: !override ['{address}::7860']\n"
-        )
-
-
-def named(folder: Path) -> list[str]:
-    return base_images.named_in((folder / "Dockerfile").read_text())
+    def _build(self, folder: Path) -> dict[str, Any]:
+        """How Compose builds a folder, with stand-ins for the images that no registry sends."""
+        named = base_images.named_in((folder / "Dockerfile").read_text())
+        stand_ins = base_images.ensure(named)
+        contexts = {image: f"docker-image://{other}" for image, other in stand_ins.items()}
+        return {"context": str(folder), "additional_contexts": contexts}
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ class Timetable:
         """How many visits were due by now, and how many of them nobody took."""
         return self._due, self._expired + len(self._waiting)
 
-    def close(self) -> None:
-        """The run is over."""
+    def stop(self) -> None:
+        """Call nobody up any more."""
         self._clerk.kill(block=False)
 
     def _call_up(self) -> None:
@@ -79,11 +79,10 @@ class Timetable:
 timetables: dict[str, Timetable] = {}
 
 
-def close() -> None:
-    """Forget the timetables of the last run."""
+def stop() -> None:
+    """The run ends: nobody more is called up, what is under way goes on."""
     for table in timetables.values():
-        table.close()
-    timetables.clear()
+        table.stop()
 
 
 def of_kind(environment: Environment, kind: Any) -> Timetable | None:

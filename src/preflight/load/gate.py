@@ -66,7 +66,8 @@ def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
 def forget_last_run(**_: Any) -> None:
     """What is kept for all people of a process belongs to one run."""
     awake.clear()
-    arrivals.close()
+    arrivals.stop()
+    arrivals.timetables.clear()
     care.cares.clear()
 
 
@@ -151,6 +152,7 @@ class Gate:
         self.close_part()
         self.ended = time.time()
         self.witnesses[""].count_arrivals()
+        arrivals.stop()
         if isinstance(self.runner, runners.MasterRunner):
             # Locust gives its workers half a second for their last figures, and doesn't look
             # whether they came. Source: locust/runners.py, MasterRunner.quit()
@@ -288,8 +290,8 @@ class Gate:
         wanted, seconds = plan.seconds(self.options), (self.ended or time.time()) - self.started
         try:
             run_options.check_targets(self.environment)
-        except (run_options.OptionError, care.NotYours) as error:
-            faults.append(str(error))
+        except (run_options.OptionError, care.NotYours) as refusal:
+            faults.append(str(refusal))
         if not self.started:
             faults.append("the run never began")
         elif self.ended and wanted and not self.stopped and seconds < wanted - 2:

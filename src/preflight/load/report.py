@@ -191,7 +191,12 @@ def data(
             "seconds": round(run.seconds, 1),
             "people": run.people,
             "machine": machine,
-            "generator": {"cpu": run.cpu, "late_ms": run.late_ms, "steal": run.steal},
+            "generator": {
+                "processes": sum(bool(one.late) for one in run.generators.values()),
+                "cpu": run.cpu,
+                "late_ms": run.late_ms,
+                "steal": run.steal,
+            },
             "watched": {space.name: _watched(space) for space in watched},
             "requests": [_request(row) for row in verdict.rows],
         },

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.socket
 import psutil
 from locust import runners
 from locust.env import Environment
@@ -19,6 +20,8 @@ from locust.env import Environment
 from preflight.load import arrivals, care
 from preflight.load.figures import space_of
 
+# Seconds that a worker waits for its master's end.
+LEAVE_DEADLINE = 30
 FINISH = "finish"  # master to worker: stop everybody and send the last figures
 RUNNING = (runners.STATE_SPAWNING, runners.STATE_RUNNING)
 # What the edge, or nobody, answers for a Space that does not run.
@@ -125,6 +128,15 @@ class Witness:
             self.clock = max(self.clock, abs(clock_offset() - clock))
 
 
+def listens(options: Any) -> bool:
+    """Whether the master of this worker is still there."""
+    try:
+        gevent.socket.create_connection((options.master_host, options.master_port), 2).close()
+        return True
+    except OSError:
+        return False
+
+
 def cpu_demand() -> float:
     """Seconds of CPU that this process has used or, being ready to run, waited for."""
     try:
@@ -155,6 +167,7 @@ def report_to_master(environment: Environment) -> None:
 
     def finish(**_: Any) -> None:
         witness.count_arrivals()
+        arrivals.stop()
         runner.stop()
         data: dict[str, Any] = {}
         environment.events.report_to_master.fire(client_id=runner.client_id, data=data)
@@ -164,8 +177,10 @@ def report_to_master(environment: Environment) -> None:
         environment.process_exit_code = 0  # the master judges
         # `docker compose up --exit-code-from master` stops the master, and shows no more of it, as
         # soon as a worker's container is at its end.
-        if environment.parsed_options and not environment.parsed_options.processes:
-            gevent.sleep(3)
+        options: Any = environment.parsed_options
+        deadline = time.monotonic() + LEAVE_DEADLINE
+        while not options.processes and time.monotonic() < deadline and listens(options):
+            gevent.sleep(0.5)
 
     environment.events.report_to_master.add_listener(add_report)
     environment.events.quitting.add_listener(leave)
