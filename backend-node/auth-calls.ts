@@ -14,7 +14,7 @@ export const SESSION_PATH = "/api/auth/get-session";
 const BODY_LIMIT = 64 * 1024;
 /** Requests inside the library, so that a flood of them is turned away instead of waiting longer and longer. */
 const MOST_AT_ONCE = 48;
-/** What sends mail is answered so long after it was asked, whether there is an account to send to or not. */
+/** An answer to what sends mail takes so long, whether there is an account to send to or not. */
 const MAIL_ANSWER_MS = 500;
 
 export interface AuthCalls {
@@ -68,15 +68,15 @@ export function createAuthCalls(
       await auth.limits.take("requestsPerAddress", clientAddress(request));
     if (atOnce >= MOST_AT_ONCE)
       throw new HttpError(503, "BUSY", "too many requests at once; try again", { "retry-after": "1" });
-    const asked = libraryRequest(request, url, body, settings);
-    asked.headers.set(CLIENT_ADDRESS_HEADER, clientAddress(request));
-    asked.headers.set(REQUEST_ID_HEADER, requestId);
+    const forwarded = libraryRequest(request, url, body, settings);
+    forwarded.headers.set(CLIENT_ADDRESS_HEADER, clientAddress(request));
+    forwarded.headers.set(REQUEST_ID_HEADER, requestId);
     const started = performance.now();
     atOnce++;
-    // One begins in each turn of the event loop: between any two, what needs no library is answered.
+    // One starts in each turn of the event loop: between any two, what needs no library is answered.
     turn = turn.then(() => nextTurn());
     await turn;
-    const response = await auth.handle(asked).finally(() => atOnce--);
+    const response = await auth.handle(forwarded).finally(() => atOnce--);
     const answer = await libraryAnswer(response);
     checkLocation(answer);
     // The library lets nobody keep it; the keys are public and change seldom.
@@ -93,7 +93,7 @@ export function createAuthCalls(
       throw new HttpError(403, "INVALID_ORIGIN", "this origin is not in CORS_ORIGINS");
   }
 
-  /** What was asked for is checked before the call; this is what has become of it. */
+  /** The guard checks what a call names; this checks what the library has made of it. */
   function checkLocation({ status, headers }: Answer): void {
     const { location } = headers;
     if (location === undefined || staysHere(String(location), settings.baseURL, trustedOrigins)) return;

@@ -23,7 +23,7 @@ export interface AuthService {
   limits: RateLimits;
   /** A path below `/api/auth` as the library declares it, with its methods; undefined before it is loaded. */
   route(path: string): Route | undefined;
-  /** Whether a call of that path may send a mail, which its answer must not tell. */
+  /** Whether a call of that path may send a mail, which its answer must not show. */
   sendsMail(path: string): boolean;
   /** Whether the database answered last time; never waits. */
   connected(): boolean;

@@ -50,7 +50,7 @@ export function createDrain(server: Server) {
     isStopping: () => stopping,
 
     /** The connection of a request is busy until its answer is out. */
-    begin: (request: IncomingMessage): void => {
+    start: (request: IncomingMessage): void => {
       const connection = connections.get(request.socket);
       if (connection) connection.request = request;
     },

@@ -11,7 +11,7 @@ import { REDIRECT_FIELDS, staysHere } from "./redirects.ts";
 import { signedToken } from "./session.ts";
 import type { Settings } from "./settings.ts";
 
-/** Paths that send a mail, perhaps to somebody who did not ask for it. */
+/** Paths that send a mail, perhaps to an owner who does not expect it. */
 export const SENDS_MAIL = new Set([
   "/request-password-reset",
   "/send-verification-email",
@@ -19,10 +19,8 @@ export const SENDS_MAIL = new Set([
   "/sign-in/magic-link",
   "/email-otp/send-verification-otp",
   "/email-otp/request-password-reset",
-  "/email-otp/request-email-change",
   "/forget-password/email-otp",
   "/two-factor/send-otp",
-  "/organization/invite-member",
 ]);
 
 /** The hook that runs before each call. */
@@ -40,13 +38,16 @@ export function guard(settings: Pick<Settings, "baseURL" | "trustedOrigins">, li
     await takeGuess(ctx, limits, address);
     if (ctx.path === "/sign-up/email") await limits.take("signUpsPerAddress", address);
     const mail = mailOf(ctx);
-    // An invitation: whoever sends it may send many, but nobody gets many.
-    if (ctx.path === "/organization/invite-member" && mail !== undefined) await limits.take("mails", mail);
-    if (SENDS_MAIL.has(ctx.path)) await limits.take("mails", address, ...(mail === undefined ? [] : [mail]));
+    const recipients = mail === undefined ? [] : [mail];
+    if (SENDS_MAIL.has(ctx.path)) await limits.take("mails", address, ...recipients);
+    if (ctx.path === "/organization/invite-member") {
+      await limits.take("invitationsPerAddress", address);
+      await limits.take("mails", ...recipients);
+    }
   });
 }
 
-/** A device that has signed in is known from now on. Comes after the plugin that asks for a second factor. */
+/** A device that has signed in is known from now on. Comes after the plugin that requires a second factor. */
 export const rememberDevice: BetterAuthPlugin = {
   id: "known-device",
   hooks: {
@@ -74,7 +75,7 @@ function showBearer({ context, headers }: HookContext): void {
 }
 
 /** The longest texts that are kept and shown to others, in characters; of an address by RFC 5321. */
-const LONGEST: Record<string, number> = { name: 200, displayUsername: 200, email: 254, newEmail: 254, image: 2_000 };
+const LONGEST: Record<string, number> = { name: 200, displayUsername: 200, email: 254, newEmail: 254 };
 
 function checkBody({ body, path }: HookContext): void {
   // The username plugin reads these two bodies before the library has looked at their form.

@@ -55,12 +55,10 @@ const GUESSABLE: Record<string, AccountOf> = {
   "/email-otp/verify-email": byMail,
   "/email-otp/reset-password": byMail,
   "/sign-in/username": byUserName,
-  // Codes that a device shows, and how somebody finds them out who is not signed in.
+  // The code that a device shows. The first path is open to callers who are not signed in.
   "/device": async () => undefined,
   "/device/approve": bySession,
   "/device/deny": bySession,
-  "/email-otp/request-email-change": bySession,
-  "/email-otp/change-email": bySession,
   "/change-password": bySession,
   "/verify-password": bySession,
   "/delete-user": bySession,
@@ -132,7 +130,7 @@ async function isSignedInFrom(ctx: HookContext, mail: string, address: string): 
   const found = await internalAdapter.findUserByEmail(mail);
   const sessions = await adapter.findMany<{ ipAddress?: string | null; expiresAt: Date }>({
     model: "session",
-    // Looked for without an account too, so that the time does not tell whether there is one.
+    // Looked up without an account too, so that the time does not show whether there is one.
     where: [{ field: "userId", value: found?.user.id ?? "" }],
   });
   const now = Date.now();

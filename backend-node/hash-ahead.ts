@@ -1,5 +1,5 @@
 /**
- * The hash of a sign-up's password, made before the library begins its transaction.
+ * The hash of a sign-up's password, made before the library starts its transaction.
  *
  * The library hashes within it, and on SQLite a transaction holds the one connection: no other call gets to the database
  * meanwhile, and sign-ups hash one after the other. Source: better-auth 1.7 `api/routes/sign-up.ts`.

@@ -1,4 +1,4 @@
-/** Which request gets which answer, before anything is asked of the library. */
+/** Which request gets which answer, as far as no library is needed. */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { AuthService } from "./auth.ts";
 import { AUTH_PREFIX, createAuthCalls, SESSION_PATH } from "./auth-calls.ts";
@@ -51,7 +51,7 @@ export function createRouter(
   function route(request: IncomingMessage, requestId: string): Promise<Answer> | Answer {
     const { method, headers, url: target = "/" } = request;
     checkHead(request);
-    // The two that are asked most, before anything is parsed.
+    // The two most frequent ones, before anything is parsed.
     if (method === "GET" || method === "HEAD") {
       if (target === "/health") return health();
       if (target === SESSION_PATH) return calls.getSession(request, requestId);

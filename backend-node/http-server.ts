@@ -71,7 +71,7 @@ export function createHttpServer(settings: Settings, log: Log, service: Promise<
   ): void {
     const started = performance.now();
     const requestId = randomUUID();
-    drain.begin(request);
+    drain.start(request);
     response.on("close", () => {
       drain.end(request);
       // 499: the client left before its answer. Source: nginx.

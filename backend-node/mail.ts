@@ -1,7 +1,7 @@
 /**
  * Mail by an HTTPS API, because a Space cannot reach an SMTP port. The body is Resend's: `{from, to, subject, text}`.
  *
- * Sent after the answer, from a queue: an API that is slow, fails or hangs must not tell who has an account, nor hold
+ * Sent after the answer, from a queue: an API that is slow, fails or hangs must not show who has an account, nor hold
  * the places of other requests.
  */
 import { setTimeout as delay } from "node:timers/promises";
@@ -43,7 +43,7 @@ export function createMailer(mail: NonNullable<Settings["mail"]>, log: Logger): 
       if (!failure.again || pause === undefined || closing.signal.aborted)
         return log.error({ reason: failure.reason, attempts: attempt + 1 }, "mail not sent");
       log.warn({ reason: failure.reason, seconds: pause / 1000 }, "mail not sent yet");
-      await delay(pause, undefined, { signal: closing.signal }).catch(() => {});
+      await delay(pause, undefined, { signal: closing.signal, ref: false }).catch(() => {});
     }
   };
 

@@ -32,6 +32,8 @@ const LIMITS = {
   passwordsPerAddress: { points: 10, duration: 60 },
   signUpsPerAddress: { points: 10, duration: 60 },
   mails: { points: 3, duration: 60 },
+  /** Each is a mail to a stranger; a team is invited within a minute. */
+  invitationsPerAddress: { points: 20, duration: 60 },
 } as const;
 
 /**

@@ -8,7 +8,7 @@ export const REDIRECT_FIELDS = ["callbackURL", "redirectTo", "errorCallbackURL",
  *
  * The library accepts `/..//host`, normalises it, and sends `//host`, which is another host. Resolved here as browsers
  * do (WHATWG URL), with dot segments, backslashes and control characters in all encodings that they know. A path that
- * comes to begin with two slashes is refused too, also where slashes are encoded: a second reader takes it for a host.
+ * comes to start with two slashes is refused too, also where slashes are encoded: a second reader takes it for a host.
  */
 export function staysHere(location: string, base: string, origins: ReadonlySet<string>): boolean {
   const readings = [location, location.replace(/%2f/gi, "/").replace(/%5c/gi, "\\")];

@@ -38,7 +38,7 @@ for (const [network, spellings] of Object.entries(SPELLINGS))
     for (const spelling of spellings) assert.equal(networkOf(spelling), network, spelling);
   });
 
-test("must tell networks apart", () => {
+test("must keep networks apart", () => {
   const addresses = ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1", "192.0.2.7", "192.0.2.8", "64:ff9b::c000:207"];
   assert.equal(new Set(addresses.map(networkOf)).size, addresses.length);
 });

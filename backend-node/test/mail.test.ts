@@ -72,7 +72,7 @@ const APIS: Record<string, Handler> = {
   hangs: () => new Promise(() => {}),
 };
 
-describe("must not tell who has an account", { concurrency: true }, () => {
+describe("must not show who has an account", { concurrency: true }, () => {
   for (const [what, handler] of Object.entries(APIS))
     test(`by a mail API that ${what}`, async (context) => {
       const { url } = await mailAPI(context, handler);

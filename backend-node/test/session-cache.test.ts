@@ -26,7 +26,7 @@ async function withCopies() {
   };
 }
 
-test("must give the library's own answer by the copy, and ask no database", async () => {
+test("must give the library's own answer by the copy, without the database", async () => {
   const { database, read, stock } = await withCopies();
   const expected = await stock();
   assert.equal(expected.user.email, ACCOUNT.email);
@@ -98,7 +98,7 @@ test("must not let a session that has ended change a password", async () => {
   assert.equal((await handle("/list-sessions", undefined, headers)).status, 200);
 });
 
-test("must give out no copy unless it is told to", async () => {
+test("must give out no copy unless the setting says so", async () => {
   const { library } = await openTestLibrary();
   const signedUp = await library.handle(libraryRequest("/sign-up/email", { body: ACCOUNT }));
   assert.doesNotMatch(signedUp.headers.getSetCookie().join(), /session_data/);

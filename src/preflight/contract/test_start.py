@@ -178,10 +178,10 @@ def hardened(image: Image, rehearsal: Rehearsal) -> Start:
     return _further(rehearsal.hardened())
 
 
-def _further(begun: Start | None) -> Start:
-    if begun is None:
+def _further(attempt: Start | None) -> Start:
+    if attempt is None:
         pytest.skip("not checked: the Space does not start, see start.serves")
-    return begun
+    return attempt
 
 
 def require_serving(start: Start, expected: str) -> None:

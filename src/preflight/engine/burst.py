@@ -139,7 +139,10 @@ def _requests(url: str, path: str, host: str) -> int:
         try:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
-            answer.read(HUB.memory // 10_000)
+            left = HUB.memory // 10_000
+            # `read` waits for as much as it is given, which a body that drips may never fill.
+            while left > 0 and time.monotonic() < end and (part := answer.read1(min(left, 65536))):
+                left -= len(part)
             errors += answer.status >= 500
             if not answer.isclosed():
                 connection.close()

@@ -76,7 +76,7 @@ export function createHttpServer(
     const started = performance.now();
     const requestId = randomUUID();
     c.set("requestId", requestId);
-    drain.begin(incoming);
+    drain.start(incoming);
     outgoing.on("close", () => {
       drain.end(incoming);
       const status = outgoing.writableFinished ? outgoing.statusCode : 499;
@@ -169,7 +169,7 @@ export function createHttpServer(
   app.all("/api/auth/*", limit, async (c) => {
     const { path } = c.req;
     const address = readAddress(c.env.incoming);
-    const asked = await libraryRequest(c, address);
+    const forwarded = await libraryRequest(c, address);
     const auth = opened ?? (await service);
     if (path !== SESSION_PATH || c.req.method === "POST") await auth.limits.take("requestsPerAddress", address);
     if (atOnce >= MOST_AT_ONCE)
@@ -178,7 +178,7 @@ export function createHttpServer(
     atOnce++;
     turn = turn.then(() => nextTurn());
     await turn;
-    const response = await auth.handle(asked).finally(() => atOnce--);
+    const response = await auth.handle(forwarded).finally(() => atOnce--);
     const answer = await libraryAnswer(response, c.get("requestId"));
     if (path === `${AUTH_PREFIX}jwks` && answer.status === 200)
       answer.headers.set("cache-control", "public, max-age=300");
