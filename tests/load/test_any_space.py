@@ -272,7 +272,7 @@ def test_a_first_slo_toml_is_drafted_from_what_the_space_offers(bench: Bench) ->
         (["no/such/place"], "is no folder, no URL such as"),
         (["https://space.example.com"], "A load test of others' machines needs their consent"),
         (["acme/space"], "acme-space.hf.space is not this machine's"),
-        (["http://127.0.0.1:1"], "http://127.0.0.1:1 does not answer (ConnectionError)"),
+        (["http://127.0.0.1:1"], "http://127.0.0.1:1 does not answer (GET /: "),
         (["http://127.0.0.1:1", "--shape", "round"], "must be one of steady, smoke"),
         (["http://127.0.0.1:1", "--rate", "-1"], "--rate"),
         (["compare", "none.json", "none.json"], "none.json is no load.json of this version"),

@@ -40,9 +40,8 @@ SPACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SECONDS = 30
 # Beyond the planned seconds: Locust's start, the last answers, the reports.
 DEADLINE = 120
-# Of a quiet request for the draft: how many, and the seconds between two of them.
-QUIET_SAMPLES, QUIET_PAUSE = 20, 0.0
-LIVE_SAMPLES, LIVE_PAUSE = 5, 0.25
+# Quiet requests of each path for the draft: to this machine, and to another's.
+OWN_SAMPLES, OTHERS_SAMPLES = 20, 4
 
 
 class CannotLoad(Exception):
@@ -232,16 +231,15 @@ def _slo(wanted: Wanted, target: Target) -> Path:
     path = (wanted.slo or (target.folder or Path()) / "slo.toml").resolve()
     if path.is_file():
         return path
-    asked = Live("target", target.url)
-    if target.ca:
-        asked.http.verify = target.ca
     own = care.is_own(target.url)
-    samples, pause = (QUIET_SAMPLES, QUIET_PAUSE) if own else (LIVE_SAMPLES, LIVE_PAUSE)
+    space = Live("target", target.url, writes=own)
+    if target.ca:
+        space.http.verify = target.ca
     try:
-        text = draft(asked.get, samples, pause, wanted.target)
+        text = draft(space.get, OWN_SAMPLES if own else OTHERS_SAMPLES, wanted.target)
     except requests.RequestException as error:
         raise CannotLoad(
-            f"{target.url} does not answer ({type(error).__name__}); is it up, and is the URL right?"
+            f"{target.url} does not answer ({error}); is it up, and is the URL right?"
         ) from None
     path.write_text(text)
     print(f"load: {path} drafted from a quiet run; look at it and keep it", file=sys.stderr)
