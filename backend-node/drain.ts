@@ -66,10 +66,12 @@ export function createDrain(server: Server) {
     /** Resolves when the last connection has ended. */
     stop: async (): Promise<void> => {
       stopping = true;
+      // After the event loop has read what has come, however long the turn before took.
+      await nextTurn();
       check();
       // The others were busy a moment ago; their next request may be on its way.
       for (const connection of connections.values()) connection.since = performance.now();
-      const checking = setInterval(check, CHECK_EVERY_MS);
+      const checking = setInterval(() => setImmediate(check), CHECK_EVERY_MS);
       await delay(QUIET_MS);
       // Right after the event loop has accepted what was waiting: the rest is cut when the socket closes.
       await nextTurn();

@@ -55,6 +55,12 @@ const GUESSABLE: Record<string, AccountOf> = {
   "/email-otp/verify-email": byMail,
   "/email-otp/reset-password": byMail,
   "/sign-in/username": byUserName,
+  // Codes that a device shows, and how somebody finds them out who is not signed in.
+  "/device": async () => undefined,
+  "/device/approve": bySession,
+  "/device/deny": bySession,
+  "/email-otp/request-email-change": bySession,
+  "/email-otp/change-email": bySession,
   "/change-password": bySession,
   "/verify-password": bySession,
   "/delete-user": bySession,

@@ -84,8 +84,10 @@ export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin
           matcher: ({ path, body }) =>
             path !== undefined && (SENSITIVE.has(path) || (path === "/update-user" && body?.username !== undefined)),
           handler: createAuthMiddleware(async (ctx) => {
-            const found = await getSessionFromCtx(ctx);
-            if (found && ageOf(found.session) >= sessions.fresh)
+            // By the database: a signed copy may be of a session that was revoked.
+            const found = await getSessionFromCtx(ctx, { disableCookieCache: true });
+            if (!found) throw new HttpError(401, "UNAUTHORIZED", "nobody is signed in");
+            if (ageOf(found.session) >= sessions.fresh)
               throw new HttpError(403, "SESSION_NOT_FRESH", "sign in again first: this session is too old for that");
           }),
         },

@@ -1,7 +1,7 @@
 """The sentence encoder as the image carries it: all-MiniLM-L6-v2, quantised, for llama.cpp.
 
-Runs at build time alone, with requirements-model.txt. Out of 91 MB come 19: the layers in 8 bits, the
-table of tokens in 4, and no token of scripts that an English model does not read.
+Runs at build time alone, with requirements-model.txt. Out of 91 MB come 19: the layers in 8 bits,
+the table of tokens in 4, and no token of scripts that an English model does not read.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 A verdict stands while everything stands that the test could read: every file of the checkout which
 git does not ignore (for the tests in the folder named after a Space, of the Spaces only that one)
 and the engine. It stands for a day at most, since base images and packages move without a file
-changing here. `tests/contract` is asked each time: it is the minute before a push.
+changing here. The contract always runs: it is the minute before a push.
 
 Every run records what passed, in pytest's cache.
 """

@@ -311,6 +311,25 @@ test("must require a new sign-in before a sensitive change by an old session", a
   assert.equal(await rename({ username: "ada_king" }), "SESSION_NOT_FRESH", "a user name does");
 });
 
+test("must not let a revoked session add a way to sign in, whatever copy of it there is", async (context) => {
+  const { call, ada } = await openWatched(context, { ...MAIL, SESSION_CACHE_SECONDS: "60" });
+  const signedIn = await call("/sign-in/email", ada, { cookie: "" });
+  const pairs = signedIn.headers.getSetCookie().map((line) => line.split(";")[0]);
+  const stolen = { cookie: pairs.join("; ") };
+  const own = await call("/sign-in/email", ada, { cookie: "" });
+  assert.equal(own.status, 200);
+  assert.equal((await call("/revoke-other-sessions", {})).status, 200);
+  assert.match(
+    await (await call("/get-session", undefined, stolen)).text(),
+    /ada@example.com/,
+    "a copy shows it still",
+  );
+  for (const path of ["/change-email", "/passkey/verify-registration", "/passkey/delete-passkey", "/unlink-account"]) {
+    const refusal = await call(path, { newEmail: "new@example.com" }, stolen).catch((error) => error);
+    assert.equal(refusal.status, 401, path);
+  }
+});
+
 test("must log a call that was refused before the library saw it", async (context) => {
   const { startServer } = await import("./server.ts");
   const lines: { msg: string; event?: string; code?: string }[] = [];

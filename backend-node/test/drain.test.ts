@@ -45,16 +45,14 @@ test("must end idle connections at once, and each other one after its answer", {
   }
   // Longer than what counts as a moment.
   await delay(150);
-  soon.socket.write(HEALTH);
-  await answered(soon, 2);
   busy.socket.write(SIGN_IN + BODY);
   uploading.socket.write(SIGN_IN + BODY.slice(0, 5));
   stalled.socket.write(SIGN_IN + BODY.slice(0, 5));
-  await delay(1);
+  soon.socket.write(HEALTH);
+  await answered(soon, 2);
 
   const began = performance.now();
   const stopped = server.stop();
-  await delay(10);
   // On its way when the signal came.
   soon.socket.write(HEALTH);
   const late = await connect(server.port);
@@ -64,8 +62,7 @@ test("must end idle connections at once, and each other one after its answer", {
   const seconds = (performance.now() - began) / 1000;
   await delay(10);
 
-  assert(idle.ended - began < 30, `idle: ended after ${idle.ended - began} ms`);
-  assert(unused.ended - began < 500, "a connection that was never used");
+  for (const one of [idle, unused]) assert(one.ended < stalled.ended - 500, "an idle one does not wait for others");
   for (const [name, { received }, status] of [
     ["on its way", soon, 200],
     ["new", late, 200],

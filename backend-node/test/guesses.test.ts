@@ -4,13 +4,13 @@ import { CLIENT_ADDRESS_HEADER } from "../client-address.ts";
 import type { HttpError } from "../http-error.ts";
 import { hashPassword } from "../password.ts";
 import { GUESSES } from "../rate-limits.ts";
-import { libraryRequest, ORIGIN, openTestLibrary, PASSWORD } from "./server.ts";
+import { libraryRequest, ORIGIN, openTestLibrary, PASSWORD, testSettings } from "./server.ts";
 
 const ADA = { name: "Ada", email: "ada@example.com", username: "ada_l", password: PASSWORD };
 
 /** Ada's cookies, and what is answered to a call: its status, from an address of its own unless another is given. */
-async function withAda() {
-  const { library } = await openTestLibrary();
+async function withAda(change: NodeJS.ProcessEnv = {}) {
+  const { library } = await openTestLibrary(testSettings(change));
   const call = async (path: string, body: object, headers: object = {}) =>
     library.handle(libraryRequest(path, { body, headers: { origin: ORIGIN, ...headers } }));
   const statusOf = async (path: string, body: object, headers: object = {}): Promise<number> =>
@@ -163,6 +163,36 @@ test("must ask for the password to delete an account by bearer token too", async
   const refused = ada.call("/delete-user", {}, { authorization: ada.bearer });
   await assert.rejects(refused, { status: 400, code: "PASSWORD_REQUIRED" });
   assert.equal(await ada.statusOf("/sign-in/email", ADA), 200, "it is still there");
+});
+
+const MAIL = { MAIL_URL: "http://localhost:1/emails", MAIL_KEY: "mail-key-0123", MAIL_FROM: "a@example.com" };
+
+test("must limit the invitations that strangers get by mail", async () => {
+  const ada = await withAda({ PLUGINS: "organization", ...MAIL });
+  const home = { ...ada.session, [CLIENT_ADDRESS_HEADER]: "192.0.2.1" };
+  assert.equal(await ada.statusOf("/organization/create", { name: "Acme", slug: "acme" }, home), 200);
+  const invite = (number: number) =>
+    ada.statusOf("/organization/invite-member", { email: `${number}@example.com`, role: "member" }, home);
+  const seen = [await invite(1), await invite(2), await invite(3), await invite(4)];
+  assert.deepEqual(seen, [200, 200, 200, 429]);
+});
+
+test("must limit guesses at the codes that devices show", async () => {
+  const ada = await withAda({ PLUGINS: "device-authorization" });
+  const stranger = { [CLIENT_ADDRESS_HEADER]: "192.0.2.1" };
+  const look = (code: number) =>
+    ada.library.handle(libraryRequest(`/device?user_code=AAAA${code}`, { headers: stranger })).then(
+      ({ status }) => status,
+      ({ status }: HttpError) => status,
+    );
+  const looks: number[] = [];
+  for (let code = 1000; code < 1012; code++) looks.push(await look(code));
+  assert.deepEqual(looks, [...Array(10).fill(400), 429, 429]);
+  const approvals: number[] = [];
+  for (let code = 1000; code < 1022; code++)
+    approvals.push(await ada.statusOf("/device/approve", { userCode: `AAAA${code}` }, ada.session));
+  assert(!approvals.slice(0, GUESSES.free).includes(429));
+  assert.equal(approvals.at(-1), 429);
 });
 
 test("must refuse texts that are longer than anybody's name", async () => {

@@ -103,19 +103,19 @@ describe("must not tell who has an account", { concurrency: true }, () => {
         ["/sign-up/email", (email: string) => ({ ...account, email })],
         ["/sign-up/email", (email: string) => ({ ...account, email, username: `Name_${callers}` })],
       ] as const) {
-        const times: Record<"known" | "unknown", number[]> = { known: [], unknown: [] };
-        // One for each path, as one account gets three mails a minute.
-        const known = `known-${path.slice(1, 3)}@example.com`;
-        await call("/sign-up/email", { ...account, email: known });
-        for (let number = 0; number < 2; number++) {
+        const least = { known: Number.POSITIVE_INFINITY, unknown: Number.POSITIVE_INFINITY };
+        // What else the machine does only makes an answer later.
+        for (let pair = 0; pair < 12 && !(Math.abs(least.known - least.unknown) < 25); pair++) {
+          // One for each pair, as an account gets three mails a minute.
+          const known = `known-${callers}@example.com`;
+          await call("/sign-up/email", { ...account, email: known });
           const [one, other] = [await call(path, bodyFor(known)), await call(path, bodyFor(`${callers}@example.com`))];
           assert.equal(one.shape, other.shape, path);
           assert.match(one.shape, /^200 /);
-          times.known.push(one.ms);
-          times.unknown.push(other.ms);
+          least.known = Math.min(least.known, one.ms);
+          least.unknown = Math.min(least.unknown, other.ms);
         }
-        const apart = Math.abs(Math.min(...times.known) - Math.min(...times.unknown));
-        assert(apart < 25, `${path}: ${apart} ms apart: ${JSON.stringify(times)}`);
+        assert(Math.abs(least.known - least.unknown) < 25, `${path}: ${JSON.stringify(least)}`);
       }
     });
 });

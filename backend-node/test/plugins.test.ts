@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -30,6 +31,7 @@ async function loadedBy(change: NodeJS.ProcessEnv): Promise<string[]> {
   });
   for await (const chunk of server.stdout) if (String(chunk).includes('"ready"')) break;
   server.kill();
+  await once(server, "close");
   return loaded.split("\n");
 }
 

@@ -146,6 +146,7 @@ class Chunks:
                 "mode": self._meta.mode,
                 "grounded": done.grounded,
                 "degraded": self._meta.degraded,
+                "degraded_by": self._meta.degraded_by,
                 "citations": [citation.model_dump() for citation in self._citations],
                 "sources": [source.model_dump() for source in self._sources],
             }

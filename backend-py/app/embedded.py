@@ -1,17 +1,20 @@
-"""Search without keys or network: one read-only SQLite file with the book, its words and its meaning.
+"""Search without keys or network: one read-only SQLite file with the book, its words and vectors.
 
-A section is found by both: by the words it shares with the question (BM25, SQLite's FTS5), and by how
-near its vectors are to the question's. Neither needs to be tuned to a book.
+A section is found by both: by the words it shares with the question (BM25, SQLite's FTS5), and by
+how near its vectors are to the question's. Neither needs to be tuned to a book.
 """
 
+import asyncio
 import difflib
 import math
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import simsimd
 
@@ -27,7 +30,7 @@ CERTAIN = 0.60
 # the book, for the nearest of many is nearer by chance than that of few.
 NEAR_SLOPE, COVERED_SLOPE, WORD_SLOPE, CHUNK_SLOPE, CONSTANT = 10.7, 3.3, 0.21, -1.17, -1.05
 MOST_COUNTED_WORDS = 12
-MOST_COUNTED_CHUNKS = 200
+COUNTED_CHUNKS = 12, 200
 # How much of a section's nearness its best passage and its heading make up beside its whole text.
 PASSAGE_SHARE, HEADING_SHARE = 1.0, 0.3
 WORDS_SHARE = 0.1
@@ -37,6 +40,9 @@ ALSO_QUOTED = 0.02
 MOST_QUOTED_CHARS = 1500
 SHORTEST_PASSAGE = 30
 MOST_TERMS = 64
+# Questions whose vectors are kept: the same ones come again and again.
+MOST_KEPT = 1024
+Encode = Callable[[str], bytes]
 COLUMNS = "uid, doc, url, title, heading, text, hash"
 
 _SCHEMA = """
@@ -93,13 +99,16 @@ class Hit:
 
 
 def write_index(
-    path: Path, chunks: Iterable[Chunk], pages: Iterable[Page], encoder: Encoder | None
+    path: Path,
+    chunks: Sequence[Chunk],
+    pages: Iterable[Page],
+    encode: Encode | None,
+    progress: Callable[[Iterable[Chunk]], Iterable[Chunk]] = iter,
 ) -> int:
     """Writes the index and returns the number of chunks. The same input gives the same bytes.
 
     A book that is not English is searched by words alone: the encoder reads English.
     """
-    chunks = list(chunks)
     language = Language(language_of(chunk.text for chunk in chunks))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -108,7 +117,7 @@ def write_index(
         db.executescript(_SCHEMA)
         db.execute("INSERT INTO book VALUES(?)", (language.name,))
         known: set[str] = set()
-        for number, c in enumerate(chunks, 1):
+        for number, c in enumerate(progress(chunks), 1):
             db.execute(
                 "INSERT INTO chunk VALUES(?,?,?,?,?,?,?,?)",
                 (number, c.id, c.doc, c.url, c.title, c.heading, c.text, c.hash),
@@ -118,8 +127,8 @@ def write_index(
                 (number, _joined(language, c.name), _joined(language, c.text)),
             )
             known.update(words(f"{c.title} {c.heading} {c.text}"))
-            if encoder and language.name == "english":
-                db.executemany("INSERT INTO vector VALUES(?,?,?,?)", _vectors(number, c, encoder))
+            if encode and language.name == "english":
+                db.executemany("INSERT INTO vector VALUES(?,?,?,?)", _vectors(number, c, encode))
         db.execute("INSERT INTO fts(fts) VALUES('optimize')")
         for position, page in enumerate(pages):
             db.execute(
@@ -139,18 +148,18 @@ def _joined(language: Language, text: str) -> str:
     return " ".join(language.terms(text))
 
 
-def _vectors(number: int, chunk: Chunk, encoder: Encoder) -> Iterator[tuple[int, int, int, bytes]]:
+def _vectors(number: int, chunk: Chunk, encode: Encode) -> Iterator[tuple[int, int, int, bytes]]:
     head = chunk.heading or chunk.title
-    yield number, _HEADING, 0, encoder.encode_question(head)
-    yield number, _WHOLE, 0, encoder.encode(f"{head}. {chunk.text}")
+    yield number, _HEADING, 0, encode(head)
+    yield number, _WHOLE, 0, encode(f"{head}. {chunk.text}")
     for start, end in _blocks(chunk.text):
         passage = chunk.text[start:end]
         if len(passage) >= SHORTEST_PASSAGE and not passage.startswith("```"):
-            yield number, start, end, encoder.encode(f"{head}. {passage}")
+            yield number, start, end, encode(f"{head}. {passage}")
 
 
 class Index:
-    """An index in memory. `search` is for one thread at a time, `prepare` for any."""
+    """An index in memory, for one thread or event loop."""
 
     def __init__(self, path: Path, encoder: Encoder | None = None) -> None:
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
@@ -166,9 +175,10 @@ class Index:
             packed = b"".join(vector for (vector,) in stored)
             self._vectors = memoryview(packed).cast("b", shape=[len(rows), DIMENSIONS])
             self._db.executescript("DROP TABLE vector; VACUUM;")
+        self._asked: OrderedDict[str, bytes] = OrderedDict()
         self._chunk = lru_cache(256)(self._read_chunk)
         self._held = lru_cache(256)(self._terms_of)
-        self._repair = lru_cache(512)(self._find_repair)
+        self._repair: Callable[[str], str | None] = lru_cache(512)(self._find_repair)
         self._frequency = lru_cache(4096)(self._read_frequency)
 
     def pages(self) -> list[tuple[str, str]]:
@@ -193,16 +203,20 @@ class Index:
         """The words of `question` that say what it is about."""
         return self._language.question_words(question)
 
-    def prepare(self, question: str) -> None:
-        """Takes the slow step of `search` for `question`, some milliseconds, in any thread."""
-        if self._encoder:
-            self._encoder.encode_question(self._repaired(question))
+    async def find(self, question: str, top_k: int) -> list[Hit]:
+        """As `search`; the slow step, some milliseconds, is taken beside the event loop."""
+        repaired = self._repaired(question)
+        if self._encoder and repaired not in self._asked:
+            self._keep(repaired, await asyncio.to_thread(self._encoder.encode, repaired))
+        return self.search(question, top_k)
 
     def search(self, question: str, top_k: int) -> list[Hit]:
         """The best sections for `question`, best first, each once; may be empty."""
         question = self._repaired(question)
         terms = [self._language.fold(word) for word in self._language.question_words(question)]
         terms = list(dict.fromkeys(terms))[:MOST_TERMS]
+        if not terms:
+            return []
         by_words = self._by_words(terms)
         near, passages = self._by_meaning(question)
         scores = dict(near) or by_words
@@ -220,15 +234,15 @@ class Index:
         for score, number in found.values():
             chunk = self._chunk(number)
             covered = self._covered(terms, chunk)
-            sure = self._sure(near[number], covered, len(terms)) if near else covered
+            sure = (
+                self._sure(near[number], covered, len(terms)) if near else min(1.0, 1.5 * covered)
+            )
             passage = _passage(chunk.text, passages.get(number, (0, 0)))
             quoted = score == best or (bool(near) and score >= best - ALSO_QUOTED)
             hits.append(Hit(chunk, round(sure, 3), passage, quoted))
         return hits
 
     def _by_words(self, terms: list[str]) -> dict[int, float]:
-        if not terms:
-            return {}
         match = " OR ".join(f'"{term}"' for term in terms)
         ranked = self._db.execute(
             f"SELECT rowid, -bm25(fts, {HEADING_WEIGHT}, 1.0) FROM fts WHERE fts MATCH ?", (match,)
@@ -239,16 +253,19 @@ class Index:
         """How near each chunk is, about 0 to 1, and where its nearest passage lies."""
         if not self._encoder:
             return {}, {}
-        asked = self._encoder.encode_question(question)
+        asked = self._asked.get(question)
+        if asked is None:
+            asked = self._keep(question, self._encoder.encode(question))
         if not any(asked):
             return {}, {}
         row = memoryview(asked).cast("b", shape=[1, DIMENSIONS])
-        distances = memoryview(simsimd.cdist(row, self._vectors, metric="cosine")).tolist()[0]
+        compared: Any = simsimd.cdist(row, self._vectors, metric="cosine")
+        distances: Any = memoryview(compared).tolist()
         whole: dict[int, float] = {}
         heading: dict[int, float] = {}
         best: dict[int, float] = {}
         where: dict[int, tuple[int, int]] = {}
-        for (chunk, start, end), distance in zip(self._places, distances, strict=True):
+        for (chunk, start, end), distance in zip(self._places, distances[0], strict=True):
             if start == _WHOLE:
                 whole[chunk] = 1 - distance
             elif start == _HEADING:
@@ -266,6 +283,12 @@ class Index:
             for chunk, near in whole.items()
         }, where
 
+    def _keep(self, question: str, vector: bytes) -> bytes:
+        self._asked[question] = vector
+        if len(self._asked) > MOST_KEPT:
+            self._asked.popitem(last=False)
+        return vector
+
     def _covered(self, terms: list[str], chunk: Chunk) -> float:
         """The share of the question's words that the chunk holds, the rare ones counting more."""
         held = self._held(chunk)
@@ -279,7 +302,7 @@ class Index:
             NEAR_SLOPE * near
             + COVERED_SLOPE * covered
             + WORD_SLOPE * min(count, MOST_COUNTED_WORDS)
-            + CHUNK_SLOPE * math.log(min(self._size, MOST_COUNTED_CHUNKS))
+            + CHUNK_SLOPE * math.log(sorted((self._size, *COUNTED_CHUNKS))[1])
             + CONSTANT
         )
         return 1 / (1 + math.exp(-logit))
@@ -297,7 +320,7 @@ class Index:
 
     def _repaired(self, question: str) -> str:
         """The question, its misspelt words replaced by those of the book they probably are."""
-        return re.sub(r"[^\W\d_]{4,}", lambda word: self._repair(word[0]) or word[0], question)
+        return re.sub(r"[^\W\d_]{4,}", lambda found: self._repair(found[0]) or found[0], question)
 
     def _find_repair(self, written: str) -> str | None:
         word = written.casefold()
@@ -306,10 +329,11 @@ class Index:
         if self._encoder and self._encoder.knows(word):
             return None
         if nearest := self._known.intersection(_one_edit_away(word)):
-            return max(sorted(nearest), key=lambda w: self._frequency(self._language.fold(w)))
+            by_use = sorted(nearest, key=lambda w: (-self._frequency(self._language.fold(w)), w))
+            return str(by_use[0])
         alike = [w for w in self._known if w[:2] == word[:2] and abs(len(w) - len(word)) < 3]
         close = difflib.get_close_matches(word, alike, n=1, cutoff=0.8)
-        return close[0] if close else None
+        return str(close[0]) if close else None
 
 
 def _blocks(text: str) -> list[tuple[int, int]]:

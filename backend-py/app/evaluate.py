@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.embedded import Index
+from app.encoder import packaged
 from app.rag import Answerer
 from app.schemas import ChatRequest, ChatResponse
 from app.settings import read_settings
@@ -80,7 +81,7 @@ class Count:
 
 async def evaluate(questions: str, index_path: Path) -> list[str]:
     """The table, and what was missed; raises ValueError when the questions do not fit the book."""
-    index = Index(index_path)
+    index = Index(index_path, packaged())
     given = _read(questions, index)
     settings = read_settings({"RAG_MODE": "embedded", "INDEX_PATH": str(index_path)})
     answerer = Answerer(settings, index)

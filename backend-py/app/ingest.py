@@ -2,23 +2,25 @@
 
 import argparse
 import asyncio
+import contextlib
+import hashlib
+import sqlite3
 import sys
 import time
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from app.cohere import EMBED_BATCH, Cohere
 from app.documents import to_chunks
-from app.embedded import Chunk, Index, Page, write_index
+from app.embedded import Chunk, Encode, Index, Page, write_index
+from app.encoder import PACKAGED_MODEL, Encoder, packaged
 from app.evaluate import evaluate
 from app.qdrant import Collection, Qdrant
 from app.settings import PACKAGED_INDEX, Settings, load_settings
 from app.upstream import UpstreamError
 
 BUILT_IN = Path(__file__).parent.parent / "book"
-SYNONYMS = BUILT_IN.with_name("synonyms.toml")
 # Where this Space serves the pages itself.
 OWN_PAGES = "/book/"
 MOST_WAITS = 10
@@ -49,10 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="address at which the pages are served; by this Space itself unless given",
     )
     build.add_argument(
-        "--synonyms",
-        type=Path,
-        default=SYNONYMS,
-        help="TOML: groups of words that mean the same",
+        "--vectors", type=Path, help="file that keeps vectors from one build to the next"
     )
     build.add_argument("--out", type=Path, default=PACKAGED_INDEX)
     push = commands.add_parser("push", help="bring the collection to the state of the index file")
@@ -66,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.command == "build":
-            _build(given.source, given.base_url, given.synonyms, given.out)
+            _build(given.source, given.base_url, given.vectors, given.out)
         elif given.command == "evaluate":
             _evaluate(given.questions, given.index)
         elif given.command == "push":
@@ -80,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _build(source: Path, base_url: str, synonyms: Path, out: Path) -> None:
+def _build(source: Path, base_url: str, vectors: Path | None, out: Path) -> None:
     try:
         from app.readers.folder import SUFFIXES, Collision, Folder
     except ModuleNotFoundError as error:
@@ -109,14 +108,40 @@ def _build(source: Path, base_url: str, synonyms: Path, out: Path) -> None:
     if not chunks:
         sys.stderr.write("".join(f"{line}\n" for line in report))
         raise Failed(f"--source: {source} holds no text in {', '.join(sorted(SUFFIXES))} files")
-    groups = tomllib.loads(synonyms.read_text())["groups"] if synonyms.is_file() else []
-    write_index(out, chunks, pages, groups)
+    try:
+        encoder = packaged()
+    except OSError as error:
+        raise Failed(f"build: {error}") from None
+    with _remembering(encoder, vectors) as encode:
+        write_index(
+            out, chunks, pages, encode, lambda items: _progress("indexing", items, len(chunks))
+        )
     sections = len({chunk.url for chunk in chunks})
     documents = len({chunk.doc for chunk in chunks})
     report.append(f"{documents} documents, {sections} sections, {len(chunks)} chunks -> {out}")
     # Beside the index, for the output of an image's build is easily lost.
     out.with_name(REPORT).write_text("".join(f"{line}\n" for line in report))
     print(*report, sep="\n")
+
+
+@contextlib.contextmanager
+def _remembering(encoder: Encoder, path: Path | None) -> Iterator[Encode]:
+    """Encodes each text once, and with a path once for all builds: it takes most of a build."""
+    path = path or Path(":memory:")
+    model = hashlib.sha256(PACKAGED_MODEL.read_bytes()).digest()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE IF NOT EXISTS vector(text BLOB PRIMARY KEY, vector BLOB)")
+
+        def encode(text: str) -> bytes:
+            key = hashlib.sha256(model + text.encode("utf-8", "replace")).digest()
+            if row := db.execute("SELECT vector FROM vector WHERE text=?", (key,)).fetchone():
+                return bytes(row[0])
+            vector = encoder.encode(text)
+            with db:
+                db.execute("INSERT INTO vector VALUES(?,?)", (key, vector))
+            return vector
+
+        yield encode
 
 
 def _evaluate(questions: str, index: Path) -> None:
@@ -167,7 +192,7 @@ async def _index_keywords(qdrant: Qdrant) -> None:
 
 async def _embed(cohere: Cohere, batch: list[Chunk]) -> list[list[float]]:
     """Vectors of a batch, waiting as long as the rate limit says, which a trial key meets often."""
-    texts = [f"{_title(chunk)}\n{chunk.text}" for chunk in batch]
+    texts = [f"{chunk.name}\n{chunk.text}" for chunk in batch]
     for _ in range(MOST_WAITS):
         try:
             return await cohere.embed(texts, documents=True)
@@ -185,7 +210,7 @@ async def _check(settings: Settings) -> None:
         if collection is None:
             raise Failed(f"{settings.collection_name}: no such collection; run push first")
         print(f"{settings.collection_name}: {collection.points} points")
-        (vector,) = await cohere.embed([_title(chunks[0])], documents=False)
+        (vector,) = await cohere.embed([chunks[0].name], documents=False)
         if collection.named(len(vector)) is None:
             raise Failed(_mismatch(settings, collection, len(vector)))
         present = {point async for point in qdrant.ids()}
@@ -214,15 +239,10 @@ def _mismatch(settings: Settings, collection: Collection, size: int) -> str:
     )
 
 
-def _title(chunk: Chunk) -> str:
-    different = chunk.heading and chunk.heading != chunk.title
-    return f"{chunk.title} > {chunk.heading}" if different else chunk.title
-
-
 def _point(chunk: Chunk, vector: list[float] | dict[str, list[float]]) -> dict[str, object]:
     payload = {
         "text": chunk.text,
-        "title": _title(chunk),
+        "title": chunk.name,
         "heading": chunk.heading,
         "url": chunk.url,
         "doc": chunk.doc,

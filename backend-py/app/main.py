@@ -110,10 +110,11 @@ class Service:
     def _build(self) -> "tuple[Answerer, ASGIApp]":
         from app.api import create_api
         from app.embedded import Index
+        from app.encoder import packaged
         from app.rag import Answerer
 
         path = self._settings.index_path
-        index = Index(path) if path.is_file() else None
+        index = Index(path, packaged()) if path.is_file() else None
         answerer = Answerer(self._settings, index)
         return answerer, create_api(self._settings, answerer, index, self._drain, self._metrics)
 

@@ -20,6 +20,7 @@ from app import VERSION
 from app.embedded import Index
 from app.errors import error_response
 
+EXAMPLES = 3
 _FOLDER = Path(__file__).parent / "html"
 # Swagger UI as files: FastAPI's own page loads it from a CDN, which sees every reader.
 _SWAGGER_UI = Path(fastapi_offline.__file__).parent / "static"
@@ -28,13 +29,13 @@ _SWAGGER_UI = Path(fastapi_offline.__file__).parent / "static"
 def routes(index: Index | None) -> Iterator[BaseRoute]:
     """The pages and what they load; all answer GET and HEAD."""
     layout = Template((_FOLDER / "layout.html").read_text())
-    try_it = (_FOLDER / "try.html").read_text()
+    try_it = Template((_FOLDER / "try.html").read_text())
 
     def page(title: str, main: str) -> Response:
         text = layout.substitute(title=html.escape(title), main=main)
         return Response(text, media_type="text/html", headers=_policy(text))
 
-    home_page = page("Ask the book", try_it)
+    home_page = page("Ask the book", try_it.substitute(examples="".join(_examples(index))))
     home_page.headers["Vary"] = "Accept"
     home_json = JSONResponse(
         {"name": "backend-py", "version": VERSION, "docs": "/docs", "book": "/book"},
@@ -57,6 +58,14 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
         return widget_script
 
     yield Route("/widget.js", widget)
+
+    for name in ("markdown.js", "ask.js"):
+        script = Response((_FOLDER / name).read_bytes(), media_type="text/javascript")
+
+        async def scripted(_: Request, script: Response = script) -> Response:
+            return script
+
+        yield Route(f"/page/{name}", scripted)
 
     reference_page = get_swagger_ui_html(
         openapi_url="/openapi.json",
@@ -91,6 +100,15 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
 
     yield Route("/book", book)
     yield Route("/book/{path:path}", chapter)
+
+
+def _examples(index: Index | None) -> Iterator[str]:
+    """Buttons with questions that the book answers, taken from its own headings."""
+    headings = [heading for _, _, heading in index.headings()] if index else []
+    asking = [heading for heading in headings if heading.endswith("?")] or headings
+    step = max(1, len(asking) // EXAMPLES)
+    for heading in asking[step // 2 :: step][:EXAMPLES]:
+        yield f'<button class="plain" type="button" data-example>{html.escape(heading)}</button>'
 
 
 def _contents(index: Index) -> str:

@@ -13,6 +13,15 @@ from app.upstream import UNREADABLE, Upstream, UpstreamError
 TEXT_KEYS = ("text", "content", "chunk", "page_content")
 TITLE_KEYS = ("title", "heading", "chapter")
 URL_KEYS = ("url", "source", "path")
+# Length of the vectors of models that have one unless told otherwise.
+# Source: docs.cohere.com/docs/cohere-embed
+DIMENSIONS = {
+    "embed-v4.0": 1536,
+    "embed-english-v3.0": 1024,
+    "embed-multilingual-v3.0": 1024,
+    "embed-english-light-v3.0": 384,
+    "embed-multilingual-light-v3.0": 384,
+}
 
 
 @dataclass(frozen=True)
@@ -49,23 +58,38 @@ class Qdrant(Upstream):
         )
         self._path = f"/collections/{settings.collection_name}"
         self._collection: Collection | None = None
+        self._absent = False
+        self._size = settings.embed_dimension or DIMENSIONS.get(settings.embed_model)
 
     def present_problem(self) -> str | None:
         # It is asked every few seconds, so the last call is always recent.
-        return self.problem
+        if self.problem or not self._collection:
+            return self.problem or ("collection_missing" if self._absent else None)
+        if not self._collection.points:
+            return "collection_empty"
+        fits = self._size is None or self._collection.named(self._size) is not None
+        return None if fits else "vector_size_mismatch"
+
+    def expect(self, size: int) -> None:
+        """The model makes vectors of `size`."""
+        self._size = size
 
     async def collection(self) -> Collection | None:
         """What the collection is like, asked now; None where there is none."""
         try:
             answer = await self.json("GET", self._path)
         except UpstreamError as error:
-            if error.code == "upstream_not_found":
-                return None
-            raise
+            if error.code != "upstream_not_found":
+                raise
+            # An answer like any other: it is the collection that is missing, not Qdrant.
+            self.succeeded()
+            self._absent, self._collection = True, None
+            return None
         try:
             vectors = answer["result"]["config"]["params"]["vectors"]
             if "size" in vectors:
                 vectors = {"": vectors}
+            self._absent = False
             self._collection = Collection(
                 {name: int(v["size"]) for name, v in vectors.items()},
                 int(answer["result"].get("points_count") or 0),
@@ -94,9 +118,12 @@ class Qdrant(Upstream):
             self._collection = None
             raise
         try:
-            return [p for given in answer["result"]["points"] if (p := _point(given))]
+            found = [p for given in answer["result"]["points"] if (p := _point(given))]
         except UNREADABLE:
             raise self.failure(502, "upstream_bad_response") from None
+        if not found and not (await self.collection() or Collection({}, 0)).points:
+            raise self.failure(502, "collection_empty")
+        return found
 
     async def create(self, size: int) -> None:
         await self.json("PUT", self._path, {"vectors": {"size": size, "distance": "Cosine"}})

@@ -74,7 +74,10 @@ class SearchRequest(Model):
 
 
 class Source(Model):
-    """A passage of the book. A relative `url` is relative to this Space."""
+    """A passage of the book. A relative `url` is relative to this Space.
+
+    `score`: in embedded mode how probably it answers, 0 to 1; else what Qdrant gave.
+    """
 
     id: str
     title: str
@@ -100,6 +103,7 @@ class Meta(Model):
     id: str
     mode: Mode
     degraded: bool
+    degraded_by: list[str] = []
 
 
 class Sources(Model):
@@ -138,13 +142,17 @@ Event = Meta | Sources | Delta | Citation | Done | Failure
 
 
 class ChatResponse(Model):
-    """`mode`: written by a model, taken word for word from the book, or nothing fitted."""
+    """`mode`: written by a model, taken word for word from the book, or nothing fitted.
+
+    `degraded_by` names each step that failed and how: "rerank: upstream_timeout".
+    """
 
     id: str
     answer: str
     mode: Mode
     grounded: bool
     degraded: bool
+    degraded_by: list[str] = []
     citations: list[Citation]
     sources: list[Source]
 

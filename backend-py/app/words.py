@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-import Stemmer
+import Stemmer  # type: ignore[import-not-found]
 
 # Function words by which a book's language is told; those of English are left out of a question,
 # for without them "how do I" would rank the sections that say "how" and "do".
 _FUNCTION_WORDS = {
     "english": """
         the of and to in is that it for as with on are this not be by or from an a about any at
-        because been being but can could did do does get had has have how i if into its just me my
-        no our should so some than their them then there these they those too up us was we were what
-        when where which while who whom whose why will with would you your please still really very also
-        am been got getting let like make makes may might must need want wants use using used s t m
-        re ve ll d don doesn isn can cannot anyone anything something somebody everybody""",
+        because been being but can could did do does get had has have how i if into its just me
+        my no our should so some than their them then there these they those too up us was we
+        were what when where which while who whom whose why will with would you your please
+        still really very also am been got getting let like make makes may might must need want
+        wants use using used s t m re ve ll d don doesn isn can cannot anyone anything something
+        somebody everybody""",
     "german": """
         der die das und ist nicht ein eine einen mit auf für von dem den im zu wird werden sich auch
         wer wie was oder bei nach aus""",
@@ -56,9 +57,9 @@ class Language:
         return [self.fold(part) for word in words(text) for part in _parts(word)]
 
     def question_words(self, text: str) -> list[str]:
-        """The words of a question that say what it is about; all of them where none does."""
-        found = [part for word in words(text) for part in _parts(word)]
-        return [w for w in found if w not in self._ignored and len(w) > 1] or found
+        """The words of a question that say what it is about."""
+        found = (part for word in words(text) for part in _parts(word))
+        return [w for w in found if w not in self._ignored and (len(w) > 1 or _CJK.match(w))]
 
     def _fold(self, word: str) -> str:
         stem = self._stemmer.stemWord(word) if self._stemmer and not _CJK.match(word) else word

@@ -106,7 +106,9 @@ def test_nonsense_inside_a_stream_is_told_from_a_bug(said: str) -> None:
 def test_refuses_what_the_book_does_not_cover(client: TestClient) -> None:
     answer = client.post("/chat", json={"question": "Who won the chess olympiad?"}).json()
     assert answer["mode"] == "none"
-    assert not answer["grounded"] and not answer["citations"] and not answer["sources"]
+    assert not answer["grounded"] and not answer["citations"]
+    # The nearest sections, for a reader who goes on by hand.
+    assert answer["sources"]
 
 
 @pytest.mark.parametrize("question", ["the and of", "?!..."])

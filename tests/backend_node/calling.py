@@ -27,6 +27,8 @@ COMMON = {
 }
 # The settings of a server that sends its mails to the double.
 MAIL = {"MAIL_URL": "http://mail:8080/emails", "MAIL_KEY": "mail-key", "MAIL_FROM": "a@b.example"}
+# The settings of a server that calls the double of the services outside, whose certificate is its own.
+OUTSIDE = {"NODE_TLS_REJECT_UNAUTHORIZED": "0"}
 COOKIE = "__Secure-better-auth.session_token"
 DEVICE_COOKIE = "__Secure-better-auth.device"
 

@@ -250,6 +250,18 @@ def mail_api(run: Run, network: str) -> Iterator[Container]:
         yield container
 
 
+@pytest.fixture(scope="session")
+def outside(run: Run, network: str) -> Iterator[Container]:
+    """The services outside that a server with the settings OUTSIDE can call."""
+    image = build_own(run, "outside", DOUBLES / "outside")
+    names = ["api.pwnedpasswords.com", "challenges.cloudflare.com"]
+    names += ["github.com", "api.github.com", "huggingface.co"]
+    options = [f"--network={network}", *(f"--network-alias={name}" for name in names)]
+    with SpaceContainer.start(run, image, "outside", {}, 8080, options) as container:
+        container.wait_until_serving("/health", status=200)
+        yield container
+
+
 @pytest.fixture(scope="module")
 def relay(run: Run, network: str, postgres: Postgres) -> Iterator[str]:
     """The URL of a WebSocket relay to `postgres`, for `DATABASE_WEBSOCKET`."""

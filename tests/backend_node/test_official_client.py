@@ -13,7 +13,7 @@ from preflight.engine.container import Container
 from preflight.engine.docker import docker
 from preflight.engine.image import Image, build_own
 from preflight.engine.run import Run
-from tests.backend_node.calling import BASE, MAIL, ORIGIN, SECRET
+from tests.backend_node.calling import BASE, MAIL, ORIGIN, OUTSIDE, SECRET
 from tests.backend_node.conftest import DOUBLES, NewDatabase, StartAuth
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +24,11 @@ GITHUB = {"GITHUB_CLIENT_ID": "github-client", "GITHUB_CLIENT_SECRET": "github-s
 # Each suite of the client, with the settings of its server.
 SUITES: dict[str, dict[str, str]] = {
     "account": GITHUB,
+    "social": {
+        **GITHUB,
+        **{"OAUTH_CLIENT_ID": "client", "OAUTH_CLIENT_SECRET": "client-secret"},
+        **OUTSIDE,
+    },
     "second-factor": {},
     "passkey": MAIL,
     "mail": MAIL,
@@ -72,6 +77,7 @@ def calls_of(
     new_database: NewDatabase,
     client_image: Image,
     mail_api: Container,
+    outside: Container,
     network: str,
     run: Run,
 ) -> Iterator[Calls]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
-from preflight.engine.container import Container, SpaceContainer
-from preflight.engine.image import build_own
-from preflight.engine.run import Run
+from preflight.engine.container import Container
 from tests.backend_node.calling import (
     BASE,
     MAIL,
     ORIGIN,
+    OUTSIDE,
     PASSWORD,
     Caller,
     a_mail,
@@ -23,7 +21,7 @@ from tests.backend_node.calling import (
     code,
     set_cookies,
 )
-from tests.backend_node.conftest import DOUBLES, Postgres, StartAuth
+from tests.backend_node.conftest import Postgres, StartAuth
 
 FRONT_SECRET = "front-secret-Xw7pQz2mN8"
 METRICS_TOKEN = "a-token-for-metrics"
@@ -185,21 +183,9 @@ def test_must_show_metrics_to_their_reader_only(extended: Container) -> None:
     assert "process_resident_memory_bytes" in answer.text
 
 
-@pytest.fixture
-def outside(run: Run, network: str) -> Iterator[dict[str, str]]:
-    """The settings of a server that asks haveibeenpwned.com and Turnstile, which a double is."""
-    image = build_own(run, "outside", DOUBLES / "outside")
-    names = ["api.pwnedpasswords.com", "challenges.cloudflare.com"]
-    options = [f"--network={network}", *(f"--network-alias={name}" for name in names)]
-    with SpaceContainer.start(run, image, "outside", {}, 8080, options) as double:
-        double.wait_until_serving("/health", status=200)
-        # The double's certificate is its own.
-        yield {"NODE_TLS_REJECT_UNAUTHORIZED": "0"}
-
-
-def test_must_refuse_a_breached_password(start_auth: StartAuth, outside: dict[str, str]) -> None:
+def test_must_refuse_a_breached_password(start_auth: StartAuth, outside: Container) -> None:
     """`PASSWORD_BREACH_CHECK=on`. What a breach has made known is refused with that reason."""
-    ada = Caller(start_auth(PASSWORD_BREACH_CHECK="on", **outside))
+    ada = Caller(start_auth(PASSWORD_BREACH_CHECK="on", **OUTSIDE))
     assert code(ada.sign_up(password="a breached pass phrase")) == (400, "PASSWORD_COMPROMISED")
     assert ada.sign_up().status_code == 200
 
@@ -211,9 +197,9 @@ def test_must_not_wait_for_the_breach_check(start_auth: StartAuth) -> None:
     assert "the breach check was skipped" in server.logs()
 
 
-def test_must_ask_for_a_captcha(start_auth: StartAuth, outside: dict[str, str]) -> None:
+def test_must_ask_for_a_captcha(start_auth: StartAuth, outside: Container) -> None:
     """`TURNSTILE_SECRET_KEY`. A program that has solved nothing gets nowhere."""
-    ada = Caller(start_auth(TURNSTILE_SECRET_KEY="turnstile-secret", **outside))
+    ada = Caller(start_auth(TURNSTILE_SECRET_KEY="turnstile-secret", **OUTSIDE))
     account = {"name": "Ada", "email": ada.mail, "password": PASSWORD}
     assert code(ada.post("/sign-up/email", account)) == (400, "MISSING_RESPONSE")
     wrong, solved = {"X-Captcha-Response": "wrong"}, {"X-Captcha-Response": "solved"}

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "figures.md"
-STALE = "docs/figures.md says otherwise; the same test with RECORD_FIGURES=1 writes it anew"
+STALE = "the document says otherwise; the same test with RECORD_FIGURES=1 writes it anew"
 
 
 class Figures:
     """Each figure has its place in the document, so that none is measured and not shown."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, capsys: pytest.CaptureFixture[str], document: Path = DOCUMENT) -> None:
         self._capsys = capsys
+        self._document = document
 
     def row(self, what: str, measured: str) -> None:
         """The figure in the row that begins with `what`; the document keeps what was last recorded."""
@@ -36,11 +37,11 @@ class Figures:
 
     def _place(self, pattern: str, text: str) -> str:
         """What the document says at the place that `pattern` finds; `text` when that is recorded."""
-        document = DOCUMENT.read_text()
+        document = self._document.read_text()
         found = re.search(pattern, document, re.MULTILINE)
-        assert found, f"docs/figures.md has no place for this figure: {pattern}"
+        assert found, f"{self._document.name} has no place for this figure: {pattern}"
         before, after = document[: found.end(1)], document[found.start(2) :]
         if not os.environ.get("RECORD_FIGURES"):
             return document[found.end(1) : found.start(2)]
-        DOCUMENT.write_text(before + text + after)
+        self._document.write_text(before + text + after)
         return text

@@ -127,9 +127,12 @@ def test_qdrant_has_no_address(start_space: Any, upstreams: Upstreams) -> None:
 
 
 def test_empty_collection(other: Callable[..., Container], upstreams: Upstreams) -> None:
-    """Row 65: without a passage nothing may be generated."""
-    answer = ask(other([])).json()
-    assert not answer["grounded"] and answer["mode"] == "none"
+    """Row 65: without a passage nothing may be generated, and readiness must say why."""
+    space = other([])
+    answer = ask(space)
+    assert (answer.status_code, code_of(answer)) == (502, "collection_empty")
+    ready = space.get("/ready")
+    assert ready.status_code == 503 and "collection_empty" in ready.json()["reason"]
     assert upstreams.calls("/points/query")
     assert not upstreams.calls("/v2/chat")
 
@@ -174,3 +177,4 @@ def test_the_index_stands_in(
     answer = ask(cloud).json()
     assert answer["mode"] == "extractive"
     assert answer["degraded"] and answer["sources"] and answer["citations"]
+    assert answer["degraded_by"][0].startswith("generation: ")

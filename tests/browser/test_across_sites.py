@@ -256,7 +256,8 @@ def shown_on_the_hub(context: BrowserContext, space: str) -> tuple[Page, Frame]:
 def test_backend_py_answers_in_the_frame(context: BrowserContext) -> None:
     """A visitor of the Space's page must be able to ask and read an answer with its sources."""
     _, frame = shown_on_the_hub(context, BACKEND_PY)
-    frame.get_by_role("button", name="Ask").click()
+    frame.get_by_label("Your question").fill(QUESTION)
+    frame.get_by_role("button", name="Ask", exact=True).click()
     expect(frame.locator("#sources a").first).to_be_visible()
     expect(frame.locator("#answer")).not_to_be_empty()
 

@@ -214,6 +214,7 @@ SPACES = (
             steps="RUN pip install --no-cache-dir streamlit==1.50.0\n",
             cmd='["streamlit", "run", "app.py", "--server.port=7860", "--server.address=0.0.0.0"]',
         ),
+        advice=frozenset({"shutdown.finishes_requests_in_flight"}),
     ),
     Seen(
         "user-10001",
@@ -235,7 +236,7 @@ SPACES = (
     Seen(
         "shell-form-and-no-port-exposed",
         python_space(app=server(), cmd="python app.py"),
-        advice=frozenset({"dockerfile.app_gets_the_stop_signal"}),
+        advice=frozenset({"dockerfile.app_gets_the_stop_signal", "shutdown.ends_when_told_to"}),
     ),
     Seen(
         "requirements-in-utf-16",

@@ -12,7 +12,7 @@ import requests
 
 from preflight.engine.docker import docker
 from preflight.engine.run import Run
-from tests.cli.test_up import SERVE, Checkout, own_folder
+from tests.cli.checkout import SERVE, Checkout, own_folder
 
 BROKEN_BUILD = ("backend-py/Dockerfile", "CMD", "RUN exit 3\nCMD")
 NEVER_SERVES = ("backend-py/Dockerfile", '"http.server", "7860"]', '"no_such_module"]')

@@ -45,7 +45,7 @@ def test_compose_passes_each_setting_of_the_edge() -> None:
 
 
 def test_the_guide_names_each_field_of_the_rehearsal_that_a_run_can_set() -> None:
-    """A field of preflight/rehearsal.py that stands for the Hub must be in docs/rehearsal.md."""
+    """A field of the Hub's profile must be in docs/rehearsal.md."""
     ours = {"settle", "refusal_deadline", "health_latency", "platform", "owner"}
     missing = {field.name for field in fields(Rehearsal)} - ours
     missing -= set(re.findall(r"`(\w+)`", GUIDE))

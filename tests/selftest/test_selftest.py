@@ -17,14 +17,19 @@ from typing import Any
 import pytest
 
 from preflight.model.problems import Severity
-from tests.selftest.cases import BROKEN, SOUND, Broken
+from tests.selftest.cases import SOUND, Broken
+from tests.selftest.declared_cases import DECLARATION, DOCKERFILE, WARNED
 from tests.selftest.image_cases import IMAGES, TREE
+from tests.selftest.push_cases import METADATA, PUSH
 from tests.selftest.running_cases import RUNNING
+from tests.selftest.serving_cases import CORS, ENVIRONMENT, SHUTDOWN, START
 from tests.selftest.visitor_cases import VISITORS
 from tests.spaces import folder_of
 
 HERE = Path(__file__).parent
-ALL = (*BROKEN, *RUNNING, *VISITORS, *IMAGES, *TREE)
+OF_FILES = (*METADATA, *PUSH, *DECLARATION, *DOCKERFILE, *WARNED)
+OF_ANSWERS = (*START, *ENVIRONMENT, *CORS, *SHUTDOWN)
+ALL = (*OF_FILES, *OF_ANSWERS, *RUNNING, *VISITORS, *IMAGES, *TREE)
 CASES = tuple(case for case in ALL if case.check)
 # Sound ones that look like a broken one.
 ALIKE = tuple(case for case in ALL if not case.check)
@@ -43,6 +48,8 @@ AT_ONCE = 6
 RUNS_AT_ONCE = 2
 
 NOT_OF_ONE_FOLDER = {
+    # Needs a browser: tests/browser/test_rendering.py has its Spaces.
+    "page.renders_in_the_frame",
     # Needs the network: the Hub's own endpoint gives the verdict.
     "metadata.hub_accepts_the_metadata",
     # Needs something that two replicas share; a folder alone has nothing of the kind.

@@ -145,7 +145,7 @@ EDGE = (
         files=streaming("timely()", "def timely():\n    for one in EVENTS:\n        yield one\n        time.sleep(0.3)\n"),
     ),
     Running(
-        "socket-for-localhost",
+        "socket-for-this-machine",
         "edge.opens_websockets_to_its_own_page",
         files=pages(f'if path == "/live":\n    ours = "localhost" in headers.get("Origin", "localhost")\n    return (101, [("Upgrade", "websocket"), ("Connection", "Upgrade")], "") if ours else (403, [], "")\nif path == "/":\n    return 200, HTML, {SOCKET!r}'),
     ),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from preflight.model.git import GitError, Repository
+from preflight.model.hub_profile import HUB
 from preflight.model.space import SpaceError
 from preflight.pytest_plugin.hub_space import clone
 from preflight.rules.tree import fill_submodules
@@ -70,9 +71,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         server.shutdown()
 
 
-def test_a_space_is_cloned_with_its_large_files(hub: Path, tmp_path: Path) -> None:
+def test_a_space_is_cloned_with_its_large_files(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`hf:OWNER/NAME` must give the folder as the Hub builds it: with content in the place of pointers."""
+    monkeypatch.setattr(HUB, "owner", "somebody")
     space = clone("hf:acme/web", tmp_path / "clones")
+    assert HUB.host(space.name) == "acme-web.hf.space"
     assert space.name == "web"
     assert (space.folder / "model.bin").read_bytes() == b"whole"
     assert (space.folder / ".git").is_dir()

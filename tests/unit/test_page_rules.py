@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.problems import Severity
-from preflight.rules.pages import Page, asset_problem, asset_problems, request_problems, requests_of
+from preflight.rules.pages import (
+    Page,
+    asset_problem,
+    asset_problems,
+    request_problems,
+    requests_of,
+    settings_of,
+)
 from preflight.rules.scripts import targets
 
 HOST = "acme-web.hf.space"
@@ -116,3 +123,27 @@ def test_a_stylesheet_alone_is_a_risk() -> None:
     assert [one.severity for one in both] == [Severity.BREAKS, Severity.BREAKS]
     alone = asset_problems({script: (200, "text/javascript"), style: absent})
     assert [one.severity for one in alone] == [Severity.RISK]
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"apiUrl": "http://localhost:8000"}, 1),
+        ({"services": {"backend": "http://127.0.0.1:9000"}}, 1),
+        ({"apiUrl": "/api", "homepage": "see http://localhost"}, 0),
+    ],
+)
+def test_settings_as_json_are_read(document: object, found: int) -> None:
+    """A page that fetches its settings requests what they say."""
+    settings = settings_of(document, "/config.json")
+    assert len(list(request_problems(settings, HOST))) == found
+
+
+def test_an_attribute_that_holds_an_address_is_a_risk() -> None:
+    """data-api-url is read by a script; a text beside it is not."""
+    page = Page.of_html(
+        '<main data-api-url="http://localhost:8000" data-note="http://localhost">', URL
+    )
+    assert [one.severity for one in request_problems(requests_of(page, {}), HOST)] == [
+        Severity.RISK
+    ]

@@ -68,6 +68,31 @@ def test_a_path_is_read_where_it_is_fixed(line: str, paths: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "paths"),
+    [
+        ('fs.writeFileSync("notes.json", text)', ["/app/notes.json"]),
+        (
+            'const FILE = path.join(__dirname, "data", "notes.json"); fs.promises.writeFile(FILE, text)',
+            ["/app/data/notes.json"],
+        ),
+        ('const store = new Database("notes.db")', ["/app/notes.db"]),
+        ('const store = new Database("words.db", { readonly: true })', []),
+        ('app.use(multer({ dest: "uploads/" }).single("file"))', ["/app/uploads/"]),
+        ("fs.mkdirSync(path.join(process.cwd(), 'cache'))", ["/app/cache/"]),
+        ("fs.writeFileSync(`out/${name}.png`, image)", ["/app/out/file"]),
+        ("fs.writeFileSync(path.join(os.tmpdir(), name), text)", ["/tmp/file"]),
+        ('try { fs.writeFileSync("x", y) } catch { skip() }', []),
+        ("fs.writeFileSync(target, text)", []),
+        ('fs.readFileSync("page.html")', []),
+    ],
+)
+def test_a_path_of_node_is_read_where_it_is_fixed(line: str, paths: list[str]) -> None:
+    """The same for JavaScript: joined paths, databases, folders of uploads."""
+    found = written_paths(sources(server_js=line), "/app", "/home/node")
+    assert [one.path for one in found] == paths
+
+
+@pytest.mark.parametrize(
     ("paths", "severities"),
     [
         (["/root/nltk_data/tokenizers/punkt"], [Severity.BREAKS]),

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from huggingface_hub import HfApi
 
 from preflight.cli import judging, went_live
+from preflight.cli.follow_log import LogFollower
 from preflight.cli.hub import HUB_ERRORS, Refused, SpaceId, endpoint, said
 from preflight.cli.settings import compare
 from preflight.engine.live import Live, wake
@@ -59,10 +60,18 @@ class Seen:
     error: str
 
 
-def main(name: str, url: str, folder: str, ref: str) -> int:
-    """Follow, probe, compare; returns 0 when the commit serves, holds, and its settings are right."""
+def main(name: str, url: str, folder: str, ref: str, every: float = 0) -> int:
+    """Follow, probe, compare; returns 0 when the commit serves, holds, and its settings are right.
+
+    every: minutes between two rounds of probes, until the first that fails; 0 is one round.
+    """
     try:
-        return live(SpaceId.of(name), url, folder, ref)
+        code = live(SpaceId.of(name), url, folder, ref)
+        while every and code == 0:
+            say(f"the next probes come in {every:g} min; Ctrl-C ends")
+            time.sleep(every * 60)
+            code = live(SpaceId.of(name), url, folder, ref)
+        return code
     except HUB_ERRORS as error:
         print(f"live: {said(error)}", file=sys.stderr, flush=True)
     except (Refused, GitError, SpaceError, EnvironmentDeclarationError) as refusal:
@@ -96,9 +105,10 @@ def live(space: SpaceId, url: str, folder: str, ref: str) -> int:
 
 
 def follow(space: SpaceId, commit: str) -> None:
-    """Wait until the build of `commit` serves, telling each change. Raises Refused when it fails."""
+    """Wait until the build of `commit` serves, printing each change. Raises Refused when it fails."""
     api, began, last, at_work, unanswered = HfApi(), time.monotonic(), "", False, 0
     unfailed = {"RUNNING", *AT_WORK, *ASLEEP}
+    logs = LogFollower(space)
     for number in itertools.count():
         seconds = time.monotonic() - began
         try:
@@ -113,6 +123,7 @@ def follow(space: SpaceId, commit: str) -> None:
             meaning = MEANING.get(seen.stage, "a stage that is not known here")
             say(f"{seconds:5.0f} s  {seen.stage}: {meaning.format(space=space)}")
             last = seen.stage
+            logs.at(seen.stage)
         at_work = at_work or seen.stage in AT_WORK
         # Without the running commit in the answer, only a build that was seen to begin tells.
         ours = seen.commit == commit if seen.commit else at_work

@@ -33,8 +33,12 @@ def preflight() -> None:
 
 
 @preflight.command(context_settings=TO_PYTEST)
+@click.option(
+    "--repeat", default=0, metavar="N", help="Only start the Space N times, and report the spread."
+)
+@click.option("--watch", is_flag=True, help="Check again whenever a file changes.")
 @click.argument("folders", nargs=-1, type=click.UNPROCESSED)
-def check(folders: tuple[str, ...]) -> None:
+def check(folders: tuple[str, ...], repeat: int, watch: bool) -> None:
     """Build, start and probe the Space in each FOLDER.
 
     Without FOLDER: the Spaces of compose.yaml, or else the Space in this folder. Options go to
@@ -43,7 +47,17 @@ def check(folders: tuple[str, ...]) -> None:
     \b
     Example: preflight check my-space
              preflight check . --ref HEAD
+             preflight check . --repeat 10
     """
+    named = [Path(text) for text in folders if _is_folder(text)] or [Path()]
+    if repeat:
+        from preflight.cli.repeat import repeat as start_repeatedly
+
+        sys.exit(max(start_repeatedly(folder, repeat) for folder in named))
+    if watch:
+        from preflight.cli.watch import on_change
+
+        sys.exit(on_change(named, lambda: _judged(folders)))
     sys.exit(_judged(folders))
 
 
@@ -120,6 +134,12 @@ def new(name: str, node: bool, remove: bool) -> None:
 @click.option("--remote", default="", help="Another remote than the Space's own.")
 @click.option("--dry-run", is_flag=True, help="Stop before the push.")
 @click.option("--force", is_flag=True, help="Push what did not pass; what it overrode is listed.")
+@click.option(
+    "--set",
+    "enter",
+    is_flag=True,
+    help="Enter missing Variables and Secrets from .env or the shell.",
+)
 @click.option("--without-secrets", is_flag=True, help="Push although required Secrets are missing.")
 @click.option(
     "--load", "with_load", is_flag=True, help="Judge 30 s of load by its slo.toml as well."
@@ -132,6 +152,7 @@ def push(
     force: bool,
     without_secrets: bool,
     with_load: bool,
+    enter: bool,
 ) -> None:
     """Check FOLDER as committed, then push it to its Space.
 
@@ -140,7 +161,7 @@ def push(
     """
     from preflight.cli import push as pushing
 
-    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets, with_load)
+    plan = pushing.Plan(folder, space, remote, dry_run, force, without_secrets, with_load, enter)
     sys.exit(pushing.main(plan))
 
 
@@ -173,15 +194,19 @@ def run_hook(name: str, url: str) -> None:
 @click.option("--url", default="", help="Where it answers, if not at its own address.")
 @click.option("--folder", default="", help="Its folder here, if not of the Space's name.")
 @click.option("--ref", default="", help="The commit to wait for, if not the one at its head.")
-def live(space: str, url: str, folder: str, ref: str) -> None:
+@click.option(
+    "--watch", default=0.0, metavar="MINUTES", help="Probe again every so often, until it fails."
+)
+def live(space: str, url: str, folder: str, ref: str, watch: float) -> None:
     """Follow a push until it serves, probe the live Space, compare its settings.
 
     \b
     Example: preflight live me/backend-py
+             preflight live me/backend-py --watch 10
     """
     from preflight.cli import live as following
 
-    sys.exit(following.main(space, url, folder, ref))
+    sys.exit(following.main(space, url, folder, ref, watch))
 
 
 @preflight.command()

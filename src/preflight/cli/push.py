@@ -14,8 +14,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+from dotenv import dotenv_values
+
 from preflight.cli import judging, went_live
-from preflight.cli.hub import Refused, SpaceId, git, token_for_git
+from preflight.cli.hub import HUB_ERRORS, Refused, SpaceId, git, said, token_for_git
+from preflight.cli.settings import Kind, SettingsReport, enter_missing
 from preflight.model.git import GIT_DEADLINE, GitError, Repository, masked
 from preflight.model.space import SpaceError
 from preflight.rules.repository import dirty_files
@@ -41,6 +45,7 @@ class Plan:
     force: bool = False
     without_secrets: bool = False
     with_load: bool = False
+    enter: bool = False
 
 
 def main(plan: Plan) -> int:
@@ -73,11 +78,15 @@ def push(plan: Plan, space: SpaceId | None) -> int:
         return 0
     commands.append(push_command(repository.root, target, commit, head))
     settings = judging.settings_of(repository.root, commit, space)
+    if plan.enter and space and settings and settings.missing and not plan.dry_run:
+        _enter_missing(plan.folder, settings)
+        settings = judging.settings_of(repository.root, commit, space)
     if settings and settings.missing and not plan.without_secrets:
         print(f"{settings}\n", flush=True)
         raise Refused(
             f"{space} lacks {', '.join(settings.missing)}, without which it would not start.\n"
-            "      Enter each in the Space's settings. --without-secrets pushes all the same."
+            "      Enter each in the Space's settings, or let --set take them from .env or the shell.\n"
+            "      --without-secrets pushes all the same."
         )
     say(f"{plan.folder.name} as committed is {commit[:7]}; judging it before it goes to {target}")
     findings = judging.findings_of(repository.root, commit, space, plan.folder.name)
@@ -105,6 +114,32 @@ def push(plan: Plan, space: SpaceId | None) -> int:
     if space:
         print(f"\npushed. Follow the build: preflight live {space}")
     return 0
+
+
+def _enter_missing(folder: Path, settings: SettingsReport) -> None:
+    """Enter what `.env` or the shell holds of the missing names, once the user has agreed.
+
+    Only names are shown. Raises Refused when the Hub refuses.
+    """
+    values = {name: value for name, value in dotenv_values(folder / ".env").items() if value}
+    values |= {name: os.environ[name] for name in settings.missing if os.environ.get(name)}
+    known = [
+        fault for fault in settings.faults if fault.name in values and fault.kind is Kind.MISSING
+    ]
+    if not known:
+        raise Refused(
+            f"--set: neither {folder}/.env nor the shell has {', '.join(settings.missing)}"
+        )
+    print(f"To be entered in the settings of {settings.space}:")
+    for fault in known:
+        print(f"  {fault.name} as a {'Secret' if fault.sensitive else 'Variable'}")
+    if not click.confirm("Enter them?", default=False):
+        raise Refused("--set: nothing was entered, and nothing pushed")
+    try:
+        entered = enter_missing(settings, values)
+    except HUB_ERRORS as error:
+        raise Refused(f"--set: {said(error)}") from None
+    say(f"entered {', '.join(entered)}")
 
 
 def repository_of(folder: Path) -> Repository:

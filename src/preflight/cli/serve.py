@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from preflight.cli.watch import LOOK_EVERY, state_of
 from preflight.engine import install
 from preflight.engine.container import Container
 from preflight.engine.docker import DockerError, docker
@@ -19,13 +20,9 @@ from preflight.engine.image import BuildError, Image, build
 from preflight.engine.observer import Connection
 from preflight.engine.run import Run
 from preflight.engine.start import Start, start
-from preflight.model.context import context_files
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space, SpaceError, space_of_folder
-
-LOOK_EVERY = 0.5
-"""Seconds between two looks at the folder's files."""
 
 
 def main(folder: Path, watch: bool, port: int, owner: str) -> int:
@@ -50,6 +47,8 @@ class Server:
         label = HUB.host(space.name, owner).removesuffix(".hf.space")
         self.address = f"https://{label}.hf.localhost:{port}"
         self.page = f"https://huggingface.localhost:{port}/spaces/{owner}/{space.name}"
+        assert space.source
+        self._folder = space.source
         self._serving: Container | None = None
         self._builds = 0
 
@@ -76,21 +75,20 @@ class Server:
             run.remove(keep_material=False)
 
     def _watch(self, run: Run, edge: Edge, watch: bool) -> NoReturn:
-        before = self._state()
+        before = state_of([self._folder])
         while True:
             time.sleep(LOOK_EVERY)
-            if watch and (now := self._state()) != before:
+            if watch and (now := state_of([self._folder])) != before:
                 before = now
                 click.echo("changed: rebuilding …")
                 self._replace(run, edge)
 
     def _replace(self, run: Run, edge: Edge) -> bool:
         """Build and start the Space; put it in the place of what serves once it answers."""
-        assert self._space.source
         self._builds += 1
         clock = time.monotonic()
         try:
-            image = build(run, f"{self._space.name}-{self._builds}", self._space.source)
+            image = build(run, f"{self._space.name}-{self._builds}", self._folder)
         except BuildError as error:
             click.echo(f"the build failed; {self._goes_on()}\n{error}", err=True)
             return False
@@ -127,19 +125,6 @@ class Server:
 
     def _goes_on(self) -> str:
         return "what served before goes on" if self._serving else "nothing serves yet"
-
-    def _state(self) -> dict[str, float]:
-        """When each file of the build context was last written."""
-        folder = self._space.source
-        assert folder
-        found = {}
-        for name in context_files(folder):
-            try:
-                found[str(name)] = (folder / name).stat().st_mtime
-            except OSError:
-                # It is gone between the listing and this look.
-                continue
-        return found
 
 
 def _copy_log(container: Container) -> None:

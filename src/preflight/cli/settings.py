@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -32,6 +32,7 @@ class Fault:
     name: str
     kind: Kind
     fix: str
+    sensitive: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.kind.value}; {self.fix}"
@@ -95,6 +96,20 @@ def compare(space: SpaceId, declaration: EnvironmentDeclaration | None) -> Setti
     return SettingsReport(space, len(variables), len(secrets), faults, optional)
 
 
+def enter_missing(report: SettingsReport, values: Mapping[str, str]) -> list[str]:
+    """Enter on the Hub each missing Variable and Secret that `values` holds; returns their names.
+
+    Raises one of HUB_ERRORS when the Hub refuses.
+    """
+    api, entered = HfApi(), []
+    for fault in report.faults:
+        if fault.kind is Kind.MISSING and fault.name in values:
+            add = api.add_space_secret if fault.sensitive else api.add_space_variable
+            add(str(report.space), fault.name, values[fault.name])
+            entered.append(fault.name)
+    return entered
+
+
 def faults_of(
     declaration: EnvironmentDeclaration, variables: dict[str, str], secrets: set[str]
 ) -> Iterator[Fault]:
@@ -111,7 +126,7 @@ def faults_of(
         if variable.name not in environment:
             if declaration.is_required(variable, environment):
                 fix = f"enter it as a {variable.kind} ({variable.description or 'required'})"
-                yield Fault(variable.name, Kind.MISSING, fix)
+                yield Fault(variable.name, Kind.MISSING, fix, variable.sensitive)
         elif variable.sensitive and variable.name in variables:
             fix = "replace the value and enter it as a Secret"
             yield Fault(variable.name, Kind.PUBLIC, fix)

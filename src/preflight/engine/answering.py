@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import urllib3
 
 # Reading an answer must not outlast a check.
 REQUEST_TIMEOUT = 10
+TRIES = 2
 # More of a page than any check reads.
 LARGEST_BODY = 8 * 1024**2
 
@@ -46,13 +48,18 @@ class Answering:
         self.http = requests.Session()
         # Proxy settings of this machine are not for its own containers.
         self.http.trust_env = False
+        self._silent: Counter[str] = Counter()
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         """Send one request; a redirect is shown, not followed.
 
-        The body is read up to LARGEST_BODY, unless `stream` is given.
+        The body is read up to LARGEST_BODY, unless `stream` is given. A request that was twice not
+        answered in REQUEST_TIMEOUT is not waited for again.
         Raises NoAnswer, whatever the other side does instead of answering.
         """
+        line = f"{method} {path}"
+        if self._silent[line] >= TRIES:
+            raise Silence(line, f"no answer within {REQUEST_TIMEOUT} s, {TRIES} times")
         timeout = options.setdefault("timeout", REQUEST_TIMEOUT)
         options.setdefault("allow_redirects", False)
         streamed = options.pop("stream", False)
@@ -62,8 +69,11 @@ class Answering:
                 _read(answer, timeout if isinstance(timeout, (int, float)) else REQUEST_TIMEOUT)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             silent = (requests.Timeout, urllib3.exceptions.TimeoutError)
-            kind = Silence if isinstance(error, silent) else NoAnswer
-            raise kind(f"{method} {path}", _reason(error)) from error
+            if not isinstance(error, silent):
+                raise NoAnswer(line, _reason(error)) from error
+            if timeout == REQUEST_TIMEOUT and not streamed:
+                self._silent[line] += 1
+            raise Silence(line, _reason(error)) from error
         return answer
 
     def get(self, path: str, **options: Any) -> requests.Response:

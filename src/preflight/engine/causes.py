@@ -144,7 +144,7 @@ CAUSES = (
     Cause(
         r"ModuleNotFoundError|ImportError|Cannot find (module|package)|ERR_MODULE_NOT_FOUND",
         "a module is not in the image",
-        None,
+        "add it to the requirements, lock again and commit the lock file",
         "install the module in the image: add it to the requirements, lock again, commit",
     ),
     Cause(

@@ -17,7 +17,7 @@ from preflight.rules.reads import needed
 
 LAUNCH_TIMED_OUT = "Launch timed out, workload was not healthy after {}"
 TIMED_OUT = LAUNCH_TIMED_OUT.format("30 min")
-CRASHED = "Runtime error (stage RUNTIME_ERROR)"
+CRASHED = 'Runtime error: "Exit code: 1. Reason:" and the last lines of the log'
 OUT_OF_MEMORY = "Memory limit exceeded (16Gi)"
 
 

@@ -22,7 +22,7 @@ class Fate:
     Raises NotServing where waiting longer changes nothing: the app's port is bound to loopback
     alone; or, for `HUB.elsewhere` seconds, it listens on other ports alone, or answers each request
     on its own with what is no HTTP, and does nothing new: no new kind of line in its log, no new
-    connection, no process more or less, no work of the CPU.
+    connection, no thread more or less, no work of the CPU.
     """
 
     def __init__(self, container: Container) -> None:
@@ -52,19 +52,21 @@ class Fate:
         return f"it listens on {_listed(elsewhere)}" if elsewhere else "it listens on no port yet"
 
     def _is_still(self, sockets: object) -> bool:
-        processes, cpu = _processes(self._container)
-        seen = (sockets, processes, _kinds_of_lines(self._container))
+        threads, cpu, working = _threads(self._container)
+        seen = (sockets, threads, _kinds_of_lines(self._container))
         now = time.monotonic()
-        if seen != self._seen or cpu - self._cpu > IDLE_CPU_SECONDS:
+        if working or seen != self._seen or cpu - self._cpu > IDLE_CPU_SECONDS:
             self._seen, self._since, self._cpu = seen, now, cpu
         return now - self._since >= HUB.elsewhere
 
 
-def _processes(container: Container) -> tuple[int, int]:
-    """How many processes run in a container, and the seconds of CPU that they have used."""
-    listed = docker("top", container.id, "-eo", "pid,cputimes", check=False).stdout.split()
-    used = [int(one) for one in listed[3::2]]
-    return len(used), sum(used)
+def _threads(container: Container) -> tuple[int, int, bool]:
+    """How many threads a container has, the seconds of CPU that they have used, and whether one of
+    them works: it runs, waits for a CPU, or for the disk. Source: ps(1), process state codes."""
+    listed = docker("top", container.id, "-eLo", "pid,cputimes,stat", check=False).stdout
+    rows = [line.split() for line in listed.splitlines()[1:]]
+    working = any(state[0] in "RD" for _, _, state in rows)
+    return len(rows), sum(int(used) for _, used, _ in rows), working
 
 
 def _kinds_of_lines(container: Container) -> frozenset[str]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,12 +16,15 @@ import requests
 import urllib3
 
 from preflight.engine.answering import Answering, read_body
-from preflight.rules.pages import Asset, Page, Request, requests_of
+from preflight.rules.pages import Asset, Page, Request, requests_of, settings_of
 from preflight.rules.scripts import UNKNOWN
 
 AT_ONCE = 8
 MOST_HOPS = 6
 MOST_PATHS = 24
+MOST_ASSETS = 60
+# A live Space is sent few requests, and other checks have some to send as well.
+MOST_OF_A_LIVE_ONE = 8
 # Of a Space that is sent few requests.
 FEW_PATHS, FEW_ASSETS = 6, 10
 LARGEST_BODY = 4 * 1024 * 1024
@@ -137,16 +141,27 @@ class Visit:
         }
 
     @cached_property
-    def requests(self) -> list[Request]:
+    def scripted(self) -> list[Request]:
         """What the page and its scripts request."""
         return requests_of(self.page, self.scripts) if self.page else []
+
+    @cached_property
+    def requests(self) -> list[Request]:
+        """The same, with the addresses in settings that the page fetches as JSON."""
+        found = list(self.scripted)
+        for path, answer in self.paths.items():
+            if answer.status == 200 and "json" in answer.kind and "config" in path.lower():
+                with suppress(ValueError):
+                    found += settings_of(json.loads(answer.body), path)
+        return found
 
     def requested(self, *calls: str) -> list[str]:
         """Paths at the Space itself that the page gives to one of these calls, without unknown parts."""
         found = []
-        for one in self.requests:
+        for one in self.scripted:
             parts = urlsplit(urljoin(f"https://{self.host}/", one.address))
-            if one.call in calls and parts.netloc == self.host and UNKNOWN not in one.address:
+            own = parts.netloc == self.host and parts.scheme in ("https", "wss")
+            if one.call in calls and own and UNKNOWN not in one.address:
                 found.append(parts.path + (f"?{parts.query}" if parts.query else ""))
         return list(dict.fromkeys(found))
 

@@ -24,7 +24,7 @@ class HubInABox:
     """A running Hub; use it in a `with` statement.
 
     endpoint: its address, for HF_ENDPOINT and git. api: the official client, pointed at it.
-    folder: where its state goes. settings: `NAME=VALUE` of preflight/rehearsal.py.
+    folder: where its state goes. settings: `NAME=VALUE` of the Hub's profile.
     """
 
     def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:

@@ -23,7 +23,10 @@ SESSION = "preflight.pytest_plugin.session"
 # Options whose value pytest would take for a folder of tests before it knows them, and `check` for a Space.
 TAKE_A_VALUE = (
     *("--space", "--report-dir", "--env", "--env-file", "--ref", "--live", "--through", "--owner"),
-    *("--hub", "--fail-on", "--format", "-k", "-m", "-n", "-p"),
+    *("--hub", "--fail-on", "--format", "-k", "-m", "-n", "-p", "-o", "-r", "-W"),
+    # pytest's own, and xdist's.
+    *("--numprocesses", "--dist", "--junitxml", "--durations", "--maxfail", "--tb", "--deselect"),
+    *("--ignore", "--color", "--log-level", "--basetemp"),
 )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import requests
 
 from preflight.model.git import LFS_POINTER
+from preflight.model.hub_profile import HUB
 from preflight.model.space import Space, SpaceError, space_of_folder
 
 PREFIX = "hf:"
@@ -26,7 +27,8 @@ def endpoint() -> str:
 def clone(option: str, into: Path) -> Space:
     """Clone the Space that `hf:OWNER/NAME` names into a folder of `into`, with its large files.
 
-    A private one is read with HF_TOKEN. Raises SpaceError naming the Space and what git said.
+    A private one is read with HF_TOKEN. From here on the rehearsal takes OWNER for the Spaces' owner.
+    Raises SpaceError naming the Space and what git said.
     """
     named = re.fullmatch(r"hf:([\w.-]+)/([\w.-]+)", option)
     if named is None:
@@ -51,6 +53,7 @@ def clone(option: str, into: Path) -> Space:
             "another Hub than huggingface.co, HF_ENDPOINT"
         )
     _fetch_large_files(folder, address)
+    HUB.owner = owner
     return space_of_folder(folder, name=name)
 
 

@@ -15,7 +15,9 @@ from preflight.engine.run import LABEL, ONCE, Run, remove_leftovers
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import CannotJudge
 from preflight.model.space import NoFolder
+from preflight.pytest_plugin import CONTRACT
 from preflight.pytest_plugin.running import FAILED, run_of
+from preflight.pytest_plugin.targets import SPACES
 
 # Each worker with a file of such a folder would start the same upstreams and Spaces once more.
 ONE_WORKER = ("tests/backend_py/", "tests/backend_node/")
@@ -63,14 +65,20 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadfile` the files of a folder in ONE_WORKER stay on one worker."""
+    """With `--dist loadfile` all checks of a Space stay on one worker, which makes its containers once;
+    so do the files of a folder in ONE_WORKER."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+    names = sorted((space.name for space in config.stash[SPACES]), key=len, reverse=True)
+
     class Scheduling(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
+            if CONTRACT in (config.rootpath / file).parents:
+                parameters = nodeid.rpartition("[")[2].rstrip("]")
+                return next((name for name in names if name in parameters), file)
             return next((folder for folder in ONE_WORKER if file.startswith(folder)), file)
 
     return Scheduling(config, log)

@@ -21,7 +21,7 @@ from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.values import with_values
-from preflight.rules.fixing import fix_folder
+from preflight.rules.fixing import can_be_fixed, fix_folder
 from preflight.rules.tree import fill_submodules
 
 SPACES = pytest.StashKey[list[Space]]()
@@ -68,6 +68,17 @@ def space(request: pytest.FixtureRequest) -> Space:
 def spaces(request: pytest.FixtureRequest) -> list[Space]:
     """All Spaces under test."""
     return request.config.stash[SPACES]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for space in config.stash.get(SPACES, []):
+        # A clean export has nothing to fix, and a URL has no folder.
+        if space.source and not space.ref and can_be_fixed(space.source):
+            terminalreporter.write_line(
+                f"{space.name}/README.md has faults that --fix corrects: preflight check {space.source} --fix"
+            )
 
 
 def _targets(config: pytest.Config) -> list[Space]:

@@ -257,9 +257,11 @@ def _unpinned(folder: Path, name: str) -> Iterator[Problem]:
     if path is None or not path.is_file():
         return
     loose = []
-    for number, line in enumerate(
-        path.read_text(encoding="utf-8", errors="replace").splitlines(), 1
-    ):
+    raw = path.read_bytes()
+    # PowerShell's `pip freeze > requirements.txt` writes UTF-16, and pip reads it by its mark.
+    utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+    lines = raw.decode("utf-16" if utf_16 else "utf-8", "replace").splitlines()
+    for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if text and not text.startswith("-") and not re.search(r"==|===|@\s*\S+|--hash", text):
             loose.append((number, text))

@@ -31,17 +31,26 @@ _SPELLINGS = {"grey": "gray"}
 
 def fix_folder(folder: Path) -> str:
     """Fix README.md of a Space folder; returns the difference as a unified diff, empty for none."""
-    readme = folder / "README.md"
-    if not readme.is_file():
-        return ""
-    before = readme.read_bytes()
-    dockerfile = folder / "Dockerfile"
-    text = dockerfile.read_text("utf-8", "replace") if dockerfile.is_file() else None
-    after = fixed(before, text)
+    before, after = _before_and_after(folder)
     if after == before:
         return ""
-    readme.write_bytes(after)
+    (folder / "README.md").write_bytes(after)
     return _difference(before, after, f"{folder.name}/README.md")
+
+
+def can_be_fixed(folder: Path) -> bool:
+    """Whether `fix_folder` would change anything."""
+    before, after = _before_and_after(folder)
+    return before != after
+
+
+def _before_and_after(folder: Path) -> tuple[bytes, bytes]:
+    readme, dockerfile = folder / "README.md", folder / "Dockerfile"
+    if not readme.is_file():
+        return b"", b""
+    before = readme.read_bytes()
+    text = dockerfile.read_text("utf-8", "replace") if dockerfile.is_file() else None
+    return before, fixed(before, text)
 
 
 def fixed(readme: bytes, dockerfile: str | None) -> bytes:

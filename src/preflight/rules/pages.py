@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from preflight.model.problems import Problem, Severity
@@ -18,6 +19,7 @@ _COUNTERS = re.compile(
 )
 _ICONS = {"icon", "shortcut icon", "apple-touch-icon", "mask-icon", "manifest"}
 _REQUESTS = re.compile(r"(data-)?(hx-(get|post|put|patch|delete)|sse-connect|ws-connect)")
+_SETTING = re.compile(r"(api|url|host|base|server|endpoint|socket|backend|ws)$", re.I)
 # Ports on which a visitor may well run a server of their own: Ollama, LM Studio.
 _VISITORS_OWN = {11434, 1234}
 
@@ -49,7 +51,8 @@ class Page:
     """What a page of HTML names; every address is absolute.
 
     base: the page's own address, as `<base href>` changes it. scripts: inline ones, with the line
-    on which each starts. requests: addresses that attributes such as `hx-get` give.
+    on which each starts. requests: addresses that attributes such as `hx-get` give. settings: those of
+    attributes such as `data-api-url`.
     """
 
     url: str
@@ -59,6 +62,7 @@ class Page:
     forms: tuple[Form, ...]
     scripts: tuple[tuple[int, str], ...]
     requests: tuple[tuple[str, int], ...]
+    settings: tuple[tuple[str, int], ...]
     canonical: str | None
     policy: str | None
     text: str
@@ -71,7 +75,7 @@ class Page:
         reader.close()
         return cls(
             url, reader.base, tuple(reader.assets), tuple(reader.links), tuple(reader.forms),
-            tuple(reader.scripts), tuple(reader.requests), reader.canonical, reader.policy,
+            tuple(reader.scripts), tuple(reader.requests), tuple(reader.settings), reader.canonical, reader.policy,
             " ".join("".join(reader.words).split()),
         )  # fmt: skip
 
@@ -99,6 +103,7 @@ class _Reader(HTMLParser):
         self.forms: list[Form] = []
         self.scripts: list[tuple[int, str]] = []
         self.requests: list[tuple[str, int]] = []
+        self.settings: list[tuple[str, int]] = []
         self.canonical: str | None = None
         self.policy: str | None = None
         self.words: list[str] = []
@@ -139,6 +144,8 @@ class _Reader(HTMLParser):
         for name, value in given.items():
             if value and _REQUESTS.fullmatch(name):
                 self.requests.append((self._absolute(value), line))
+            elif name.startswith("data-") and _SETTING.search(name) and "://" in value[:8]:
+                self.settings.append((value, line))
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "script":
@@ -260,7 +267,12 @@ class Request:
     place: str
 
 
-def requests_of(page: Page, scripts: dict[str, str]) -> list[Request]:
+def settings_of(document: Any, path: str) -> list[Request]:
+    """Addresses in a JSON document that the page fetches from `path`."""
+    return [Request(url, "name", f"the JSON of {path}") for url in _addresses_in(document)]
+
+
+def requests_of(page: Page, scripts: Mapping[str, str]) -> list[Request]:
     """All that the page and its scripts (by address) request, `{host}` and `{origin}` filled in."""
     found: list[Request] = []
 
@@ -273,6 +285,7 @@ def requests_of(page: Page, scripts: dict[str, str]) -> list[Request]:
         take(text, f"the page {name}", line - 1)
     for url, text in scripts.items():
         take(text, f"the script {urlsplit(url).path}", 0)
+    found += [Request(url, "name", f"the page {name}:{line}") for url, line in page.settings]
     found += [
         Request(url, "an attribute", f"the page {name}:{line}") for url, line in page.requests
     ]
@@ -283,6 +296,16 @@ def requests_of(page: Page, scripts: dict[str, str]) -> list[Request]:
         if one.kind != "icon"
     ]
     return list(dict.fromkeys(found))
+
+
+def _addresses_in(document: Any) -> Iterator[str]:
+    """Addresses in a JSON document, under a key that reads like one of a server."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            if isinstance(value, str) and _SETTING.search(str(key)) and "://" in value[:8]:
+                yield value
+            else:
+                yield from _addresses_in(value)
 
 
 def _filled(target: Target, page: Page) -> str:

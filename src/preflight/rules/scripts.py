@@ -8,7 +8,7 @@ requests nothing of localhost on the Hub.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -22,7 +22,7 @@ LOCATION = {"host": "{host}", "hostname": "{host}", "origin": "{origin}", "proto
 """What `location.X` is on the Hub; the host is the public name."""
 
 _LANGUAGE = Language(tree_sitter_javascript.language())
-_CALLS = Query(_LANGUAGE, "[(call_expression) (new_expression)] @call")
+CALLS = Query(_LANGUAGE, "[(call_expression) (new_expression)] @call")
 _NAMES = Query(
     _LANGUAGE, "[(variable_declarator) (assignment_expression) (pair) (function_declaration)] @name"
 )
@@ -74,12 +74,16 @@ def targets(script: str) -> list[Target]:
     """The addresses that a script requests, each once, in the order of their lines."""
     if len(script) > LARGEST_SCRIPT:
         return []
-    return list(dict.fromkeys(_Script(script.encode()).targets()))
+    return list(dict.fromkeys(Script(script.encode()).targets()))
 
 
 @dataclass
-class _Script:
+class Script:
+    """A parsed script, and what its expressions may stand for."""
+
     source: bytes
+    # Names that stand for a text in every script of a kind, such as __dirname on a server.
+    given: Mapping[str, str] = field(default_factory=dict)
     # Expressions that are being evaluated: a name may stand for itself in a loop.
     _open: set[int] = field(default_factory=set)
 
@@ -92,7 +96,7 @@ class _Script:
         """What each name is given: the place and the expression. Members go by their last part."""
         found: dict[str, list[tuple[Node, Node]]] = {}
         fields = {"pair": ("key", "value"), "variable_declarator": ("name", "value")}
-        for place in self._captured(_NAMES, "name"):
+        for place in self.captured(_NAMES, "name"):
             key, given = fields.get(place.type, ("left", "right"))
             if place.type == "function_declaration":
                 name, value = place.child_by_field_name("name"), place
@@ -105,17 +109,17 @@ class _Script:
         return found
 
     def targets(self) -> Iterator[Target]:
-        for call in self._captured(_CALLS, "call"):
+        for call in self.captured(CALLS, "call"):
             kind, given = self._request(call)
             if given is not None and self._reached(call):
-                for address in self._values(given):
+                for address in self.values(given):
                     if address.strip(UNKNOWN):
                         yield Target(address, kind, call.start_point[0] + 1)
         for name, given_to in self.names.items():
             kind = "request" if name in _BASES else "name" if _NAMED.search(name) else ""
             for place, value in given_to if kind else ():
                 if self._reached(place) and not self._chosen(name):
-                    for address in self._values(value):
+                    for address in self.values(value):
                         if re.match(r"(https?|wss?)://", address):
                             yield Target(address, kind, place.start_point[0] + 1)
 
@@ -128,18 +132,18 @@ class _Script:
         )
         if function is None or not given:
             return "", None
-        name = self._text(function)
+        name = self.text(function)
         last = name.rpartition(".")[2]
         if call.type == "new_expression":
             return (last, given[0]) if last in _CONSTRUCTORS else ("", None)
         if name in _FUNCTIONS or _METHODS.fullmatch(name):
             return ("fetch" if last != "fetchEventSource" else "EventSource"), given[0]
-        verb = self._text(given[0]).strip("\"'`").upper()
+        verb = self.text(given[0]).strip("\"'`").upper()
         if last == "open" and len(given) > 1 and verb in _VERBS:
             return "fetch", given[1]
         return "", None
 
-    def _values(self, node: Node | None, depth: int = 0) -> list[str]:
+    def values(self, node: Node | None, depth: int = 0) -> list[str]:
         """The texts that an expression may have on the Hub, a few at most."""
         if node is None or depth > _DEEPEST or node.id in self._open:
             return [UNKNOWN]
@@ -150,19 +154,21 @@ class _Script:
             self._open.discard(node.id)
 
     def _evaluated(self, node: Node, depth: int) -> Iterator[str]:
-        kind = node.type
+        kind, text = node.type, self.text(node)
         if kind == "string":
-            yield self._text(node)[1:-1]
+            yield text[1:-1]
         elif kind == "template_string":
             yield from self._template(node, depth)
         elif kind in ("parenthesized_expression", "await_expression") and node.named_children:
-            yield from self._values(node.named_children[0], depth)
+            yield from self.values(node.named_children[0], depth)
         elif kind == "binary_expression":
             yield from self._binary(node, depth)
         elif kind == "ternary_expression":
             yield from self._ternary(node, depth)
+        elif text in self.given:
+            yield self.given[text]
         elif kind == "identifier":
-            yield from self._named(self._text(node), depth)
+            yield from self._named(text, depth)
         elif kind == "member_expression":
             yield from self._member(node, depth)
         elif kind == "new_expression":
@@ -171,11 +177,10 @@ class _Script:
             yield from self._returned(node, depth)
         elif kind == "object":
             # axios({url: …}) and $.ajax({url: …}).
-            pairs = [one for one in node.named_children if one.type == "pair"]
-            for pair in pairs:
+            for pair in (one for one in node.named_children if one.type == "pair"):
                 key = pair.child_by_field_name("key")
                 if key is not None and self._last(key) in ("url", "uri"):
-                    yield from self._values(pair.child_by_field_name("value"), depth)
+                    yield from self.values(pair.child_by_field_name("value"), depth)
         else:
             yield UNKNOWN
 
@@ -183,30 +188,30 @@ class _Script:
         texts = [""]
         for part in node.named_children:
             if part.type == "string_fragment":
-                texts = [text + self._text(part) for text in texts]
+                texts = [text + self.text(part) for text in texts]
             elif part.type == "template_substitution":
                 inner = part.named_children[0] if part.named_children else None
-                texts = [text + one for text in texts for one in self._values(inner, depth)]
+                texts = [text + one for text in texts for one in self.values(inner, depth)]
         yield from texts
 
     def _binary(self, node: Node, depth: int) -> Iterator[str]:
         left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
         operator = node.child_by_field_name("operator")
-        sign = self._text(operator) if operator else ""
-        lefts = self._values(left, depth)
+        sign = self.text(operator) if operator else ""
+        lefts = self.values(left, depth)
         if sign == "+":
-            yield from (a + b for a in lefts for b in self._values(right, depth))
+            yield from (a + b for a in lefts for b in self.values(right, depth))
         elif sign in ("||", "??"):
             # Of a value that only a setting at run time could give, the fallback is what happens.
             yield from (one for one in lefts if one not in ("", UNKNOWN))
             known = any(one and UNKNOWN not in one for one in lefts)
-            text = self._text(left) if left is not None else ""
+            text = self.text(left) if left is not None else ""
             # `import.meta.env.X || …` is decided by the build; `isLocal() || …` by where it runs.
             if not known and ("env" in text or not _KNOWS_WHERE.search(text)):
-                yield from self._values(right, depth)
+                yield from self.values(right, depth)
         elif sign == "&&":
             if left is None or self._truth(left) is not False:
-                yield from self._values(right, depth)
+                yield from self.values(right, depth)
         else:
             yield UNKNOWN
 
@@ -217,9 +222,9 @@ class _Script:
             yield UNKNOWN
             return
         if truth is not False:
-            yield from self._values(node.child_by_field_name("consequence"), depth)
+            yield from self.values(node.child_by_field_name("consequence"), depth)
         if truth is not True:
-            yield from self._values(node.child_by_field_name("alternative"), depth)
+            yield from self.values(node.child_by_field_name("alternative"), depth)
 
     def _named(self, name: str, depth: int) -> Iterator[str]:
         if name == "origin":
@@ -232,10 +237,10 @@ class _Script:
             return
         for place, value in given_to:
             if self._reached(place):
-                yield from self._values(value, depth)
+                yield from self.values(value, depth)
 
     def _member(self, node: Node, depth: int) -> Iterator[str]:
-        text = re.sub(r"^(window|document|globalThis|self|top)\.", "", self._text(node))
+        text = re.sub(r"^(window|document|globalThis|self|top)\.", "", self.text(node))
         owner, _, last = text.rpartition(".")
         if owner == "location":
             yield LOCATION.get(last, UNKNOWN)
@@ -251,11 +256,11 @@ class _Script:
             node.child_by_field_name("arguments"),
         )
         given = arguments.named_children if arguments else []
-        if constructor is None or self._text(constructor) != "URL" or not given:
+        if constructor is None or self.text(constructor) != "URL" or not given:
             yield UNKNOWN
             return
-        for path in self._values(given[0], depth):
-            bases = self._values(given[1], depth) if len(given) > 1 else [""]
+        for path in self.values(given[0], depth):
+            bases = self.values(given[1], depth) if len(given) > 1 else [""]
             for base in bases:
                 yield (
                     path if "://" in path or not base else base.rstrip("/") + "/" + path.lstrip("/")
@@ -264,19 +269,23 @@ class _Script:
     def _returned(self, node: Node, depth: int) -> Iterator[str]:
         """What a function of the script gives back."""
         function = node.child_by_field_name("function")
-        name = self._text(function) if function else ""
+        name = self.text(function) if function else ""
+        arguments = node.child_by_field_name("arguments")
+        if name in ("path.join", "path.resolve", "join", "resolve") and arguments and self.given:
+            yield "/".join(self.values(one, depth)[0] for one in arguments.named_children)
+            return
         if function is not None and function.type == "member_expression":
             # `url.toString()`, `base.replace(…)`, `base.trim()`
             owner = function.child_by_field_name("object")
             if name.rpartition(".")[2] in ("toString", "replace", "trim", "concat"):
-                yield from self._values(owner, depth)
+                yield from self.values(owner, depth)
                 return
         for _, value in self.names.get(name, [])[:2]:
             body = value.child_by_field_name("body")
             if body is None:
                 continue
             if body.type != "statement_block":
-                yield from self._values(body, depth)
+                yield from self.values(body, depth)
                 continue
             conditions = (
                 one.child_by_field_name("condition") for one in _descendants(body, "if_statement")
@@ -285,7 +294,7 @@ class _Script:
                 continue
             for statement in _descendants(body, "return_statement"):
                 if statement.named_children:
-                    yield from self._values(statement.named_children[0], depth)
+                    yield from self.values(statement.named_children[0], depth)
         yield UNKNOWN
 
     def _chosen(self, name: str) -> bool:
@@ -317,12 +326,12 @@ class _Script:
             inner, outer = outer, outer.parent
 
     def _knows_where(self, condition: Node) -> bool:
-        text = self._text(condition)
+        text = self.text(condition)
         if _KNOWS_WHERE.search(text):
             return True
         names = re.findall(r"[A-Za-z_$][\w$]*", text)[:8] if len(text) < 200 else []
         return any(
-            _KNOWS_WHERE.search(self._text(value)[:300])
+            _KNOWS_WHERE.search(self.text(value)[:300])
             for name in names
             for _, value in self.names.get(name, [])[:2]
         )
@@ -335,20 +344,22 @@ class _Script:
         if kind == "unary_expression":
             inner = node.child_by_field_name("argument")
             truth = self._truth(inner) if inner else None
-            return None if truth is None or not self._text(node).startswith("!") else not truth
+            return None if truth is None or not self.text(node).startswith("!") else not truth
         if kind == "identifier":
-            given_to = self.names.get(self._text(node), [])
+            given_to = self.names.get(self.text(node), [])
             return self._truth(given_to[0][1]) if len(given_to) == 1 else None
         if kind == "binary_expression":
             return self._compared(node)
-        if kind == "call_expression":
-            return self._included(node)
+        text = self.text(node)
+        if kind == "call_expression" and "location." in text and "hf.space" not in text:
+            # `location.hostname.includes("localhost")`, `["localhost"].includes(location.hostname)`
+            return False if re.search(r"localhost|127\\?\.0", text) else None
         return None
 
     def _compared(self, node: Node) -> bool | None:
         left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
         operator = node.child_by_field_name("operator")
-        sign = self._text(operator) if operator else ""
+        sign = self.text(operator) if operator else ""
         if left is None or right is None:
             return None
         if sign in ("&&", "||"):
@@ -362,30 +373,23 @@ class _Script:
             return None
         return (sides[0] == sides[1]) == (sign[0] == "=")
 
-    def _included(self, node: Node) -> bool | None:
-        """`location.hostname.includes("localhost")`, `["localhost"].includes(location.hostname)`."""
-        text = self._text(node)
-        if "location." not in text or "hf.space" in text:
-            return None
-        return False if re.search(r"localhost|127\\?\.0", text) else None
-
     def _where(self, node: Node) -> str | None:
         """A side of a comparison: a text, or what `location` has."""
-        text = re.sub(r"^(window|document|globalThis|self|top)\.", "", self._text(node))
+        text = re.sub(r"^(window|document|globalThis|self|top)\.", "", self.text(node))
         if node.type == "string":
             return None if "hf.space" in text else text[1:-1]
         owner, _, last = text.rpartition(".")
         return LOCATION.get(last) if owner == "location" else None
 
-    def _captured(self, query: Query, name: str) -> list[Node]:
+    def captured(self, query: Query, name: str) -> list[Node]:
         found = QueryCursor(query).captures(self.root).get(name, [])
         return sorted(found, key=lambda one: one.start_byte)
 
-    def _text(self, node: Node) -> str:
+    def text(self, node: Node) -> str:
         return self.source[node.start_byte : node.end_byte].decode("utf-8", "replace")
 
     def _last(self, node: Node) -> str:
-        return self._text(node).rpartition(".")[2].strip("\"'`")
+        return self.text(node).rpartition(".")[2].strip("\"'`")
 
 
 def _descendants(node: Node, kind: str) -> Iterator[Node]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from preflight.model.problems import Problem, Severity
+from preflight.rules.node_writes import written_by_node
 from preflight.rules.sources import Sources
 
 _WRITES_ROWS = re.compile(
@@ -103,25 +104,12 @@ def written_paths(sources: Sources, workdir: str, home: str) -> list[Written]:
         if name.endswith(".py"):
             found += _in_python(name, text, workdir, home)
         elif name.endswith((".js", ".mjs", ".cjs", ".ts", ".mts")):
-            found += _in_javascript(name, text, workdir)
+            folder = posixpath.dirname(posixpath.join(workdir, name))
+            found += [
+                Written(path, name, line)
+                for path, line in written_by_node(text, folder, workdir, home)
+            ]
     return found
-
-
-# Files and folders of a Node app: fs.writeFile("x"), multer({dest: "uploads/"}), new Database("x").
-_JAVASCRIPT = re.compile(
-    r"(?:\b(?:writeFile|appendFile|writeFileSync|appendFileSync|createWriteStream|mkdir|mkdirSync)\(\s*"
-    r"|\bdest\s*:\s*|\bdestination\s*:\s*|\bnew\s+(?:sqlite3\.)?Database(?:Sync)?\(\s*)(?P<quote>['\"`])(?P<path>[\w./-]+)(?P=quote)"
-)
-
-
-def _in_javascript(name: str, text: str, workdir: str) -> Iterator[Written]:
-    for match in _JAVASCRIPT.finditer(text):
-        before = text[max(0, match.start() - 400) : match.start()]
-        # A caught refusal costs the app nothing.
-        if before.rfind("try {") > before.rfind("catch"):
-            continue
-        line = text.count("\n", 0, match.start()) + 1
-        yield Written(_absolute(match["path"], workdir), name, line)
 
 
 def _in_python(name: str, text: str, workdir: str, home: str) -> Iterator[Written]:

@@ -1,27 +1,54 @@
-"""The services that backend-node calls when its settings say so, over TLS on port 443.
+"""The services that backend-node calls when its settings say so, over TLS on port 443; port 8080 answers /health.
 
-GET /range/PREFIX knows one breached password; POST /turnstile/v0/siteverify takes `solved`. Port 8080 answers /health.
-Sources: haveibeenpwned.com/API/v3, developers.cloudflare.com/turnstile/get-started/server-side-validation.
+haveibeenpwned.com knows one breached password. Turnstile takes `solved`. GitHub and Hugging Face sign in whom the code
+names: `somebody@example.com`. GitHub has verified each address; Hugging Face, `verified-…`, and of others says "false".
+Sources: haveibeenpwned.com/API/v3, developers.cloudflare.com/turnstile/get-started/server-side-validation,
+docs.github.com/apps/oauth-apps/building-oauth-apps, huggingface.co/docs/hub/oauth.
 """
 
 import hashlib
 import json
 import ssl
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
 BREACHED = hashlib.sha1(b"a breached pass phrase").hexdigest().upper()
 
 
 class Outside(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        known = self.path == f"/range/{BREACHED[:5]}"
-        self.answer(f"{BREACHED[5:]}:37\r\n" if known else f"{'0' * 35}:0\r\n", "text/plain")
+        mail = (self.headers["Authorization"] or "").removeprefix("Bearer token-of-")
+        number = zlib.crc32(mail.encode())
+        if self.path.startswith("/range/"):
+            known = self.path == f"/range/{BREACHED[:5]}"
+            self.answer(f"{BREACHED[5:]}:37\r\n" if known else f"{'0' * 35}:0\r\n", "text/plain")
+        elif self.path == "/user":
+            self.answer_json({"id": number, "login": "ada", "name": "Ada", "email": mail})
+        elif self.path == "/user/emails":
+            self.answer_json([{"email": mail, "primary": True, "verified": True}])
+        elif self.path == "/oauth/userinfo":
+            claims = {"sub": str(number), "name": "Ada", "email": mail}
+            verified = True if mail.startswith("verified-") else "false"
+            self.answer_json({**claims, "email_verified": verified})
+        else:
+            self.answer_json({"status": "ok"})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        solved = body == {**body, "secret": "turnstile-secret", "response": "solved"}
-        self.answer(json.dumps({"success": solved}), "application/json")
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if self.path == "/turnstile/v0/siteverify":
+            given = json.loads(body)
+            solved = given == {**given, "secret": "turnstile-secret", "response": "solved"}
+            self.answer_json({"success": solved})
+        else:
+            form = parse_qs(body)
+            mail = form.get("code", form.get("refresh_token", [""]))[0]
+            token = {"access_token": f"token-of-{mail}", "refresh_token": mail}
+            self.answer_json({**token, "token_type": "bearer", "expires_in": 3600})
+
+    def answer_json(self, value: object) -> None:
+        self.answer(json.dumps(value), "application/json")
 
     def answer(self, text: str, kind: str) -> None:
         self.send_response(200)

@@ -1,0 +1,79 @@
+"""Which base images a Dockerfile names, and which of them have a stand-in where no registry answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from preflight.engine import base_images, stand_ins
+from preflight.engine.base_images import NoStandIn, ensure, named_in
+from preflight.engine.stand_ins import name_for, recipe_for
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "images"),
+    [
+        ("FROM python:3.12-slim\n", ["python:3.12-slim"]),
+        ("FROM --platform=linux/amd64 node:20-alpine AS build\nFROM build\n", ["node:20-alpine"]),
+        ("ARG VERSION=3.11\nFROM python:${VERSION}-slim\n", ["python:3.11-slim"]),
+        ("FROM python:${VERSION:-3.10}\n", ["python:3.10"]),
+        ("ARG BASE\nFROM $BASE\n", []),
+        ("ARG A=debian:12\nFROM $A AS a\nFROM scratch\nCOPY --from=a / /\n", ["debian:12"]),
+        ("FROM debian:12\nCOPY --from=ghcr.io/a/uv:1 /uv /bin/\n", ["debian:12", "ghcr.io/a/uv:1"]),
+        ("FROM debian:12 \\\n  AS base\nFROM base\n", ["debian:12"]),
+    ],
+)
+def test_the_images_of_a_dockerfile_are_named(dockerfile: str, images: list[str]) -> None:
+    """An ARG before the first FROM must count with its default; stages and what is not known must not."""
+    assert named_in(dockerfile) == images
+
+
+@pytest.mark.parametrize(
+    ("image", "suite", "differs"),
+    [
+        ("python:3.11-slim-bookworm", "bookworm", ""),
+        ("python:3.9", "bookworm", "Python 3.11 in the place of 3.9"),
+        ("python:3.12-slim", "trixie", "Python 3.13 in the place of 3.12"),
+        ("python:3.13.1-slim@sha256:0", "trixie", ""),
+        ("docker.io/library/node:18-bullseye-slim", "bookworm", ""),
+        ("node:24", "bookworm", ""),
+        ("debian:bookworm-slim", "bookworm", ""),
+        ("debian:13", "trixie", ""),
+        ("ubuntu:22.04", "bookworm", "Debian bookworm in the place of Ubuntu"),
+        ("nginx:stable", "bookworm", "Debian's nginx"),
+    ],
+)
+def test_a_usual_image_has_a_stand_in(image: str, suite: str, differs: str) -> None:
+    """What the stand-in has otherwise than the official image must be said."""
+    recipe = recipe_for(image)
+    assert recipe and (recipe.suite, recipe.differs) == (suite, differs)
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["python:3.11-alpine", "ghcr.io/acme/app:1", "node:16", "python:3.8", "alpine", "nginx:alpine"],
+)
+def test_an_image_without_a_way_has_no_stand_in(image: str) -> None:
+    assert recipe_for(image) is None
+
+
+def test_a_full_image_has_compilers_and_a_slim_one_has_none() -> None:
+    """As in the official images: packages that are built in the image need them."""
+    full, slim = recipe_for("python:3.11"), recipe_for("python:3.11-slim")
+    assert full and slim
+    assert "build-essential" in full.packages
+    assert "build-essential" not in slim.packages
+
+
+def test_a_stand_in_is_never_named_as_the_official_image() -> None:
+    """A later build would take it silently."""
+    assert name_for("python:3.11@sha256:0") == "standin/python:3.11"
+
+
+def test_an_image_that_cannot_be_had_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That there is no stand-in is no fault of the Space, so it must be a typed outcome."""
+    monkeypatch.setattr(base_images, "answers", lambda command: None)
+    monkeypatch.setattr(base_images, "pull_image", lambda image, say: False)
+    monkeypatch.setattr(stand_ins, "build", lambda image: None)
+    with pytest.raises(NoStandIn) as error:
+        ensure(["ghcr.io/acme/app:1"])
+    assert "ghcr.io/acme/app:1" in error.value.message

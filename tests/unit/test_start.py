@@ -1,0 +1,112 @@
+"""What becomes of a start that does not serve: typed, named, and as soon as it is clear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from preflight.engine.diagnosis import Kind
+from preflight.engine.image import build_space
+from preflight.engine.run import Run
+from preflight.engine.start import Start, start
+from preflight.model.hub_profile import HUB
+from preflight.model.space import Space, space_of_folder
+
+Begin = Callable[[str, str], Start]
+
+HEAD = """\
+import os, sys, time, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+def serve(port):
+    server = ThreadingHTTPServer(("0.0.0.0", port), Handler)
+    threading.Thread(target=server.serve_forever).start()
+
+"""
+
+
+@pytest.fixture
+def begin(run: Run, tmp_path: Path) -> Iterator[Begin]:
+    """Starts a Space of a name whose server runs some Python."""
+    begun: list[Start] = []
+
+    def of_code(name: str, code: str) -> Start:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "main.py").write_text(HEAD + code)
+        (folder / "README.md").write_text("---\nsdk: docker\n---\n")
+        (folder / "Dockerfile").write_text(
+            'FROM python:3.11-slim-bookworm\nCOPY main.py /\nCMD ["python", "-u", "/main.py"]\n'
+        )
+        space: Space = space_of_folder(folder)
+        begun.append(start(run, space, build_space(run, space)))
+        return begun[-1]
+
+    yield of_code
+    for one in begun:
+        if one.container:
+            one.container.remove()
+
+
+def test_a_wrong_port_is_clear_long_before_the_deadline(begin: Begin) -> None:
+    """A server that waits on another port must be told with that port, and how to mend it."""
+    failure = begin("listens-on-3000", "serve(3000)\n").failure
+    assert failure and failure.kind is Kind.WRONG_PORT
+    assert "0.0.0.0:3000" in failure.actual
+    assert "app_port: 3000" in failure.fix
+
+
+def test_a_wrong_port_is_told_in_seconds(begin: Begin) -> None:
+    """Its verdict must take less than half of the deadline; a tenth on a quiet machine."""
+    begun = begin("listens-on-3000", "serve(3000)\n")
+    assert begun.failure and begun.seconds < HUB.start_deadline / 2
+
+
+def test_a_server_that_is_still_busy_is_waited_for(begin: Begin) -> None:
+    """One that listens elsewhere first, and works on, must get the time that the Hub gives it."""
+    late = (
+        "serve(9000)\nend = time.time() + 9\nwhile time.time() < end:\n    sum(range(100_000))\n"
+        "serve(7860)\n"
+    )
+    begun = begin("listens-late", late)
+    assert begun.failure is None
+    assert begun.seconds > HUB.elsewhere, "it did not come late"
+
+
+def test_what_is_no_http_is_told_apart_from_silence(begin: Begin) -> None:
+    raw = (
+        "import socket\nwith socket.create_server(('0.0.0.0', 7860)) as server:\n"
+        "    while True:\n        server.accept()[0].close()\n"
+    )
+    begun = begin("closes-each-connection", raw)
+    assert begun.failure and begun.failure.kind is Kind.NO_ANSWER
+    assert begun.seconds < HUB.start_deadline / 2
+
+
+def test_a_missing_variable_is_named_with_the_others(begin: Begin) -> None:
+    """The log names one variable; those that the code needs besides must be named with it."""
+    code = 'os.environ["API_KEY"]\nos.environ["DATABASE_URL"]\nos.getenv("LOG_LEVEL")\n'
+    failure = begin("lacks-two", code).failure
+    assert failure and failure.kind is Kind.CRASH_LOOP
+    assert failure.missing == ("API_KEY", "DATABASE_URL")
+    assert "--env API_KEY=VALUE" in failure.fix and "preflight init" in failure.fix
+
+
+def test_a_command_that_cannot_be_run_is_an_end(begin: Begin, run: Run, tmp_path: Path) -> None:
+    """It must be a diagnosis, by the exit code of `docker run`."""
+    folder = tmp_path / "no-such-command"
+    folder.mkdir()
+    (folder / "README.md").write_text("---\nsdk: docker\n---\n")
+    (folder / "Dockerfile").write_text('FROM python:3.11-slim-bookworm\nCMD ["no-such-command"]\n')
+    space = space_of_folder(folder)
+    begun = start(run, space, build_space(run, space))
+    assert begun.container is None
+    assert begun.failure and begun.failure.kind is Kind.EXITED
+    assert "no-such-command" in begun.failure.actual
