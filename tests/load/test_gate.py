@@ -117,7 +117,7 @@ def test_a_run_that_is_interrupted_is_invalid(load: LoadRun) -> None:
 
 
 def test_ctrl_c_ends_a_run_whose_reader_has_gone(bench: Bench) -> None:
-    """`make load 2>&1 | tee`: Ctrl-C ends tee at once, and nobody reads what the run then prints."""
+    """`make load 2>&1 | tee`: Ctrl-C ends tee at once, and no process reads what the run then prints."""
     command = [sys.executable, "-m", "locust", "-f", "loadtests", "--headless", "-t", "60s"]
     options = ["--slo", bench.slo(), *bench.stub()]
     with subprocess.Popen(
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_a_run_whose_reader_has_gone(bench: Bench) -> None:
             if any(text in line for text in EVERYBODY):
                 break
         else:
-            pytest.fail("nobody came")
+            pytest.fail("no person came")
         run.stdout.close()
         run.send_signal(signal.SIGINT)
         assert run.wait(timeout=20) == 2
@@ -209,7 +209,7 @@ def too_long(bench: Bench) -> LoadRun:
 
 
 def no_stack(bench: Bench) -> LoadRun:
-    """A project of Compose that nobody started."""
+    """A project of Compose that was never started."""
     os.environ["COMPOSE_PROJECT_NAME"] = "load-of-nothing"
     try:
         return bench.run("--tags", "backend-py")

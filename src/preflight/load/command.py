@@ -90,7 +90,7 @@ def load(wanted: Wanted) -> int:
             EnvironmentDeclarationError) as error:  # fmt: skip
         print(f"Load: invalid (exit code 2): {error}", file=sys.stderr, flush=True)
     except install.Failure:
-        print("Load: invalid (exit code 2): there is no Docker engine", file=sys.stderr, flush=True)
+        print("Load: invalid (exit code 2): no Docker engine answers", file=sys.stderr, flush=True)
     return 2
 
 
@@ -119,7 +119,7 @@ def opened(wanted: Wanted) -> Iterator[Target]:
         url = f"https://{HUB.host(name, owner)}"
     else:
         raise CannotLoad(
-            f"{text!r} is no folder, no URL such as http://127.0.0.1:7860 and no Space's OWNER/NAME"
+            f"{text!r} is invalid: name a folder, a URL such as http://127.0.0.1:7860, or a Space's OWNER/NAME"
         )
     rate = plan.RAMP.fullmatch(wanted.shape)
     highest = max(float(rate[1]), float(rate[2])) if rate else wanted.rate
@@ -140,10 +140,10 @@ def started(folder: Path, reports: Path) -> Iterator[Target]:
         print(f"load: building {space.name} …", file=sys.stderr, flush=True)
         image = build_space(runs, space)
         print(f"load: starting {space.name} …", file=sys.stderr, flush=True)
-        begun = start(runs, space, image, observed=False)
-        container = begun.container
-        if begun.failure or container is None:
-            what = begun.failure.actual if begun.failure else "it does not start"
+        outcome = start(runs, space, image, observed=False)
+        container = outcome.container
+        if outcome.failure or container is None:
+            what = outcome.failure.actual if outcome.failure else "it does not start"
             raise CannotLoad(f"{space.name} does not serve: {what}; see: preflight check {folder}")
         if install.host() != "127.0.0.1":
             # The edge's names mean this machine, and the engine is another's.

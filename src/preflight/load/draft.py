@@ -34,7 +34,7 @@ class NothingToRepeat(Exception):
 
 @dataclass(frozen=True)
 class Quiet:
-    """One request name, and how long its answers took while nobody else was there."""
+    """One request name, and how long its answers took in a quiet run."""
 
     name: str
     path: str
@@ -156,7 +156,7 @@ def links(page: str) -> list[str]:
 
 
 def _measured(get: Get, name: str, path: str, samples: int) -> Quiet | None:
-    """None where the answer is no success."""
+    """None where the answer is not a success."""
     milliseconds, status = [], 0
     for _ in range(samples):
         try:
