@@ -62,6 +62,11 @@ def leaking(bench: Bench) -> LoadRun:
     return bench.run(*people, "--shape", "soak", *bench.stub("--leak", "1"))
 
 
+def stalling(bench: Bench) -> LoadRun:
+    arrivals = ["--rate", 10, "-t", "14s", "--tags", "backend-py"]
+    return bench.run(*arrivals, *bench.stub("--stall", "2"), slo=bench.slo(p95=700))
+
+
 def dying(bench: Bench) -> LoadRun:
     people = ["-u", 12, "-r", 12, "-t", "60s", "--tags", "backend-py"]
     busy = {"busy": 0.0}  # any machine is busier than this
@@ -71,6 +76,7 @@ def dying(bench: Bench) -> LoadRun:
 @pytest.mark.parametrize(
     ("load", "reason"),
     [
+        (stalling, "GET backend-py/: p95 "),
         (dying, "and then no more: the Space died or hangs under load"),
         (slow, "ms > 150 ms"),
         (failing, "of: answered 500 instead of 200"),
