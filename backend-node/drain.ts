@@ -27,8 +27,10 @@ interface Connection {
 export function createDrain(server: Server) {
   const connections = new Map<Socket, Connection>();
   let stopping = false;
+  let accepted = 0;
 
   server.on("connection", (socket) => {
+    accepted++;
     connections.set(socket, { request: undefined, bytes: 0, since: performance.now() });
     socket.on("close", () => connections.delete(socket));
   });
@@ -73,8 +75,9 @@ export function createDrain(server: Server) {
       for (const connection of connections.values()) connection.since = performance.now();
       const checking = setInterval(() => setImmediate(check), CHECK_EVERY_MS);
       await delay(QUIET_MS);
-      // Right after the event loop has accepted what was waiting: the rest is cut when the socket closes.
-      await nextTurn();
+      // What the system has accepted and the event loop has not yet is cut when the socket closes. One connection is
+      // taken in each turn, so a turn without one means that none waits.
+      for (let before = -1; before !== accepted; await nextTurn()) before = accepted;
       await new Promise((resolve) => server.close(resolve));
       clearInterval(checking);
     },
