@@ -8,7 +8,7 @@ import type { Settings } from "./settings.ts";
  * The library's plugin, and before it one that looks up the addresses at each call.
  *
  * An address counts only while it is verified: anybody can sign up with one that is not his. Nothing is stored, so
- * that who is taken off the list is no administrator any more.
+ * that an address that leaves the list loses the right.
  */
 export function administrators({ adminUserIds, adminEmails }: Settings): BetterAuthPlugin[] {
   const ids = [...adminUserIds];

@@ -12,7 +12,7 @@ import { HttpError } from "./http-error.ts";
 import type { Mailer } from "./mail.ts";
 import type { Settings } from "./settings.ts";
 
-/** Each path that signs somebody in, and by what. */
+/** Each path that signs a user in, and by what. */
 const METHODS: Record<string, string> = {
   "/sign-in/email": "password",
   "/sign-in/username": "password",
@@ -85,7 +85,7 @@ export interface AuditEvent {
   event: string;
   /** `challenge`: the password was right, the second factor is still to come. */
   outcome: "success" | "failure" | "challenge";
-  /** How somebody signs in. */
+  /** How the user signs in. */
   method?: string | undefined;
   /** The library's or this server's code of a failure. */
   code?: string | undefined;

@@ -48,7 +48,7 @@ export function createAuthCalls(
       const { cookie, authorization } = request.headers;
       const byLibrary = () => call(request, new URL(settings.baseURL + SESSION_PATH), requestId);
       if (takesApiKeys && request.headers["x-api-key"]) return byLibrary();
-      // Nobody, whatever the database does: no credentials, nothing to look up.
+      // No user, whatever the database does: no credentials, nothing to look up.
       if (!cookie && !authorization) return sessionAnswer("null");
       const find = async ({ session }: AuthService) => {
         const found = await session(cookie, authorization);
@@ -79,7 +79,7 @@ export function createAuthCalls(
     const response = await auth.handle(forwarded).finally(() => atOnce--);
     const answer = await libraryAnswer(response);
     checkLocation(answer);
-    // The library lets nobody keep it; the keys are public and change seldom.
+    // The library lets no cache keep it; the keys are public and change seldom.
     if (url.pathname === `${AUTH_PREFIX}jwks` && answer.status === 200)
       answer.headers["cache-control"] = "public, max-age=300";
     if (auth.sendsMail(url.pathname.slice(AUTH_PREFIX.length - 1)))

@@ -68,7 +68,7 @@ export async function authOptions(settings: Settings, { database, limits, audit,
           mailer.send(
             user.email,
             "Confirm your address",
-            // Somebody else may have signed up with this address, and would own an account that is verified by it.
+            // A stranger may have signed up with this address, and would own an account that is verified by it.
             `Confirm your mail address here:\n\n${url}\n\nIf you did not sign up at ${site}, do not follow this link.\n`,
           ),
       },

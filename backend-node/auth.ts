@@ -48,7 +48,7 @@ const CHECK_EVERY_MS = 2_000;
 /** A request that meets a server still starting waits this long. */
 const START_WAIT_MS = 5_000;
 
-// The library adds these to what it is told here. Source: better-auth 1.7 `context/helpers.ts`, `create-context.ts`.
+// The library adds these to the options given here. Source: better-auth 1.7 `context/helpers.ts`, `create-context.ts`.
 delete process.env.BETTER_AUTH_TRUSTED_ORIGINS;
 delete process.env.BETTER_AUTH_SECRETS;
 // The library looks for a terminal with colours at every query, through a dozen variables; this is the first of them.
@@ -57,7 +57,7 @@ process.env.FORCE_COLOR = "0";
 /**
  * Starts to open the database and the library on it, and keeps trying.
  *
- * @param onFatal gets an error that no retry can mend.
+ * @param onFatal gets an error that no retry can fix.
  */
 export async function openAuth(settings: Settings, log: Logger, onFatal: (error: Error) => void): Promise<AuthService> {
   const database = await openDatabase(settings, log);
@@ -123,10 +123,10 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     }
   };
   void keepTrying();
-  // An outage shows in /health even when nobody asks for anything else.
+  // An outage shows in /health even while no request arrives.
   const watch = setInterval(() => library && void ping(), CHECK_EVERY_MS);
 
-  /** The library as soon as it is there, and what `use` makes of it; a failure of the database's is told apart. */
+  /** The library as soon as it is there, and what `use` makes of it; a failure of the database becomes its own error. */
   const withLibrary = async <T>(use: (library: Library) => Promise<T>): Promise<T> => {
     if (!library) await Promise.race([firstTry.promise, delay(START_WAIT_MS, undefined, { ref: false })]);
     // In an outage, refuse at once instead of waiting for every query's deadline.
@@ -214,7 +214,7 @@ export async function createLibrary(
         status = response.status;
         return response;
       } finally {
-        // Neither a right password was a guess, nor one that nobody had the time to look at.
+        // Neither a right password was a guess, nor one that was never verified.
         if (status < 400 || status >= 500) await refunds.get(request)?.();
       }
     },

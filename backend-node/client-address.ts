@@ -36,7 +36,7 @@ export function clientAddressReader(frontSecret: string | undefined): (request: 
 
 /**
  * What an address counts as: IPv4 as it is, IPv6 as its /64, of which a household or a server has at least one
- * (RFC 6177). Each has one spelling, whichever was sent; undefined for what is no address.
+ * (RFC 6177). Each has one spelling, whichever was sent; undefined for what is not an address.
  *
  * @param text an address as proxies write it: also with brackets, port, zone, quotes or blanks.
  */

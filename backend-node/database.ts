@@ -38,7 +38,7 @@ export async function openDatabase(settings: Pick<Settings, "database" | "onTheH
   return openPostgres(database.url, database.webSocket, log);
 }
 
-/** Any number that nobody else uses for a lock in this database. */
+/** Any number that no other program uses for a lock in this database. */
 const MIGRATION_LOCK = 7_860_001;
 
 async function openPostgres(url: string, webSocket: WebSocketRelay | undefined, log: Logger): Promise<Database> {

@@ -40,7 +40,7 @@ export function inErrorShape(answer: Answer, requestId: string): Answer {
   return errorAnswer(new HttpError(answer.status, code, message, answer.headers), requestId, more);
 }
 
-/** Code and message of a status that nobody has said more about. */
+/** Code and message of a status without a message of its own. */
 export function defaultError(status: number): { code: string; message: string } {
   const message = STATUS_CODES[status] ?? "Error";
   return { code: message.toUpperCase().replaceAll(" ", "_"), message };

@@ -121,7 +121,7 @@ export function createHttpServer(settings: Settings, log: Log, service: Promise<
     if (request.method !== "GET") request.resume();
   }
 
-  /** What the client is told of `error`; the rest is logged. */
+  /** What of `error` the client may see; the rest is logged. */
   function asHttpError(error: unknown, requestId: string): HttpError {
     if (error instanceof HttpError) return error;
     log.error({ err: error, requestId }, "request failed");

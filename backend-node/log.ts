@@ -29,7 +29,7 @@ export function createLog(level: string): Log {
     lines = "";
   };
   process.on("exit", writeOut);
-  // Whoever read the log is gone; that is no reason to end.
+  // The reader of the log is gone; the server goes on.
   process.stdout.on("error", () => {});
   const output = {
     write: (line: string) => {

@@ -56,7 +56,7 @@ const PLUGINS: Record<PluginName, (settings: Settings, mailer: Mailer | undefine
 
   "api-key": async () => {
     const { apiKey } = await import("@better-auth/api-key");
-    // Nobody but a client calls this server, so a key is of use only where it stands for a session. Its own limit, ten calls a day, is
+    // Only clients call this server, so a key is of use only where it stands for a session. Its own limit, ten calls a day, is
     // for a server that verifies keys itself; here the limits for an address hold.
     return apiKey({ enableSessionForAPIKeys: true, rateLimit: { enabled: false } });
   },

@@ -44,7 +44,7 @@ async function call(method, path, body) {
 const actions = {
   async up({ name, email, password }) { const { user } = await call("POST", "sign-up/email", { name: name || email, email, password }); show(); return "Signed up as " + user.email + "." },
   async in({ email, password }) { const { user } = await call("POST", "sign-in/email", { email, password }); show(); return "Signed in as " + user.email + "." },
-  async session() { const data = await call("GET", "get-session"); if (data) delete data.session.token; show(data); return data ? "The session of " + data.user.email + "." : "Nobody is signed in." },
+  async session() { const data = await call("GET", "get-session"); if (data) delete data.session.token; show(data); return data ? "The session of " + data.user.email + "." : "No user is signed in." },
   async devices() {
     show();
     const [mine, sessions] = [await call("GET", "get-session"), await call("GET", "list-sessions")];

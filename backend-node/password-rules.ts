@@ -30,7 +30,7 @@ export function passwordRules(settings: Pick<Settings, "baseURL" | "breachCheck"
           matcher: ({ path }) => path !== undefined && path in SETS_PASSWORD,
           handler: createAuthMiddleware(async (ctx) => {
             const password = ctx.body?.[SETS_PASSWORD[ctx.path] ?? ""];
-            // The library itself refuses what is no text or too short.
+            // The library itself refuses what is too short, or not a text.
             if (typeof password !== "string" || password.length < MIN_PASSWORD_LENGTH) return;
             const own = [new URL(settings.baseURL).hostname, "backend-node", ...(await ownTexts(ctx))];
             if (withoutWords(password, own).length < MIN_PASSWORD_LENGTH)
@@ -107,7 +107,7 @@ async function isBreached(password: string, logger: HookContext["context"]["logg
   try {
     return await within(BREACH_CHECK_DEADLINE_MS, isPasswordCompromised(password));
   } catch (error) {
-    // A service of somebody else's that is away must not end every sign-up here.
+    // A service outside that is away must not end every sign-up here.
     logger.error("the breach check was skipped", error);
     return false;
   }

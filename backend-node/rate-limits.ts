@@ -20,7 +20,7 @@ export interface RateLimits {
    * @throws HttpError 429 with Retry-After while the wait lasts; such a try is not counted.
    */
   takeGuess(subject: string): Promise<void>;
-  /** Gives the guess back: it was right, or nobody had the time to look at it. */
+  /** Gives the guess back: it was right, or was never verified. */
   giveBackGuess(subject: string): Promise<void>;
 }
 
@@ -47,7 +47,7 @@ export const GUESSES = { free: 20, firstWait: 5, longestWait: 300, window: 3600 
 export const RATE_LIMIT_TABLE = `CREATE TABLE IF NOT EXISTS rate_limiter
   (key varchar(255) PRIMARY KEY, points integer NOT NULL DEFAULT 0, expire bigint)`;
 
-/** As many subjects are told apart, so that a flood of addresses cannot fill the memory. */
+/** As many subjects are kept apart, so that a flood of addresses cannot fill the memory. */
 const BUCKETS = 32_768;
 
 export function createRateLimits(key: string, pool: Pool | undefined): RateLimits {
@@ -74,7 +74,7 @@ export function createRateLimits(key: string, pool: Pool | undefined): RateLimit
     return [name, inPostgres];
   });
   const byName = Object.fromEntries(entries) as Record<keyof typeof counters, RateLimiterAbstract>;
-  // Keyed, so that nobody can choose an address that shares another's bucket.
+  // Keyed, so that no caller can choose an address that shares another's bucket.
   const bucket = (subject: string) =>
     String(createHmac("sha256", key).update(subject.toLowerCase()).digest().readUInt32BE() % BUCKETS);
 

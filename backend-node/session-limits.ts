@@ -36,7 +36,7 @@ export function endOldSessions(context: Pick<AuthContext, "internalAdapter">, gr
   };
 }
 
-/** Each path that signs somebody in, with a session of its own. */
+/** Each path that signs a user in, with a session of its own. */
 const SIGNS_IN = /^\/(sign-in|sign-up|callback|magic-link|passkey\/verify-auth|two-factor\/verify)/;
 
 /** Changes how the owner signs in, and needs no password. */
@@ -86,7 +86,7 @@ export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin
           handler: createAuthMiddleware(async (ctx) => {
             // By the database: a signed copy may be of a session that was revoked.
             const found = await getSessionFromCtx(ctx, { disableCookieCache: true });
-            if (!found) throw new HttpError(401, "UNAUTHORIZED", "nobody is signed in");
+            if (!found) throw new HttpError(401, "UNAUTHORIZED", "sign in first");
             if (ageOf(found.session) >= sessions.fresh)
               throw new HttpError(403, "SESSION_NOT_FRESH", "sign in again first: this session is too old for that");
           }),
@@ -99,7 +99,7 @@ export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin
           handler: createAuthMiddleware(async (ctx) => {
             const { authCookies, internalAdapter, newSession, secret } = ctx.context;
             const before = await ctx.getSignedCookie(authCookies.sessionToken.name, secret);
-            // Its cookie is overwritten, so nobody could end it by signing out. Source: ASVS 5.0, 7.2.4.
+            // Its cookie is overwritten, so no sign-out could end it. Source: ASVS 5.0, 7.2.4.
             if (before && newSession && before !== newSession.session.token)
               await internalAdapter.deleteSession(before);
           }),

@@ -14,7 +14,7 @@ export function strayFault(value: string): string | undefined {
 export function originFault(text: string): string | undefined {
   const form = "an origin is https://host[:port]";
   if (text.includes("*")) return `has a wildcard; each origin must be exact: ${form}`;
-  if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) return `is no origin; ${form}`;
+  if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) return `is not an origin; ${form}`;
   const { origin, protocol, hostname } = new URL(text);
   if (text.toLowerCase() === `${origin}/`) return "has a slash at its end; a browser sends it without, so leave it out";
   if (!text.toLowerCase().startsWith(origin) || /[/?#]/.test(text.slice(origin.length)))

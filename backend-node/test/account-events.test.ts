@@ -260,7 +260,7 @@ test("must make the owner of a listed address an administrator, once it is verif
     ],
   );
   await call("/sign-in/email", { email: "bob@example.com", password: "a third long one" });
-  assert.equal((await list()).status, 403, "nobody else");
+  assert.equal((await list()).status, 403, "no other user");
 });
 
 test("must end a session at its greatest age, and after a time without use", async (context) => {
@@ -307,7 +307,7 @@ test("must require a new sign-in before a sensitive change by an old session", a
       ({ status }) => status,
       (error) => error.code,
     );
-  assert.equal(await rename({ name: "Ada King" }), 200, "a name signs nobody in");
+  assert.equal(await rename({ name: "Ada King" }), 200, "a name is not for signing in");
   assert.equal(await rename({ username: "ada_king" }), "SESSION_NOT_FRESH", "a user name does");
 });
 
@@ -347,7 +347,7 @@ test("must log a call that was refused before the library saw it", async (contex
     fetch(`${server.url}/api/auth/sign-in/email`, {
       method: "POST",
       headers,
-      body: JSON.stringify({ email: "nobody@example.com", password: "a wrong guess" }),
+      body: JSON.stringify({ email: "stranger@example.com", password: "a wrong guess" }),
     });
   let status = 0;
   for (let tries = 0; tries < 30 && status !== 429; tries++) ({ status } = await guess());

@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { PASSWORD, startServer } from "./server.ts";
 
 const HEALTH = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
-const BODY = JSON.stringify({ email: "nobody@example.com", password: PASSWORD });
+const BODY = JSON.stringify({ email: "stranger@example.com", password: PASSWORD });
 const SIGN_IN = `POST /api/auth/sign-in/email HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${BODY.length}\r\n\r\n`;
 
 /** A connection that keeps what comes, and notes when it ends. */

@@ -80,7 +80,7 @@ const PASSWORD_PATHS: [string, object][] = [
 ];
 
 for (const kind of ["session", "bearer"] as const)
-  test(`must count guesses of somebody signed in, by ${kind}, for the account of the session`, async () => {
+  test(`must count guesses of a signed-in user, by ${kind}, for the account of the session`, async () => {
     const ada = await withAda();
     const headers = kind === "session" ? ada.session : { authorization: ada.bearer };
     const bodies = PASSWORD_PATHS.map(([path, body], at) => [path, { ...body, email: `${at}@example.com` }] as const);
@@ -215,7 +215,7 @@ test("must refuse texts that are longer than anybody's name", async () => {
   assert.equal(await signUp({ email: "c@example.com", displayUsername: "a".repeat(201) }), 400);
 });
 
-test("must not count a sign-in as a guess that nobody had the time to look at", async () => {
+test("must not count a sign-in as a guess that was never verified", async () => {
   const ada = await withAda();
   const headers = { [CLIENT_ADDRESS_HEADER]: "2001:db8:1::" };
   const others: Promise<unknown>[] = [];

@@ -306,7 +306,7 @@ test("must answer 408 to a body that does not come", { timeout: 15_000 }, async 
   assert(Date.now() - started < 13_000);
 });
 
-test("must take JSON as text/plain across sites only when told to, and only from a listed origin", async () => {
+test("must take JSON as text/plain across sites only when the setting says so, and only from a listed origin", async () => {
   const crossSite = await startServer(testSettings({ COOKIE_MODE: "cross-site" }));
   const send = async (url: string, origin?: string) => {
     const headers = { "content-type": "text/plain", ...(origin && { origin }) };

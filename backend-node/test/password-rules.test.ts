@@ -119,7 +119,7 @@ test("must refuse a breached password when the check is on, and accept any when 
   assert.equal(await answer(library, "/sign-up/email", newcomer({})), "PASSWORD_COMPROMISED");
   assert.deepEqual(requested, [`https://api.pwnedpasswords.com/range/${hash.slice(0, 5)}`]);
   answers = () => new Response(`${hash.slice(5)}:0\r\n`);
-  assert.equal(await answer(library, "/sign-up/email", newcomer({})), 200, "padding is no hit");
+  assert.equal(await answer(library, "/sign-up/email", newcomer({})), 200, "padding does not count");
   answers = () => new Response("away", { status: 503 });
   assert.equal(await answer(library, "/sign-up/email", newcomer({})), 200);
 });

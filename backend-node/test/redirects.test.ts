@@ -71,7 +71,7 @@ const LINKS = [
   "/delete-user/callback?token=x&callbackURL=",
 ];
 
-test("must send nobody away by a link, in every encoding, signed in or not", async () => {
+test("must send no browser away by a link, in every encoding, signed in or not", async () => {
   for (const link of LINKS)
     for (const [at, location] of AWAY.entries())
       for (const written of [encodeURIComponent(location), location.replace(/[\t\n#&]/g, encodeURIComponent)]) {

@@ -56,7 +56,7 @@ for (const [what, spoil] of [
   ["broken percent-encoding", (text: string) => `${text}%zz`],
   ["nothing in it", () => `${NAME}=`],
 ] as const)
-  test(`must know nobody by a cookie with ${what}`, async () => {
+  test(`must know no user by a cookie with ${what}`, async () => {
     const spoiled = spoil(cookie);
     assert.equal((await stockAnswer({ cookie: spoiled })).body, "null");
     assert.equal(await library.readSession(spoiled, undefined), "null");

@@ -97,7 +97,7 @@ for (const [url, reason] of [
   ["https://auth.example?x", /more than host and port/],
   ["http://auth.example", /plain http/],
   ["http://auth.example/", /slash at its end/],
-  ["auth.example", /is no origin/],
+  ["auth.example", /is not an origin/],
   ["https://Auth.example", /lower case/],
   ["https://auth.example:443", /usual port/],
   ["https://*.example", /wildcard/],
@@ -139,7 +139,7 @@ for (const url of ["sqlite:auth.db", "sqlite:/proc/none/auth.db", "mysql://a/b",
     assert.deepEqual(refused({ DATABASE_URL: url }), ["DATABASE_URL"]);
   });
 
-test("must refuse to run without NODE_ENV=production unless told to develop", () => {
+test("must refuse to run without NODE_ENV=production unless started to develop", () => {
   assert.deepEqual(refused({ NODE_ENV: undefined }), ["NODE_ENV"]);
   assert.equal(readSettings({ ...SOUND, NODE_ENV: undefined }, ["--dev"]).host, "127.0.0.1");
 });

@@ -66,7 +66,7 @@ _taken: set[int] = set()
 
 
 class Caller:
-    """Somebody who calls: from one address, with the cookie that the server gave last.
+    """A caller: from one address, with the cookie that the server gave last.
 
     Each answer must keep the promises that hold for all of them.
     """

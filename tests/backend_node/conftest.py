@@ -211,13 +211,13 @@ def start_for_all(
 
 @pytest.fixture
 def caller(auth: Container) -> Caller:
-    """Somebody new."""
+    """A new caller."""
     return Caller(auth)
 
 
 @pytest.fixture
 def member(auth: Container) -> Caller:
-    """Somebody who has just signed up."""
+    """A user who has just signed up."""
     new = Caller(auth)
     assert new.sign_up().status_code == 200
     return new
@@ -230,7 +230,7 @@ def _accounts() -> dict[str, Caller]:
 
 @pytest.fixture
 def known(auth: Container, _accounts: dict[str, Caller]) -> Caller:
-    """Somebody whose account all such tests share, at an address of his own: they only look at it."""
+    """A user whose account all such tests share, at an address of his own: they only look at it."""
     if auth.id not in _accounts:
         first = Caller(auth)
         assert first.sign_up().status_code == 200

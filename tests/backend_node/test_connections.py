@@ -38,7 +38,7 @@ def through_pooler(url: str) -> str:
 def test_must_share_a_database_through_a_pooler(
     start_for_all: StartAuth, postgres: Postgres, pooler: Container
 ) -> None:
-    """Three servers begun at once behind a pooler that hands out sessions by the transaction."""
+    """Three servers started at once behind a pooler that hands out sessions by the transaction."""
     url = through_pooler(postgres.database())
     with ThreadPoolExecutor(3) as pool:
         begin = partial(start_for_all, ready=False, DATABASE_URL=url)

@@ -111,7 +111,7 @@ def test_image(node_image: Image, own_spaces: dict[str, Space], figures: Figures
 
 
 def test_start(run: Run, node_image: Image, peers_image: Image, figures: Figures) -> None:
-    """Row 9, and memory: from `docker run` to the first answer at most 1.5 times what a bare server takes, 2 until ready."""
+    """Memory: from `docker run` to the first answer at most 1.5 times what a bare server takes, 2 until ready."""
     environment = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db"}
     idle: list[float] = []
 
@@ -152,14 +152,14 @@ def test_start(run: Run, node_image: Image, peers_image: Image, figures: Figures
 def test_answers(
     generator: Generator, bare: Container, ours: Container, user: tuple[str, str], figures: Figures
 ) -> None:
-    """Row 42. Liveness at least 0.7 of the floor's per CPU second, nobody's session at least 0.6 of its rate, a user's at most 15 times its CPU time."""
+    """Liveness at least 0.7 of the floor's per CPU second, an absent session at least 0.6 of its rate, a user's at most 15 times its CPU time."""
     asked: dict[str, tuple[Container, str, dict[str, str]]] = {
         "bare": (bare, HEALTH, {}),
         "health": (ours, HEALTH, {}),
-        "nobody": (ours, SESSION, {}),
+        "anonymous": (ours, SESSION, {}),
         "user": (ours, SESSION, {"COOKIE": user[1]}),
     }
-    health, nobody, session = 0.0, 0.0, math.inf
+    health, anonymous, session = 0.0, 0.0, math.inf
     # The first round is answered by code that is not compiled yet. Both of a pair come from one round,
     # since the machine's pace changes; a pair that holds tells.
     for number in range(7):
@@ -171,15 +171,17 @@ def test_answers(
             continue
         floor = round_["bare"]
         health = max(health, floor.cost / round_["health"].cost)
-        nobody = max(nobody, round_["nobody"].rate / floor.rate)
+        anonymous = max(anonymous, round_["anonymous"].rate / floor.rate)
         session = min(session, round_["user"].cost / floor.cost)
-        if health >= 0.7 and nobody >= 0.6 and session <= 15:
+        if health >= 0.7 and anonymous >= 0.6 and session <= 15:
             break
     figures.row("Liveness per CPU second, of bare", f"{health:.2f}")
-    figures.row("`get-session` of nobody, rate of bare", f"{nobody:.2f} of {floor.rate:.0f}/s")
+    figures.row(
+        "`get-session` without a session, rate of bare", f"{anonymous:.2f} of {floor.rate:.0f}/s"
+    )
     figures.row("`get-session` with a cookie, CPU time of bare", f"{session:.1f} times")
     assert health >= 0.7
-    assert nobody >= 0.6
+    assert anonymous >= 0.6
     assert session <= 15
 
 
@@ -249,7 +251,7 @@ def test_sign_in(
 def test_flood(
     generator: Generator, ours: Container, user: tuple[str, str], figures: Figures
 ) -> None:
-    """Row 66, which test_limits tries once. Of 64 sign-ins at once, each second anew, some are sent away, none hangs, and liveness goes on."""
+    """Which test_limits tries once. Of 64 sign-ins at once, each second anew, some are sent away, none hangs, and liveness goes on."""
     # So many of one account at once would meet its limit.
     mails = [sign_up(ours)[0] for _ in range(8)]
     with ThreadPoolExecutor() as pool:
@@ -268,7 +270,7 @@ def test_flood(
 
 
 def test_guesses(ours: Container, figures: Figures) -> None:
-    """Row 40. How long a wrong password takes does not tell, within 20 %, whether the account exists."""
+    """How long a wrong password takes does not tell, within 20 %, whether the account exists."""
     times: dict[bool, list[float]] = {True: [], False: []}
     stranger = Caller(ours)
     # Chance goes as more are asked, a difference stays.
@@ -310,20 +312,20 @@ def test_beside_stock_servers(
     for name, server in servers.items():
         mail, cookie = sign_up(server)
         idle = resident(server)
-        health, nobody = (best(generator, server, path) for path in (HEALTH, SESSION))
+        health, anonymous = (best(generator, server, path) for path in (HEALTH, SESSION))
         sessions[name] = best(generator, server, SESSION, {"COOKIE": cookie})
         with ThreadPoolExecutor() as pool:
             probing = pool.submit(generator.load, server, HEALTH, 4, 2, PACED)
             sign_ins[name] = generator.sign_ins(server, [mail], 4)
             probe = probing.result()
         rows[name] = [
-            *(cell(load, floor) for load in (health, nobody, sessions[name])),
+            *(cell(load, floor) for load in (health, anonymous, sessions[name])),
             f"{sign_ins[name].rate:.0f}/s, {milliseconds(sign_ins[name])}",
             milliseconds(probe),
             f"{idle:.0f} → {resident(server):.0f} MB",
         ]
     head = [
-        *("", "`/health`", "get-session of nobody", "get-session with a cookie"),
+        *("", "`/health`", "get-session without a session", "get-session with a cookie"),
         *("sign-in, p99", "`/health` p99 meanwhile", "memory"),
     ]
     lines = [head, ["---"] * len(head), *([name, *cells] for name, cells in rows.items())]

@@ -82,7 +82,7 @@ def test_beside_hono(
     head = [
         "HTTP layer",
         "`/health`",
-        "get-session of nobody",
+        "get-session without a session",
         "get-session with a cookie",
         "lines",
     ]

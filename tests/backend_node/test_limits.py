@@ -1,4 +1,4 @@
-"""How often somebody may try, how many at once, and how long."""
+"""How often a caller may try, how many at once, and how long."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.backend_node.loading import SESSION, Generator, resident
 def stalled_upload(
     server_on: Callable[[str], Container],
 ) -> Iterator[Future[tuple[bytes, float]]]:
-    """What is answered to 1 byte of 100, and after how many seconds: begun before all tests, because it takes ten."""
+    """What is answered to 1 byte of 100, and after how many seconds: started before all tests, because it takes ten."""
     server = server_on("sqlite")
 
     def send() -> tuple[bytes, float]:
@@ -41,7 +41,7 @@ def stalled_upload(
 
 
 def test_must_count_guesses_of_an_address(member: Caller) -> None:
-    """Rows 60 and 62. What the caller itself writes into X-Forwarded-For counts for nothing."""
+    """What the caller itself writes into X-Forwarded-For counts for nothing."""
     stranger = Caller(member.server)
     seen = [
         stranger.guess(f"{n}-{member.mail}", {"X-Forwarded-For": f"10.0.0.{n}, {stranger.address}"})
@@ -55,7 +55,7 @@ def test_must_count_guesses_of_an_address(member: Caller) -> None:
 
 
 def test_must_slow_down_guesses_of_an_account(member: Caller) -> None:
-    """Rows 61 and 62. An account that many addresses try makes them wait, longer each time; its owner never does."""
+    """An account that many addresses try makes them wait, longer each time; its owner never does."""
     seen = [Caller(member.server).guess(member.mail) for _ in range(25)]
     assert seen == [401] * 20 + [429] * 5
     first = wait_of_a_guess(member)
@@ -84,7 +84,7 @@ def wait_of_a_guess(member: Caller) -> int:
 
 
 def test_must_count_an_ipv6_network_as_one_caller(auth: Container) -> None:
-    """Whoever has a /64 has 18 trillion addresses, each with many spellings, and ten sign-ups a minute."""
+    """The owner of a /64 has 18 trillion addresses, each with many spellings, and ten sign-ups a minute."""
     network = f"2001:db8:{secrets.randbelow(65536):x}:{secrets.randbelow(65536):x}"
     spellings = [f"{network}::{n:x}" for n in range(1, 9)]
     spellings += [f"{network}:0:0:0:7".upper(), f"[{network}::7]:443", f"{network}::0.0.0.7"]
@@ -97,22 +97,22 @@ def test_must_count_an_ipv6_network_as_one_caller(auth: Container) -> None:
 
 
 def test_must_not_count_right_passwords(member: Caller) -> None:
-    """Rows 60 and 61. Whoever knows the password never runs out of tries."""
+    """The owner of the password never runs out of tries."""
     assert {member.sign_in().status_code for _ in range(21)} == {200}
 
 
 def test_must_not_punish_polling(member: Caller) -> None:
-    """Row 63. Three hundred looks at the session, five minutes of one a second, are none too many."""
-    nobody = {"X-Forwarded-For": an_address()}
+    """Three hundred looks at the session, five minutes of one a second, are none too many."""
+    anonymous = {"X-Forwarded-For": an_address()}
     user = {"X-Forwarded-For": member.address, "Cookie": str(member.cookie)}
-    for caller in (nobody, user):
+    for caller in (anonymous, user):
         assert pipelined(member.server, SESSION, [caller] * 300) == [200] * 300
     assert member.session(), "who looked was signed in"
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_must_not_believe_other_address_headers(auth: Container) -> None:
-    """Row 64. Only the entry that the edge writes tells the address."""
+    """Only the entry that the edge writes tells the address."""
     stranger = Caller(auth)
     assert [stranger.guess(a_mail()) for _ in range(11)] == [401] * 10 + [429]
     headers = ["X-Real-IP", "Forwarded", "X-Ip-Token", "X-Auth-Client-Address", "CF-Connecting-IP"]
@@ -142,7 +142,7 @@ def flood(server: Container, number: int) -> None:
 
 
 def test_must_hold_many_addresses(start_auth: StartAuth) -> None:
-    """Row 65. Addresses without number do not fill the memory."""
+    """Addresses without number do not fill the memory."""
     server = start_auth(NODE_OPTIONS=SMALL_HEAP)
     flood(server, 2_000)
     held = resident(server)
@@ -154,7 +154,7 @@ def test_must_hold_many_addresses(start_auth: StartAuth) -> None:
 def test_must_hold_a_hundred_thousand_addresses(
     start_auth: StartAuth, generator: Generator
 ) -> None:
-    """Row 65. Nor do they slow another caller down."""
+    """Nor do they slow another caller down."""
     server = start_auth(name="many", NODE_OPTIONS=SMALL_HEAP)
 
     def pace() -> float:
@@ -169,7 +169,7 @@ def test_must_hold_a_hundred_thousand_addresses(
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_must_answer_all_of_many_sign_ins(auth: Container) -> None:
-    """Row 66. Of 64 sign-ins at once those sent away learn when to come back, and none hangs."""
+    """Of 64 sign-ins at once those sent away learn when to come back, and none hangs."""
     # So many of one account at once would meet its limit.
     users = [Caller(auth) for _ in range(4)]
     for user in users:
@@ -186,7 +186,7 @@ def test_must_answer_all_of_many_sign_ins(auth: Container) -> None:
 
 
 def test_must_not_wait_for_a_body_for_ever(stalled_upload: Future[tuple[bytes, float]]) -> None:
-    """Row 20. A body that does not come ends with 408."""
+    """A body that does not come ends with 408."""
     answer, seconds = stalled_upload.result()
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert seconds < 15

@@ -47,7 +47,7 @@ def extended(start_for_all: StartAuth, database: str, mail_api: Container) -> Co
 
 @pytest.fixture(scope="module")
 def ada(extended: Container) -> Caller:
-    """Somebody who signed up before sign-up was closed."""
+    """A user who signed up before sign-up was closed."""
     member = Caller(extended)
     assert member.sign_up().status_code == 200
     return member
@@ -61,7 +61,7 @@ def closed(start_for_all: StartAuth, database: str, ada: Caller) -> Container:
 
 
 def test_must_partition_the_cookie_across_sites(extended: Container) -> None:
-    """Row 34, and mode C of 32. Across sites the cookie is partitioned, and JSON comes as text."""
+    """Mode C of 32. Across sites the cookie is partitioned, and JSON comes as text."""
     ada = Caller(extended)
     body = json.dumps({"name": "Ada", "email": ada.mail, "password": PASSWORD})
     answer = ada.call("POST", "/sign-up/email", data=body, headers={"Content-Type": "text/plain"})
@@ -77,7 +77,7 @@ def test_must_partition_the_cookie_across_sites(extended: Container) -> None:
 
 
 def test_must_not_tell_who_has_an_account(start_auth: StartAuth, mail_api: Container) -> None:
-    """Row 36, `SIGNUP=verified`. A taken address is answered like a free one."""
+    """`SIGNUP=verified`. A taken address is answered like a free one."""
     server = start_auth(SIGNUP="verified", **MAIL)
     ada = Caller(server)
     first, second = ada.sign_up(), Caller(server).sign_up(email=ada.mail)
@@ -88,7 +88,7 @@ def test_must_not_tell_who_has_an_account(start_auth: StartAuth, mail_api: Conta
 
 
 def test_must_close_sign_up(closed: Container, database: str, postgres: Postgres) -> None:
-    """Row 39. `SIGNUP=closed` makes no user."""
+    """`SIGNUP=closed` makes no user."""
     ada = Caller(closed)
     assert code(ada.sign_up()) == (400, "EMAIL_PASSWORD_SIGN_UP_DISABLED")
     made = f"SELECT count(*) FROM \"user\" WHERE email = '{ada.mail}'"
@@ -98,7 +98,7 @@ def test_must_close_sign_up(closed: Container, database: str, postgres: Postgres
 def test_must_let_only_administrators_administer(
     extended: Container, closed: Container, ada: Caller
 ) -> None:
-    """Row 56. An administrator is who the environment names."""
+    """An administrator is who the environment names."""
     path = f"/admin/list-users?searchField=email&searchValue={ada.mail}"
     assert ada.get(path).status_code == 403
     administrator = Caller(closed)
@@ -113,7 +113,7 @@ def test_must_let_only_administrators_administer(
 
 
 def test_must_reset_a_password_by_mail(extended: Container, mail_api: Container) -> None:
-    """Row 51. One call to the API, and a link that works once."""
+    """One call to the API, and a link that works once."""
     ada = Caller(extended)
     ada.sign_up()
     asked = ada.post("/request-password-reset", {"email": ada.mail, "redirectTo": ORIGIN})
@@ -143,7 +143,7 @@ def test_must_reset_a_password_by_mail(extended: Container, mail_api: Container)
 def test_must_start_oauth_at_the_public_origin(
     extended: Container, provider: str, host: str
 ) -> None:
-    """Row 57. The provider sends the user back to the public origin, over https."""
+    """The provider sends the user back to the public origin, over https."""
     ada = Caller(extended)
     started = ada.post("/sign-in/social", {"provider": provider, "callbackURL": ORIGIN}).json()
     where = urlsplit(started["url"])
@@ -156,7 +156,7 @@ def test_must_start_oauth_at_the_public_origin(
 
 
 def test_must_believe_the_front_end_that_it_knows(extended: Container) -> None:
-    """Mode A. Users behind a front end's host have limits of their own, but for whoever knows its secret alone."""
+    """Mode A. Users behind a front end's host have limits of their own, but only through the host that knows its secret."""
     front, user = Caller(extended), Caller(extended)
     assert [user.guess(a_mail()) for _ in range(11)] == [401] * 10 + [429]
 

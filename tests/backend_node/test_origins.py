@@ -33,7 +33,7 @@ def preflight(server: Container, origin: str) -> dict[str, str]:
 
 
 def test_must_answer_a_preflight_request(auth: Container) -> None:
-    """Row 21. A listed origin learns all that it may do."""
+    """A listed origin learns all that it may do."""
     answer = auth.options("/api/auth/sign-in/email", headers=preflight(auth, ORIGIN))
     assert answer.status_code == 204
     headers = answer.headers
@@ -49,7 +49,7 @@ def test_must_answer_a_preflight_request(auth: Container) -> None:
 
 @pytest.mark.parametrize("origin", NEAR_MISSES)
 def test_must_refuse_a_preflight_request_of_any_other(auth: Container, origin: str) -> None:
-    """Rows 22 and 25. An unlisted origin is told nothing."""
+    """An unlisted origin learns nothing."""
     answer = auth.options("/api/auth/sign-in/email", headers=preflight(auth, origin))
     assert code(answer) == (403, "INVALID_ORIGIN")
     assert not [name for name in CORS if name in answer.headers]
@@ -58,7 +58,7 @@ def test_must_refuse_a_preflight_request_of_any_other(auth: Container, origin: s
 @pytest.mark.parametrize("origin", NEAR_MISSES)
 @pytest.mark.parametrize(("method", "path"), [("GET", "/get-session"), ("POST", "/sign-out")])
 def test_must_refuse_calls_of_any_other(known: Caller, origin: str, method: str, path: str) -> None:
-    """Rows 23 and 25. The edge echoes any origin, so the server alone keeps others from reading."""
+    """The edge echoes any origin, so the server alone keeps others from reading."""
     answer = known.call(method, path, headers={"Origin": origin})
     assert code(answer) == (403, "INVALID_ORIGIN")
     assert known.mail not in answer.text
@@ -67,7 +67,7 @@ def test_must_refuse_calls_of_any_other(known: Caller, origin: str, method: str,
 
 
 def test_must_let_a_listed_origin_read(known: Caller) -> None:
-    """Rows 24 and 31. The listed origin reads the session, and the headers that it needs."""
+    """The listed origin reads the session, and the headers that it needs."""
     answer = known.get("/get-session")
     assert answer.json()["user"]["email"] == known.mail
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
@@ -77,7 +77,7 @@ def test_must_let_a_listed_origin_read(known: Caller) -> None:
 
 
 def test_must_let_a_listed_origin_read_errors(caller: Caller) -> None:
-    """Row 26. A front end that cannot read the error sees a network failure."""
+    """A front end that cannot read the error sees a network failure."""
     answers = [
         caller.post("/sign-in/email", {}),
         caller.sign_in(),
@@ -93,21 +93,21 @@ def test_must_let_a_listed_origin_read_errors(caller: Caller) -> None:
 
 
 def test_must_refuse_a_cookie_without_an_origin(known: Caller) -> None:
-    """Row 27. A state change by cookie needs a known origin."""
+    """A state change by cookie needs a known origin."""
     answer = known.post("/sign-out", headers={"Origin": ""})
     assert code(answer) == (403, "MISSING_OR_NULL_ORIGIN")
     assert known.session(), "still signed in"
 
 
 def test_must_serve_native_clients(known: Caller) -> None:
-    """Row 28. Without cookie and origin there is nothing to forge."""
+    """Without cookie and origin there is nothing to forge."""
     native = Caller(known.server, origin=None)
     native.mail = known.mail
     assert native.sign_in().status_code == 200
 
 
 def test_must_refuse_to_sign_in_by_navigation(known: Caller) -> None:
-    """Row 29. Another site must not sign a visitor in by a form."""
+    """Another site must not sign a visitor in by a form."""
     visitor = Caller(known.server)
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": ""}
     body = {"email": known.mail, "password": "correct horse battery"}
@@ -120,7 +120,7 @@ def test_must_refuse_to_sign_in_by_navigation(known: Caller) -> None:
     [("/sign-in/email", "callbackURL"), ("/request-password-reset", "redirectTo")],
 )
 def test_must_not_redirect_elsewhere(known: Caller, path: str, field: str) -> None:
-    """Row 30. A link that leads away is refused."""
+    """A link that leads away is refused."""
     body = {"email": known.mail, "password": "correct horse battery", field: UNLISTED}
     assert known.post(path, body).status_code == 403
 

@@ -21,7 +21,7 @@ from tests.backend_node.conftest import NewDatabase, Postgres, StartAuth
 def without_database(
     start_for_all: StartAuth, postgres: Postgres
 ) -> tuple[Container, list[requests.Response], float]:
-    """A server begun while its database was away: its answers then, and how long it took to get ready later."""
+    """A server started while its database was away: its answers then, and how long it took to get ready later."""
     url = postgres.database()
     docker("stop", "--time=1", postgres.container.id)
     try:
@@ -66,7 +66,7 @@ def away(answer: requests.Response) -> bool:
 
 
 def test_must_tell_that_it_lives(server: Container, kind: str) -> None:
-    """Row 11. Liveness is JSON, for GET and HEAD."""
+    """Liveness is JSON, for GET and HEAD."""
     health = server.get("/health")
     state = "embedded" if kind == "sqlite" else "connected"
     assert health.json() == {"status": "ok", "version": "1.0", "services": {"database": state}}
@@ -75,7 +75,7 @@ def test_must_tell_that_it_lives(server: Container, kind: str) -> None:
 
 
 def test_must_tell_that_it_is_ready(server: Container, kind: str) -> None:
-    """Row 12. Readiness names the database, and whether it outlives the container."""
+    """Readiness names the database, and whether it outlives the container."""
     ready = server.get("/ready").json()
     assert ready == {"status": "ready", "database": kind, "durable": kind == "postgres"}
 
@@ -83,7 +83,7 @@ def test_must_tell_that_it_is_ready(server: Container, kind: str) -> None:
 def test_must_wait_for_its_database(
     without_database: tuple[Container, list[requests.Response], float],
 ) -> None:
-    """Rows 6 and 12. A database that comes late is not a reason to end."""
+    """A database that comes late is not a reason to end."""
     _, (health, ready, sign_in), seconds = without_database
     assert health.json()["status"] == "degraded"
     assert health.json()["services"] == {"database": "disconnected"}
@@ -97,7 +97,7 @@ def test_must_wait_for_its_database(
 def test_must_say_that_its_database_is_away(
     server: Container, frail_postgres: Postgres, how: str
 ) -> None:
-    """Rows 12, 26, 47, 67 and 68. In an outage all say so, nobody is signed out, and it passes."""
+    """In an outage all say so, no user is signed out, and it passes."""
     ada = Caller(server)
     ada.sign_up()
     docker(how, frail_postgres.container.id)
@@ -111,14 +111,14 @@ def test_must_say_that_its_database_is_away(
         answers = [pool.submit(call) for call in calls]
         while wait(answers, timeout=0.05).not_done:
             assert away(server.get("/ready"))
-            assert time.monotonic() < deadline, "somebody waits for a database that is away"
+            assert time.monotonic() < deadline, "a caller waits for a database that is away"
     for answer in (one.result() for one in answers):
         assert away(answer)
         assert answer.headers["Access-Control-Allow-Origin"] == ada.origin
         assert not set_cookies(answer), "the cookie is kept"
     assert away(server.get("/ready"))
     assert server.get("/health").status_code == 200
-    assert Caller(server).session() is None, "nobody is known without the database too"
+    assert Caller(server).session() is None, "no user is known without the database too"
 
     frail_postgres.revive()
     deadline = time.monotonic() + 5
@@ -132,7 +132,7 @@ def test_must_say_that_its_database_is_away(
 
 
 def test_must_finish_what_it_has_begun(server: Container) -> None:
-    """Rows 69, 7 and 71. SIGTERM ends the server after its last answer; its next start finds all as it was."""
+    """SIGTERM ends the server after its last answer; its next start finds all as it was."""
     ada = Caller(server)
     assert ada.sign_up().status_code == 200
     callers = [Caller(server) for _ in range(8)]
@@ -163,7 +163,7 @@ def test_must_finish_what_it_has_begun(server: Container) -> None:
 
 
 def test_must_lose_no_acknowledged_sign_up(server: Container, kind: str) -> None:
-    """Row 70. Whoever was told that he has an account has one, after a kill too."""
+    """A user whose sign-up was acknowledged has an account, after a kill too."""
 
     def sign_up(mail: str) -> str | None:
         try:

@@ -54,20 +54,20 @@ def names(output: str) -> list[str]:
 
 
 def test_must_not_start_without_its_secret(run: Run, node_image: Image) -> None:
-    """Row 1. What is missing is named, and the container ends."""
+    """What is missing is named, and the container ends."""
     end = SpaceContainer.run_to_exit(run, node_image, {}, 10, ["--network=none"])
     assert end is not None, "it went on running"
     assert (end.code, names(end.output)) == (EX_CONFIG, ["BETTER_AUTH_SECRET", "DATABASE_URL"])
 
 
 def test_must_take_blank_for_missing(refuse: Refuse) -> None:
-    """Row 1. A variable that is set to nothing is not set."""
+    """A variable that is set to nothing is not set."""
     (output,) = refuse({"BETTER_AUTH_SECRET": " ", "DATABASE_URL": ""})
     assert names(output) == ["BETTER_AUTH_SECRET", "DATABASE_URL"]
 
 
 def test_must_refuse_a_weak_secret(refuse: Refuse) -> None:
-    """Row 2. A secret that is short, published or monotonous signs nothing."""
+    """A secret that is short, published or monotonous signs nothing."""
     secrets = ["k3Jd8sLw", "better-auth-secret-12345678901234567890", "a" * 40]
     outputs = refuse(*({**SOUND, "BETTER_AUTH_SECRET": secret} for secret in secrets))
     for secret, output in zip(secrets, outputs, strict=True):
@@ -76,21 +76,21 @@ def test_must_refuse_a_weak_secret(refuse: Refuse) -> None:
 
 
 def test_must_refuse_the_published_sample_on_the_hub(refuse: Refuse) -> None:
-    """Row 2, on the Hub. What compose.yaml uses is known to everybody."""
+    """On the Hub. What compose.yaml uses is known to everybody."""
     sample = {"BETTER_AUTH_SECRET": "sample-secret-for-this-machine-only-0123456789"}
     (output,) = refuse({**SOUND, **sample, "SYSTEM": "spaces"})
     assert names(output) == ["BETTER_AUTH_SECRET"]
 
 
 def test_must_refuse_what_switches_security_off(refuse: Refuse) -> None:
-    """Row 3. Better Auth lowers its guard by TEST and by NODE_ENV."""
+    """Better Auth lowers its guard by TEST and by NODE_ENV."""
     unsafe = [("TEST", "1"), ("NODE_ENV", ""), ("NODE_ENV", "test")]
     outputs = refuse(*({**SOUND, name: value} for name, value in unsafe))
     assert [names(output) for output in outputs] == [[name] for name, _ in unsafe]
 
 
 def test_must_refuse_an_inexact_origin(refuse: Refuse) -> None:
-    """Row 4. Each origin must be exact; the faulty entry is named, not shown."""
+    """Each origin must be exact; the faulty entry is named, not shown."""
     origins = ["*", "https://a.example/", "https://*.vercel.app", "a.example"]
     inexact = [{**SOUND, "CORS_ORIGINS": f"https://b.example,{origin}"} for origin in origins]
     for output in refuse(*inexact):
@@ -99,7 +99,7 @@ def test_must_refuse_an_inexact_origin(refuse: Refuse) -> None:
 
 
 def test_must_list_all_faults_at_once(refuse: Refuse) -> None:
-    """Row 5. Whoever repairs one fault must not meet the next at the next start."""
+    """A maintainer who fixes one fault must not meet the next at the next start."""
     faulty = {
         **{"TEST": "1", "BETTER_AUTH_SECRET": "short", "CORS_ORIGINS": "*", "DATABASE_URL": "x"},
         **{"SIGNUP": "maybe", "MAIL_URL": "https://mail.example", "GITHUB_CLIENT_ID": "x"},
@@ -112,7 +112,7 @@ def test_must_list_all_faults_at_once(refuse: Refuse) -> None:
 
 
 def test_must_name_folder_and_user_when_it_cannot_write(refuse: Refuse) -> None:
-    """Row 10. An unwritable folder is a fault of the settings."""
+    """An unwritable folder is a fault of the settings."""
     (output,) = refuse({**SOUND, "DATABASE_URL": "sqlite:/root/data/auth.db"})
     assert names(output) == ["DATABASE_URL"]
     assert "/root/data" in output
@@ -127,16 +127,16 @@ def database(postgres: Postgres) -> str:
 
 @pytest.fixture(scope="module")
 def replicas(start_for_all: StartAuth, database: str, relay: str) -> list[Container]:
-    """Four servers begun at once on an empty database, the last one through the WebSocket."""
+    """Four servers started at once on an empty database, the last one through the WebSocket."""
     begin = partial(start_for_all, ready=False, DATABASE_URL=database)
     with ThreadPoolExecutor(4) as pool:
-        begun = [pool.submit(begin) for _ in range(3)]
-        begun.append(pool.submit(begin, DATABASE_WEBSOCKET=relay))
-        return [one.result() for one in begun]
+        started = [pool.submit(begin) for _ in range(3)]
+        started.append(pool.submit(begin, DATABASE_WEBSOCKET=relay))
+        return [one.result() for one in started]
 
 
 def test_must_migrate_one_replica_at_a_time(replicas: list[Container]) -> None:
-    """Row 8. Four replicas that meet an empty database all become ready."""
+    """Four replicas that meet an empty database all become ready."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda one: one.wait_until_serving("/ready", 60, status=200), replicas))
     for replica in replicas:
@@ -150,7 +150,7 @@ def test_must_migrate_one_replica_at_a_time(replicas: list[Container]) -> None:
 def test_must_reach_postgres_through_a_websocket(
     replicas: list[Container], postgres: Postgres, database: str
 ) -> None:
-    """A Space may dial ports 80, 443 and 8080 only: Postgres over a WebSocket is Postgres."""
+    """A Space may connect to ports 80, 443 and 8080 only: Postgres over a WebSocket is Postgres."""
     server = replicas[3]
     server.wait_until_serving("/ready", status=200)
     ada = Caller(server)
@@ -161,7 +161,7 @@ def test_must_reach_postgres_through_a_websocket(
 
 
 def test_must_count_for_all_replicas(replicas: list[Container]) -> None:
-    """Replicas that share a database count together; another one is no way round a limit."""
+    """Replicas that share a database count together; another one does not get round a limit."""
     for replica in replicas[:2]:
         replica.wait_until_serving("/ready", status=200)
     stranger, again = (Caller(replica) for replica in replicas[:2])
