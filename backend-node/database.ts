@@ -49,7 +49,9 @@ async function openPostgres(url: string, webSocket: WebSocketRelay | undefined, 
     max: 10,
     connectionTimeoutMillis: 3_000,
     idleTimeoutMillis: 30_000,
-    // For a server that has gone silent; its own limit is set below.
+    // The server's own limit, and ours for a server that has gone silent. Not `statement_timeout` here, which would be
+    // among the settings that a connection starts with: a pooler refuses those that it does not know.
+    onConnect: async (client) => void (await client.query("SET statement_timeout = 5000")),
     query_timeout: 6_000,
     keepAlive: true,
   };
@@ -59,11 +61,7 @@ async function openPostgres(url: string, webSocket: WebSocketRelay | undefined, 
   const pool = webSocket ? await webSocketPool(config, webSocket.relay) : new (await import("pg")).default.Pool(config);
   // Without these, a connection that Postgres ends takes the process down. Source: node-postgres issue 2762.
   pool.on("error", (error) => log.warn({ reason: error.message }, "a database connection ended"));
-  pool.on("connect", (client) => {
-    client.on("error", () => {});
-    // Not among the settings of the connection's start, of which a pooler refuses those that it does not know.
-    client.query("SET statement_timeout = 5000").catch(() => {});
-  });
+  pool.on("connect", (client) => client.on("error", () => {}));
   return {
     kind: "postgres",
     connection: pool,

@@ -10,9 +10,9 @@ import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 
-/** A request on its way arrives within this time. */
+/** The next request of a client that was just answered arrives within this time. */
 const QUIET_MS = 100;
-/** A request that is not here as a whole is given up when so long nothing more has come of it. */
+/** The first request of a new connection arrives within this time, or the rest of one that is not here as a whole. */
 const STALLED_MS = 1_000;
 const CHECK_EVERY_MS = 20;
 
@@ -40,9 +40,9 @@ export function createDrain(server: Server) {
         connection.bytes = socket.bytesRead;
         connection.since = now;
       }
-      const quiet = now - connection.since;
-      const { request } = connection;
-      if (request === undefined ? quiet >= QUIET_MS : !request.complete && quiet >= STALLED_MS) socket.destroy();
+      const { request, bytes, since } = connection;
+      if (request?.complete) continue;
+      if (now - since >= (request === undefined && bytes > 0 ? QUIET_MS : STALLED_MS)) socket.destroy();
     }
   };
 

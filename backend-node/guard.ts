@@ -19,7 +19,6 @@ export const SENDS_MAIL = new Set([
   "/sign-in/magic-link",
   "/email-otp/send-verification-otp",
   "/email-otp/request-password-reset",
-  "/email-otp/request-email-change",
   "/forget-password/email-otp",
   "/two-factor/send-otp",
 ]);

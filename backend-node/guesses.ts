@@ -59,8 +59,6 @@ const GUESSABLE: Record<string, AccountOf> = {
   "/device": async () => undefined,
   "/device/approve": bySession,
   "/device/deny": bySession,
-  "/email-otp/request-email-change": bySession,
-  "/email-otp/change-email": bySession,
   "/change-password": bySession,
   "/verify-password": bySession,
   "/delete-user": bySession,

@@ -73,7 +73,7 @@ def test_must_lose_no_request_when_it_stops(start_auth: StartAuth, stops: int) -
         assert end is not None
         assert end.code == 0
         for client in clients:
-            client.join(20)
+            client.join(60)
         assert [lost for client in clients for lost in client.lost] == []
         assert seconds_to_stop(server) <= most
         server.start_again()
@@ -92,7 +92,7 @@ def test_must_lose_no_account_when_it_is_killed(
         server.signal("SIGKILL")
         assert server.wait_for_exit(10) is not None
         for client in clients:
-            client.join(20)
+            client.join(60)
         kept = [mail for client in clients for mail in client.kept]
         assert kept, "it was killed in the midst of them"
         server.start_again()
@@ -108,7 +108,7 @@ def load(server: Container) -> list[Client]:
     clients = [Client(network["IPAddress"]) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while sum(client.answered for client in clients) < CLIENTS:
         assert time.monotonic() < deadline, "the clients are not answered"
         time.sleep(0.01)
@@ -140,7 +140,7 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         while True:
-            connection = http.client.HTTPConnection(self.host, 7860, timeout=15)
+            connection = http.client.HTTPConnection(self.host, 7860, timeout=60)
             try:
                 connection.connect()
             except OSError:
