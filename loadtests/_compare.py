@@ -2,9 +2,9 @@
 
     python -m loadtests._compare REF [--with REF] [--rounds 5] [--seconds 15] [--users 10]
 
-Exits 0 when nothing got slower, 1 when something did, 2 when that can't be told. There is no
+Exits 0 when nothing got slower, 1 when something did, 2 when no comparison is possible. There is no
 baseline file: figures of another machine, or of another hour, are no measure for this one. The name
-begins with an underscore so that Locust leaves this file out (Source: locust/util/directory.py).
+has an underscore first so that Locust leaves this file out (Source: locust/util/directory.py).
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=10)
     options = parser.parse_args()
     if options.rounds < 3:
-        parser.error("--rounds must be 3 or more: of two runs each nothing can be told")
+        parser.error("--rounds must be 3 or more: two runs each show nothing")
     engine.limit_to(engine.ensure())
     try:
         with ExitStack() as stack:

@@ -12,10 +12,10 @@ QUESTIONS = Path(__file__).with_name("questions.txt").read_text().splitlines()
 
 
 class Visit(Protocol):
-    """Somebody's way through a Space: with a client address and cookies of their own."""
+    """A user's way through a Space: with a client address and cookies of their own."""
 
     def arrive(self) -> None:
-        """Become somebody new."""
+        """Become a new user."""
 
     def think(self) -> None:
         """Do nothing between two requests."""
@@ -88,7 +88,7 @@ def _look_around(visit: Visit, email: str) -> None:
 
     def is_signed_in(body: Any) -> None:
         assert body, "no session after signing in"
-        assert body["user"]["email"] == email, "somebody else's session"
+        assert body["user"]["email"] == email, "another user's session"
 
     for _ in range(3):
         visit.think()

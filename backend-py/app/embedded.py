@@ -40,6 +40,9 @@ ALSO_QUOTED = 0.02
 MOST_QUOTED_CHARS = 1500
 SHORTEST_PASSAGE = 30
 MOST_TERMS = 64
+# Words that are looked at for slips; a repair takes up to two milliseconds.
+MOST_REPAIRED = 32
+_REPAIRABLE = re.compile(r"(?<![^\W\d_])[^\W\d_]{4,24}(?![^\W\d_])")
 # Questions whose vectors are kept: the same ones come again and again.
 MOST_KEPT = 1024
 Encode = Callable[[str], bytes]
@@ -320,7 +323,9 @@ class Index:
 
     def _repaired(self, question: str) -> str:
         """The question, its misspelt words replaced by those of the book they probably are."""
-        return re.sub(r"[^\W\d_]{4,}", lambda found: self._repair(found[0]) or found[0], question)
+        return _REPAIRABLE.sub(
+            lambda found: self._repair(found[0]) or found[0], question, count=MOST_REPAIRED
+        )
 
     def _find_repair(self, written: str) -> str | None:
         word = written.casefold()

@@ -47,8 +47,10 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
 
     yield Route("/", home)
 
+    parts = ("markdown.js", "answer.js", "widget.js")
+    # In a function of its own, so that no name meets those of the page that loads it.
     widget_script = Response(
-        (_FOLDER / "widget.js").read_bytes(),
+        f"(() => {{\n{''.join((_FOLDER / part).read_text() for part in parts)}}})();\n",
         media_type="text/javascript",
         # Pages on other sites load it, also those that isolate themselves.
         headers={"Cross-Origin-Resource-Policy": "cross-origin", "Cache-Control": "max-age=3600"},
@@ -59,7 +61,7 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
 
     yield Route("/widget.js", widget)
 
-    for name in ("markdown.js", "ask.js"):
+    for name in ("markdown.js", "answer.js", "ask.js"):
         script = Response((_FOLDER / name).read_bytes(), media_type="text/javascript")
 
         async def scripted(_: Request, script: Response = script) -> Response:

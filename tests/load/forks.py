@@ -5,7 +5,7 @@ more than a short run does.
 
 reads lines of JSON. A list is the file for a run's output, then the arguments of `locust`; answered by the
 process id. A process id is answered by that run's exit code, as soon as it has ended. At the end of the
-input the runs that nobody has waited for are killed.
+input the runs that were not waited for are killed.
 """
 
 import gc
@@ -20,7 +20,7 @@ from locust.main import main
 
 def forked() -> list[str]:
     """The arguments of a run, in the process that is for it."""
-    # What is imported is no garbage: a fork that looks it through, as each does at its end, copies it all.
+    # What is imported is not garbage: a fork that looks it through, as each does at its end, copies it all.
     gc.freeze()
     running = set[int]()
     for line in sys.stdin:

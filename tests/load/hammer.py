@@ -1,4 +1,4 @@
-"""Somebody who does not wait: as many requests as one generator process can make."""
+"""A person who does not wait: as many requests as one generator process can make."""
 
 from locust import constant, task
 

@@ -45,11 +45,11 @@ class Caller:
     def ask(self, journey: str, due: float = 0.0) -> Answer:
         """Take a step of a journey, or GET a path."""
         method, path, body = "GET", journey, None
-        nobody = {"email": f"{uuid4().hex}@example.com", "password": "correct horse"}
+        stranger = {"email": f"{uuid4().hex}@example.com", "password": "correct horse"}
         if journey == "sign-up":
-            method, path, body = "POST", "/api/auth/sign-up/email", {"name": "Ada", **nobody}
-        elif journey == "sign-in":  # of nobody: the password is hashed all the same
-            method, path, body = "POST", "/api/auth/sign-in/email", nobody
+            method, path, body = "POST", "/api/auth/sign-up/email", {"name": "Ada", **stranger}
+        elif journey == "sign-in":  # of a stranger: the password is hashed all the same
+            method, path, body = "POST", "/api/auth/sign-in/email", stranger
         elif journey == "chat":  # a history keeps the cache out of it
             said: Any = [{"role": "assistant", "content": "Hello."}]
             method, path, body = "POST", "/chat", {"question": QUESTION, "history": said}

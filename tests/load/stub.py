@@ -32,7 +32,7 @@ parser.add_argument("--every", type=int, default=0, help="status of every answer
 faults = parser.parse_args()
 slowed = itertools.count(1)
 served = itertools.count()
-begun = time.monotonic()
+started = time.monotonic()
 DOCUMENT = {
     "openapi": "3.1.0",
     "paths": {
@@ -64,7 +64,7 @@ class Space(BaseHTTPRequestHandler):
     def parse_request(self) -> bool:
         if not next(served) and faults.die:
             threading.Timer(faults.die, os._exit, [1]).start()
-        into = (time.monotonic() - begun) % 10
+        into = (time.monotonic() - started) % 10
         if faults.stall and 10 - faults.stall <= into:
             time.sleep(10 - into)
         return super().parse_request()

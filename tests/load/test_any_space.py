@@ -1,4 +1,4 @@
-"""`preflight load` on a stranger's Space: planted faults are told apart by verdict and exit code."""
+"""`preflight load` on a stranger's Space: planted faults differ by verdict and exit code."""
 
 import json
 import socket
@@ -269,13 +269,13 @@ def test_a_first_slo_toml_is_drafted_from_what_the_space_offers(bench: Bench) ->
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["no/such/place"], "is no folder, no URL such as"),
+        (["no/such/place"], "is invalid: name a folder, a URL such as"),
         (["https://space.example.com"], "A load test of others' machines needs their consent"),
         (["acme/space"], "acme-space.hf.space is not this machine's"),
-        (["http://127.0.0.1:1"], "http://127.0.0.1:1 does not answer (ConnectionError)"),
+        (["http://127.0.0.1:1"], "http://127.0.0.1:1 does not answer (GET /: "),
         (["http://127.0.0.1:1", "--shape", "round"], "must be one of steady, smoke"),
         (["http://127.0.0.1:1", "--rate", "-1"], "--rate"),
-        (["compare", "none.json", "none.json"], "none.json is no load.json of this version"),
+        (["compare", "none.json", "none.json"], "none.json is not a load.json of this version"),
     ],
 )
 def test_what_can_not_be_loaded_is_refused_with_the_way_out(

@@ -1,4 +1,4 @@
-"""The same load on two refs: what is told apart, and what is noise."""
+"""The same load on two refs: what is a difference, and what is noise."""
 
 import json
 from collections import Counter
@@ -118,7 +118,7 @@ def test_reports_that_are_not_alike_are_not_compared(
 def test_what_is_no_report_is_refused_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "page.json"
     path.write_text("[]")
-    with pytest.raises(CannotCompare, match=r"page\.json is no load\.json"):
+    with pytest.raises(CannotCompare, match=r"page\.json is not a load\.json"):
         of_reports(path, path)
 
 

@@ -62,6 +62,11 @@ def leaking(bench: Bench) -> LoadRun:
     return bench.run(*people, "--shape", "soak", *bench.stub("--leak", "1"))
 
 
+def stalling(bench: Bench) -> LoadRun:
+    arrivals = ["--rate", 10, "-t", "14s", "--tags", "backend-py"]
+    return bench.run(*arrivals, *bench.stub("--stall", "2"), slo=bench.slo(p95=700))
+
+
 def dying(bench: Bench) -> LoadRun:
     people = ["-u", 12, "-r", 12, "-t", "60s", "--tags", "backend-py"]
     busy = {"busy": 0.0}  # any machine is busier than this
@@ -71,6 +76,7 @@ def dying(bench: Bench) -> LoadRun:
 @pytest.mark.parametrize(
     ("load", "reason"),
     [
+        (stalling, "GET backend-py/: p95 "),
         (dying, "and then no more: the Space died or hangs under load"),
         (slow, "ms > 150 ms"),
         (failing, "of: answered 500 instead of 200"),
@@ -117,7 +123,7 @@ def test_a_run_that_is_interrupted_is_invalid(load: LoadRun) -> None:
 
 
 def test_ctrl_c_ends_a_run_whose_reader_has_gone(bench: Bench) -> None:
-    """`make load 2>&1 | tee`: Ctrl-C ends tee at once, and nobody reads what the run then prints."""
+    """`make load 2>&1 | tee`: Ctrl-C ends tee at once, and no process reads what the run then prints."""
     command = [sys.executable, "-m", "locust", "-f", "loadtests", "--headless", "-t", "60s"]
     options = ["--slo", bench.slo(), *bench.stub()]
     with subprocess.Popen(
@@ -128,7 +134,7 @@ def test_ctrl_c_ends_a_run_whose_reader_has_gone(bench: Bench) -> None:
             if any(text in line for text in EVERYBODY):
                 break
         else:
-            pytest.fail("nobody came")
+            pytest.fail("no person came")
         run.stdout.close()
         run.send_signal(signal.SIGINT)
         assert run.wait(timeout=20) == 2
@@ -209,7 +215,7 @@ def too_long(bench: Bench) -> LoadRun:
 
 
 def no_stack(bench: Bench) -> LoadRun:
-    """A project of Compose that nobody started."""
+    """A project of Compose that was never started."""
     os.environ["COMPOSE_PROJECT_NAME"] = "load-of-nothing"
     try:
         return bench.run("--tags", "backend-py")

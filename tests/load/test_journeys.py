@@ -14,7 +14,7 @@ ORIGIN = "http://localhost:3000"
 
 
 class Walk:
-    """A visit by somebody who looks at everything that comes back."""
+    """A visit by a user who looks at everything that comes back."""
 
     def __init__(self, space: Container) -> None:
         self.space = space

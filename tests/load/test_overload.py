@@ -119,7 +119,7 @@ def own_address(space: Container) -> str:
 
 @contextmanager
 def kept_to(cpu: int) -> Iterator[None]:
-    """The caller on the same CPU as who answers: they take turns, and it waits for nobody else's work."""
+    """The caller on the same CPU as who answers: they take turns, and it waits for no other work."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:
@@ -154,7 +154,7 @@ def test_overload_is_refused_quickly_and_forgotten_soon(
     start: Start, name: str, journey: str, cpus: float
 ) -> None:
     """Four times what the Space can do: 503 or 429 with Retry-After, liveness within 100 ms (p99, on a
-    whole Space), and within 5 s all is as before; whoever was told that he signed up, did."""
+    whole Space), and within 5 s all is as before; each caller whose sign-up was confirmed is a user."""
     space = start(name, cpus)
     capacity = round(len(Pressure(space.url, journey, 0, 0.6).answers()) / 0.6)
     offered = 4 * capacity
@@ -183,7 +183,9 @@ def test_overload_is_refused_quickly_and_forgotten_soon(
     assert max(answer.seconds for answer in after) < 1, said
     if journey == "sign-up":
         forgotten = [answer for answer in accepted if not knows(space, answer.cookie)]
-        assert not forgotten, f"{len(forgotten)} of {len(accepted)} who were told so are no users"
+        assert not forgotten, (
+            f"{len(forgotten)} of {len(accepted)} confirmed sign-ups are not users"
+        )
 
 
 def knows(space: Container, cookie: str) -> bool:
@@ -213,8 +215,8 @@ def test_full_load_on_one_space_is_not_felt_by_the_other(
     if (os.cpu_count() or 1) < 2 or not hasattr(os, "sched_setaffinity"):
         pytest.skip("needs two CPUs to give away, and Linux to do so")
     with ThreadPoolExecutor() as pool:
-        begun = [pool.submit(start, loaded, 0.5, cpu=0), pool.submit(start, other, 1, cpu=1)]
-    victim, neighbour = (own_address(one.result()) for one in begun)
+        starts = [pool.submit(start, loaded, 0.5, cpu=0), pool.submit(start, other, 1, cpu=1)]
+    victim, neighbour = (own_address(one.result()) for one in starts)
     idle = stranger = beside = math.inf
     with kept_to(1):
         p95(neighbour, work)

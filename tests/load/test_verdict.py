@@ -200,7 +200,7 @@ def test_a_run_ends_early_only_when_nothing_can_change_its_verdict() -> None:
         ('["GET /"]\nstream = 1', "stream must be true or false"),
         ('["GET /"]\npath = "x"', "path must begin with /"),
         ('["POST /file"]\nupload = "none.bin"', "upload: there is no file"),
-        ("[health]\np50 = 1", "[health] is no request name"),
+        ("[health]\np50 = 1", "[health] is not a request name"),
         ("cpu = 1 2", "line 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`locust -f loadtests` as somebody opens it: targets in the form, the verdict in a tab."""
+"""`locust -f loadtests` as a user opens it: targets in the form, the verdict in a tab."""
 
 import os
 import re

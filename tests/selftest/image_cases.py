@@ -143,7 +143,6 @@ HOUR = (
 )  # fmt: skip
 
 KEY = 'os.environ.get("SIGNING_KEY", "").strip()'
-NAME = 'os.environ.get("SIGNER_NAME", "").strip()'
 PASTED = (
     Broken(
         "sample-with-a-newline",
@@ -155,7 +154,7 @@ PASTED = (
         "ends-in-a-trace-at-a-newline",
         "environment.trims_or_refuses_by_name",
         needs="container",
-        edit={"app.py": [(NAME, NAME.replace(".strip()", "")), ("        if not self.signer:", '        if "\\n" in self.signer:\n            raise ValueError(1)\n        if not self.signer:')]},
+        edit={"app.py": [("        if not self.signer:", '        if "\\n" in os.environ.get("SIGNER_NAME", ""):\n            raise ValueError(1)\n        if not self.signer:')]},
     ),
 )  # fmt: skip
 

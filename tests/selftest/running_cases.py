@@ -84,6 +84,19 @@ START = (
         sample=True,
     ),
     Running(
+        "closes-instead-of-refusing",
+        "start.answers_in_http",
+        edit=app(
+            (
+                '        self.answer(405, {"error": "method not allowed"}',
+                """        if self.command == "DELETE":
+            self.close_connection = True
+            return False
+        self.answer(405, {"error": "method not allowed"}""",
+            )
+        ),
+    ),
+    Running(
         "another-port",
         "start.serves",
         edit=app((LISTEN, LISTEN.replace("PORT", "8000"))),

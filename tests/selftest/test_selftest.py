@@ -48,6 +48,8 @@ AT_ONCE = 6
 RUNS_AT_ONCE = 2
 
 NOT_OF_ONE_FOLDER = {
+    # tests/hostile has a Space for each way not to answer in HTTP.
+    "start.answers_in_http",
     # Needs a browser: tests/browser/test_rendering.py has its Spaces.
     "page.renders_in_the_frame",
     # Needs the network: the Hub's own endpoint gives the verdict.

@@ -158,6 +158,13 @@ EDGE = (
         "edge.signs_in_by_the_public_address",
         files=pages('if path == "/login":\n    back = "http://" + headers["Host"] + "/callback"\n    return 302, [("Location", "https://id.example.com/authorize?client_id=1&redirect_uri=" + back)], ""'),
     ),
+    Running(
+        "callbacks-of-localhost",
+        "edge.signs_in_by_the_public_address",
+        files=pages(
+            'if path == "/api/auth/providers":\n    return 200, [("Content-Type", "application/json")], \'{"hf": {"callbackUrl": "http://localhost:7860/api/auth/callback/hf"}}\''
+        ),
+    ),
     Alike(
         "callback-by-the-space-host",
         files=pages('if path == "/login":\n    back = "https://" + os.environ["SPACE_HOST"] + "/callback"\n    return 302, [("Location", "https://id.example.com/authorize?client_id=1&redirect_uri=" + back)], ""', "import os"),

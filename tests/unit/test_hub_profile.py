@@ -39,7 +39,7 @@ def test_one_field_changes_and_is_named() -> None:
     [
         ("guessed", "write observed, documented, or NAME=VALUE"),
         ("colour=red", "with one of user, outbound_ports"),
-        ("cpus=many", "cpus: 'many' is no int"),
+        ("cpus=many", "cpus: 'many' is not of type int"),
     ],
 )
 def test_what_is_no_setting_is_refused(given: str, words: str) -> None:
@@ -66,14 +66,16 @@ def test_every_field_has_its_source_and_its_sureness() -> None:
         (6379, "advice"),
     ],
 )
-def test_dialling_a_port_has_the_severity_of_what_is_known(port: int, severity: str | None) -> None:
+def test_connecting_to_a_port_has_the_severity_of_what_is_known(
+    port: int, severity: str | None
+) -> None:
     """A documented port is nothing to report; others are advice or, for mail, a risk."""
     known = outbound(port)
     assert (known and known.severity) == (severity and Severity(severity))
 
 
-def test_dialling_a_blocked_port_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the profile blocks a port, dialling it must break the Space."""
+def test_connecting_to_a_blocked_port_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the profile blocks a port, connecting to it must break the Space."""
     monkeypatch.setattr(hub_profile.HUB, "outbound_ports", hub_profile.DOCUMENTED_PORTS)
     known = outbound(5432)
     assert known and known.severity is Severity.BREAKS

@@ -35,7 +35,7 @@ def serve(port):
 @pytest.fixture
 def begin(run: Run, tmp_path: Path) -> Iterator[Begin]:
     """Starts a Space of a name whose server runs some Python."""
-    begun: list[Start] = []
+    attempt: list[Start] = []
 
     def of_code(name: str, code: str) -> Start:
         folder = tmp_path / name
@@ -46,27 +46,27 @@ def begin(run: Run, tmp_path: Path) -> Iterator[Begin]:
             'FROM python:3.11-slim-bookworm\nCOPY main.py /\nCMD ["python", "-u", "/main.py"]\n'
         )
         space: Space = space_of_folder(folder)
-        begun.append(start(run, space, build_space(run, space)))
-        return begun[-1]
+        attempt.append(start(run, space, build_space(run, space)))
+        return attempt[-1]
 
     yield of_code
-    for one in begun:
+    for one in attempt:
         if one.container:
             one.container.remove()
 
 
 def test_a_wrong_port_is_clear_long_before_the_deadline(begin: Begin) -> None:
-    """A server that waits on another port must be told with that port, and how to mend it."""
+    """A server that waits on another port must be reported with that port and a fix."""
     failure = begin("listens-on-3000", "serve(3000)\n").failure
     assert failure and failure.kind is Kind.WRONG_PORT
     assert "0.0.0.0:3000" in failure.actual
     assert "app_port: 3000" in failure.fix
 
 
-def test_a_wrong_port_is_told_in_seconds(begin: Begin) -> None:
+def test_a_wrong_port_is_reported_in_seconds(begin: Begin) -> None:
     """Its verdict must take less than half of the deadline; a tenth on a quiet machine."""
-    begun = begin("listens-on-3000", "serve(3000)\n")
-    assert begun.failure and begun.seconds < HUB.start_deadline / 2
+    attempt = begin("listens-on-3000", "serve(3000)\n")
+    assert attempt.failure and attempt.seconds < HUB.start_deadline / 2
 
 
 def test_a_server_that_is_still_busy_is_waited_for(begin: Begin) -> None:
@@ -75,19 +75,19 @@ def test_a_server_that_is_still_busy_is_waited_for(begin: Begin) -> None:
         "serve(9000)\nend = time.time() + 9\nwhile time.time() < end:\n    sum(range(100_000))\n"
         "serve(7860)\n"
     )
-    begun = begin("listens-late", late)
-    assert begun.failure is None
-    assert begun.seconds > HUB.elsewhere, "it did not come late"
+    attempt = begin("listens-late", late)
+    assert attempt.failure is None
+    assert attempt.seconds > HUB.elsewhere, "it did not come late"
 
 
-def test_what_is_no_http_is_told_apart_from_silence(begin: Begin) -> None:
+def test_what_is_no_http_is_apart_from_silence(begin: Begin) -> None:
     raw = (
         "import socket\nwith socket.create_server(('0.0.0.0', 7860)) as server:\n"
         "    while True:\n        server.accept()[0].close()\n"
     )
-    begun = begin("closes-each-connection", raw)
-    assert begun.failure and begun.failure.kind is Kind.NO_ANSWER
-    assert begun.seconds < HUB.start_deadline / 2
+    attempt = begin("closes-each-connection", raw)
+    assert attempt.failure and attempt.failure.kind is Kind.NO_ANSWER
+    assert attempt.seconds < HUB.start_deadline / 2
 
 
 def test_a_missing_variable_is_named_with_the_others(begin: Begin) -> None:
@@ -106,7 +106,7 @@ def test_a_command_that_cannot_be_run_is_an_end(begin: Begin, run: Run, tmp_path
     (folder / "README.md").write_text("---\nsdk: docker\n---\n")
     (folder / "Dockerfile").write_text('FROM python:3.11-slim-bookworm\nCMD ["no-such-command"]\n')
     space = space_of_folder(folder)
-    begun = start(run, space, build_space(run, space))
-    assert begun.container is None
-    assert begun.failure and begun.failure.kind is Kind.EXITED
-    assert "no-such-command" in begun.failure.actual
+    attempt = start(run, space, build_space(run, space))
+    assert attempt.container is None
+    assert attempt.failure and attempt.failure.kind is Kind.EXITED
+    assert "no-such-command" in attempt.failure.actual

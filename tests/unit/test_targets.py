@@ -199,7 +199,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str
     """What two workers said of two faulty folders: the output and the records of the one report."""
     top = tmp_path_factory.mktemp("judged")
     for name, readme in {
-        "the space": "---\nsdk: gradio\ndockerfile: x\n---\n",
+        "the space": "---\ntitle: Page\ndockerfile: x\n---\n",
         "big": "---\nsdk: docker\n" + "key: value\n" * 500_000 + "---\n",
     }.items():
         (top / name).mkdir()
@@ -218,7 +218,7 @@ def test_verdicts_of_all_workers_are_in_one_report(
     own = [record for record in records if record["space"] == "the space"]
     failed = [record for record in own if record["fails"]]
     assert [one["id"] for one in failed] == ["metadata.sdk_is_docker"]
-    assert failed[0]["findings"][0]["actual"] == "`sdk: gradio`"
+    assert failed[0]["findings"][0]["actual"] == "no `sdk`"
     for part in (
         "breaks   metadata.sdk_is_docker",
         "On the Hub    Configuration error",

@@ -4,41 +4,7 @@
 const at = (id) => document.getElementById(id);
 let answerId = "", stopper = null;
 
-async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).split("\n\n");
-    rest = parts.pop();
-    for (const part of parts) {
-      const found = /^event: (.*)\ndata: (.*)$/.exec(part);
-      if (found) yield [found[1], JSON.parse(found[2])];
-    }
-  }
-}
-
-function show(text, citations, sources) {
-  // Offsets are in characters: Array.from splits where the string's own indices would not.
-  const characters = Array.from(text), numbered = [];
-  const sorted = [...citations].sort((a, b) => b.end - a.end);
-  for (const { end, sources: ids } of sorted) {
-    const numbers = ids.map((id) => sources.findIndex((source) => source.id === id) + 1).filter(Boolean);
-    characters.splice(end, 0, ...numbers.map((n) => String.fromCharCode(0xe000 + numbered.push(n) - 1)));
-  }
-  at("answer").replaceChildren(markdown(characters.join(""), (character) => {
-    const number = numbered[character.charCodeAt(0) - 0xe000];
-    if (!number) return "";
-    const sup = document.createElement("sup"), link = sup.appendChild(document.createElement("a"));
-    link.href = sources[number - 1].url || "#sources";
-    link.textContent = `[${number}]`;
-    link.setAttribute("aria-label", `Source ${number}: ${sources[number - 1].title}`);
-    return sup;
-  }));
-}
-
-function list(sources) {
+function showSources(sources) {
   at("sources").replaceChildren(...sources.map((source) => {
     const item = document.createElement("li"), link = document.createElement("a");
     link.href = source.url || "#question";
@@ -70,11 +36,11 @@ async function ask(question) {
     if (name === "citation") citations.push(data);
     if (name === "error") throw new Error(`The answer was cut short (${data.code}).`);
     if (name === "done") ended = true;
-    show(text, citations, sources);
+    at("answer").replaceChildren(cited(text, citations, sources, (source) => source.url || "#sources"));
   }
   if (!ended) throw new Error("The connection was lost.");
   at("sources-title").textContent = mode === "none" ? "Nearest sections" : "Sources";
-  list(sources);
+  showSources(sources);
 }
 
 at("form").addEventListener("submit", async (submitted) => {

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 # What is made in the background takes longest; what measures time waits until all of it is made.
-_LAST = ("contents", "hardened", "lonely", "second_life", "tried", "unhurried")
+_LAST = ("contents", "hardened", "isolated", "second_life", "tried", "unhurried")
 
 
 @pytest.hookimpl(trylast=True)
@@ -178,8 +178,8 @@ def started(space: Space, request: pytest.FixtureRequest) -> Start:
         writes = request.config.getoption("--live-writes")
         return wake(Live(space.name, space.url, writes))
     request.getfixturevalue("image")
-    begun: Start = request.getfixturevalue("rehearsal").started()
-    return begun
+    attempt: Start = request.getfixturevalue("rehearsal").started()
+    return attempt
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def test_every_variable_is_described(declaration: EnvironmentDeclaration) -> Non
 
     Severity: advice
 
-    On the Hub: whoever duplicates the Space does not know what to enter in its settings
+    On the Hub: an owner who duplicates the Space does not know what to enter in its settings
 
     Fix: Write a comment line above the variable.
 
@@ -103,11 +103,11 @@ def test_code_reads_what_is_declared(space: Space, declaration: EnvironmentDecla
 
     Severity: risk
 
-    On the Hub: "Runtime error" or a silent default, because nobody knew that it has to be set
+    On the Hub: "Runtime error" or a silent default, because its owner did not know of it
 
     Fix: Declare it in `.env.example`, or set it with ENV in the Dockerfile when it is no setting.
 
-    Source: ours: what nobody declares is not entered.
+    Source: ours: what is not declared is not entered.
     """
     try:
         image_sets = names_set(Dockerfile.of_folder(space.folder))

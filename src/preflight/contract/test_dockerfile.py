@@ -151,7 +151,7 @@ def test_no_required_variable_has_a_default(
 
     Severity: risk
 
-    On the Hub: the Space runs with a sample value after a Variable was lost, and nobody is told
+    On the Hub: the Space runs with a sample value after a Variable was lost, and no message says so
 
     Fix: Delete the ENV line; defaults for a developer's machine belong in compose.yaml.
 
@@ -169,7 +169,8 @@ def test_health_command_is_in_the_image(space: Space, dockerfile: Dockerfile) ->
 
     Fix: Ask with the image's own runtime: CMD ["python", "-c", "…urlopen…"] or ["node", "-e", "…"].
 
-    Source: observed: HEALTHCHECK is not read on the Hub.
+    Source: no documentation of the Hub names HEALTHCHECK; observed: Spaces run with one that cannot
+    fail.
     """
     if dockerfile.final.last("HEALTHCHECK") is None:
         not_promised("the Dockerfile has no HEALTHCHECK")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urljoin, urlsplit
 
@@ -228,8 +229,13 @@ def test_signs_in_by_the_public_address(space: Space, visited: Visit, subject: A
         if 300 <= answer.status < 400
         and urlsplit(answer.header("Location")).netloc not in ("", visited.host)
     }
-    if not leaving:
+    # Auth.js lists its callbacks here. Source: authjs.dev, REST API.
+    listed = ask(subject, "/api/auth/providers", None, "GET", public)
+    callbacks = re.findall(r'"(callbackUrl|signinUrl)"\s*:\s*"([^"]+)"', listed.text)
+    if not leaving and not callbacks:
         not_promised("no known path sends a visitor to sign in elsewhere")
+    named = [(f"the {name} in /api/auth/providers", address) for name, address in callbacks]
+    require_none(list(address_problems(named, visited.host))[:2])
     require_none(
         problem
         for path, answer in leaving.items()

@@ -123,7 +123,7 @@ def test_prints_no_value(space: Space, tried: list[Outcome]) -> None:
 
     Fix: Print the variable's name and the rule it breaks, never what it holds.
 
-    Source: hub-docs spaces-overview.md: logs are shown to the owner.
+    Source: ours: more people read a log than may read the settings.
     """
     declaration = space.declaration
     secrets = {variable.name for variable in declaration.secrets} if declaration else set()

@@ -6,7 +6,7 @@ import pytest
 
 from preflight.contract.findings import not_promised, report, require_none, show
 from preflight.engine.answering import Answering
-from preflight.engine.burst import Burst, burst
+from preflight.engine.burst import CHILDREN, DESCRIPTORS, SLACK, Burst, burst
 from preflight.engine.container import Container
 from preflight.engine.docker import docker
 from preflight.engine.start import environment_of
@@ -19,6 +19,8 @@ from preflight.rules.dockerfile import Dockerfile, DockerfileError
 
 # A short value may well be part of a word.
 SHORTEST_SECRET = 8
+# Of the memory; what is left is for requests that do some work.
+NEARLY_FULL = 0.85
 
 
 @pytest.fixture
@@ -67,17 +69,25 @@ def kept(found: Burst, path: str) -> list[Problem]:
     """What the app has kept of each request."""
     after = f"in the last rounds of {found.requests} requests for GET {path}"
     problems = []
-    if grown := found.grows(lambda one: one.memory, 1_500_000):
+    if found.peak > NEARLY_FULL * HUB.memory:
+        problems.append(
+            Problem(
+                f"at most {NEARLY_FULL:.0%} of the Space's {HUB.memory / 1024**3:g} GB of memory",
+                f"{found.peak / 1024**3:.1f} GB at the peak of {found.requests} requests for GET {path}",
+                "Use fewer workers or smaller models, and load each once.",
+            )
+        )
+    if grown := found.grows(lambda one: one.memory, SLACK):
         problems.append(
             Problem(
                 "as much memory after a request as before", f"{grown / 1e6:.0f} MB more {after}"
             )
         )
-    if grown := found.grows(lambda one: one.descriptors, 30):
+    if grown := found.grows(lambda one: one.descriptors, DESCRIPTORS):
         problems.append(
             Problem("as many open descriptors after a request as before", f"{grown} more {after}")
         )
-    if grown := found.grows(lambda one: one.unreaped, 5):
+    if grown := found.grows(lambda one: one.unreaped, CHILDREN):
         problems.append(
             Problem("children that are waited for", f"{grown} ended children more {after}")
         )

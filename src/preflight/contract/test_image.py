@@ -89,14 +89,14 @@ def test_keeps_no_secret(space: Space, contents: Contents) -> None:
 
     Severity: risk
 
-    On the Hub: whoever can pull the image reads the key ("Run with Docker" offers it for a public Space)
+    On the Hub: everybody who can pull the image reads the key ("Run with Docker" offers it for a public Space)
 
     Fix: RUN --mount=type=secret,id=NAME,mode=0444 and use /run/secrets/NAME within that one RUN; write it nowhere.
 
     Source: hub-docs spaces-run-with-docker.md.
     """
     if not space.secrets_to_find:
-        not_promised("`.env.example` declares no Secret whose value could be told apart")
+        not_promised("`.env.example` declares no Secret whose value could be recognised")
     if contents.leaks:
         places = "\n".join(f"{name} in {place}" for name, place in contents.leaks[:10])
         violated(expected="no value of a Secret in the image", actual=places)

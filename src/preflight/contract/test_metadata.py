@@ -20,7 +20,7 @@ def front(space: Space) -> FrontMatter:
 
 
 def test_front_matter_is_recognised(space: Space) -> None:
-    """README.md begins with a block of YAML between two lines of three hyphens.
+    """README.md starts with a block of YAML between two lines of three hyphens.
 
     Severity: breaks
 

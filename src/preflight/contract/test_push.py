@@ -243,7 +243,7 @@ def test_name_fits_the_hub(space: Space, pytestconfig: pytest.Config) -> None:
         owner, name = named[0]
         require_none(rules.name_problems(name))
     else:
-        # The folder's name is a guess at the Space's name, and a bad one is no fault of the folder.
+        # The folder's name is a guess at the Space's name, and the folder is not at fault for a bad one.
         owner = remotes[0][0] if remotes else ""
         for problem in rules.name_problems(name):
             advise(problem.expected, f"the folder's name, {problem.actual!r}")

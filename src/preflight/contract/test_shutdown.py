@@ -1,4 +1,4 @@
-"""Shutdown and restart: a Space ends when told to, loses no answer, and starts again from its image."""
+"""Shutdown and restart: a Space ends on SIGTERM, loses no answer, and starts again from its image."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_finishes_requests_in_flight(ended: SecondLife) -> None:
 
     On the Hub: "502 Bad Gateway" or "Failed to fetch" for some visitors at every update.
 
-    Fix: Stop accepting, finish what was begun, then end; most servers do once they receive SIGTERM.
+    Fix: Stop accepting, finish what was started, then end; most servers do once they receive SIGTERM.
 
     Source: Docker sends SIGTERM, then SIGKILL; the Hub's own grace period is unknown.
     """

@@ -178,10 +178,10 @@ def hardened(image: Image, rehearsal: Rehearsal) -> Start:
     return _further(rehearsal.hardened())
 
 
-def _further(begun: Start | None) -> Start:
-    if begun is None:
+def _further(attempt: Start | None) -> Start:
+    if attempt is None:
         pytest.skip("not checked: the Space does not start, see start.serves")
-    return begun
+    return attempt
 
 
 def require_serving(start: Start, expected: str) -> None:
@@ -224,9 +224,9 @@ def test_dials_open_ports_only(container: Container) -> None:
     require_none(
         Problem(
             f"connections to ports {', '.join(map(str, DOCUMENTED_PORTS))}",
-            f"a connection to {dialled}: {found.known}",
+            f"a connection to {connection}: {found.known}",
             severity=found.severity,
         )
-        for dialled in container.observer.connections()
-        if (found := outbound(dialled.port))
+        for connection in container.observer.connections()
+        if (found := outbound(connection.port))
     )

@@ -136,14 +136,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 # The first that fits: RemoteDisconnected is both a reset and an invalid status line.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (urllib3.exceptions.IncompleteRead, "the body ends before its declared length"),
-    (urllib3.exceptions.InvalidChunkLength, "the body is no valid chunked encoding"),
+    (urllib3.exceptions.InvalidChunkLength, "the body is not valid chunked encoding"),
     (urllib3.exceptions.DecodeError, "the body is not in its declared Content-Encoding"),
     (http.client.RemoteDisconnected, "the connection is closed without an answer"),
     (ConnectionResetError, "the connection is reset"),
     (ConnectionRefusedError, "the connection is refused"),
     (http.client.LineTooLong, "a header is longer than 64 KiB"),
-    (http.client.HTTPException, "what comes back is no HTTP/1 answer"),
-    (ssl.SSLError, "what comes back is no TLS"),
+    (http.client.HTTPException, "what comes back is not an HTTP/1 answer"),
+    (ssl.SSLError, "what comes back is not TLS"),
     (urllib3.exceptions.TimeoutError, "no answer within the deadline"),
     (TimeoutError, "no answer within the deadline"),
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight.engine.docker import Completed, DockerError, docker
+from preflight.engine.waiting import NotYet, wait_until
 
 UP_DEADLINE = 120
 DOWN_DEADLINE = 120
@@ -115,7 +116,8 @@ class Compose:
 
     def _wait_for(self, service: str, end: float) -> NotHealthy | None:
         container = self.container(service)
-        while True:
+
+        def look() -> NotHealthy | None:
             found = docker("inspect", "--format", "{{json .State}}", container, check=False).stdout
             state: dict[str, Any] = json.loads(found or "{}")
             status, health = state.get("Status", "gone"), state.get("Health") or {}
@@ -132,8 +134,10 @@ class Compose:
             if time.monotonic() > end:
                 what = f"is not healthy after {UP_DEADLINE} s"
                 return self._not_healthy(service, container, what, None, health)
-            # A probe comes every 200 ms (start_interval), and each look is a process.
-            time.sleep(0.1)
+            raise NotYet(health.get("Status") or status)
+
+        # A probe comes every 200 ms (start_interval), and each look is a process.
+        return wait_until(f"{service}: waits for its health", end - time.monotonic() + 5, look, 0.1)
 
     @staticmethod
     def _not_healthy(

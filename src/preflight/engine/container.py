@@ -98,7 +98,9 @@ class Container(Answering):
         Raises NotServing when the deadline passes, and at once when the container has ended.
         """
         path = HUB.readiness_path if path is None else path
-        allowed = stretched(HUB.start_deadline if deadline is None else deadline)
+        own = HUB.start_deadline if deadline is None else deadline
+        allowed = stretched(own)
+        longer = f", for {allowed:.0f} s instead of {own:g}: this machine is busy"
         checked, seen = 0.0, ""
 
         def look() -> float:
@@ -119,11 +121,13 @@ class Container(Answering):
                 if self.state["Status"] != "running":
                     raise NotServing(self.describe("ended instead of serving"))
                 seen = watch(failure)
-            raise NotYet(seen or last_seen)
+            # How a connection fails changes from one to the next; where it listens is worth a line.
+            raise NotYet(seen or last_seen, seen)
 
         try:
             return wait_until(
-                f"{self.name}: starting: waits for port {self.port}",
+                f"{self.name}: starting: waits for port {self.port}"
+                + (longer if allowed > 1.5 * own else ""),
                 max(0.0, allowed - (time.monotonic() - self._started)),
                 look,
                 # Precise to a twentieth; each request costs the machine on which the server gets ready.
@@ -136,11 +140,14 @@ class Container(Answering):
                 )
             ) from None
 
-    def wait_for_exit(self, deadline: float) -> Exit | None:
-        """How the container ended, or None when it still runs after `deadline` seconds."""
+    def wait_for_exit(self, deadline: float, most: float = 10) -> Exit | None:
+        """How the container ended, or None when it still runs after `deadline` seconds.
+
+        most: by how much a busy machine may stretch the deadline.
+        """
         started = time.monotonic()
         try:
-            code = docker("wait", self.id, deadline=stretched(deadline)).stdout
+            code = docker("wait", self.id, deadline=stretched(deadline, most)).stdout
         except DockerTimeout:
             return None
         return Exit(int(code), time.monotonic() - started, self.logs())
@@ -288,13 +295,13 @@ class CannotRun(DockerError):
     """The engine could not run the image's command: it is not there, or not executable."""
 
 
-def stretched(deadline: float) -> float:
-    """A deadline in seconds, longer by as much as more processes want to run here than there are CPUs.
+def stretched(deadline: float, most: float = 10) -> float:
+    """A deadline in seconds, longer by as much as more processes want to run here than there are CPUs, up to `most` times.
 
     The Hub gives a Space two CPUs of its own; a busy machine must not make a sound Space look slow.
     """
     waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return deadline * min(max(waiting, 1), 10)
+    return deadline * min(max(waiting, 1), most)
 
 
 def _as_on_the_hub(run: Run) -> list[str]:

@@ -21,7 +21,7 @@ class Fate:
 
     Raises NotServing where waiting longer changes nothing: the app's port is bound to loopback
     alone; or, for `HUB.elsewhere` seconds, it listens on other ports alone, or answers each request
-    on its own with what is no HTTP, and does nothing new: no new kind of line in its log, no new
+    on its own with what is not HTTP, and does nothing new: no new kind of line in its log, no new
     connection, no thread more or less, no work of the CPU.
     """
 

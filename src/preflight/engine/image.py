@@ -18,7 +18,7 @@ from preflight.engine.build_log import BuildFailure, digest, progress_of
 from preflight.engine.causes import indented, last_lines
 from preflight.engine.docker import DockerError, DockerTimeout, docker
 from preflight.engine.install import Failure, building
-from preflight.engine.progress import show, shown
+from preflight.engine.progress import shown
 from preflight.engine.run import Run
 from preflight.model.context import context_files
 from preflight.model.hub_profile import HUB
@@ -205,7 +205,9 @@ def stand_in(image: str) -> str | None:
     """The stand-in's name, or None when the official image is here or can be pulled."""
     if image not in _known:
         try:
-            found = ensure_base_images([image], say=show)
+            # A run names its stand-ins once, at its end; only what takes long is worth a line here.
+            with shown(lambda: f"getting the base image {image}"):
+                found = ensure_base_images([image], say=lambda _: None)
             _known[image] = found.get(image)
             stood_in_for.update(found)
         except NoStandIn:

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,11 +21,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from preflight.engine.waiting import NotYet, Overdue, wait_until
+
 # healthcheck.start_interval needs engine 25; `!override` in compose.test.yaml needs Compose 2.24.4.
 OLDEST_ENGINE = (25, 0)
 OLDEST_COMPOSE = (2, 24, 4)
 
 PID_FILE = Path("/run/preflight-dockerd.pid")
+START_DEADLINE, STOP_DEADLINE = 60, 30
 LOG_FILE = Path("/var/log/preflight-dockerd.log")
 # Debian 12's own engine is 20.10 and its Compose is v1; Debian 13's run on Debian 12's libc.
 # containerd and runc stay Debian 12's, because Debian 13's runc needs a newer libc.
@@ -81,7 +83,7 @@ def building(no_cache: bool) -> Iterator[None]:
     """Hold while the engine builds an image: builds run side by side, one without the layer cache alone.
 
     An engine older than 28 dies when a build without the cache meets another one that shares steps with
-    it: the solver walks a step that was never begun. Source: moby/buildkit pull request 5606.
+    it: the solver walks a step that never started. Source: moby/buildkit pull request 5606.
     """
     with one_at_a_time("build", shared=not no_cache):
         yield
@@ -257,23 +259,31 @@ def start() -> Engine:
     else:
         say(f"starting the Docker engine; its log is {LOG_FILE}")
         launch()
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        found = look()
-        if found is not None:
-            return found
-        if refuses_this_user():
-            fail(NOT_IN_GROUP)
-        if PID_FILE.exists() and not pid_runs(PID_FILE):
-            # An engine that was killed a moment ago still counts as a process until init has seen its end.
-            if "is still running" not in "\n".join(log_lines()[-1:]):
-                break
-            launch()
-        time.sleep(0.2)
-    tail = "\n".join(log_lines()[-5:])
-    fail(
-        f"the Docker engine was started but does not answer within 60 s. The last lines of {LOG_FILE}:\n{tail}"
-    )
+    try:
+        found = wait_until("the Docker engine", START_DEADLINE, _answering, 0.2)
+    except Overdue:
+        found = None
+    if found is None:
+        tail = "\n".join(log_lines()[-5:])
+        fail(
+            f"the Docker engine was started but does not answer within {START_DEADLINE} s. The last lines of {LOG_FILE}:\n{tail}"
+        )
+    return found
+
+
+def _answering() -> Engine | None:
+    """The engine that is starting; None when it has ended. Raises NotYet."""
+    found = look()
+    if found is not None:
+        return found
+    if refuses_this_user():
+        fail(NOT_IN_GROUP)
+    if PID_FILE.exists() and not pid_runs(PID_FILE):
+        # An engine that was killed a moment ago still counts as a process until init has seen its end.
+        if "is still running" not in "\n".join(log_lines()[-1:]):
+            return None
+        launch()
+    raise NotYet
 
 
 def launch() -> None:
@@ -301,13 +311,19 @@ def stop() -> None:
     pid = int(PID_FILE.read_text())
     if pid_runs(PID_FILE):
         run_as_root(["kill", f"-{signal.SIGTERM.value}", str(pid)])
-        deadline = time.monotonic() + 30
-        while pid_runs(PID_FILE) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if pid_runs(PID_FILE):
-            fail(f"the Docker engine (process {pid}) does not stop within 30 s; see {LOG_FILE}.")
+        try:
+            wait_until("the Docker engine stops", STOP_DEADLINE, _ended, 0.1)
+        except Overdue:
+            fail(
+                f"the Docker engine (process {pid}) does not stop within {STOP_DEADLINE} s; see {LOG_FILE}."
+            )
         say("the Docker engine that setup started is stopped.")
     run_as_root(["rm", "-f", str(PID_FILE)])
+
+
+def _ended() -> None:
+    if pid_runs(PID_FILE):
+        raise NotYet
 
 
 def pid_runs(pid_file: Path) -> bool:

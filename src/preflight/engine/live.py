@@ -48,7 +48,7 @@ class Live(Answering):
         self.host = host = parts.hostname or ""
         if host.endswith(".localhost") and parts.scheme == "https":
             # Such names are this machine's (RFC 6761), but not every resolver knows; the rehearsed
-            # edge signs its certificates itself, and what goes to loopback is read by nobody else.
+            # edge signs its certificates itself, and what goes to loopback is read by no other machine.
             self.url = f"https://127.0.0.1:{parts.port or 443}"
             self.http.headers["Host"] = parts.netloc
             self.http.mount("https://", Named(host))

@@ -145,7 +145,7 @@ def try_case(run: Run, space: Space, image: Image, case: Case) -> Outcome:
     hub = {} if "sample-here" in case.id else HUB.environment(space.name, space.name)
     environment = {**hub, **case.environment}
     if case.refused:
-        # A refusal comes before anything is dialled, and a network is a third of a start's cost.
+        # A refusal comes before any connection, and a network is a third of a start's cost.
         alone = ["--network=none"]
         end = SpaceContainer.run_to_exit(run, image, environment, HUB.refusal_deadline, alone)
         if end is None:

@@ -1,4 +1,4 @@
-"""A Space's network, watched from beside it: what it dials from its first packet on, where it listens.
+"""A Space's network, watched from beside it: what it connects to from its first packet on, where it listens.
 
 `assets/egress` runs in a container of its own, which owns the network namespace and the published
 port; the Space's container joins it. Ports that the profile of the Hub blocks are refused there.
@@ -94,7 +94,7 @@ class Observer:
         return observer
 
     def connections(self) -> list[Connection]:
-        """Where the Space has dialled so far, each address and port once; loopback and name servers are left out."""
+        """Where the Space has connected to so far, each address and port once; loopback and name servers are left out."""
         names: list[str] = []
         found = []
         for report in self._reports():

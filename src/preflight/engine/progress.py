@@ -10,17 +10,20 @@ EVERY_SECONDS = 1.0
 """A wait that ends sooner shows nothing."""
 
 _show: Callable[[str], None] | None = None
+_last = ""
 
 
 def show_by(show: Callable[[str], None] | None) -> None:
     """Give each line of progress to `show`; None shows nothing, which is the default."""
-    global _show
-    _show = show
+    global _show, _last
+    _show, _last = show, ""
 
 
 def show(line: str) -> None:
-    """Show one line, where anybody looks."""
-    if _show:
+    """Show one line, where anybody looks; several that wait for the same show it once."""
+    global _last
+    if _show and line != _last:
+        _last = line
         _show(line)
 
 

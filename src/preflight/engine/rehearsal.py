@@ -25,12 +25,12 @@ AT_ONCE = 2 * (os.cpu_count() or 1)
 # In which order its parts are made. The edge takes a second, and needs no Space yet.
 ORDER = (
     *("image", "edge", "started", "subject", "contents", "second_life", "hardened", "tried"),
-    *("as_uid_1000", "lonely"),
+    *("as_uid_1000", "isolated"),
 )
 
 
 class Rehearsal:
-    """What a run makes of one Space. Each method waits for its outcome, and makes it where nobody has.
+    """What a run makes of one Space. Each method waits for its outcome, and makes it where that has not happened.
 
     Use it in a `with` statement, which removes the containers. Each method raises BuildError where
     the image does not build, and DockerError when the engine fails.
@@ -87,9 +87,9 @@ class Rehearsal:
         futures = self._tried().result()
         return None if futures is None else [one.result() for one in futures]
 
-    def lonely(self) -> Start | None:
+    def isolated(self) -> Start | None:
         """A start whose declared dependencies accept connections and never answer."""
-        return self._lonely().result()
+        return self._isolated().result()
 
     def second_life(self) -> SecondLife | None:
         """What became of a second replica."""
@@ -100,9 +100,10 @@ class Rehearsal:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
-        self._edges.close()
         with ThreadPoolExecutor(AT_ONCE) as pool:
+            closing = pool.submit(self._edges.close)
             list(pool.map(Container.remove, self._containers))
+            closing.result()
 
     def _once(self, name: str, make: Callable[[], Any]) -> Future[Any]:
         # What another outcome stands on is submitted before it, so the pool can't be full of waiters.
@@ -111,10 +112,10 @@ class Rehearsal:
                 self._futures[name] = self._pool.submit(make)
             return self._futures[name]
 
-    def _kept(self, begun: Start) -> Start:
-        if begun.container:
-            self._containers.append(begun.container)
-        return begun
+    def _kept(self, attempt: Start) -> Start:
+        if attempt.container:
+            self._containers.append(attempt.container)
+        return attempt
 
     def _image(self) -> Future[Image]:
         return self._once("image", lambda: build_space(self._run, self._space))
@@ -219,7 +220,7 @@ class Rehearsal:
 
         return self._once("tried", make)
 
-    def _lonely(self) -> Future[Start | None]:
+    def _isolated(self) -> Future[Start | None]:
         serving, image, space = self._serving(), self._image(), self._space
 
         def make() -> Start | None:
@@ -230,7 +231,7 @@ class Rehearsal:
             environment = environment_of(space, {**apart})
             return self._kept(start(self._run, space, image.result(), environment, silent=True))
 
-        return self._once("lonely", make)
+        return self._once("isolated", make)
 
     def _second_life(self) -> Future[SecondLife | None]:
         serving, image, space = self._serving(), self._image(), self._space

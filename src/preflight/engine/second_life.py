@@ -12,7 +12,7 @@ from preflight.engine.container import Container, Exit, NotServing
 from preflight.engine.docker import docker
 from preflight.model.hub_profile import HUB
 
-# What every start makes anew, so that nobody misses it.
+# What every start makes anew, so that no check misses it.
 CACHES = r"^/tmp(/|$)|/__pycache__|\.pyc$|/\.(npm|cache)(/|$)"
 
 
@@ -81,7 +81,7 @@ def _answer_at_the_end(container: Container) -> bytes:
         with socket.create_connection(
             (url.hostname or "", url.port or 80), timeout=HUB.stop_deadline
         ) as connection:
-            # The body is complete only after the signal, so the server has begun and can't have ended the request.
+            # The body is complete only after the signal, so the server has started on it and can't have ended the request.
             connection.sendall(head.encode() + b'{"a"')
             container.get("/")
             container.signal("SIGTERM")

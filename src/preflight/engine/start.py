@@ -24,7 +24,7 @@ from preflight.model.space import Space
 
 @dataclass(frozen=True)
 class Start:
-    """How a start went: who answers, with the seconds to the first answer, or why nobody does.
+    """How a start went: who answers, with the seconds to the first answer, or why nothing does.
 
     log: the full log, kept, when it does not serve. alarms: lines of a clean start's log that tell
     of a warning or an error. log_bytes: how much it had printed by then. timeline: its steps, each
@@ -71,8 +71,8 @@ def start(
     """Start a Space, and wait until it serves or its fate is clear. The caller removes the container.
 
     environment: instead of `environment_of(space)`. options: further options of `docker run`.
-    observed: its network is watched, which takes half as long again; without, nobody sees where it
-    dials and listens. silent: a dependency at loopback port 9 accepts connections and never answers.
+    observed: its network is watched, which takes half as long again; without, where it connects to and
+    listens is not seen. silent: a dependency at loopback port 9 accepts connections and never answers.
     Raises DockerError when the engine fails.
     """
     began = time.monotonic()
@@ -111,7 +111,8 @@ def _outcome(container: SpaceContainer, space: Space) -> tuple[float, Diagnosis 
     except NotServing:
         waited = time.monotonic() - began
         return waited, diagnosis.classify(container, waited, space.source)
-    if container.wait_for_exit(HUB.settle) is not None:
+    # All else waits for it, and a server that ends a moment later is met by the checks.
+    if container.wait_for_exit(HUB.settle, most=2) is not None:
         return seconds, diagnosis.classify(container, seconds, space.source)
     return seconds, None
 

@@ -12,7 +12,11 @@ Outcome = TypeVar("Outcome")
 
 
 class NotYet(Exception):
-    """The outcome is not clear yet; the message says what was seen instead."""
+    """The outcome is not clear yet. seen: what was seen instead. shown: what of it is worth a line."""
+
+    def __init__(self, seen: str = "", shown: str | None = None) -> None:
+        super().__init__(seen)
+        self.shown = seen if shown is None else shown
 
 
 class Overdue(Exception):
@@ -43,11 +47,11 @@ def wait_until(
         try:
             return look()
         except NotYet as error:
-            seen = str(error)
+            seen, worth = str(error), error.shown
         waited = time.monotonic() - began
         if waited > deadline:
             raise Overdue(what, deadline, seen)
-        line = f"{what}; {seen}" if seen else what
+        line = f"{what}; {worth}" if worth else what
         if line != shown and time.monotonic() - shown_at > progress.EVERY_SECONDS:
             shown, shown_at = line, time.monotonic()
             progress.show(line)

@@ -20,7 +20,7 @@ from locust.runners import WorkerRunner
 
 from preflight.load import plan
 
-# A visit that found nobody free for so many seconds is dropped: a caller would have gone.
+# A visit that found no free person for so many seconds is dropped: a caller would have gone.
 PATIENCE = 10
 # Seconds from the first person to the first arrival: the others come meanwhile.
 HEAD_START = 1.0
@@ -57,11 +57,11 @@ class Timetable:
                 self._free.remove(turn)
 
     def counts(self) -> tuple[int, int]:
-        """How many visits were due by now, and how many of them nobody took."""
+        """How many visits were due by now, and how many of them no person took."""
         return self._due, self._expired + len(self._waiting)
 
     def stop(self) -> None:
-        """Call nobody up any more."""
+        """Call no more people up."""
         self._clerk.kill(block=False)
 
     def _call_up(self) -> None:
@@ -80,7 +80,7 @@ timetables: dict[str, Timetable] = {}
 
 
 def stop() -> None:
-    """The run ends: nobody more is called up, what is under way goes on."""
+    """The run ends: no more people are called up, what is under way goes on."""
     for table in timetables.values():
         table.stop()
 

@@ -30,7 +30,7 @@ def requests_of(path: Path) -> list[Slo]:
 
 
 class Caller(Person):
-    """Somebody who makes one request of slo.toml after the other, each as often as its weight says."""
+    """A person who makes one request of slo.toml after the other, each as often as its weight says."""
 
     requests = requests_of(SLO)
     weights = tuple(slo.weight for slo in requests)

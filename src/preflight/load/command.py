@@ -40,9 +40,8 @@ SPACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SECONDS = 30
 # Beyond the planned seconds: Locust's start, the last answers, the reports.
 DEADLINE = 120
-# Of a quiet request for the draft: how many, and the seconds between two of them.
-QUIET_SAMPLES, QUIET_PAUSE = 20, 0.0
-LIVE_SAMPLES, LIVE_PAUSE = 5, 0.25
+# Quiet requests of each path for the draft: to this machine, and to another's.
+OWN_SAMPLES, OTHERS_SAMPLES = 20, 4
 
 
 class CannotLoad(Exception):
@@ -91,7 +90,7 @@ def load(wanted: Wanted) -> int:
             EnvironmentDeclarationError) as error:  # fmt: skip
         print(f"Load: invalid (exit code 2): {error}", file=sys.stderr, flush=True)
     except install.Failure:
-        print("Load: invalid (exit code 2): there is no Docker engine", file=sys.stderr, flush=True)
+        print("Load: invalid (exit code 2): no Docker engine answers", file=sys.stderr, flush=True)
     return 2
 
 
@@ -120,7 +119,7 @@ def opened(wanted: Wanted) -> Iterator[Target]:
         url = f"https://{HUB.host(name, owner)}"
     else:
         raise CannotLoad(
-            f"{text!r} is no folder, no URL such as http://127.0.0.1:7860 and no Space's OWNER/NAME"
+            f"{text!r} is invalid: name a folder, a URL such as http://127.0.0.1:7860, or a Space's OWNER/NAME"
         )
     rate = plan.RAMP.fullmatch(wanted.shape)
     highest = max(float(rate[1]), float(rate[2])) if rate else wanted.rate
@@ -141,10 +140,10 @@ def started(folder: Path, reports: Path) -> Iterator[Target]:
         print(f"load: building {space.name} …", file=sys.stderr, flush=True)
         image = build_space(runs, space)
         print(f"load: starting {space.name} …", file=sys.stderr, flush=True)
-        begun = start(runs, space, image, observed=False)
-        container = begun.container
-        if begun.failure or container is None:
-            what = begun.failure.actual if begun.failure else "it does not start"
+        outcome = start(runs, space, image, observed=False)
+        container = outcome.container
+        if outcome.failure or container is None:
+            what = outcome.failure.actual if outcome.failure else "it does not start"
             raise CannotLoad(f"{space.name} does not serve: {what}; see: preflight check {folder}")
         if install.host() != "127.0.0.1":
             # The edge's names mean this machine, and the engine is another's.
@@ -232,16 +231,15 @@ def _slo(wanted: Wanted, target: Target) -> Path:
     path = (wanted.slo or (target.folder or Path()) / "slo.toml").resolve()
     if path.is_file():
         return path
-    asked = Live("target", target.url)
-    if target.ca:
-        asked.http.verify = target.ca
     own = care.is_own(target.url)
-    samples, pause = (QUIET_SAMPLES, QUIET_PAUSE) if own else (LIVE_SAMPLES, LIVE_PAUSE)
+    space = Live("target", target.url, writes=own)
+    if target.ca:
+        space.http.verify = target.ca
     try:
-        text = draft(asked.get, samples, pause, wanted.target)
+        text = draft(space.get, OWN_SAMPLES if own else OTHERS_SAMPLES, wanted.target)
     except requests.RequestException as error:
         raise CannotLoad(
-            f"{target.url} does not answer ({type(error).__name__}); is it up, and is the URL right?"
+            f"{target.url} does not answer ({error}); is it up, and is the URL right?"
         ) from None
     path.write_text(text)
     print(f"load: {path} drafted from a quiet run; look at it and keep it", file=sys.stderr)

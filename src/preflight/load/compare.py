@@ -63,7 +63,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise CannotCompare(f"{path} is of an invalid run: {'; '.join(report['reasons'][:2])}")
         return {key: report[key] for key in ("model", "arrivals", "shape", "people", "machine", "requests")}  # fmt: skip
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CannotCompare(f"{path} is no load.json of this version: {error!r}") from None
+        raise CannotCompare(f"{path} is not a load.json of this version: {error!r}") from None
 
 
 def _check_machines(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -35,7 +34,7 @@ class NothingToRepeat(Exception):
 
 @dataclass(frozen=True)
 class Quiet:
-    """One request name, and how long its answers took while nobody else was there."""
+    """One request name, and how long its answers took in a quiet run."""
 
     name: str
     path: str
@@ -43,17 +42,16 @@ class Quiet:
     milliseconds: tuple[float, ...]
 
 
-def draft(get: Get, samples: int, pause: float, source: str) -> str:
+def draft(get: Get, samples: int, source: str) -> str:
     """The text of a slo.toml.
 
-    samples: quiet requests of each path. pause: seconds between two requests. source: the target, for
-    the comment. Raises NothingToRepeat, and what `get` raises for the first request.
+    samples: quiet requests of each path. source: the target, for the comment. Raises NothingToRepeat, and what `get` raises for the first request.
     """
     offered, left_out, origin = _offered(get)
     measured = [
         quiet
         for name, path in offered
-        if (quiet := _measured(get, name, path, samples, pause)) is not None
+        if (quiet := _measured(get, name, path, samples)) is not None
     ]
     if not measured:
         tried = ", ".join(path for _, path in offered)
@@ -157,17 +155,16 @@ def links(page: str) -> list[str]:
     return [url.path for url in joined if url.netloc == "here" and url.path != "/"]
 
 
-def _measured(get: Get, name: str, path: str, samples: int, pause: float) -> Quiet | None:
-    """None where the answer is no success."""
+def _measured(get: Get, name: str, path: str, samples: int) -> Quiet | None:
+    """None where the answer is not a success."""
     milliseconds, status = [], 0
     for _ in range(samples):
-        time.sleep(pause)
-        begin = time.perf_counter()
         try:
             answer = get(path)
         except requests.RequestException:
             return None
-        milliseconds.append((time.perf_counter() - begin) * 1000)
+        # Until the headers came: a live Space's turn to be asked is not its time.
+        milliseconds.append(answer.elapsed.total_seconds() * 1000)
         status = answer.status_code
         if not 200 <= status < 300:
             return None

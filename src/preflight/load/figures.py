@@ -37,7 +37,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """The open model's timetable: how many visits were due, and how many of them found nobody free."""
+    """The open model's timetable: how many visits were due, and how many of them found no free person."""
 
     rate: str  # in words: "50 a second", "10 to 200 a second"
     due: int = 0

@@ -124,7 +124,7 @@ class Gate:
         self.runner.quit()
 
     def begin(self, **_: Any) -> None:
-        """A run begins: forget the last."""
+        """A run starts: forget the last."""
         plan.settle(self.options)
         if plan.rate(self.options):
             # What is under way at the end counts too: of a stall, it is the slow part.
@@ -372,7 +372,7 @@ def never_began() -> None:
 
 
 def in_main_process() -> bool:
-    """Whether this is no fork of --processes."""
+    """Whether this is not a fork of --processes."""
     return os.getpid() == MAIN_PROCESS
 
 

@@ -24,7 +24,7 @@ from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_WAITING
 from preflight.load import arrivals, care
 from preflight.load.slo import CONNECT, FIRST
 
-# Put aside for load tests, so it is nobody's address. Source: RFC 2544 appendix C.2.2, RFC 6890
+# Put aside for load tests, so no machine has it as its address. Source: RFC 2544 appendix C.2.2, RFC 6890
 ADDRESSES = IPv4Network("198.18.0.0/15")
 # Ends the name under which answers of the rate limiter are counted, apart from real answers.
 LIMITED = " (429)"
@@ -72,7 +72,7 @@ class Person(FastHttpUser):
             self._state = LOCUST_STATE_RUNNING
 
     def arrive(self) -> None:
-        """Become somebody new: another address, no cookies. A Space limits each client address, so
+        """Become a new person: another address, no cookies. A Space limits each client address, so
         people who shared one would measure the limiter."""
         self.address = str(ADDRESSES[random.randrange(1, ADDRESSES.num_addresses - 1)])
         self.client.cookiejar.clear()
@@ -92,7 +92,7 @@ class Person(FastHttpUser):
         **body: Any,
     ) -> Any:
         """Send one request, counted as `METHOD space/path`, and return the JSON of the answer, or
-        None where it is no JSON.
+        None where it is not JSON.
 
         body: `json=`, `data=` or `files=`, as Locust takes them. name: in the place of `path`.
         A status other than `expect`, or an AssertionError of `check`, is a failure and ends the
@@ -264,7 +264,7 @@ class Person(FastHttpUser):
     def _figure(
         self, method: str, name: str, seconds: float, status: int | None = None, fault: str = ""
     ) -> None:
-        """Count what is no request of Locust's client. status: None where it is a part of one."""
+        """Count what Locust's client does not request. status: None where it is a part of one."""
         self.environment.events.request.fire(
             request_type=method,
             name=name,
@@ -294,7 +294,7 @@ class Status:
 
 
 def _read(answer: Any, check: Callable[[Any], None] | None) -> tuple[Any, str]:
-    """The JSON of an answer, None where it is no JSON; and what is wrong with it."""
+    """The JSON of an answer, None where it is not JSON; and what is wrong with it."""
     content = None
     kind = (answer.headers or {}).get("content-type")
     if answer.content and (kind is None or "json" in kind):
@@ -302,7 +302,7 @@ def _read(answer: Any, check: Callable[[Any], None] | None) -> tuple[Any, str]:
             content = answer.json()
         except ValueError as error:
             if kind:
-                return None, f"the answer is no JSON: {error}"
+                return None, f"the answer is not JSON: {error}"
     try:
         if check:
             check(content)

@@ -62,7 +62,7 @@ class Rate:
 
 
 def settle(options: Any) -> None:
-    """Fill in what follows from other options. A worker gets from its master what is no option of
+    """Fill in what follows from other options. A worker gets from its master what is not an option of
     Locust's own (Source: locust/runners.py), hence the two names."""
     wanted = rate(options)
     if not options.num_users:
@@ -73,7 +73,7 @@ def settle(options: Any) -> None:
 
 
 def seconds(options: Any) -> int:
-    """Seconds that a run takes; 0 is until somebody stops it."""
+    """Seconds that a run takes; 0 is until it is stopped."""
     kind = "ramp:LOW..HIGH" if options.shape.startswith("ramp:") else options.shape
     return int(options.run_time or SHAPES[kind][1])
 

@@ -114,7 +114,7 @@ def html(verdict: Verdict, watched: Sequence[Watched]) -> str:
 
 
 def charts(watched: Watched) -> str:
-    """A Space's own side of the run, so that "slow" can be told from "starved"."""
+    """A Space's own side of the run, so that "slow" can be kept apart from "starved"."""
     series: list[tuple[str, Sequence[float]]] = [
         ("CPU, cores", watched.cpu),
         ("memory, MB", watched.memory),
@@ -152,7 +152,7 @@ def junit(verdict: Verdict) -> str:
     for row in verdict.rows:
         case = xml.SubElement(suite, "testcase", classname="load", name=row.name)
         if row.state == NOT_RUN:
-            xml.SubElement(case, "skipped", message="nobody who makes this request took part")
+            xml.SubElement(case, "skipped", message="no person who makes this request took part")
         elif row.state != HELD:
             xml.SubElement(case, "failure", message="; ".join(row.reasons)).text = (
                 row.slo.why if row.slo else ""

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-# Who makes the requests of a table that names nobody.
+# Who makes the requests of a table without `by`.
 CALLER = "Caller"
 # End the names of figures that come with another request: no request of their own.
 FIRST, CONNECT = " (first)", " (connect)"
@@ -119,7 +119,7 @@ def _slo(path: Path, name: str, table: Any) -> Slo:
     slo: Slo = _read(path, name, table, Slo, {"name": name})
     method, _, target = name.partition(" ")
     if not method.isupper() or "/" not in target:
-        raise SloError(f'{path}: [{name}] is no request name; write one such as ["GET /health"]')
+        raise SloError(f'{path}: [{name}] is not a request name; write one such as ["GET /health"]')
     if slo.upload and not (path.parent / slo.upload).is_file():
         raise SloError(f"{path}: [{name}] upload: there is no file {path.parent / slo.upload}")
     if slo.path and not slo.path.startswith("/"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-# What grew by less in a whole run is no trend.
+# What grew by less in a whole run is not a trend.
 LEAST = {"memory": 5, "files": 10, "connections": 10, "disk": 5}
 # The engine adds up a container's disk file by file, so it is asked less often.
 DISK_EVERY = 5
@@ -68,7 +68,7 @@ class Watched:
         self.disk.append(disk)
 
     def sample_disk(self) -> float:
-        """MB; of a process that is no container's, 0."""
+        """MB; of a process outside a container, 0."""
         kind, _, container = self.target.partition(":")
         if kind == "container" and time.monotonic() >= self.disk_due:
             self.disk_due = time.monotonic() + DISK_EVERY

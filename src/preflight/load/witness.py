@@ -24,7 +24,7 @@ from preflight.load.figures import space_of
 LEAVE_DEADLINE = 30
 FINISH = "finish"  # master to worker: stop everybody and send the last figures
 RUNNING = (runners.STATE_SPAWNING, runners.STATE_RUNNING)
-# What the edge, or nobody, answers for a Space that does not run.
+# What the edge answers, or 0 for no answer, for a Space that does not run.
 NOT_RUNNING = (0, 502, 503, 504)
 
 
@@ -148,7 +148,7 @@ def cpu_demand() -> float:
 
 
 def clock_offset() -> float:
-    """The clock against one that nobody can set: constant unless somebody sets the first."""
+    """The clock against one that cannot be set: constant unless the first is set."""
     return time.time() - time.monotonic()
 
 

@@ -49,7 +49,7 @@ class Rehearsal:
     )
     outbound_ports: tuple[int, ...] = known(
         (),
-        "the ports that a Space may dial; empty: all, and what is known of a port is reported",
+        "the ports that a Space may connect to; empty: all, and what is known of a port is reported",
         documented=(80, 443, 8080),
         source="a database server's own answer from port 5432 in the Hub's record of a Space; hub-docs spaces-overview.md says that others are blocked",
         sure="95 % for 5432, unknown for others",
@@ -171,7 +171,7 @@ class Rehearsal:
         )
 
     def lets_out(self, port: int) -> bool:
-        """Whether a Space may dial this port."""
+        """Whether a Space may connect to this port."""
         return not self.outbound_ports or port in self.outbound_ports
 
     @property
@@ -209,7 +209,7 @@ class Rehearsal:
         try:
             setattr(self, name, readers[kinds[name]](text))
         except ValueError:
-            raise ValueError(f"{name}: {text!r} is no {kinds[name]}") from None
+            raise ValueError(f"{name}: {text!r} is not of type {kinds[name]}") from None
 
 
 HUB = Rehearsal()
@@ -217,7 +217,7 @@ HUB = Rehearsal()
 
 @dataclass(frozen=True)
 class Outbound:
-    """What is known of dialling a port from a Space, beyond the three documented ones."""
+    """What is known of connections from a Space to a port, beyond the three documented ones."""
 
     severity: Severity
     known: str
@@ -232,7 +232,7 @@ _UNKNOWN = Outbound(Severity.ADVICE, "documented as blocked; whether it is was n
 def outbound(port: int) -> Outbound | None:
     """What is known of a port; None for one that the documentation says is open.
 
-    Under a profile that blocks the port, dialling it breaks the Space.
+    Under a profile that blocks the port, connecting to it breaks the Space.
     """
     if port in (HUB.outbound_ports or DOCUMENTED_PORTS):
         return None

@@ -174,5 +174,5 @@ def _metadata_all(name: str) -> list[str]:
     try:
         return list(metadata(PACKAGE).get_all(name) or [])
     except PackageNotFoundError:
-        # Run from a checkout that nobody installed.
+        # Run from a checkout that was not installed.
         return []

@@ -34,7 +34,7 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--fix",
         action="store_true",
-        help="mend what is mechanical in the front matter of each --space DIR first, and show the difference",
+        help="fix what is mechanical in the front matter of each --space DIR first, and show the difference",
     )
     group.addoption(
         "--ref",

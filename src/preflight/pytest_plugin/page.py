@@ -120,7 +120,7 @@ class Card:
         grid = Grid()
         for row in self.rows("environment"):
             if row["refused"] and len(row["names"]) == 1 and not row["kind"].startswith("all at"):
-                grid.put(Heading(row["names"][0]), row["kind"], Cell(told(row), row["good"]))
+                grid.put(Heading(row["names"][0]), row["kind"], Cell(outcome_of(row), row["good"]))
         return grid
 
     @property
@@ -128,7 +128,7 @@ class Card:
         """The other starts: several variables at once, or with an environment that is right."""
         alone = {(row.title, kind) for row, kind in self.environment.cells}
         return [
-            {**row, "told": told(row)}
+            {**row, "outcome": outcome_of(row)}
             for row in self.rows("environment")
             if not (len(row["names"]) == 1 and (row["names"][0], row["kind"]) in alone)
         ]
@@ -168,7 +168,7 @@ class Grid:
         return list(dict.fromkeys(column for _, column in self.cells))
 
 
-def told(row: Record) -> str:
+def outcome_of(row: Record) -> str:
     """What the Space did in one environment."""
     if row["code"] is None:
         return f"serves, {duration(row['seconds'])}" if row["serves"] else "went on running"

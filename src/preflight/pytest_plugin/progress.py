@@ -32,5 +32,5 @@ def _write(stream: int, text: str) -> None:
     try:
         os.write(stream, text.encode())
     except OSError:
-        # Nobody reads it any more: `preflight check | head`.
+        # No reader is left: `preflight check | head`.
         progress.show_by(None)

@@ -103,7 +103,7 @@ def _targets(config: pytest.Config) -> list[Space]:
     judged = [space for space in spaces if not _is_of_another_kind(space)]
     if spaces and not judged and not live:
         pytest.exit(
-            "; ".join(f"{one.name} is no Docker Space" for one in spaces)
+            "; ".join(f"{one.name} is not a Docker Space" for one in spaces)
             + ": `sdk` in README.md names another kind, which the Hub builds without a Dockerfile. "
             "Preflight checks Docker Spaces alone",
             returncode=pytest.ExitCode.NO_TESTS_COLLECTED,
@@ -135,7 +135,7 @@ def _fix(config: pytest.Config, spaces: list[Space]) -> None:
     lines = []
     for space in spaces:
         difference = fix_folder(space.folder)
-        lines.append(difference or f"--fix: nothing mechanical to mend in {space.name}/README.md")
+        lines.append(difference or f"--fix: nothing mechanical to fix in {space.name}/README.md")
     # Shown also with -q, and before anything is judged.
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("\n".join(lines), flush=True)

@@ -232,12 +232,12 @@ class Writer:
         first = " " * indent + (f"{label:<{LABELS}}" if label else mark)
         rest = " " * (indent + (LABELS if label else 2 if mark or not indent else 0))
         for number, line in enumerate(text.splitlines()):
-            begins = first if number == 0 else rest
+            start = first if number == 0 else rest
             folded = textwrap.wrap(
-                line, width, initial_indent=begins, subsequent_indent=rest,
+                line, width, initial_indent=start, subsequent_indent=rest,
                 break_long_words=False, break_on_hyphens=False, drop_whitespace=True,
             )  # fmt: skip
-            self._out.write_line("\n".join(folded or [begins.rstrip()]))
+            self._out.write_line("\n".join(folded or [start.rstrip()]))
 
     def _placed(self, finding: Record) -> str:
         return ": ".join(part for part in (place(finding), finding["actual"]) if part)

@@ -85,7 +85,7 @@ def declaration(variables: list[Read]) -> str:
         decorators = ["@required" if one.required else "@optional"]
         decorators += ["@sensitive"] if sensitive else []
         decorators.append(f"@type={_type_of(one)}")
-        # A Secret's default in the code is no value to publish again.
+        # A Secret's default in the code must not be published again.
         default = "" if sensitive or one.required else one.default or ""
         value = f'"{default}"' if re.search(r"[\s#'$]", default) else default
         lines += ["", f"# Read in {one.path}:{one.line}.", f"# {' '.join(decorators)}"]

@@ -17,7 +17,7 @@ OFF = {
     "DL3025": "shell form is a check of its own",
     "DL3008": "Debian removes old package versions, so a pinned apt package breaks the next build",
     "DL3018": "Alpine removes old package versions, so a pinned apk package breaks the next build",
-    "DL3021": "it takes `COPY a b .` for a target that is no folder, which BuildKit does not",
+    "DL3021": "it takes `COPY a b .` for a file as its target; BuildKit takes it for a folder",
     "DL3059": "steps are kept apart for the layer cache and their comments",
 }
 """Hadolint's rules that are off, each with the reason."""

@@ -169,7 +169,7 @@ def seconds_of(duration: str) -> float | None:
 
 
 def startup_duration_problems(front: FrontMatter) -> Iterator[Problem]:
-    """`startup_duration_timeout` that is no duration."""
+    """`startup_duration_timeout` that cannot be read as a duration."""
     text = front.get("startup_duration_timeout")
     if isinstance(text, str) and not DURATION.fullmatch(text.strip()):
         yield Problem(
@@ -264,7 +264,7 @@ def online_problems(readme: bytes, *, timeout_s: float = 20) -> list[Problem]:
     Raises:
         ConnectionError: when the Hub gives no verdict.
     """
-    # Imported here: git's hook keeps these rules at every push, and asks nobody.
+    # Imported here: git's hook keeps these rules at every push, and sends no request.
     import requests
 
     try:

@@ -62,10 +62,10 @@ def doubtful(space: Space, declaration: EnvironmentDeclaration) -> Iterator[Doub
 
 
 def port_of(value: str, variable: Variable) -> int | None:
-    """The port that the Space dials for this value; None when it is no address of a service.
+    """The port that the Space connects to for this value; None when it does not address a service.
 
     A web address counts for a variable that is declared as a `@dependency`: others, like allowed
-    origins, are never dialled.
+    origins, are never connected to.
     """
     scheme = re.match(r"([a-z][a-z0-9]*)[a-z0-9+.-]*://", value.strip(), re.I)
     if scheme is None:

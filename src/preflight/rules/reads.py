@@ -18,7 +18,7 @@ CODE = {
     *(".java", ".kt", ".c", ".cc", ".cpp", ".sh", ".bash", ".ex", ".exs", ".cs", ".vue", ".svelte"),
 }
 _NOT_RUN = re.compile(r"(^|/)(node_modules|tests?|__tests__|\.venv|venv)/|\.(test|spec)\.\w+$")
-# Set by the system or the runtime; nobody enters them in a Space's settings.
+# Set by the system or the runtime; they are not entered in a Space's settings.
 GIVEN = re.compile(
     r"PATH|HOME|USER|PWD|SHELL|LANG|LC_\w+|TZ|TMPDIR|TEMP|TMP|TERM|HOSTNAME|CI|NO_COLOR|FORCE_COLOR"
     r"|NODE_\w+|PYTHON\w+|UV_\w+|PIP_\w+|XDG_\w+|npm_\w+|DEBUG|PORT|HOST|SSL_CERT_\w+|\w+_PROXY"

@@ -10,6 +10,11 @@ from qdrant_client import AsyncQdrantClient
 
 
 @dataclass(frozen=True)
+class Collection:
+    points: int
+
+
+@dataclass(frozen=True)
 class Point:
     id: str
     title: str
@@ -41,8 +46,12 @@ class Qdrant:
     def present_problem(self) -> str | None:
         return self.problem
 
-    async def collection(self) -> object:
-        return await self._client.get_collection(self._name)
+    def expect(self, size: int) -> None:
+        """The SDK finds the vector itself."""
+
+    async def collection(self) -> Collection:
+        found = await self._client.get_collection(self._name)
+        return Collection(found.points_count or 0)
 
     async def search(self, vector: list[float], limit: int) -> list[Point]:
         found = await self._client.query_points(
