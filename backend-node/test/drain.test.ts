@@ -44,7 +44,7 @@ test("must end idle connections at once, and each other one after its answer", {
     await answered(one);
   }
   // Longer than what counts as a moment.
-  await delay(150);
+  await delay(300);
   busy.socket.write(SIGN_IN + BODY);
   uploading.socket.write(SIGN_IN + BODY.slice(0, 5));
   stalled.socket.write(SIGN_IN + BODY.slice(0, 5));
