@@ -21,8 +21,8 @@ OUT = Path("data/model.gguf")
 # Source: huggingface.co/sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 NOTICE = """model.gguf is all-MiniLM-L6-v2 by the authors of sentence-transformers, changed:
-quantised, and without the tokens of other scripts than Latin. Licensed under the Apache License, Version 2.0:
-https://www.apache.org/licenses/LICENSE-2.0
+quantised, and without the tokens of other scripts than Latin.
+Licensed under the Apache License, Version 2.0: https://www.apache.org/licenses/LICENSE-2.0
 """
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 LAYERS = 6
