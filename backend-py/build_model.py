@@ -20,6 +20,10 @@ OUT = Path("data/model.gguf")
 # What the model's publisher shows for model.safetensors; the package is somebody else's copy.
 # Source: huggingface.co/sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+NOTICE = """model.gguf is all-MiniLM-L6-v2 by the authors of sentence-transformers, changed:
+quantised, and without the tokens of other scripts than Latin.
+Licensed under the Apache License, Version 2.0: https://www.apache.org/licenses/LICENSE-2.0
+"""
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 LAYERS = 6
 # llama.cpp's names of what a layer of BERT holds.
@@ -81,6 +85,7 @@ def main() -> int:
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
     out.close()
+    OUT.with_name("NOTICE").write_text(NOTICE)
     print(f"{OUT.stat().st_size / 1e6:.1f} MB, {len(kept)} tokens -> {OUT}")
     return 0
 

@@ -142,7 +142,7 @@ def readers(
     ]
     docker(
         "buildx", "build", "--load", "--target=build", f"--tag={image.tag}",
-        *run.labels, *contexts, str(folder), deadline=300,
+        *run.labels, *contexts, str(folder), deadline=900,
     )  # fmt: skip
     options = [*upstreams_begun.network, "--interactive", "--entrypoint=cat"]
     environment = upstreams_begun.environment
