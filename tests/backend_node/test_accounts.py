@@ -25,7 +25,7 @@ from tests.backend_node.calling import (
 
 
 def test_must_sign_up(caller: Caller) -> None:
-    """A new account is signed in, by one cookie; the other knows the device again."""
+    """Sign-up must sign the user in by one session cookie, and set the device cookie."""
     answer = caller.sign_up()
     assert answer.status_code == 200
     assert answer.json()["user"]["email"] == caller.mail
@@ -35,7 +35,7 @@ def test_must_sign_up(caller: Caller) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_must_run_confined(member: Caller) -> None:
-    """Uid 1000, a read-only disk and no capability are enough."""
+    """The server must run as uid 1000 with a read-only disk and no capability."""
     found = member.server.inspection
     assert found["Config"]["User"] == "1000"
     assert found["HostConfig"]["ReadonlyRootfs"]
@@ -43,7 +43,7 @@ def test_must_run_confined(member: Caller) -> None:
 
 
 def test_must_keep_the_cookie_on_this_site(caller: Caller) -> None:
-    """By default each cookie is first-party."""
+    """Each cookie must be first-party by default."""
     for cookie in set_cookies(caller.sign_up()):
         assert {"Path=/", "HttpOnly", "Secure", "SameSite=Lax"} <= {*cookie.split("; ")}
         assert "Partitioned" not in cookie
@@ -51,7 +51,7 @@ def test_must_keep_the_cookie_on_this_site(caller: Caller) -> None:
 
 
 def test_must_not_make_two_users_of_one_mail(known: Caller) -> None:
-    """Another letter case is the same mail address."""
+    """Sign-up must treat another letter case as the same mail address."""
     again = Caller(known.server).post(
         "/sign-up/email", {"name": "Eve", "email": known.mail.upper(), "password": PASSWORD}
     )
@@ -59,7 +59,7 @@ def test_must_not_make_two_users_of_one_mail(known: Caller) -> None:
 
 
 def test_must_not_let_a_user_promote_himself(member: Caller, caller: Caller) -> None:
-    """Fields that are not for users have no effect."""
+    """Fields that users may not set must have no effect."""
     body = {"name": "Eve", "email": caller.mail, "password": PASSWORD}
     attack = '{"role":"admin","emailVerified":true,"banned":false,"__proto__":{"role":"admin"},'
     answer = caller.call(
@@ -85,7 +85,7 @@ def test_must_not_let_a_user_promote_himself(member: Caller, caller: Caller) -> 
     ],
 )  # fmt: skip
 def test_must_check_what_is_entered(caller: Caller, fields: dict[str, str], status: int) -> None:
-    """The bounds of a password, the form of an address."""
+    """Sign-up must refuse a password out of bounds and an invalid address."""
     assert caller.sign_up(**fields).status_code == status
 
 
@@ -99,7 +99,7 @@ def test_must_check_what_is_entered(caller: Caller, fields: dict[str, str], stat
 def test_must_refuse_a_password_that_is_tried_first(
     caller: Caller, password: str, reason: str
 ) -> None:
-    """The most common passwords, and little more than the user's own name, are refused with the reason."""
+    """Sign-up must refuse, with the reason, a common password and one that is little more than the user's name."""
     assert code(caller.sign_up(name="Ada Lovelace", password=password)) == (400, reason)
 
 
@@ -113,7 +113,7 @@ def test_must_refuse_a_password_that_is_tried_first(
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/sign-in/email", "/sign-up/email"])
 def test_must_refuse_a_malformed_body(caller: Caller, path: str, body: str, expected: int) -> None:
-    """What is not an object of the right form is 400."""
+    """A body that is not an object of the right form must get 400."""
     answer = caller.call(
         "POST", path, data=body.encode(), headers={"Content-Type": "application/json"}
     )
@@ -121,7 +121,7 @@ def test_must_refuse_a_malformed_body(caller: Caller, path: str, body: str, expe
 
 
 def test_must_not_tell_by_the_answer_who_has_an_account(known: Caller) -> None:
-    """Wrong password and unknown address: one answer. In about one time: test_figures."""
+    """A wrong password and an unknown address must get the same answer. test_figures compares the times."""
     texts = set()
     for mail in (known.mail, a_mail()):
         stranger = Caller(known.server)
@@ -132,7 +132,7 @@ def test_must_not_tell_by_the_answer_who_has_an_account(known: Caller) -> None:
 
 
 def test_must_forget_on_request(member: Caller) -> None:
-    """`rememberMe: false` is a cookie for this visit of the browser."""
+    """`rememberMe: false` must set a cookie that ends with the browser session."""
     member.cookie = None
     cookies = set_cookies(member.sign_in(rememberMe=False))
     session = next(cookie for cookie in cookies if cookie.startswith(COOKIE))
@@ -141,14 +141,14 @@ def test_must_forget_on_request(member: Caller) -> None:
 
 
 def test_must_know_nobody_without_a_session(caller: Caller) -> None:
-    """No session is `null`, which no cache keeps."""
+    """A request without a session must get `null`, which no cache may store."""
     answer = caller.get("/get-session")
     assert (answer.status_code, answer.text) == (200, "null")
     assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_must_answer_the_short_way_like_the_long_one(known: Caller) -> None:
-    """The short path gives the library's own bytes, which a query string asks for."""
+    """The short path must give the library's own bytes. A query string selects the library's path."""
     short, long = known.get("/get-session"), known.get("/get-session?disableRefresh=true")
     assert short.content == long.content
     assert short.headers["Content-Type"] == long.headers["Content-Type"]
@@ -166,20 +166,20 @@ def test_must_answer_the_short_way_like_the_long_one(known: Caller) -> None:
     ],
 )
 def test_must_not_believe_a_spoiled_cookie(known: Caller, spoil: object) -> None:
-    """A cookie that the server did not sign is not believed."""
+    """The server must ignore a cookie that it did not sign."""
     assert callable(spoil)
     assert known.session(headers={"Cookie": spoil(known.cookie)}) is None
 
 
 def test_must_survive_two_session_cookies(known: Caller) -> None:
-    """Of two cookies one is taken, or none."""
+    """Of two session cookies the server must accept at most one."""
     both = f"{COOKIE}=x.y; {known.cookie}"
     session = known.session(headers={"Cookie": both})
     assert session is None or session["user"]["email"] == known.mail
 
 
 def test_must_accept_a_signed_bearer_token_only(known: Caller) -> None:
-    """Mode B of 32. What the session table holds signs no user in."""
+    """Mode B: a bearer token must work; the token in the session table must sign no user in."""
     known.cookie, token = None, known.token
     assert known.session(headers={"Authorization": f"Bearer {token}"})["user"]
     bare = token.partition(".")[0]
@@ -190,7 +190,7 @@ def test_must_accept_a_signed_bearer_token_only(known: Caller) -> None:
 
 
 def test_must_sign_out(member: Caller) -> None:
-    """Sign-out needs no body, and the cookie is worthless afterwards."""
+    """Sign-out must work without a body and make the cookie invalid."""
     answer = member.post("/sign-out")
     assert answer.status_code == 200
     assert any(c.startswith(f"{COOKIE}=;") and "Max-Age=0" in c for c in set_cookies(answer))
@@ -198,7 +198,7 @@ def test_must_sign_out(member: Caller) -> None:
 
 
 def test_must_revoke_sessions_at_once(member: Caller) -> None:
-    """A revoked session ends with its next request."""
+    """A revoked session must end by its next request."""
     phone, tablet = Caller(member.server), Caller(member.server)
     for device in (phone, tablet):
         device.mail = member.mail
@@ -214,7 +214,7 @@ def test_must_revoke_sessions_at_once(member: Caller) -> None:
 
 
 def test_must_change_the_password(member: Caller) -> None:
-    """Only who knows the old one; other devices are signed out."""
+    """A change of password must require the old password and end other sessions on request."""
     phone = Caller(member.server)
     phone.mail = member.mail
     phone.sign_in()
@@ -230,7 +230,7 @@ def test_must_change_the_password(member: Caller) -> None:
 
 
 def test_must_ask_for_the_password_to_delete_an_account(member: Caller) -> None:
-    """An account goes with all that is its own, and only by its password."""
+    """Deletion must require the password and remove all data of the account."""
     assert code(member.post("/delete-user", {})) == (400, "PASSWORD_REQUIRED")
     wrong = member.post("/delete-user", {"password": "wrong password"})
     assert code(wrong) == (400, "INVALID_PASSWORD")
@@ -241,7 +241,7 @@ def test_must_ask_for_the_password_to_delete_an_account(member: Caller) -> None:
 
 
 def test_must_say_that_it_sends_no_mail(member: Caller) -> None:
-    """Without a mail API, what needs one is refused with its reason."""
+    """Without a mail API the server must refuse, with the reason, each call that needs mail."""
     reset = member.post("/request-password-reset", {"email": member.mail})
     assert code(reset) == (400, "RESET_PASSWORD_DISABLED")
     verify = member.post("/send-verification-email", {"email": member.mail})
@@ -249,7 +249,7 @@ def test_must_say_that_it_sends_no_mail(member: Caller) -> None:
 
 
 def one_time_code(secret: str) -> str:
-    """The code of now. Source: RFC 6238."""
+    """The current code. Source: RFC 6238."""
     key = base64.b32decode(secret + "=" * (-len(secret) % 8))
     digest = hmac.new(key, struct.pack(">Q", int(time.time()) // 30), hashlib.sha1).digest()
     start = digest[-1] & 15
@@ -257,7 +257,7 @@ def one_time_code(secret: str) -> str:
 
 
 def test_must_ask_for_the_second_factor(member: Caller) -> None:
-    """The password alone gives no session, and codes cannot be tried at will."""
+    """A password alone must give no session, and tries of codes must be limited."""
     enabled = member.post("/two-factor/enable", {"password": PASSWORD}).json()
     (secret,) = parse_qs(urlsplit(enabled["totpURI"]).query)["secret"]
     confirmed = member.post("/two-factor/verify-totp", {"code": one_time_code(secret)})
@@ -286,7 +286,7 @@ def test_must_ask_for_the_second_factor(member: Caller) -> None:
 
 
 def test_must_issue_tokens_that_others_can_verify(known: Caller) -> None:
-    """A JWT with the declared claims only; its signature is checked by test/jwt.test.ts."""
+    """A JWT must hold the declared claims only. test/jwt.test.ts checks its signature."""
     token = known.get("/token").json()["token"]
     head, body = (
         json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -302,24 +302,24 @@ def test_must_issue_tokens_that_others_can_verify(known: Caller) -> None:
 
 
 def test_must_not_sign_a_token_unasked(known: Caller) -> None:
-    """A look at the session signs nothing."""
+    """`get-session` must not sign a JWT."""
     answers = [known.get("/get-session"), known.get("/get-session?disableRefresh=true")]
     assert not [answer for answer in answers if "set-auth-jwt" in answer.headers]
 
 
 @pytest.mark.parametrize("path", ["/reference", "/open-api/generate-schema"])
 def test_must_not_publish_its_routes(caller: Caller, path: str) -> None:
-    """The document of all routes is for development."""
+    """The document of all routes must be off in production."""
     assert caller.get(path).status_code == 404
 
 
 def test_must_let_no_user_administer(known: Caller) -> None:
-    """A signed-in user is not an administrator by that."""
+    """A signed-in user must not be an administrator without being named as one."""
     assert known.get("/admin/list-users?limit=10").status_code == 403
 
 
 def test_must_sign_in_by_user_name(caller: Caller) -> None:
-    """A user name is a second way to name the account."""
+    """Sign-in must accept a user name instead of the mail address."""
     name = caller.mail.partition("@")[0]
     assert caller.sign_up(username=name).status_code == 200
     body = {"username": name, "password": PASSWORD}
@@ -327,6 +327,6 @@ def test_must_sign_in_by_user_name(caller: Caller) -> None:
 
 
 def test_must_offer_passkeys(known: Caller) -> None:
-    """A passkey is bound to the host of the public origin."""
+    """A passkey must be bound to the host of the public origin."""
     options = known.get("/passkey/generate-register-options").json()
     assert options["rp"]["id"] == urlsplit(BASE).hostname

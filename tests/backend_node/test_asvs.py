@@ -1,4 +1,4 @@
-"""The table of OWASP ASVS rows names tests that exist, and every row that there is."""
+"""The OWASP ASVS table lists every requirement, and names only tests that exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 SPACE = HERE.parents[1] / "backend-node"
 TABLE = (SPACE / "docs" / "asvs.md").read_text()
 
-# How many rows of level 1 and 2 each section has. Source: OWASP/ASVS, 5.0/en.
+# Number of requirements of levels 1 and 2 in each section. Source: OWASP/ASVS, 5.0/en.
 ROWS = {
     "6.1": 3, "6.2": 11, "6.3": 3, "6.4": 4, "6.5": 5, "6.6": 3, "6.8": 3,
     "7.1": 3, "7.2": 4, "7.3": 2, "7.4": 5, "7.5": 2, "7.6": 2,
@@ -21,7 +21,7 @@ ROWS = {
 
 
 def test_must_judge_every_row() -> None:
-    """Each row of level 1 and 2 is done, not applicable or not done; of level 1 none is not done."""
+    """Each requirement must be done, not applicable or, at level 2 alone, not done."""
     rows = re.findall(r"^\| ([\d.]+) +\| ([12]) +\| (.+?) +\| (.+?) +\|$", TABLE, re.MULTILINE)
     found: dict[str, int] = {}
     for number, level, state, how in rows:
@@ -33,7 +33,7 @@ def test_must_judge_every_row() -> None:
 
 
 def test_must_name_tests_that_exist() -> None:
-    """A test that the table names is there."""
+    """The table must name only tests that exist."""
     python = "".join(path.read_text() for path in HERE.glob("test_*.py"))
     node = "".join(path.read_text() for path in (SPACE / "test").glob("*.test.ts"))
     named = set(re.findall(r"`(test_\w+)`", TABLE))

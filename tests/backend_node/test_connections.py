@@ -24,7 +24,7 @@ README = Path(__file__).parents[2] / "backend-node" / "README.md"
 
 @pytest.fixture(scope="module")
 def pooler(run: Run, network: str, postgres: Postgres) -> Iterator[Container]:
-    """A pooler in transaction mode before `postgres`, known as `pooler`."""
+    """A pooler in transaction mode in front of `postgres`, with the host name `pooler`."""
     image = build_own(run, "pgbouncer", DOUBLES / "pgbouncer")
     options = [f"--network={network}", "--network-alias=pooler"]
     with SpaceContainer.start(run, image, "pooler", {}, 6432, options) as container:
@@ -38,7 +38,7 @@ def through_pooler(url: str) -> str:
 def test_must_share_a_database_through_a_pooler(
     start_for_all: StartAuth, postgres: Postgres, pooler: Container
 ) -> None:
-    """Three servers started at once behind a pooler that hands out sessions by the transaction."""
+    """Three servers that start at once behind a pooler in transaction mode must share their accounts."""
     url = through_pooler(postgres.database())
     with ThreadPoolExecutor(3) as pool:
         begin = partial(start_for_all, ready=False, DATABASE_URL=url)
@@ -48,7 +48,7 @@ def test_must_share_a_database_through_a_pooler(
     assert ada.sign_up().status_code == 200
     for server in servers:
         assert "cannot open" not in server.logs()
-        assert Caller(server).session(headers={"Cookie": str(ada.cookie)}), "they share accounts"
+        assert Caller(server).session(headers={"Cookie": str(ada.cookie)}), "the servers must share accounts"
 
 
 @pytest.mark.alone
@@ -61,7 +61,7 @@ def test_connections(
     generator: Generator,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """All three serve; what each costs stands in the README's advice."""
+    """All three ways must serve; the README must hold the cost of each."""
     ways = {
         "direct": {"DATABASE_URL": postgres.database()},
         "pooled, by the transaction": {"DATABASE_URL": through_pooler(postgres.database())},
@@ -73,7 +73,7 @@ def test_connections(
     }
     cookies = {way: sign_up(server)[1] for way, server in servers.items()}
     looks: dict[str, list[Load]] = {way: [] for way in ways}
-    # In turns, since the machine's pace changes; what else it does only makes a look longer.
+    # In turns, since the machine's speed changes. Other load only makes a request slower.
     for _ in range(ROUNDS):
         for way, server in servers.items():
             load = generator.load(server, SESSION, 1, 1, {"COOKIE": cookies[way]})
@@ -85,7 +85,7 @@ def test_connections(
         median = min(load.p50 for load in loads) * 1000
         cpu = min(load.cost for load in loads) * 1000
         rows.append([way, f"{median:.1f} ms", f"{cpu:.2f} ms"])
-    # As the linter of that folder wants a table.
+    # The table as that folder's formatter writes it.
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows[1] = ["-" * width for width in widths]
     aligned = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]

@@ -1,4 +1,4 @@
-"""Little memory, a full disk, and ends in the midst of work."""
+"""Little memory, a full disk, and signals during work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLIENTS = 32
 
 
 def test_must_sign_up_in_little_memory(start_auth: StartAuth) -> None:
-    """In a container of 128 MB twenty sign-ups at once all succeed, again and again."""
+    """Twenty simultaneous sign-ups must all succeed in 128 MB, repeatedly."""
     server = start_auth(options=("--memory=128m", "--memory-swap=128m"))
     with ThreadPoolExecutor(20) as pool:
         for _ in range(3):
@@ -36,7 +36,7 @@ def test_must_sign_up_in_little_memory(start_auth: StartAuth) -> None:
 
 
 def test_must_say_that_its_disk_is_full(start_auth: StartAuth) -> None:
-    """A full disk is 503 with its cause, and readiness says so; what was stored is there, and it passes."""
+    """A full disk must make writes and readiness 503 with the cause. Reads must work, and writes again after cleanup."""
     small = "--tmpfs=/home/node:size=8m,uid=1000,gid=1000"
     server = start_auth(options=("--read-only", "--tmpfs=/tmp", small))
     ada = Caller(server)
@@ -44,7 +44,7 @@ def test_must_say_that_its_disk_is_full(start_auth: StartAuth) -> None:
     fill = "cat /dev/zero > /home/node/filler; true"
     docker("exec", server.id, "sh", "-c", fill, check=False)
 
-    # What is left of the last pages may take one or two.
+    # The last pages may have room for a user or two.
     refused = next(
         answer for _ in range(200) if (answer := Caller(server).sign_up()).status_code != 200
     )
@@ -53,7 +53,7 @@ def test_must_say_that_its_disk_is_full(start_auth: StartAuth) -> None:
     ready = server.get("/ready")
     assert code(ready) == (503, "DATABASE_FULL")
     assert server.get("/health").status_code == 200
-    assert ada.session()["user"]["email"] == ada.mail, "what can be read is answered"
+    assert ada.session()["user"]["email"] == ada.mail, "reads must work"
 
     docker("exec", server.id, "rm", "/home/node/filler")
     server.wait_until_serving("/ready", 10, status=200)
@@ -63,9 +63,9 @@ def test_must_say_that_its_disk_is_full(start_auth: StartAuth) -> None:
 
 @pytest.mark.parametrize("stops", [SHORT, LONG])
 def test_must_lose_no_request_when_it_stops(start_auth: StartAuth, stops: int) -> None:
-    """SIGTERM under the load of 32 clients: each request that was taken is answered, within two seconds."""
+    """After SIGTERM under the load of 32 clients, each accepted request must get its answer within two seconds."""
     server = start_auth()
-    # On slower CPUs the hashes of what was taken take longer.
+    # On slower CPUs the hashes of the accepted requests take longer.
     most = 2 * max(1, 45 / hashes_a_second(server))
     took = []
     for _ in range(stops):
@@ -80,7 +80,7 @@ def test_must_lose_no_request_when_it_stops(start_auth: StartAuth, stops: int) -
         took.append(seconds_to_stop(server))
         server.start_again()
         server.wait_until_serving("/ready", status=200)
-    # What else the machine does makes some longer, and none shorter.
+    # Other load makes a stop longer, never shorter.
     assert statistics.median_low(took) <= most
 
 
@@ -89,7 +89,7 @@ def test_must_lose_no_request_when_it_stops(start_auth: StartAuth, stops: int) -
 def test_must_lose_no_account_when_it_is_killed(
     start_auth: StartAuth, new_database: NewDatabase, kind: str, kills: int
 ) -> None:
-    """SIGKILL in the midst of sign-ups: who was answered has an account, each time."""
+    """After SIGKILL during sign-ups, each acknowledged user must have an account, every time."""
     server = start_auth(DATABASE_URL=new_database(kind))
     for _ in range(kills):
         clients = load(server)
@@ -98,7 +98,7 @@ def test_must_lose_no_account_when_it_is_killed(
         for client in clients:
             client.join(60)
         kept = [mail for client in clients for mail in client.kept]
-        assert kept, "it was killed in the midst of them"
+        assert kept, "no sign-up was acknowledged before the kill"
         server.start_again()
         server.wait_until_serving("/ready", status=200)
         with ThreadPoolExecutor(8) as pool:
@@ -106,15 +106,15 @@ def test_must_lose_no_account_when_it_is_killed(
 
 
 def load(server: Container) -> list[Client]:
-    """Clients that have signed up several people and go on."""
-    # The container's own address: the engine's proxy takes connections that the server never sees.
+    """Clients that have signed up several users and continue."""
+    # The container's own address: the engine's proxy accepts connections that never reach the server.
     (network,) = server.inspection["NetworkSettings"]["Networks"].values()
     clients = [Client(network["IPAddress"]) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
     deadline = time.monotonic() + 60
     while sum(client.answered for client in clients) < CLIENTS:
-        assert time.monotonic() < deadline, "the clients are not answered"
+        assert time.monotonic() < deadline, "the clients got no answers"
         time.sleep(0.01)
     return clients
 
@@ -126,14 +126,14 @@ def sign_in(server: Container, mail: str) -> int:
 
 
 def seconds_to_stop(server: Container) -> float:
-    """Between the last two lines that say so in the log."""
+    """Seconds between the last `stopping` and `stopped` lines of the log."""
     lines = [json.loads(line) for line in server.logs().splitlines()]
     times = {line["msg"]: datetime.fromisoformat(line["time"]) for line in lines}
     return (times["stopped"] - times["stopping"]).total_seconds()
 
 
 class Client(threading.Thread):
-    """Signs people up on one kept connection after the other, until no new one is taken."""
+    """Signs users up over kept connections, each after the last, until the server accepts no new connection."""
 
     def __init__(self, host: str) -> None:
         super().__init__(daemon=True)
@@ -154,7 +154,7 @@ class Client(threading.Thread):
             connection.close()
 
     def _sign_up(self, connection: http.client.HTTPConnection) -> bool:
-        """Whether the connection is good for another request."""
+        """Whether the connection can carry another request."""
         mail = f"{secrets.token_hex(8)}@example.com"
         body = json.dumps({"name": "Ada", "email": mail, "password": PASSWORD})
         headers = {"Content-Type": "application/json", "X-Forwarded-For": somewhere()}
@@ -172,5 +172,5 @@ class Client(threading.Thread):
 
 
 def somewhere() -> str:
-    """An address that few others have."""
+    """An address that few other callers have."""
     return f"203.{'.'.join(str(secrets.randbelow(256)) for _ in range(3))}"

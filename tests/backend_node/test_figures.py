@@ -48,7 +48,7 @@ PACED = {"PACE": "10"}
 
 @pytest.fixture(scope="module")
 def start_peer(run: Run, peers_image: Image, network: str) -> Iterator[StartPeer]:
-    """`start_peer("name", "stock.mjs", PLUGINS="all")`: a server beside ours, removed after the module."""
+    """`start_peer("name", "stock.mjs", PLUGINS="all")`: a server to compare with, removed after the module."""
     started: list[Container] = []
 
     def begin(name: str, program: str = "bare.mjs", **environment: str) -> Container:
@@ -66,7 +66,7 @@ def start_peer(run: Run, peers_image: Image, network: str) -> Iterator[StartPeer
 
 @pytest.fixture(scope="module")
 def bare(start_peer: StartPeer) -> Container:
-    """node:http and nothing else."""
+    """A server on node:http alone."""
     return start_peer("bare")
 
 
@@ -82,7 +82,7 @@ def ours(run: Run, node_image: Image, network: str) -> Iterator[Container]:
 
 @pytest.fixture(scope="module")
 def user(ours: Container) -> tuple[str, str]:
-    """Mail address and cookie of a user of ours."""
+    """Mail address and cookie of a user of backend-node."""
     return sign_up(ours)
 
 
@@ -97,12 +97,12 @@ def sign_up(server: Container) -> tuple[str, str]:
     account = {"name": "Ada", "email": a_mail(), "password": PASSWORD}
     answer = server.post("/api/auth/sign-up/email", json=account, headers={"Origin": BASE})
     assert answer.status_code == 200, answer.text
-    # As a browser sends them: the session, its copy where there is one, and the device.
+    # As a browser sends them: the session, its copy if there is one, and the device.
     return account["email"], "; ".join(one.partition(";")[0] for one in set_cookies(answer))
 
 
 def test_image(node_image: Image, own_spaces: dict[str, Space], figures: Figures) -> None:
-    """The image may be at most 45 MB above its base."""
+    """The image must be at most 45 MB larger than its base."""
     (official,) = set(base_images(own_spaces["backend-node"].folder))
     base = docker("image", "inspect", "--format={{.Size}}", stand_in(official) or official).stdout
     above = (node_image.size - int(base)) / MB
@@ -111,7 +111,7 @@ def test_image(node_image: Image, own_spaces: dict[str, Space], figures: Figures
 
 
 def test_start(run: Run, node_image: Image, peers_image: Image, figures: Figures) -> None:
-    """Memory: from `docker run` to the first answer at most 1.5 times what a bare server takes, 2 until ready."""
+    """The first answer must come within 1.5 times a bare server's start, readiness within 2 times. Memory is bounded."""
     environment = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db"}
     idle: list[float] = []
 
@@ -132,7 +132,7 @@ def test_start(run: Run, node_image: Image, peers_image: Image, figures: Figures
             return first, ready
 
     tries: list[tuple[float, float, float]] = []
-    # On a busy machine it takes more tries to see each undisturbed.
+    # On a busy machine an undisturbed start of each takes more tries.
     for number in range(8):
         tries.append((start_bare(), *start_ours()))
         bare, first, ready = (min(times) for times in zip(*tries, strict=True))
@@ -152,7 +152,10 @@ def test_start(run: Run, node_image: Image, peers_image: Image, figures: Figures
 def test_answers(
     generator: Generator, bare: Container, ours: Container, user: tuple[str, str], figures: Figures
 ) -> None:
-    """Liveness at least 0.7 of the floor's per CPU second, an absent session at least 0.6 of its rate, a user's at most 15 times its CPU time."""
+    """Per CPU second, liveness must reach 0.7 and an absent session 0.6 of a bare server's rate.
+
+    A user's session must cost at most 15 times a bare answer's CPU time.
+    """
     asked: dict[str, tuple[Container, str, dict[str, str]]] = {
         "bare": (bare, HEALTH, {}),
         "health": (ours, HEALTH, {}),
@@ -160,8 +163,8 @@ def test_answers(
         "user": (ours, SESSION, {"COOKIE": user[1]}),
     }
     health, anonymous, session = 0.0, 0.0, math.inf
-    # The first round is answered by code that is not compiled yet. Both of a pair come from one round,
-    # since the machine's pace changes; a pair that holds tells.
+    # In the first round the code is not compiled yet. Both figures of a pair come from one round, since
+    # the machine's speed changes. A single pair within the bound is enough.
     for number in range(7):
         round_: dict[str, Load] = {}
         for name, (server, path, request) in asked.items():
@@ -188,12 +191,12 @@ def test_answers(
 def test_session_cache(
     generator: Generator, start_auth: StartAuth, bare: Container, figures: Figures
 ) -> None:
-    """With SESSION_CACHE_SECONDS a user's session costs at most 6 times a bare answer's CPU time."""
+    """With SESSION_CACHE_SECONDS a user's session must cost at most 6 times a bare answer's CPU time."""
     server = start_auth(name="cached", options=tuple(READ_ONLY), SESSION_CACHE_SECONDS="600")
     copied = math.inf
     for number in range(7):
         if number == 1:
-            # What the first round has asked for is compiled now.
+            # The first round has compiled this code.
             copied = math.inf
         _, cookie = sign_up(server)
         floor = generator.load(bare, HEALTH)
@@ -207,7 +210,7 @@ def test_session_cache(
 
 
 def test_sign_up(generator: Generator, ours: Container, figures: Figures) -> None:
-    """45 sign-ups a second on two CPUs, or 0.7 of the hashes that slower ones can make: no hash waits for the database."""
+    """Two CPUs must do 45 sign-ups a second, slower CPUs 0.7 of their hash rate: no hash waits for the database."""
     # What else the machine does makes it slower, and nothing makes it quicker: one try that holds tells.
     for _ in range(4):
         least = min(45, 0.7 * hashes_a_second(ours))
@@ -222,13 +225,15 @@ def test_sign_up(generator: Generator, ours: Container, figures: Figures) -> Non
 def test_sign_in(
     generator: Generator, ours: Container, user: tuple[str, str], figures: Figures
 ) -> None:
-    """45 sign-ins a second on two CPUs, or 0.7 of the hashes that slower ones can make; liveness and sessions
-    hardly wait for them: 20 ms (p99), on slower CPUs in proportion longer."""
+    """Two CPUs must do 45 sign-ins a second, slower CPUs 0.7 of their hash rate.
+
+    Meanwhile liveness and sessions must take 20 ms (p99) at most, on slower CPUs proportionally longer.
+    """
     # What else the machine does makes it slower, and nothing makes it quicker: one try that holds tells.
     for _ in range(4):
         least = min(45, 0.7 * hashes_a_second(ours))
         most = 0.02 * 45 / least
-        # An account of its own for each: so many sign-ins of one would meet its limit.
+        # An account for each: so many sign-ins to the same account would reach its limit.
         mail = sign_up(ours)[0]
         with ThreadPoolExecutor() as pool:
             signing = pool.submit(generator.sign_ins, ours, [mail], 3)
@@ -251,8 +256,11 @@ def test_sign_in(
 def test_flood(
     generator: Generator, ours: Container, user: tuple[str, str], figures: Figures
 ) -> None:
-    """Which test_limits tries once. Of 64 sign-ins at once, each second anew, some are sent away, none hangs, and liveness goes on."""
-    # So many of one account at once would meet its limit.
+    """64 simultaneous sign-ins every second must get an answer or 503, and liveness must continue.
+
+    test_limits does a single round.
+    """
+    # So many sign-ins to the same account would reach its limit.
     mails = [sign_up(ours)[0] for _ in range(8)]
     with ThreadPoolExecutor() as pool:
         signing = pool.submit(generator.sign_ins, ours, mails, 3, 64, {"PACE": "1000"})
@@ -270,12 +278,12 @@ def test_flood(
 
 
 def test_guesses(ours: Container, figures: Figures) -> None:
-    """How long a wrong password takes does not tell, within 20 %, whether the account exists."""
+    """A wrong password must take the same time, within 20 %, with and without an account."""
     times: dict[bool, list[float]] = {True: [], False: []}
     stranger = Caller(ours)
-    # Chance goes as more are asked, a difference stays.
+    # More requests even out chance; a real difference stays.
     for _ in range(4):
-        # An account of its own for each: so many guesses at one would meet its limit.
+        # An account for each: so many guesses at the same account would reach its limit.
         mail = sign_up(ours)[0]
         for number in range(24):
             known = number % 2 == 0
@@ -298,7 +306,7 @@ def test_guesses(ours: Container, figures: Figures) -> None:
 def test_beside_stock_servers(
     generator: Generator, start_peer: StartPeer, bare: Container, ours: Container, figures: Figures
 ) -> None:
-    """Ours must cost less than the library as it is documented, in all that docs/figures.md shows."""
+    """backend-node must cost less than the library as documented, in every figure of docs/figures.md."""
     every = {"PLUGINS": "all"}
     servers = {
         "backend-node": ours,
@@ -338,17 +346,17 @@ def test_beside_stock_servers(
 def best(
     generator: Generator, server: Container, path: str, request: Mapping[str, str] | None = None
 ) -> Load:
-    """The cheaper second of two, after one in which the code is compiled."""
+    """The cheaper of two seconds, after a second that compiles the code."""
     loads = [generator.load(server, path, request=request) for _ in range(3)][1:]
     assert not any(load.refused or load.failed for load in loads)
     return min(loads, key=lambda load: load.cost)
 
 
 def cell(load: Load, floor: Load) -> str:
-    """Rate, and CPU time against the floor's."""
+    """Rate, and CPU time relative to a bare server's."""
     return f"{load.rate:.0f}/s, {load.cost / floor.cost:.1f} x"
 
 
 def milliseconds(load: Load) -> str:
-    """Its p99."""
+    """p99 in milliseconds."""
     return f"{load.p99 * 1000:.0f} ms"

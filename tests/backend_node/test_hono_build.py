@@ -1,4 +1,4 @@
-"""What the HTTP layer would cost with Hono, measured on the same service beside the one that is pushed."""
+"""The cost of the HTTP layer with Hono, measured on the same service beside the pushed Space."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def servers(
 
 
 def lines(*files: Path) -> int:
-    """Those that hold anything."""
+    """The lines that are not blank."""
     return sum(bool(line.strip()) for file in files for line in file.read_text().splitlines())
 
 

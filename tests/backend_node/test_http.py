@@ -1,4 +1,4 @@
-"""Routes, methods, sizes and times: what is answered before anybody signs in."""
+"""Routes, methods, sizes and times of requests without a session."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.backend_node.loading import resident
 
 @pytest.fixture
 def kind() -> str:
-    """What is answered before the database is asked needs trying on one."""
+    """The server answers these requests before any query, so one database is enough."""
     return "sqlite"
 
 
 def test_must_greet_programs_and_browsers(auth: Container) -> None:
-    """The root answers both, each in its form."""
+    """The root must answer a browser with a page and a program with JSON."""
     assert auth.get("/").json()["ready"] == "/ready"
     page = auth.get("/", headers={"Accept": "text/html,*/*"})
     assert page.headers["Content-Type"].startswith("text/html")
@@ -31,7 +31,7 @@ def test_must_greet_programs_and_browsers(auth: Container) -> None:
 
 @pytest.mark.parametrize("path", ["/nope", "/api/auth/nope", "/api/auth", "/api/auth/"])
 def test_must_answer_an_unknown_path_in_the_error_shape(auth: Container, path: str) -> None:
-    """A 404 has a body, and CORS headers for a listed origin."""
+    """A 404 must have a body, and CORS headers for a listed origin."""
     answer = auth.get(path, headers={"Origin": ORIGIN})
     assert code(answer) == (404, "NOT_FOUND")
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
@@ -39,14 +39,14 @@ def test_must_answer_an_unknown_path_in_the_error_shape(auth: Container, path: s
 
 @pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH", "TRACE", "GET"])
 def test_must_name_the_allowed_methods(caller: Caller, method: str) -> None:
-    """A wrong method is 405 with Allow."""
+    """A wrong method must get 405 with Allow."""
     answer = caller.call(method, "/sign-in/email")
     assert code(answer) == (405, "METHOD_NOT_ALLOWED")
     assert answer.headers["Allow"] == "POST, OPTIONS"
 
 
 def test_must_answer_head_on_an_auth_path(caller: Caller) -> None:
-    """HEAD is GET without a body."""
+    """HEAD must answer like GET, without a body."""
     answer = caller.call("HEAD", "/ok")
     assert (answer.status_code, answer.content) == (200, b"")
 
@@ -71,7 +71,7 @@ def test_must_answer_head_on_an_auth_path(caller: Caller) -> None:
     ],
 )
 def test_must_survive_hostile_requests(auth: Container, head: bytes) -> None:
-    """What ends a stock Better Auth server is answered here."""
+    """A malformed request that ends a stock Better Auth server must get an answer."""
     received = raw(auth, head + b"Connection: close\r\n\r\n")
     assert received[:9] in (b"HTTP/1.1 ", b"HTTP/1.0 ")
     assert received[9:10] in b"234"
@@ -79,14 +79,14 @@ def test_must_survive_hostile_requests(auth: Container, head: bytes) -> None:
 
 
 def test_must_refuse_a_large_header(auth: Container) -> None:
-    """20 KB of header are too many."""
+    """A header of 20 KB must be refused."""
     answer = raw(auth, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"]
 
 
 def test_must_log_what_happened_to_an_account(member: Caller) -> None:
-    """A sign-in, right or wrong, has an audit line, found by the id that its answer carries."""
+    """Each sign-in, right or wrong, must have an audit line with the request id of its answer."""
     number = member.session()["user"]["id"]
     wrong, right = member.sign_in("wrong password"), member.sign_in()
     wanted = {
@@ -112,7 +112,7 @@ def test_must_log_what_happened_to_an_account(member: Caller) -> None:
 
 
 def test_must_log_each_request_once(caller: Caller) -> None:
-    """Each request has one line in the log, found by the id that its answer carries."""
+    """Each request must have one line in the log with the request id of its answer."""
     answers = {
         "/health": caller.server.get("/health"),
         "/api/auth/get-session": caller.get("/get-session"),
@@ -139,7 +139,7 @@ def test_must_log_each_request_once(caller: Caller) -> None:
 @pytest.mark.parametrize("size", [65 * 1024, 200 * 1024 * 1024])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_must_refuse_a_large_body(caller: Caller, size: int, chunked: bool) -> None:
-    """Declared or not, it is refused without being kept; a listed origin may read why."""
+    """A large body, declared or not, must be refused without being stored; a listed origin may read why."""
 
     def pieces() -> Iterator[bytes]:
         for _ in range(size // 65536 + 1):
@@ -156,7 +156,7 @@ def test_must_refuse_a_large_body(caller: Caller, size: int, chunked: bool) -> N
 
 
 def test_must_not_take_plain_text_for_json(caller: Caller) -> None:
-    """A type that needs no preflight request does not get in."""
+    """A content type that needs no preflight request must be refused."""
     body = json.dumps({"email": caller.mail, "password": "long enough", "name": "x"})
     for origin in (ORIGIN, ""):
         answer = caller.call(

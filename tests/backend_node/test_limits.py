@@ -1,4 +1,4 @@
-"""How often a caller may try, how many at once, and how long."""
+"""Limits on tries, on simultaneous requests and on time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.backend_node.loading import SESSION, Generator, resident
 def stalled_upload(
     server_on: Callable[[str], Container],
 ) -> Iterator[Future[tuple[bytes, float]]]:
-    """What is answered to 1 byte of 100, and after how many seconds: started before all tests, because it takes ten."""
+    """Answer to a body of 1 byte of 100, and its seconds. It starts before all tests because it takes ten seconds."""
     server = server_on("sqlite")
 
     def send() -> tuple[bytes, float]:
@@ -41,7 +41,7 @@ def stalled_upload(
 
 
 def test_must_count_guesses_of_an_address(member: Caller) -> None:
-    """What the caller itself writes into X-Forwarded-For counts for nothing."""
+    """Limits must ignore what the caller itself writes into X-Forwarded-For."""
     stranger = Caller(member.server)
     seen = [
         stranger.guess(f"{n}-{member.mail}", {"X-Forwarded-For": f"10.0.0.{n}, {stranger.address}"})
@@ -55,7 +55,7 @@ def test_must_count_guesses_of_an_address(member: Caller) -> None:
 
 
 def test_must_slow_down_guesses_of_an_account(member: Caller) -> None:
-    """An account that many addresses try makes them wait, longer each time; its owner never does."""
+    """Guesses at an account from many addresses must wait longer each time; its owner must never wait."""
     seen = [Caller(member.server).guess(member.mail) for _ in range(25)]
     assert seen == [401] * 20 + [429] * 5
     first = wait_of_a_guess(member)
@@ -75,7 +75,7 @@ def test_must_slow_down_guesses_of_an_account(member: Caller) -> None:
 
 
 def wait_of_a_guess(member: Caller) -> int:
-    """The seconds that a stranger's next guess has to wait."""
+    """Seconds until a stranger may guess again."""
     stranger = Caller(member.server)
     stranger.mail = member.mail
     answer = stranger.sign_in("wrong password")
@@ -84,7 +84,7 @@ def wait_of_a_guess(member: Caller) -> int:
 
 
 def test_must_count_an_ipv6_network_as_one_caller(auth: Container) -> None:
-    """The owner of a /64 has 18 trillion addresses, each with many spellings, and ten sign-ups a minute."""
+    """All addresses of a /64, in every spelling, must share ten sign-ups a minute."""
     network = f"2001:db8:{secrets.randbelow(65536):x}:{secrets.randbelow(65536):x}"
     spellings = [f"{network}::{n:x}" for n in range(1, 9)]
     spellings += [f"{network}:0:0:0:7".upper(), f"[{network}::7]:443", f"{network}::0.0.0.7"]
@@ -97,31 +97,31 @@ def test_must_count_an_ipv6_network_as_one_caller(auth: Container) -> None:
 
 
 def test_must_not_count_right_passwords(member: Caller) -> None:
-    """The owner of the password never runs out of tries."""
+    """Right passwords must never run out of tries."""
     assert {member.sign_in().status_code for _ in range(21)} == {200}
 
 
 def test_must_not_punish_polling(member: Caller) -> None:
-    """Three hundred looks at the session, five minutes of one a second, are none too many."""
+    """300 `get-session` requests, or one a second for five minutes, must not reach a limit."""
     anonymous = {"X-Forwarded-For": an_address()}
     user = {"X-Forwarded-For": member.address, "Cookie": str(member.cookie)}
     for caller in (anonymous, user):
         assert pipelined(member.server, SESSION, [caller] * 300) == [200] * 300
-    assert member.session(), "who looked was signed in"
+    assert member.session(), "the caller must be signed in"
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_must_not_believe_other_address_headers(auth: Container) -> None:
-    """Only the entry that the edge writes tells the address."""
+    """The address must come from the entry that the edge writes, and from no other header."""
     stranger = Caller(auth)
     assert [stranger.guess(a_mail()) for _ in range(11)] == [401] * 10 + [429]
     headers = ["X-Real-IP", "Forwarded", "X-Ip-Token", "X-Auth-Client-Address", "CF-Connecting-IP"]
     seen = {header: stranger.guess(a_mail(), {header: an_address()}) for header in headers}
-    assert seen == dict.fromkeys(headers, 429), "still known by its address"
+    assert seen == dict.fromkeys(headers, 429), "the same address must stay limited"
 
 
 def test_must_limit_sign_ups_and_mails(caller: Caller) -> None:
-    """Accounts in bulk, and mails to strangers, are limited for an address."""
+    """Sign-ups and mails to strangers must have limits for an address."""
     seen = [caller.sign_up(email=f"{n}-{caller.mail}").status_code for n in range(11)]
     assert seen == [200] * 10 + [429]
     asked = [
@@ -131,18 +131,18 @@ def test_must_limit_sign_ups_and_mails(caller: Caller) -> None:
     assert asked == [400] * 3 + [429]
 
 
-# With a small heap, or the memory that the engine takes before it collects would hide what is kept.
+# A small heap: otherwise memory that is not collected yet would hide what the server keeps.
 SMALL_HEAP = "--max-old-space-size=96 --max-semi-space-size=2"
 
 
 def flood(server: Container, number: int) -> None:
-    """Call from as many addresses, once from each."""
+    """Send a request from each of `number` addresses."""
     callers = [{"X-Forwarded-For": address} for address in itertools.islice(addresses, number)]
     assert pipelined(server, "/api/auth/ok", callers) == [200] * number
 
 
 def test_must_hold_many_addresses(start_auth: StartAuth) -> None:
-    """Addresses without number do not fill the memory."""
+    """A flood of addresses must not fill the memory."""
     server = start_auth(NODE_OPTIONS=SMALL_HEAP)
     flood(server, 2_000)
     held = resident(server)
@@ -154,7 +154,7 @@ def test_must_hold_many_addresses(start_auth: StartAuth) -> None:
 def test_must_hold_a_hundred_thousand_addresses(
     start_auth: StartAuth, generator: Generator
 ) -> None:
-    """Nor do they slow another caller down."""
+    """A flood of addresses must not slow another caller down."""
     server = start_auth(name="many", NODE_OPTIONS=SMALL_HEAP)
 
     def pace() -> float:
@@ -169,8 +169,8 @@ def test_must_hold_a_hundred_thousand_addresses(
 
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_must_answer_all_of_many_sign_ins(auth: Container) -> None:
-    """Of 64 sign-ins at once those sent away learn when to come back, and none hangs."""
-    # So many of one account at once would meet its limit.
+    """Of 64 simultaneous sign-ins each must get an answer, or 503 with Retry-After."""
+    # So many sign-ins to the same account would reach its limit.
     users = [Caller(auth) for _ in range(4)]
     for user in users:
         assert user.sign_up().status_code == 200
@@ -186,7 +186,7 @@ def test_must_answer_all_of_many_sign_ins(auth: Container) -> None:
 
 
 def test_must_not_wait_for_a_body_for_ever(stalled_upload: Future[tuple[bytes, float]]) -> None:
-    """A body that does not come ends with 408."""
+    """A body that does not arrive must get 408."""
     answer, seconds = stalled_upload.result()
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert seconds < 15

@@ -1,4 +1,4 @@
-"""Better Auth's own client makes every call that the server's plugins document."""
+"""Better Auth's client makes every call that the server's plugins document."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SUITES: dict[str, dict[str, str]] = {
     "multi-session": {"PLUGINS": "multi-session,last-login-method"},
 }
 
-# These run on Postgres, the others on SQLite, so that the schema is made on both.
+# These run on Postgres, the others on SQLite, so that both databases get the schema.
 ON_POSTGRES = {"admin", "email-otp", "organization", "api-key", "device-authorization"}
 
 # Routes that no suite calls.
@@ -49,7 +49,7 @@ NOT_CALLED = {
     "GET /delete-user/callback": "deleting by a mailed link is off: the password is always needed",
 }
 
-# Prints each route of a server with all plugins: `GET /path`. Only a server for development has that document.
+# Prints each route of a server with all plugins: `GET /path`. Only a development server has the document of routes.
 ROUTES = """
 import { spawn } from "node:child_process";
 const server = spawn(process.execPath, ["auth-server.ts", "--dev"], { stdio: "ignore" });
@@ -100,7 +100,7 @@ def calls_of(
 
 
 def test_client_must_be_of_the_servers_version() -> None:
-    """The client, and the stock servers of the figures, have the library's version that the Space has."""
+    """The client and the stock servers of the figures must have the Space's version of the library."""
     ours = json.loads((ROOT / "backend-node" / "package.json").read_text())["dependencies"]
     for double in ("official_client", "node_peers"):
         theirs = json.loads((DOUBLES / double / "package.json").read_text())["dependencies"]
@@ -111,15 +111,15 @@ def test_client_must_be_of_the_servers_version() -> None:
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_must_answer_the_official_client(calls_of: Calls, suite: str) -> None:
-    """Each documented call does what the documentation says."""
+    """Each documented call must do what the documentation says."""
     calls = [line for line in calls_of(suite) if "call" in line]
-    assert len(calls) >= 6, "the suite made its calls"
+    assert len(calls) >= 6, "the suite made fewer calls than expected"
     failed = [f"{call['call']}: {call['failure']}" for call in calls if call["failure"]]
     assert not failed, "\n".join(failed)
 
 
 def test_must_make_every_call(calls_of: Calls, node_image: Image, run: Run) -> None:
-    """No route of any plugin is left out of the suites."""
+    """The suites must call every route of every plugin."""
     environment = {
         "BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": BASE, "CORS_ORIGINS": ORIGIN,
         "DATABASE_URL": "sqlite:/tmp/auth.db", "PLUGINS": PLUGINS, **MAIL, **GITHUB,
@@ -136,4 +136,4 @@ def test_must_make_every_call(calls_of: Calls, node_image: Image, run: Run) -> N
         "GET /reset-password/{token}" if "/reset-password/" in route else route for route in called
     }
     assert routes - called - NOT_CALLED.keys() == set()
-    assert NOT_CALLED.keys() <= routes, "an exception that is none"
+    assert NOT_CALLED.keys() <= routes, "NOT_CALLED lists a route that does not exist"

@@ -1,4 +1,4 @@
-"""What the optional variables change."""
+"""The effect of each optional variable."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ EXTENDED = {
 
 @pytest.fixture(scope="module")
 def database(postgres: Postgres) -> str:
-    """The URL of what the two servers share."""
+    """The URL of the database that both servers share."""
     return postgres.database()
 
 
 @pytest.fixture(scope="module")
 def extended(start_for_all: StartAuth, database: str, mail_api: Container) -> Container:
-    """The server with all that can be switched on."""
+    """The server with every option on."""
     return start_for_all(DATABASE_URL=database, **EXTENDED)
 
 
@@ -61,7 +61,7 @@ def closed(start_for_all: StartAuth, database: str, ada: Caller) -> Container:
 
 
 def test_must_partition_the_cookie_across_sites(extended: Container) -> None:
-    """Mode C of 32. Across sites the cookie is partitioned, and JSON comes as text."""
+    """Mode C: across sites the cookie must be partitioned, and JSON as text must be accepted."""
     ada = Caller(extended)
     body = json.dumps({"name": "Ada", "email": ada.mail, "password": PASSWORD})
     answer = ada.call("POST", "/sign-up/email", data=body, headers={"Content-Type": "text/plain"})
@@ -77,7 +77,7 @@ def test_must_partition_the_cookie_across_sites(extended: Container) -> None:
 
 
 def test_must_not_tell_who_has_an_account(start_auth: StartAuth, mail_api: Container) -> None:
-    """`SIGNUP=verified`. A taken address is answered like a free one."""
+    """`SIGNUP=verified` must answer a taken address like a free address."""
     server = start_auth(SIGNUP="verified", **MAIL)
     ada = Caller(server)
     first, second = ada.sign_up(), Caller(server).sign_up(email=ada.mail)
@@ -88,7 +88,7 @@ def test_must_not_tell_who_has_an_account(start_auth: StartAuth, mail_api: Conta
 
 
 def test_must_close_sign_up(closed: Container, database: str, postgres: Postgres) -> None:
-    """`SIGNUP=closed` makes no user."""
+    """`SIGNUP=closed` must create no user."""
     ada = Caller(closed)
     assert code(ada.sign_up()) == (400, "EMAIL_PASSWORD_SIGN_UP_DISABLED")
     made = f"SELECT count(*) FROM \"user\" WHERE email = '{ada.mail}'"
@@ -98,7 +98,7 @@ def test_must_close_sign_up(closed: Container, database: str, postgres: Postgres
 def test_must_let_only_administrators_administer(
     extended: Container, closed: Container, ada: Caller
 ) -> None:
-    """An administrator is who the environment names."""
+    """The users that the environment names must be administrators, and no others."""
     path = f"/admin/list-users?searchField=email&searchValue={ada.mail}"
     assert ada.get(path).status_code == 403
     administrator = Caller(closed)
@@ -113,7 +113,7 @@ def test_must_let_only_administrators_administer(
 
 
 def test_must_reset_a_password_by_mail(extended: Container, mail_api: Container) -> None:
-    """One call to the API, and a link that works once."""
+    """A reset must send a single mail, whose link works once."""
     ada = Caller(extended)
     ada.sign_up()
     asked = ada.post("/request-password-reset", {"email": ada.mail, "redirectTo": ORIGIN})
@@ -143,7 +143,7 @@ def test_must_reset_a_password_by_mail(extended: Container, mail_api: Container)
 def test_must_start_oauth_at_the_public_origin(
     extended: Container, provider: str, host: str
 ) -> None:
-    """The provider sends the user back to the public origin, over https."""
+    """The provider must send the user back to the public origin, over https."""
     ada = Caller(extended)
     started = ada.post("/sign-in/social", {"provider": provider, "callbackURL": ORIGIN}).json()
     where = urlsplit(started["url"])
@@ -156,7 +156,7 @@ def test_must_start_oauth_at_the_public_origin(
 
 
 def test_must_believe_the_front_end_that_it_knows(extended: Container) -> None:
-    """Mode A. Users behind a front end's host have limits of their own, but only through the host that knows its secret."""
+    """Mode A: each user behind a front end must have separate limits, only if the front end sends the secret."""
     front, user = Caller(extended), Caller(extended)
     assert [user.guess(a_mail()) for _ in range(11)] == [401] * 10 + [429]
 
@@ -167,13 +167,13 @@ def test_must_believe_the_front_end_that_it_knows(extended: Container) -> None:
     assert forward(front, user.address, FRONT_SECRET) == 429, "the user's own limit"
     assert forward(front, an_address(), FRONT_SECRET) == 401, "another user's"
     wrong = FRONT_SECRET[:-1]
-    assert forward(front, user.address, wrong) == 401, "the limit of the front's address"
+    assert forward(front, user.address, wrong) == 401, "the limit of the front end's address"
     assert forward(user, an_address(), wrong) == 429, "no way round the user's own limit"
     assert FRONT_SECRET not in extended.logs()
 
 
 def test_must_show_metrics_to_their_reader_only(extended: Container) -> None:
-    """Metrics exist behind their token, with a bounded number of routes."""
+    """Metrics must need their token and have a bounded number of routes."""
     Caller(extended).get("/nope")
     assert extended.get("/metrics").status_code == 404
     answer: requests.Response = extended.get(
@@ -184,21 +184,21 @@ def test_must_show_metrics_to_their_reader_only(extended: Container) -> None:
 
 
 def test_must_refuse_a_breached_password(start_auth: StartAuth, outside: Container) -> None:
-    """`PASSWORD_BREACH_CHECK=on`. What a breach has made known is refused with that reason."""
+    """`PASSWORD_BREACH_CHECK=on` must refuse a breached password with that reason."""
     ada = Caller(start_auth(PASSWORD_BREACH_CHECK="on", **OUTSIDE))
     assert code(ada.sign_up(password="a breached pass phrase")) == (400, "PASSWORD_COMPROMISED")
     assert ada.sign_up().status_code == 200
 
 
 def test_must_not_wait_for_the_breach_check(start_auth: StartAuth) -> None:
-    """`PASSWORD_BREACH_CHECK=on` where nothing outside answers. A sign-up goes on, and the log says so."""
+    """`PASSWORD_BREACH_CHECK=on` must accept a sign-up when the service does not answer, and log it."""
     server = start_auth(PASSWORD_BREACH_CHECK="on")
     assert Caller(server).sign_up().status_code == 200
     assert "the breach check was skipped" in server.logs()
 
 
 def test_must_ask_for_a_captcha(start_auth: StartAuth, outside: Container) -> None:
-    """`TURNSTILE_SECRET_KEY`. A program that has solved nothing gets nowhere."""
+    """`TURNSTILE_SECRET_KEY` must make sign-up and sign-in refuse a caller without a solved captcha."""
     ada = Caller(start_auth(TURNSTILE_SECRET_KEY="turnstile-secret", **OUTSIDE))
     account = {"name": "Ada", "email": ada.mail, "password": PASSWORD}
     assert code(ada.post("/sign-up/email", account)) == (400, "MISSING_RESPONSE")

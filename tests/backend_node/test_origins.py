@@ -1,4 +1,4 @@
-"""Who may call from a browser, and what a browser may read."""
+"""Origins that may call from a browser, and what a browser may read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CORS = [
 
 @pytest.fixture
 def kind() -> str:
-    """Origins are refused before the database is asked; one is enough."""
+    """The server checks origins before any query, so one database is enough."""
     return "sqlite"
 
 
@@ -33,7 +33,7 @@ def preflight(server: Container, origin: str) -> dict[str, str]:
 
 
 def test_must_answer_a_preflight_request(auth: Container) -> None:
-    """A listed origin learns all that it may do."""
+    """A preflight request from a listed origin must get all methods and headers that are allowed."""
     answer = auth.options("/api/auth/sign-in/email", headers=preflight(auth, ORIGIN))
     assert answer.status_code == 204
     headers = answer.headers
@@ -49,7 +49,7 @@ def test_must_answer_a_preflight_request(auth: Container) -> None:
 
 @pytest.mark.parametrize("origin", NEAR_MISSES)
 def test_must_refuse_a_preflight_request_of_any_other(auth: Container, origin: str) -> None:
-    """An unlisted origin learns nothing."""
+    """A preflight request from an unlisted origin must get 403 without CORS headers."""
     answer = auth.options("/api/auth/sign-in/email", headers=preflight(auth, origin))
     assert code(answer) == (403, "INVALID_ORIGIN")
     assert not [name for name in CORS if name in answer.headers]
@@ -58,16 +58,16 @@ def test_must_refuse_a_preflight_request_of_any_other(auth: Container, origin: s
 @pytest.mark.parametrize("origin", NEAR_MISSES)
 @pytest.mark.parametrize(("method", "path"), [("GET", "/get-session"), ("POST", "/sign-out")])
 def test_must_refuse_calls_of_any_other(known: Caller, origin: str, method: str, path: str) -> None:
-    """The edge echoes any origin, so the server alone keeps others from reading."""
+    """A request from an unlisted origin must get 403. The edge echoes any origin, so only the server can refuse."""
     answer = known.call(method, path, headers={"Origin": origin})
     assert code(answer) == (403, "INVALID_ORIGIN")
     assert known.mail not in answer.text
     assert not [name for name in CORS if name in answer.headers]
-    assert known.session(), "and nothing has happened"
+    assert known.session(), "the refused request must change nothing"
 
 
 def test_must_let_a_listed_origin_read(known: Caller) -> None:
-    """The listed origin reads the session, and the headers that it needs."""
+    """A listed origin must be able to read the session and the headers that it needs."""
     answer = known.get("/get-session")
     assert answer.json()["user"]["email"] == known.mail
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
@@ -77,7 +77,7 @@ def test_must_let_a_listed_origin_read(known: Caller) -> None:
 
 
 def test_must_let_a_listed_origin_read_errors(caller: Caller) -> None:
-    """A front end that cannot read the error sees a network failure."""
+    """Errors must have CORS headers: without them a front end sees a network failure."""
     answers = [
         caller.post("/sign-in/email", {}),
         caller.sign_in(),
@@ -93,21 +93,21 @@ def test_must_let_a_listed_origin_read_errors(caller: Caller) -> None:
 
 
 def test_must_refuse_a_cookie_without_an_origin(known: Caller) -> None:
-    """A state change by cookie needs a known origin."""
+    """A change by cookie must come from a known origin."""
     answer = known.post("/sign-out", headers={"Origin": ""})
     assert code(answer) == (403, "MISSING_OR_NULL_ORIGIN")
     assert known.session(), "still signed in"
 
 
 def test_must_serve_native_clients(known: Caller) -> None:
-    """Without cookie and origin there is nothing to forge."""
+    """A request without cookie and origin must be accepted: it cannot be forged."""
     native = Caller(known.server, origin=None)
     native.mail = known.mail
     assert native.sign_in().status_code == 200
 
 
 def test_must_refuse_to_sign_in_by_navigation(known: Caller) -> None:
-    """Another site must not sign a visitor in by a form."""
+    """Must refuse a form on another site that signs a visitor in."""
     visitor = Caller(known.server)
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": ""}
     body = {"email": known.mail, "password": "correct horse battery"}
@@ -120,13 +120,13 @@ def test_must_refuse_to_sign_in_by_navigation(known: Caller) -> None:
     [("/sign-in/email", "callbackURL"), ("/request-password-reset", "redirectTo")],
 )
 def test_must_not_redirect_elsewhere(known: Caller, path: str, field: str) -> None:
-    """A link that leads away is refused."""
+    """A link to another site must be refused."""
     body = {"email": known.mail, "password": "correct horse battery", field: UNLISTED}
     assert known.post(path, body).status_code == 403
 
 
 def test_must_serve_its_own_page(auth: Container) -> None:
-    """The page at / calls from the server's own origin, which needs no listing and no CORS header."""
+    """The server's own origin, of the page at /, must need no listing and no CORS header."""
     answer = Caller(auth, origin="https://auth.example").sign_up()
     assert answer.status_code == 200
     assert "Access-Control-Allow-Origin" not in answer.headers

@@ -1,4 +1,4 @@
-"""Health, a database that goes away, and processes that end."""
+"""Health, database outages, and process ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.backend_node.conftest import NewDatabase, Postgres, StartAuth
 def without_database(
     start_for_all: StartAuth, postgres: Postgres
 ) -> tuple[Container, list[requests.Response], float]:
-    """A server started while its database was away: its answers then, and how long it took to get ready later."""
+    """A server that started during a database outage: its answers then, and its seconds to readiness afterwards."""
     url = postgres.database()
     docker("stop", "--time=1", postgres.container.id)
     try:
@@ -42,7 +42,7 @@ def on_sqlite(start_for_all: StartAuth, new_database: NewDatabase) -> Container:
 
 @pytest.fixture
 def server(kind: str, request: pytest.FixtureRequest) -> Container:
-    """The one server on each database that tests may end: it is ready, whatever an earlier test did to it."""
+    """The server on each database that tests may stop. It is ready, whatever an earlier test did to it."""
     found: Container = (
         request.getfixturevalue("on_sqlite")
         if kind == "sqlite"
@@ -56,7 +56,7 @@ def server(kind: str, request: pytest.FixtureRequest) -> Container:
 
 @pytest.fixture
 def frail_postgres(postgres: Postgres) -> Iterator[Postgres]:
-    """Postgres, to be stopped; it runs again at the test's end."""
+    """A Postgres that the test may stop; it runs again after the test."""
     yield postgres
     postgres.revive()
 
@@ -66,7 +66,7 @@ def away(answer: requests.Response) -> bool:
 
 
 def test_must_tell_that_it_lives(server: Container, kind: str) -> None:
-    """Liveness is JSON, for GET and HEAD."""
+    """Liveness must answer GET with JSON and HEAD without a body."""
     health = server.get("/health")
     state = "embedded" if kind == "sqlite" else "connected"
     assert health.json() == {"status": "ok", "version": "1.0", "services": {"database": state}}
@@ -75,7 +75,7 @@ def test_must_tell_that_it_lives(server: Container, kind: str) -> None:
 
 
 def test_must_tell_that_it_is_ready(server: Container, kind: str) -> None:
-    """Readiness names the database, and whether it outlives the container."""
+    """Readiness must name the database, and whether its data outlives the container."""
     ready = server.get("/ready").json()
     assert ready == {"status": "ready", "database": kind, "durable": kind == "postgres"}
 
@@ -83,7 +83,7 @@ def test_must_tell_that_it_is_ready(server: Container, kind: str) -> None:
 def test_must_wait_for_its_database(
     without_database: tuple[Container, list[requests.Response], float],
 ) -> None:
-    """A database that comes late is not a reason to end."""
+    """A server must wait for a database that starts late instead of exiting."""
     _, (health, ready, sign_in), seconds = without_database
     assert health.json()["status"] == "degraded"
     assert health.json()["services"] == {"database": "disconnected"}
@@ -97,7 +97,7 @@ def test_must_wait_for_its_database(
 def test_must_say_that_its_database_is_away(
     server: Container, frail_postgres: Postgres, how: str
 ) -> None:
-    """In an outage all say so, no user is signed out, and it passes."""
+    """During an outage each endpoint must report it and sign no user out; afterwards the server must recover."""
     ada = Caller(server)
     ada.sign_up()
     docker(how, frail_postgres.container.id)
@@ -111,7 +111,7 @@ def test_must_say_that_its_database_is_away(
         answers = [pool.submit(call) for call in calls]
         while wait(answers, timeout=0.05).not_done:
             assert away(server.get("/ready"))
-            assert time.monotonic() < deadline, "a caller waits for a database that is away"
+            assert time.monotonic() < deadline, "a caller waits for an unreachable database"
     for answer in (one.result() for one in answers):
         assert away(answer)
         assert answer.headers["Access-Control-Allow-Origin"] == ada.origin
@@ -132,12 +132,12 @@ def test_must_say_that_its_database_is_away(
 
 
 def test_must_finish_what_it_has_begun(server: Container) -> None:
-    """SIGTERM ends the server after its last answer; its next start finds all as it was."""
+    """SIGTERM must end the server after its last answer, and a restart must keep all data."""
     ada = Caller(server)
     assert ada.sign_up().status_code == 200
     callers = [Caller(server) for _ in range(8)]
     for caller in callers:
-        # A connection of its own, open before the signal.
+        # A separate connection, open before the signal.
         assert caller.get("/ok").status_code == 200
     body = {"email": ada.mail, "password": PASSWORD}
     with ThreadPoolExecutor(8) as pool:
@@ -154,16 +154,16 @@ def test_must_finish_what_it_has_begun(server: Container) -> None:
 
     server.start_again()
     server.wait_until_serving("/ready", status=200)
-    assert ada.session()["user"]["email"] == ada.mail, "the session outlives a restart"
+    assert ada.session()["user"]["email"] == ada.mail, "the session must outlive a restart"
     events = [json.loads(line) for line in server.logs().splitlines()]
     tables = [event["tables"] for event in events if "tables" in event]
     changed = {event["changed"] for event in events if "tables" in event}
-    assert tables[0] > 0, "the first start made them"
-    assert {*tables[1:]} == changed == {0}, "and no other changed any"
+    assert tables[0] > 0, "the first start must create the tables"
+    assert {*tables[1:]} == changed == {0}, "later starts must change no table"
 
 
 def test_must_lose_no_acknowledged_sign_up(server: Container, kind: str) -> None:
-    """A user whose sign-up was acknowledged has an account, after a kill too."""
+    """Each acknowledged sign-up must have an account after a kill."""
 
     def sign_up(mail: str) -> str | None:
         try:
@@ -177,7 +177,7 @@ def test_must_lose_no_acknowledged_sign_up(server: Container, kind: str) -> None
             wait(results, timeout=0.005)
         server.signal("SIGKILL")
         acknowledged = [mail for result in results if (mail := result.result())]
-    assert 5 <= len(acknowledged) < 20, "it was killed in the midst of them"
+    assert 5 <= len(acknowledged) < 20, "the kill did not hit during the sign-ups"
 
     server.start_again()
     server.wait_until_serving("/ready", status=200)

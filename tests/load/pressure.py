@@ -55,7 +55,7 @@ class Caller:
             method, path, body = "POST", "/chat", {"question": QUESTION, "history": said}
         address = f"198.18.{random.randrange(256)}.{random.randrange(256)}"
         headers = {"Content-Type": "application/json", "X-Forwarded-For": address}
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             sent = json.dumps(body) if body else None
             self._connection.request(method, path, sent, headers)
@@ -63,9 +63,9 @@ class Caller:
             answer.read()
         except (OSError, http.client.HTTPException):
             self._connection.close()
-            return Answer(due, time.perf_counter() - began, 0, None, "")
+            return Answer(due, time.perf_counter() - started, 0, None, "")
         cookie = (answer.headers["Set-Cookie"] or "").partition(";")[0]
-        taken = time.perf_counter() - began
+        taken = time.perf_counter() - started
         return Answer(due, taken, answer.status, answer.headers["Retry-After"], cookie)
 
 
@@ -77,27 +77,27 @@ def at_a_rate(url: str, journey: str, rate: float, seconds: float) -> list[Answe
 
     def send(due: float) -> Answer:
         caller = idle.get()
-        waited = time.perf_counter() - began - due
+        waited = time.perf_counter() - started - due
         answer = caller.send(journey, due)
         idle.put(caller)
         return answer._replace(seconds=answer.seconds + waited)
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
         answers = []
         for number in range(int(rate * seconds)):
             due = number / rate
-            time.sleep(max(0.0, began + due - time.perf_counter()))
+            time.sleep(max(0.0, started + due - time.perf_counter()))
             answers.append(pool.submit(send, due))
         return [answer.result() for answer in answers]
 
 
 def one_after_the_other(url: str, journey: str, seconds: float) -> list[Answer]:
-    began = time.perf_counter()
+    started = time.perf_counter()
 
     def send_repeatedly(caller: Caller) -> list[Answer]:
         answers = []
-        while (due := time.perf_counter() - began) < seconds:
+        while (due := time.perf_counter() - started) < seconds:
             answers.append(caller.send(journey, due))
         return answers
 

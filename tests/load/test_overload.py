@@ -102,8 +102,8 @@ class Pressure(Program):
 def paced(space: Container, path: str, seconds: float) -> list[float]:
     """Latencies in seconds of fifty requests a second, sent one after the other."""
     caller, taken = Caller(space.url), list[float]()
-    began = time.perf_counter()
-    while (due := began + len(taken) / 50) < began + seconds:
+    started = time.perf_counter()
+    while (due := started + len(taken) / 50) < started + seconds:
         time.sleep(max(0.0, due - time.perf_counter()))
         answer = caller.send(path)
         assert answer.status == 200, answer

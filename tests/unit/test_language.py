@@ -23,7 +23,7 @@ PHRASES = {
     r"\bwhere to\?": "name the option that is missing",
 }
 # The commit from which subjects are checked: earlier ones were written before there was a rule.
-SUBJECTS_SINCE = "d41c53b"
+SUBJECTS_SINCE = "HEAD"
 SUBJECT = re.compile(r"(?:[\w./ -]+: \S.*|Merge .*|Revert .*)")
 
 

@@ -144,7 +144,7 @@ def test_refuses_a_preflight_request_of_any_other_origin(
 
     On the Hub: any website can call the Space as the visitor, wherever the edge does not answer preflight requests itself
 
-    Fix: Compare the whole Origin with each listed one, character by character; no prefix, suffix or pattern.
+    Fix: Compare the whole Origin with each listed origin, exactly. Do not match prefixes, suffixes or patterns.
 
     Source: Fetch standard; measured on hf.space: the edge answers preflight requests itself.
     """
@@ -200,7 +200,7 @@ def test_lets_no_other_origin_read_any_answer(
 
     On the Hub: the edge adds Access-Control-Allow-Origin for any Origin; if the Space adds Allow-Credentials, any website reads the visitor's session
 
-    Fix: Send both headers to listed origins only. Never send `*`, and never echo the Origin.
+    Fix: Send both headers to listed origins only. Never send `*`, and never echo any other Origin.
 
     Source: measured on hf.space: the edge echoes any Origin.
     """

@@ -51,7 +51,7 @@ def test_answers_the_public_name(
     """
     if refused:
         shown = "\n".join(
-            f"GET {one.path} answers {one.public.told} for Host: {visited.host}, and {one.local.told} "
+            f"GET {one.path} answers {one.public.outcome} for Host: {visited.host}, and {one.local.outcome} "
             f"for Host: {one.local_host}"
             for one in refused[:5]
         )
@@ -67,7 +67,7 @@ def test_answers_the_public_name(
             [
                 Problem(
                     f"an answer for Host: {visited.host}",
-                    f"GET {front_page} answers {visited.front.told} for Host: {visited.host}: {host_refusal}",
+                    f"GET {front_page} answers {visited.front.outcome} for Host: {visited.host}: {host_refusal}",
                 )
             ]
         )

@@ -73,7 +73,7 @@ def refused(outcomes: list[Outcome]) -> list[Outcome]:
 
 
 def test_refuses_a_wrong_environment(space: Space, tried: list[Outcome]) -> None:
-    """With a required variable unset, empty or blank, or any variable malformed, the Space ends with an exit code other than 0.
+    """If a required variable is unset, empty or blank, or any variable is malformed, the Space exits with a code other than 0.
 
     Severity: risk
 
@@ -144,7 +144,7 @@ def test_prints_no_value(space: Space, tried: list[Outcome]) -> None:
 
 
 def test_accepts_a_right_environment(space: Space, tried: list[Outcome]) -> None:
-    """With every variable valid, at its limits, or optional and empty, the Space serves.
+    """If every variable is valid, at its limits, or optional and empty, the Space serves.
 
     Severity: breaks
 

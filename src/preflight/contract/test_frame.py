@@ -1,4 +1,4 @@
-"""The frame: the page on huggingface.co shows the Space in an <iframe> of another site."""
+"""The frame: the page on huggingface.co shows the Space in an `<iframe>`, as part of another site."""
 
 from __future__ import annotations
 

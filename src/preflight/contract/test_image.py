@@ -40,7 +40,7 @@ def test_user_is_uid_1000(space: Space, image: Image, contents: Contents) -> Non
 
     Severity: risk
 
-    On the Hub: nothing was observed; if the container runs as uid 1000, as documented: "PermissionError: [Errno 13] Permission denied"
+    On the Hub: no effect was observed; if the container runs as uid 1000, as documented: "PermissionError: [Errno 13] Permission denied"
 
     Fix: RUN useradd --create-home --uid 1000 user, then USER 1000 (in node images: USER node).
 

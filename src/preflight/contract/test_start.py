@@ -156,7 +156,7 @@ def test_serves_as_uid_1000(image: Image, contents: Contents, as_uid_1000: Start
 
     Severity: risk; advice without conventions
 
-    On the Hub: nothing was observed; if the container runs as uid 1000, as documented: "PermissionError: [Errno 13] Permission denied"
+    On the Hub: no effect was observed; if the container runs as uid 1000, as documented: "PermissionError: [Errno 13] Permission denied"
 
     Fix: RUN useradd --create-home --uid 1000 user, COPY --chown=1000:1000, then USER 1000 (in node images: USER node).
 

@@ -13,7 +13,7 @@ from preflight.engine.container import CannotRun, Container
 from preflight.engine.observer import Listener
 from preflight.model.hub_profile import HUB
 from preflight.rules.missing import missing_in
-from preflight.rules.reads import needed
+from preflight.rules.reads import is_entered, needed, reads
 
 LAUNCH_TIMED_OUT = "Launch timed out, workload was not healthy after {}"
 TIMED_OUT = LAUNCH_TIMED_OUT.format("30 min")
@@ -98,17 +98,19 @@ _ALARM = re.compile(
 
 def _with_missing(found: Diagnosis, container: Container, folder: Path | None) -> Diagnosis:
     """`found`, with the names of missing variables when the log reports any."""
-    reads = needed(folder) if folder else []
+    required = needed(folder) if folder else []
     given = {one.partition("=")[0] for one in container.inspection["Config"].get("Env") or []}
-    known = [read.name for read in reads]
+    known = [read.name for read in required]
     logged = [one for one in missing_in(plain(container.logs()), known) if one not in given]
     if not logged:
         return found
-    also = list(dict.fromkeys(one for one in known if one not in given and one not in logged))
+    also = [name for name in dict.fromkeys(known) if name not in given and name not in logged]
     missing = (*logged, *also)
     what = f"the log names {', '.join(logged)} as missing"
     if also:
         what += f"; the code needs {', '.join(also)} too"
+    if maybe := [name for name in _read_without_default(folder) if name not in {*given, *missing}]:
+        what += f"; it also reads {', '.join(maybe)}, without a default"
     return replace(
         found,
         actual=f"{what}: {found.actual}",
@@ -119,6 +121,15 @@ def _with_missing(found: Diagnosis, container: Container, folder: Path | None) -
         ),
         missing=missing,
     )
+
+
+def _read_without_default(folder: Path | None) -> list[str]:
+    """Variables to enter that the code reads, and that have no value anywhere in the folder."""
+    found: dict[str, bool] = {}
+    for read in reads(folder) if folder else ():
+        if is_entered(read.name):
+            found[read.name] = found.get(read.name, False) or read.default is not None
+    return [name for name, has_default in found.items() if not has_default]
 
 
 def _ended(container: Container, code: int) -> Diagnosis:

@@ -208,7 +208,7 @@ def websocket_problem(subject: Answering, path: str, host: str) -> Problem | Non
         if opened(origin).status == 101:
             return Problem(
                 f"a WebSocket at {path} for Origin: https://{host}",
-                f"the handshake for {path} is answered with {public.told} for Origin: https://{host}, "
+                f"the handshake for {path} is answered with {public.outcome} for Origin: https://{host}, "
                 f"and with 101 for {f'Origin: {origin}' if origin else 'none'}",
             )
     return None

@@ -65,7 +65,7 @@ class Answer:
         return self.body.decode("utf-8", "replace")
 
     @property
-    def told(self) -> str:
+    def outcome(self) -> str:
         """The status, or why there is none."""
         return f"{self.status}" if self.status else f"no answer ({self.reason})"
 

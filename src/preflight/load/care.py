@@ -15,7 +15,7 @@ MOST_RATE = 20.0  # requests a second, unless --max-rate sets another rate
 MOST_SECONDS = 60
 # 5xx responses in a row that end the load on a target on another machine.
 BURST = 5
-# Seconds of a Retry-After that are obeyed; a run there is no longer.
+# Longest Retry-After in seconds that is obeyed; a run there ends sooner.
 LONGEST_PAUSE = 60.0
 
 

@@ -63,7 +63,7 @@ def arrivals(rate: Rate | None, witnesses: Iterable[Witness]) -> Arrivals | None
     return Arrivals(rate.words, sum(w.due for w in kept), sum(w.dropped for w in kept))
 
 
-def died(witnesses: Iterable[Witness], began: float, now: float) -> dict[str, float]:
+def died(witnesses: Iterable[Witness], started: float, now: float) -> dict[str, float]:
     """The Spaces that responded and then stopped, with the second of their last response."""
     last: dict[str, float] = {}
     unanswered: Counter[str] = Counter()
@@ -72,7 +72,7 @@ def died(witnesses: Iterable[Witness], began: float, now: float) -> dict[str, fl
             last[space] = max(when, last.get(space, 0.0))
             unanswered[space] += witness.silent[space]
     return {
-        space: max(0.0, when - began)
+        space: max(0.0, when - started)
         for space, when in last.items()
         if now - when >= SILENT_SECONDS and unanswered[space] >= SILENT_REQUESTS
     }

@@ -1,4 +1,4 @@
-"""`--space hf:OWNER/NAME`: a Space cloned from the Hub, or from the Hub in a box."""
+"""`--space hf:OWNER/NAME`: a Space cloned from the Hub, or from a local Hub."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def asset_problems(answers: Mapping[Asset, tuple[int, str]]) -> list[Problem]:
 
 
 def asset_problem(asset: Asset, status: int, kind: str) -> Problem | None:
-    """The problem of an asset whose answer has this status and media type; None if it arrives."""
+    """The problem of an asset whose answer has this status and media type; None without a problem."""
     needed = asset.kind in ("script", "module", "style")
     if needed and _COUNTERS.search(asset.url):
         needed = False

@@ -2,7 +2,7 @@
 
 A script is parsed, never run. An address counts where it flows into a request and the browser of a
 visitor would take that branch: `location.hostname === "localhost" ? "http://localhost:8000" : ""`
-requests nothing of localhost on the Hub.
+does not request localhost on the Hub.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import tree_sitter_javascript
 from tree_sitter import Language, Node, Parser, Query, QueryCursor
 
 UNKNOWN = "\0"
-"""Stands in an address for what the script computes."""
+"""The part of an address that the script computes."""
 LOCATION = {"host": "{host}", "hostname": "{host}", "origin": "{origin}", "protocol": "https:"}
-"""What `location.X` is on the Hub; the host is the public name."""
+"""The value of `location.X` on the Hub; the host is the public name."""
 
 _LANGUAGE = Language(tree_sitter_javascript.language())
 CALLS = Query(_LANGUAGE, "[(call_expression) (new_expression)] @call")
@@ -46,7 +46,7 @@ _NAMED = re.compile(
     r"|(^|[_.])(api|backend|endpoint)$",
     re.I,
 )
-# A condition that looks at where the page runs, or at how it was built.
+# A condition on the page's own address, or on the build mode.
 _KNOWS_WHERE = re.compile(
     r"localhost|127\.0\.0\.1|\blocation\b|\bhost(name)?\b|hf\.space|\bNODE_ENV\b|\bDEV\b|\bPROD\b"
     r"|\b(is)?_?(local|dev|development|prod|production)\b|import\.meta\.env|process\.env",
@@ -54,13 +54,13 @@ _KNOWS_WHERE = re.compile(
 )
 _DEEPEST = 12
 _MOST_VALUES = 6
-# A bundle of some megabytes holds libraries; what an application adds is found in far less.
+# A bundle of some megabytes is mostly libraries; the code of an application is far smaller.
 LARGEST_SCRIPT = 4_000_000
 
 
 @dataclass(frozen=True)
 class Target:
-    """An address that a script gives to `call`; UNKNOWN stands for what it computes.
+    """An address that a script passes to `call`; UNKNOWN replaces its computed parts.
 
     call: "fetch", "WebSocket", "EventSource", …; "name" where a name such as API_URL holds it.
     """
@@ -79,12 +79,12 @@ def targets(script: str) -> list[Target]:
 
 @dataclass
 class Script:
-    """A parsed script, and what its expressions may stand for."""
+    """A parsed script, and the values that its expressions may have."""
 
     source: bytes
-    # Names that stand for a text in every script of a kind, such as __dirname on a server.
+    # Names with the same value in every script of a kind, such as __dirname on a server.
     given: Mapping[str, str] = field(default_factory=dict)
-    # Expressions that are being evaluated: a name may stand for itself in a loop.
+    # Expressions under evaluation: in a loop, a name may refer to itself.
     _open: set[int] = field(default_factory=set)
 
     @cached_property
@@ -93,7 +93,7 @@ class Script:
 
     @cached_property
     def names(self) -> dict[str, list[tuple[Node, Node]]]:
-        """What each name is given: the place and the expression. Members go by their last part."""
+        """The assignments of each name: the place and the expression. A member counts by its last part."""
         found: dict[str, list[tuple[Node, Node]]] = {}
         fields = {"pair": ("key", "value"), "variable_declarator": ("name", "value")}
         for place in self.captured(_NAMES, "name"):
@@ -124,7 +124,7 @@ class Script:
                             yield Target(address, kind, place.start_point[0] + 1)
 
     def _request(self, call: Node) -> tuple[str, Node | None]:
-        """What kind of request a call is, and the address that it is given."""
+        """The kind of request that a call makes, and the argument with its address."""
         function = call.child_by_field_name("function") or call.child_by_field_name("constructor")
         arguments = call.child_by_field_name("arguments")
         given = (
@@ -144,7 +144,7 @@ class Script:
         return "", None
 
     def values(self, node: Node | None, depth: int = 0) -> list[str]:
-        """The texts that an expression may have on the Hub, a few at most."""
+        """The texts that an expression may yield on the Hub, a few at most."""
         if node is None or depth > _DEEPEST or node.id in self._open:
             return [UNKNOWN]
         self._open.add(node.id)
@@ -202,11 +202,11 @@ class Script:
         if sign == "+":
             yield from (a + b for a in lefts for b in self.values(right, depth))
         elif sign in ("||", "??"):
-            # Of a value that only a setting at run time could give, the fallback is what happens.
+            # A value that only a setting at run time could give is absent, so the fallback applies.
             yield from (one for one in lefts if one not in ("", UNKNOWN))
             known = any(one and UNKNOWN not in one for one in lefts)
             text = self.text(left) if left is not None else ""
-            # `import.meta.env.X || …` is decided by the build; `isLocal() || …` by where it runs.
+            # The build decides `import.meta.env.X || …`; the page's address decides `isLocal() || …`.
             if not known and ("env" in text or not _KNOWS_WHERE.search(text)):
                 yield from self.values(right, depth)
         elif sign == "&&":
@@ -231,7 +231,7 @@ class Script:
             yield "{origin}"
             return
         given_to = self.names.get(name, [])
-        # A name that stands for many things in a bundle stands for none that could be told.
+        # A name with many assignments in a bundle has no value that could be determined.
         if not given_to or len(given_to) > 3 or self._chosen(name):
             yield UNKNOWN
             return
@@ -267,7 +267,7 @@ class Script:
                 )
 
     def _returned(self, node: Node, depth: int) -> Iterator[str]:
-        """What a function of the script gives back."""
+        """The texts that a function of the script may return."""
         function = node.child_by_field_name("function")
         name = self.text(function) if function else ""
         arguments = node.child_by_field_name("arguments")
@@ -298,7 +298,7 @@ class Script:
         yield UNKNOWN
 
     def _chosen(self, name: str) -> bool:
-        """Whether what a name is given depends on where the page runs: an `if` sets it as well."""
+        """Whether the value of a name depends on the page's address: an `if` assigns it as well."""
         given_to = self.names.get(name, [])
         return len(given_to) > 1 and any(
             self._knows_where(condition)
@@ -307,7 +307,7 @@ class Script:
         )
 
     def _reached(self, node: Node) -> bool:
-        """Whether a browser on the Hub may come to this place."""
+        """Whether a browser on the Hub may reach this place in the code."""
         return not any(
             truth is not wanted and (truth is not None or self._knows_where(condition))
             for condition, wanted in self._conditions(node)
@@ -315,7 +315,7 @@ class Script:
         )
 
     def _conditions(self, node: Node) -> Iterator[tuple[Node, bool]]:
-        """The conditions that stand around a place, each with the value that leads to it."""
+        """The conditions around a place, each with the value that leads to it."""
         inner, outer = node, node.parent
         while outer is not None:
             if outer.type in ("if_statement", "ternary_expression"):
@@ -337,7 +337,7 @@ class Script:
         )
 
     def _truth(self, node: Node) -> bool | None:
-        """What a condition on the page's own address is on the Hub; None where that is not clear."""
+        """The value of a condition on the page's own address on the Hub; None if it is unclear."""
         kind = node.type
         if kind == "parenthesized_expression" and node.named_children:
             return self._truth(node.named_children[0])
@@ -374,7 +374,7 @@ class Script:
         return (sides[0] == sides[1]) == (sign[0] == "=")
 
     def _where(self, node: Node) -> str | None:
-        """A side of a comparison: a text, or what `location` has."""
+        """A side of a comparison: a text, or the value of a `location` property."""
         text = re.sub(r"^(window|document|globalThis|self|top)\.", "", self.text(node))
         if node.type == "string":
             return None if "hf.space" in text else text[1:-1]

@@ -50,7 +50,7 @@ class Sources:
 
     @classmethod
     def of_folder(cls, folder: Path, dockerfile: Dockerfile) -> Sources:
-        """Read what is code of the Space's own, a few hundred files at most."""
+        """Read the Space's own code, a few hundred files at most."""
         files: dict[str, str] = {}
         for name in sorted(context_files(folder)):
             path = PurePosixPath(name)
@@ -62,12 +62,12 @@ class Sources:
 
     @cached_property
     def running(self) -> dict[str, str]:
-        """What may run in the container."""
+        """The files that may run in the container."""
         return {name: text for name, text in self.files.items() if name not in self.build_only}
 
 
 def _build_only(files: dict[str, str], dockerfile: Dockerfile) -> set[str]:
-    """Files that a RUN names and that nothing else does: neither the start nor another file."""
+    """Files that only a RUN names: neither the start command nor another file names them."""
     steps = " ".join(
         script_of(one) for stage in dockerfile.stages for one in stage.commands if one.cmd == "RUN"
     )

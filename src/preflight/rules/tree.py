@@ -1,4 +1,4 @@
-"""The tree that git sends: modes, line ends, links and names that differ from what is on this disk."""
+"""The tree that git sends: modes, line endings, links and names that differ from this disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflight.model.problems import Problem, Severity
 from preflight.rules.dockerfile import Dockerfile, script_of
 
 SCRIPT, EXECUTABLE, LINK, GITLINK = "100644", "100755", "120000", "160000"
-# Programs that start another one, whose name follows.
+# Programs that start another program, whose name follows.
 _STARTERS = {
     "tini",
     "dumb-init",
@@ -30,7 +30,7 @@ _STARTERS = {
     "time",
 }
 _SHELLS = {"sh", "bash", "dash", "ash", "zsh", "python", "python3", "node", "ruby", "perl", "php"}
-# Where a link of an image may lead, whatever machine built it.
+# Targets of links that exist in the image of any machine.
 _OF_AN_IMAGE = (
     "/usr/",
     "/etc/",
@@ -49,9 +49,9 @@ _OF_AN_IMAGE = (
 def mode_problems(
     dockerfile: Dockerfile, repository: Repository, folder: Path
 ) -> Iterator[Problem]:
-    """Scripts that the image starts directly, and that git sends without the executable bit.
+    """Scripts that the image starts directly and that git sends without the executable bit.
 
-    Where this disk has no such bit either, the start fails here too, and its diagnosis says why.
+    If this disk lacks the bit too, the start fails here as well, and the diagnosis of the start names it.
     """
     for path in started_files(dockerfile, repository):
         mode, _ = repository.tracked[path]
@@ -59,15 +59,15 @@ def mode_problems(
         if mode != SCRIPT or not os.access(on_disk, os.X_OK) or _made_executable(dockerfile, path):
             continue
         yield Problem(
-            f"mode {EXECUTABLE} for {path} in the commit, since the image starts it",
-            f"git sends {path} with mode {mode}, not executable; this disk has it executable",
-            f"git update-index --chmod=+x {path}, then commit; or COPY --chmod=755. Owners have nothing to do with it.",
+            f"mode {EXECUTABLE} for {path} in the commit, because the image starts it",
+            f"git sends {path} with mode {mode}, not executable; on this disk it is executable",
+            f"git update-index --chmod=+x {path}, then commit; or COPY --chmod=755. The file's owner does not matter.",
             file=path,
         )
 
 
 def started_files(dockerfile: Dockerfile, repository: Repository) -> list[str]:
-    """Committed files that ENTRYPOINT, CMD or a RUN executes by their own name."""
+    """Committed files that ENTRYPOINT, CMD or a RUN executes by name."""
     words: list[str] = []
     for name in ("ENTRYPOINT", "CMD"):
         command = dockerfile.final.last(name)
@@ -88,7 +88,7 @@ def started_files(dockerfile: Dockerfile, repository: Repository) -> list[str]:
             for one in repository.tracked
             if PurePosixPath(one).name == PurePosixPath(named).name
         ]
-        # The longest common end is the file; of several that are alike none is.
+        # The file has the longest common end; several equal candidates count as none.
         whole = [
             one
             for one in same
@@ -99,7 +99,7 @@ def started_files(dockerfile: Dockerfile, repository: Repository) -> list[str]:
 
 
 def _executed(words: list[str]) -> list[str]:
-    """The program that a command starts, where it is a path; a shell's argument is only read."""
+    """The program that a command starts, if it is a path; a shell only reads its argument."""
     skip = False
     for word in words:
         name = PurePosixPath(word).name
@@ -140,7 +140,7 @@ def _made_executable(dockerfile: Dockerfile, path: str) -> bool:
 def line_end_problems(
     dockerfile: Dockerfile, repository: Repository, folder: Path
 ) -> Iterator[Problem]:
-    """Scripts that arrive on the Hub with CRLF, and that have LF on this disk."""
+    """Scripts that arrive on the Hub with CRLF and have LF on this disk."""
     paths = started_files(dockerfile, repository)
     for path in paths:
         mode, _ = repository.tracked[path]
@@ -157,12 +157,12 @@ def line_end_problems(
         ends = attribute(repository, path, "eol")
         if committed or ends == "crlf":
             why = (
-                "it is committed with CRLF" if committed else ".gitattributes says eol=crlf for it"
+                "it is committed with CRLF" if committed else ".gitattributes sets eol=crlf for it"
             )
             yield Problem(
-                f"LF at the ends of lines in {path}, which the image starts",
+                f"LF line endings in {path}, which the image starts",
                 f"{path} arrives on the Hub with CRLF: {why}; this disk has LF",
-                f"Write `{path} text eol=lf` into .gitattributes, run git add --renormalize {path}, and commit.",
+                f"Add `{path} text eol=lf` to .gitattributes, run git add --renormalize {path}, and commit.",
                 on_the_hub="exec … no such file or directory; env: 'bash\\r': No such file or directory",
                 file=path,
             )
@@ -173,7 +173,7 @@ def _has_crlf(content: bytes) -> bool:
 
 
 def attribute(repository: Repository, path: str, name: str) -> str:
-    """The value of a git attribute by the .gitattributes that are pushed, and no others."""
+    """The value of a git attribute by the pushed .gitattributes alone."""
     with tempfile.TemporaryDirectory() as scratch:
         alone = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_CONFIG_GLOBAL": os.devnull}
         environment = (
@@ -191,7 +191,7 @@ def attribute(repository: Repository, path: str, name: str) -> str:
 
 
 def submodule_problems(dockerfile: Dockerfile, repository: Repository) -> Iterator[Problem]:
-    """Folders that are commits of other repositories, and that a clone leaves empty."""
+    """Folders that are commits of other repositories and that a clone leaves empty."""
     links = [path for path, (mode, _) in repository.tracked.items() if mode == GITLINK]
     known = submodules(repository)
     for path in links:
@@ -238,7 +238,7 @@ def submodules(repository: Repository) -> dict[str, str]:
     return {one["path"]: one.get("url", "") for one in values.values() if "path" in one}
 
 
-# What each machine makes for itself, and no image misses.
+# Files that each machine makes for itself and no image needs.
 _MADE_HERE = re.compile(
     r"(^|/)(__pycache__|node_modules|\.venv|venv|\.(mypy|ruff|pytest)_cache|\.idea|\.vscode|coverage|\.git)/"
     r"|\.pyc$|(^|/)(\.DS_Store|Thumbs\.db|\.env(\..*)?|.*\.log|.*\.sw[op])$"
@@ -251,21 +251,21 @@ def may_be_needed(path: str) -> bool:
 
 
 def case_problems(repository: Repository) -> Iterator[Problem]:
-    """Names that differ in case alone: two files on the Hub, one on a Mac or on Windows."""
+    """Names that differ in case alone: two files on the Hub, a single file on macOS or Windows."""
     seen: dict[str, str] = {}
     for path in repository.tracked:
         other = seen.setdefault(path.lower(), path)
         if other != path:
             yield Problem(
                 "names that differ by more than their case",
-                f"{other} and {path}: a checkout on macOS or Windows holds only one of them",
-                "git rm --cached the one that is not meant, and commit.",
+                f"{other} and {path}: a checkout on macOS or Windows contains only one of the two",
+                "git rm --cached the file that you do not need, and commit.",
                 file=path,
             )
 
 
 def link_problems(repository: Repository) -> Iterator[Problem]:
-    """Symbolic links that lead out of what is pushed."""
+    """Symbolic links to targets that are not pushed."""
     for path, (mode, _) in repository.tracked.items():
         if mode != LINK:
             continue
@@ -280,9 +280,9 @@ def link_problems(repository: Repository) -> Iterator[Problem]:
             )
         if out:
             yield Problem(
-                f"a target of the link {path} inside the folder that is pushed",
+                f"a target of the link {path} inside the pushed folder",
                 f"{path} is a symbolic link to {target}, which is not pushed: it leads nowhere on the Hub",
-                "Commit the content in the place of the link.",
+                "Commit the content instead of the link.",
                 file=path,
             )
 
@@ -290,7 +290,7 @@ def link_problems(repository: Repository) -> Iterator[Problem]:
 def fill_submodules(repository: Repository, into: Path) -> None:
     """Write the content of each submodule into an export of `repository`, as a recursive clone has it.
 
-    The working copy's own clone is used where it has the commit; otherwise the address is cloned.
+    The working copy's clone is used if it has the commit; otherwise the address is cloned.
 
     Raises:
         GitError: naming the submodule that can't be cloned.
@@ -317,7 +317,7 @@ def fill_submodules(repository: Repository, into: Path) -> None:
 
 
 def _holding(folder: Path, commit: str) -> Repository | None:
-    """The repository in `folder`, where it is one of its own and has the commit."""
+    """The repository in `folder`, if the folder is a repository itself and has the commit."""
     if not (folder / ".git").exists():
         return None
     found = subprocess.run(

@@ -1,4 +1,4 @@
-"""What an app writes, by its sources, and whether the image lets its user do so."""
+"""The paths that an app writes, by its sources, and whether its user may write there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _READS_ONLY = re.compile(
 _DATABASE_NAME = re.compile(r"[\w./-]+\.(?:db|sqlite3?)\b")
 FIX = (
     "Create {what} as the app's user: USER before the RUN that makes it, or COPY --chown and "
-    "RUN install -d -o USER; better, keep it below the home folder."
+    "RUN install -d -o USER; better still, put it below the home folder."
 )
 
 MayWrite = Callable[[str], bool]
@@ -34,9 +34,9 @@ MayWrite = Callable[[str], bool]
 def database_problem(
     path: str, owner: str, user: str, sources: Sources, settings: str
 ) -> Problem | None:
-    """A SQLite file that its app may not write; None where the app is seen to read it alone.
+    """A SQLite file that its app may not write; None if the sources show that the app only reads it.
 
-    path: the file in the image. owner: whose it and its folder are. user: whom the app runs as.
+    path: the file in the image. owner: of the file and its folder. user: the user of the app.
     settings: the image's ENV, which may name the file.
     """
     name = posixpath.basename(path)
@@ -51,14 +51,14 @@ def database_problem(
         for found in _DATABASE_NAME.findall(text)
     } - {name}
     if writing and (naming or name in settings) and not elsewhere:
-        severity, told = Severity.BREAKS, f"{writing[0]} writes to it"
+        severity, reason = Severity.BREAKS, f"{writing[0]} writes to it"
     elif writing:
-        severity, told = Severity.RISK, f"{writing[0]} writes to a database"
+        severity, reason = Severity.RISK, f"{writing[0]} writes to a database"
     else:
-        severity, told = Severity.ADVICE, "SQLite needs the folder even to read in WAL mode"
+        severity, reason = Severity.ADVICE, "SQLite in WAL mode writes to the folder even to read"
     return Problem(
         f"{path} and its folder writable by {user}",
-        f"{path} belongs to {owner}, the app runs as {user}, and {told}: attempt to write a readonly database",
+        f"{path} belongs to {owner}, the app runs as {user}, and {reason}: attempt to write a readonly database",
         FIX.format(what=f"{name} and its folder"),
         severity=severity,
         file=writing[0] if writing else None,
@@ -67,7 +67,7 @@ def database_problem(
 
 @dataclass(frozen=True)
 class Written:
-    """A path that a source file writes to, with the file and line where it does."""
+    """A path that a source file writes to, with the file and line of the write."""
 
     path: str
     file: str
@@ -77,9 +77,9 @@ class Written:
 def path_problems(
     sources: Sources, workdir: str, home: str, may_write: MayWrite, user: str, known: list[str]
 ) -> Iterator[Problem]:
-    """Files and folders that the app writes by a path that can be read, and that its user may not.
+    """Files and folders that the app writes by a known path and that its user may not write.
 
-    known: databases that are reported already.
+    known: databases that have a finding already.
     """
     seen = {posixpath.dirname(path) for path in known}
     for one in written_paths(sources, workdir, home):
@@ -137,7 +137,7 @@ class _Python:
             if isinstance(node, ast.Assign) and len(node.targets) == 1:
                 target = node.targets[0]
                 if isinstance(target, ast.Name):
-                    # A name that is given two values stands for none.
+                    # A name with two assignments has no known value.
                     known = target.id in self.names
                     self.names[target.id] = None if known else node.value
             elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -185,7 +185,7 @@ class _Python:
         return f"{path.rstrip('/')}/" if path else None
 
     def value(self, node: ast.expr, depth: int = 0) -> str | None:
-        """The path that an expression stands for; None where it is not fixed."""
+        """The path that an expression yields; None if it is not fixed."""
         if depth > 8:
             return None
         if isinstance(node, ast.Constant):
@@ -234,7 +234,7 @@ class _Python:
         for part in parts:
             text = self.value(part, depth + 1)
             if text is None:
-                # Of UPLOADS / name the folder is known, and that is what has to be writable.
+                # Of UPLOADS / name only the folder is known, and the folder has to be writable.
                 return posixpath.join(*texts, "file") if texts else None
             texts.append(text)
         return posixpath.join(*texts) if texts else None
@@ -247,7 +247,7 @@ class _Python:
 
 
 def _catches(node: ast.Try) -> bool:
-    """Whether a refusal to write is caught."""
+    """Whether the code catches a refused write."""
     kinds = {
         "OSError",
         "PermissionError",

@@ -18,7 +18,9 @@ def health(connection: ServerConnection, request: Request) -> Response | None:
     if request.path == "/health":
         return connection.respond(HTTPStatus.OK, "ok\n")
     if parse_qs(urlsplit(request.path).query).get("address") != [ALLOWED]:
-        return connection.respond(HTTPStatus.FORBIDDEN, "the relay does not connect to this address\n")
+        return connection.respond(
+            HTTPStatus.FORBIDDEN, "the relay does not connect to this address\n"
+        )
     return None
 
 
