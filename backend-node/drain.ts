@@ -10,11 +10,13 @@ import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 
-/** A request on its way arrives within this time. */
-const QUIET_MS = 100;
-/** A request that is not here as a whole is given up when so long nothing more has come of it. */
+/** The next request of a client that was just answered arrives within this time. */
+const QUIET_MS = 250;
+/** The first request of a new connection arrives within this time, or the rest of one that is not here as a whole. */
 const STALLED_MS = 1_000;
 const CHECK_EVERY_MS = 20;
+/** A client that was answered `Connection: close` has connected anew by then. */
+const RECONNECT_MS = 10;
 
 interface Connection {
   /** The request that is not answered yet. */
@@ -27,8 +29,11 @@ interface Connection {
 export function createDrain(server: Server) {
   const connections = new Map<Socket, Connection>();
   let stopping = false;
+  let accepted = 0;
+  let lastAnswer = 0;
 
   server.on("connection", (socket) => {
+    accepted++;
     connections.set(socket, { request: undefined, bytes: 0, since: performance.now() });
     socket.on("close", () => connections.delete(socket));
   });
@@ -40,9 +45,27 @@ export function createDrain(server: Server) {
         connection.bytes = socket.bytesRead;
         connection.since = now;
       }
-      const quiet = now - connection.since;
-      const { request } = connection;
-      if (request === undefined ? quiet >= QUIET_MS : !request.complete && quiet >= STALLED_MS) socket.destroy();
+      const { request, bytes, since } = connection;
+      if (request?.complete) continue;
+      if (now - since >= (request === undefined && bytes > 0 ? QUIET_MS : STALLED_MS)) socket.destroy();
+    }
+  };
+
+  /**
+   * Resolves, within a second, when the socket can be closed: that cuts connections which the system has accepted and
+   * the event loop has not. One is taken in each turn, so none waits after a turn without one; it must be short, or
+   * others come while it runs.
+   */
+  const momentWithoutNewConnections = async () => {
+    const deadline = performance.now() + 1_000;
+    for (;;) {
+      await delay(1);
+      const before = accepted;
+      const started = performance.now();
+      await nextTurn();
+      const now = performance.now();
+      const none = accepted === before && now - started < 1 && now - lastAnswer > RECONNECT_MS;
+      if (none || now > deadline) return;
     }
   };
 
@@ -60,7 +83,7 @@ export function createDrain(server: Server) {
       if (connection?.request !== request) return;
       connection.request = undefined;
       connection.bytes = request.socket.bytesRead;
-      connection.since = performance.now();
+      connection.since = lastAnswer = performance.now();
     },
 
     /** Resolves when the last connection has ended. */
@@ -73,8 +96,7 @@ export function createDrain(server: Server) {
       for (const connection of connections.values()) connection.since = performance.now();
       const checking = setInterval(() => setImmediate(check), CHECK_EVERY_MS);
       await delay(QUIET_MS);
-      // Right after the event loop has accepted what was waiting: the rest is cut when the socket closes.
-      await nextTurn();
+      await momentWithoutNewConnections();
       await new Promise((resolve) => server.close(resolve));
       clearInterval(checking);
     },

@@ -1,10 +1,10 @@
-"""The same load on the images of two refs, in turns: what got slower, beyond the noise?
+"""Run the same load on the images of two refs, in turns, and report what got slower beyond the noise.
 
     python -m loadtests._compare REF [--with REF] [--rounds 5] [--seconds 15] [--users 10]
 
-Exits 0 when nothing got slower, 1 when something did, 2 when no comparison is possible. There is no
-baseline file: figures of another machine, or of another hour, are no measure for this one. The name
-has an underscore first so that Locust leaves this file out (Source: locust/util/directory.py).
+Exits 0 if nothing got slower, 1 if something did, 2 if no comparison is possible. There is no baseline
+file: figures from another machine or another hour are not comparable. The name starts with an underscore
+so that Locust ignores this file (Source: locust/util/directory.py).
 """
 
 import argparse
@@ -33,16 +33,16 @@ COMMAND_DEADLINE = 900
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make load-compare", description=__doc__)
-    parser.add_argument("ref", help="the old one: a branch, a tag, a commit")
+    parser.add_argument("ref", help="old ref: a branch, a tag or a commit")
     parser.add_argument(
-        "--with", dest="new", default="", help="the new one; else the working folder"
+        "--with", dest="new", default="", help="new ref; by default the working folder"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each")
-    parser.add_argument("--seconds", type=int, default=15, help="length of a run")
-    parser.add_argument("--users", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5, help="number of runs on each ref")
+    parser.add_argument("--seconds", type=int, default=15, help="length of a run in seconds")
+    parser.add_argument("--users", type=int, default=10, help="number of people")
     options = parser.parse_args()
     if options.rounds < 3:
-        parser.error("--rounds must be 3 or more: two runs each show nothing")
+        parser.error("--rounds must be 3 or more: two runs on each ref prove nothing")
     engine.limit_to(engine.ensure())
     try:
         with ExitStack() as stack:
@@ -70,8 +70,8 @@ def main() -> int:
 def measure(
     old: Sequence[object], new: Sequence[object], rounds: int, seconds: int, slo: Path
 ) -> tuple[list[Figures], list[Figures]]:
-    """Figures of `rounds` runs with the options `old`, and with `new`, in turns: what the machine
-    does meanwhile meets both. One more run of each comes first and does not count: it warms up."""
+    """Figures of `rounds` runs with the options `old`, and with `new`. The runs take turns, so other work
+    of the machine affects both. An extra run of each comes first as a warm-up and does not count."""
     runs: tuple[list[Figures], list[Figures]] = ([], [])
     for number in range(rounds + 1):
         for options, figures in zip((old, new), runs, strict=True):
@@ -85,8 +85,8 @@ def measure(
 
 
 def run_load(options: Sequence[object]) -> Figures:
-    """Figures of one run. A run that the gate calls invalid is made once more; raises CannotCompare
-    when the second is invalid too."""
+    """Figures of one run, repeated once if the gate calls it invalid. Raises CannotCompare if the second
+    run is invalid too."""
     reason = ""
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
@@ -108,8 +108,8 @@ def run_load(options: Sequence[object]) -> Figures:
 
 
 def without_limits(path: Path) -> Path:
-    """Writes loadtests/slo.toml with everything allowed to the Spaces, and the same asked of the
-    generator: a slow one is compared, not judged."""
+    """Write a copy of loadtests/slo.toml without limits for the Spaces: a slow Space is compared, not
+    judged. The generator's limits stay. Returns the path."""
     tables = tomllib.loads((Path() / "loadtests" / "slo.toml").read_text())
     allowed = {"failures": 1, "rate": 0, "limited": 1, "samples": 1}
     judged = ("p50", "p95", "p99", "p999")
@@ -123,8 +123,8 @@ def without_limits(path: Path) -> Path:
 
 
 class Side:
-    """Both Spaces of a ref (of the working folder, when empty) as compose.yaml runs them, on ports
-    of their own. Raises CannotCompare when they can't be built or don't start."""
+    """Both Spaces of a ref (an empty ref is the working folder) as compose.yaml runs them, on free ports.
+    Raises CannotCompare if they can't be built or don't start."""
 
     def __init__(self, name: str, ref: str) -> None:
         self.ref, self.called = ref, ref or "the working folder"
@@ -174,7 +174,7 @@ class Side:
         return found
 
     def _build(self, folder: Path) -> dict[str, Any]:
-        """How Compose builds a folder, with stand-ins for the images that no registry sends."""
+        """How Compose builds a folder, with stand-ins for base images that no registry provides."""
         named = base_images.named_in((folder / "Dockerfile").read_text())
         stand_ins = base_images.ensure(named)
         contexts = {image: f"docker-image://{other}" for image, other in stand_ins.items()}

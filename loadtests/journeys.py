@@ -1,24 +1,24 @@
-"""What people do with the Spaces: written once, run by the load as thousands of visits, and walked once
-by tests/load/test_journeys.py. Nothing here needs Locust."""
+"""What people do with the Spaces. The load runs these journeys as thousands of visits, and
+tests/load/test_journeys.py walks each once. Nothing here needs Locust."""
 
 import random
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-# Of the page that calls both Spaces, as compose.yaml allows it.
+# Origin of the page that calls both Spaces; compose.yaml allows it.
 ORIGIN = "http://localhost:3000"
 QUESTIONS = Path(__file__).with_name("questions.txt").read_text().splitlines()
 
 
 class Visit(Protocol):
-    """A user's way through a Space: with a client address and cookies of their own."""
+    """A user's visit to a Space, with a separate client address and cookies."""
 
     def arrive(self) -> None:
         """Become a new user."""
 
     def think(self) -> None:
-        """Do nothing between two requests."""
+        """Pause between two requests."""
 
     def call(
         self,
@@ -29,18 +29,18 @@ class Visit(Protocol):
         check: Any = None,
         json: Any = None,
     ) -> Any:
-        """Send a request and return the JSON of the answer. Does not return when the status is
-        another than `expect`, or when `check`, called with that JSON, raises an AssertionError."""
+        """Send a request and return the JSON of the response. Ends the visit if the status is not
+        `expect`, or if `check`, called with that JSON, raises an AssertionError."""
 
     def stream(
         self, path: str, json: Any, *, first: str | None = None, until: str | None = None
     ) -> None:
         """Read an event stream to its event `done`, or leave at the first event `until`. The time to
-        the first event `first` is a figure of its own."""
+        the first event `first` is a separate figure."""
 
 
 def read(visit: Visit) -> None:
-    """Open the page, ask, ask again, read an answer as it comes, leave during the next."""
+    """Open the page, send two questions, read a streamed answer, leave during the next."""
     visit.arrive()
     visit.call("GET", "/")
     visit.think()
@@ -69,7 +69,7 @@ def sign_up_and_in(visit: Visit) -> None:
     _look_around(visit, person["email"])
     visit.call("POST", "/api/auth/sign-out", json={})
     visit.think()
-    visit.call("GET", "/api/auth/get-session", check=is_nobody)
+    visit.call("GET", "/api/auth/get-session", check=is_signed_out)
     visit.think()
     wrong = {**person, "password": "mistyped"}
     visit.call("POST", "/api/auth/sign-in/email", json=wrong, expect=401)
@@ -84,7 +84,7 @@ def _ask(visit: Visit, question: str, **more: Any) -> Any:
 
 
 def _look_around(visit: Visit, email: str) -> None:
-    """Three pages, each of which asks who is signed in; then a fresh token for another service."""
+    """Load three pages, each of which reads the session, then get a token for another service."""
 
     def is_signed_in(body: Any) -> None:
         assert body, "no session after signing in"
@@ -103,7 +103,7 @@ def is_answered(body: Any) -> None:
     assert body["sources"] or not body["grounded"], "grounded without sources"
 
 
-def is_nobody(body: Any) -> None:
+def is_signed_out(body: Any) -> None:
     assert body is None, "a session after signing out"
 
 

@@ -9,8 +9,8 @@ from preflight.load.people import Monitor, Person
 class Reader(Person):
     space = "backend-py"
     origin = journeys.ORIGIN
-    # Seconds, not the minutes that a real reader takes: one reader here stands for about a hundred,
-    # and a run of ten seconds sees whole visits.
+    # Seconds, not the minutes that a real reader takes: a reader here stands for about a hundred, and a
+    # run of ten seconds includes whole visits.
     wait_time = between(0.1, 0.3)
 
     @task

@@ -9,8 +9,8 @@ from preflight.load.people import Monitor, Person
 class Visitor(Person):
     space = "backend-node"
     origin = journeys.ORIGIN
-    # As for a Reader. Three of the fourteen steps hash a password, a tenth of a second of CPU each:
-    # far more than in real life, where sessions last for days, and still most steps are cheap.
+    # As for a Reader. Three of the fourteen steps hash a password, with a tenth of a second of CPU each.
+    # That is far more than in real life, where sessions last for days.
     wait_time = between(0.1, 0.3)
 
     @task

@@ -292,6 +292,8 @@ def generator(run: Run, peers_image: Image, network: str) -> Iterator[Generator]
 def clean_log(server: Container) -> None:
     """Each line is JSON, one for each request, and none holds what must stay secret."""
     lines = [line for line in server.logs().splitlines() if line]
+    strange = [line for line in lines if not line.startswith("{")]
+    assert not strange, "not JSON: " + "\n".join(strange)
     events = [json.loads(line) for line in lines]
     requests = [event for event in events if event["msg"] == "request" and "path" in event]
     assert requests, "no request was logged"

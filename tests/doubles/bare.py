@@ -1,5 +1,5 @@
 #!/opt/venv/bin/python
-"""The floor that figures are measured against: uvicorn and nothing else."""
+"""The baseline of the figures: a plain uvicorn server."""
 
 from typing import Any
 

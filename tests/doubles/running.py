@@ -1,4 +1,4 @@
-"""The stand-ins of compose.test.yaml, on a network that Spaces under test can join."""
+"""Runs the stand-ins of compose.test.yaml on a network that Spaces under test can join."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PORT = 8080
 
 
 class Upstreams:
-    """Cohere and Qdrant for a test: `environment` makes backend-py use them."""
+    """Cohere and Qdrant for a test; with `environment`, backend-py uses them."""
 
     def __init__(self, container: Container, network: str) -> None:
         self._container = container
         self.url = container.url
-        # A Space reaches them by name: options of `docker run` for it.
+        # Options of `docker run` with which a Space reaches the stand-ins by name.
         self.network = [f"--network={network}"]
         self.environment = {
             "RAG_MODE": "cloud",
@@ -41,21 +41,21 @@ class Upstreams:
         self._container.wait_until_serving("/_control/calls", status=200)
 
     def reset(self, *, collections: bool = False) -> None:
-        """No fault, the stock answer, no calls recorded; the collections too when asked."""
+        """Clear the fault, the answer and the recorded calls; with `collections` also Qdrant."""
         query = "?collections=1" if collections else ""
         self._container.request("DELETE", f"/_control{query}").raise_for_status()
 
     def fault(self, service: str, kind: str, **details: Any) -> None:
-        """From now on `service` fails: see `upstreams.py` for the kinds and details."""
+        """Make `service` fail from now on; `control.py` has the kinds and details."""
         body = {"service": service, "kind": kind, **details}
         self._container.request("PUT", "/_control/fault", json=body).raise_for_status()
 
     def answer(self, **details: Any) -> None:
-        """What the chat model says from now on."""
+        """Set the chat model's answer from now on."""
         self._container.request("PUT", "/_control/answer", json=details).raise_for_status()
 
     def calls(self, path: str = "") -> list[dict[str, Any]]:
-        """The calls since the last reset whose path contains `path`."""
+        """The calls since the last reset, limited to those whose path contains `path`."""
         recorded: list[dict[str, Any]] = self._container.get("/_control/calls").json()
         return [call for call in recorded if path in call["path"]]
 
@@ -68,14 +68,14 @@ def doubles_image(run: Run) -> Image:
 
 @pytest.fixture(scope="session")
 def upstreams(upstreams_begun: Upstreams) -> Upstreams:
-    """The stand-ins, running; a project of their own for each xdist worker and folder of tests."""
+    """The running stand-ins: a Compose project for each xdist worker and test folder."""
     upstreams_begun.wait_until_serving()
     return upstreams_begun
 
 
 @pytest.fixture(scope="session")
 def upstreams_begun(run: Run, doubles_image: Image, tmp_path_factory: Any) -> Iterator[Upstreams]:
-    """The same, for what can begin while they load: they take a second."""
+    """The stand-ins, possibly still starting: they need a second, and other fixtures can use it."""
     project, labels = f"{run.id}-{secrets.token_hex(4)}", {LABEL: run.id}
     service = {"image": doubles_image.tag, "pull_policy": "never", "labels": labels}
     override = tmp_path_factory.mktemp("doubles") / "compose.json"

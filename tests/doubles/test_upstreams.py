@@ -1,4 +1,4 @@
-"""The stand-ins speak what the official SDKs of Cohere and Qdrant speak."""
+"""The stand-ins must work with the official SDKs of Cohere and Qdrant."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def points(size: int = 4) -> list[models.PointStruct]:
 
 
 def test_cohere_embeds(sdk: cohere.ClientV2) -> None:
-    """The SDK must parse one vector per text, near for texts that share words."""
+    """The SDK must parse a vector per text; texts that share words must have near vectors."""
     answer = sdk.embed(
         model="embed-v4.0", texts=TEXTS, input_type="search_document", embedding_types=["float"]
     )
@@ -56,7 +56,7 @@ def test_cohere_embeds(sdk: cohere.ClientV2) -> None:
 
 
 def test_cohere_refuses_too_many_texts(sdk: cohere.ClientV2) -> None:
-    """More than 96 texts must be refused, as the service does."""
+    """More than 96 texts must be refused, as in the service."""
     with pytest.raises(ApiError) as caught:
         sdk.embed(
             model="embed-v4.0",
@@ -69,7 +69,7 @@ def test_cohere_refuses_too_many_texts(sdk: cohere.ClientV2) -> None:
 
 
 def test_cohere_answers_with_citations(sdk: cohere.ClientV2) -> None:
-    """The SDK must parse text and citations that point into it and at the documents."""
+    """The SDK must parse the text, and citations that point into the text and to the documents."""
     documents = [cohere.Document(id=str(n), data={"text": text}) for n, text in enumerate(TEXTS)]
     answer = sdk.chat(
         model="m", messages=[cohere.UserChatMessageV2(content="Why?")], documents=documents
@@ -122,7 +122,7 @@ def test_cohere_faults_are_the_sdks_errors(
 
 
 def test_qdrant_answers_as_its_own_local_engine(qdrant: QdrantClient) -> None:
-    """Search, scroll, count and delete must give what qdrant-client's local engine gives."""
+    """Search, scroll, count and delete must give the results of qdrant-client's local engine."""
     local = QdrantClient(":memory:")
     for client in (qdrant, local):
         client.create_collection(
@@ -149,7 +149,7 @@ def test_qdrant_answers_as_its_own_local_engine(qdrant: QdrantClient) -> None:
 
 
 def test_qdrant_is_as_strict_as_its_cloud(qdrant: QdrantClient) -> None:
-    """A filter on a field without an index must be refused, as Qdrant Cloud does."""
+    """A filter on a field without an index must be refused, as in Qdrant Cloud."""
     config = models.VectorParams(size=4, distance=models.Distance.COSINE)
     qdrant.create_collection("book", vectors_config=config)
     condition = models.FieldCondition(key="chapter", match=models.MatchValue(value="x"))
@@ -160,7 +160,7 @@ def test_qdrant_is_as_strict_as_its_cloud(qdrant: QdrantClient) -> None:
 
 
 def test_qdrant_refuses_vectors_of_another_size(qdrant: QdrantClient) -> None:
-    """A vector of the wrong length must be refused when stored and when searched with."""
+    """A vector of the wrong length must be refused in an upsert and in a search."""
     config = models.VectorParams(size=4, distance=models.Distance.COSINE)
     qdrant.create_collection("book", vectors_config=config)
     with pytest.raises(UnexpectedResponse, match="expected dim: 4, got 3"):
@@ -170,7 +170,7 @@ def test_qdrant_refuses_vectors_of_another_size(qdrant: QdrantClient) -> None:
 
 
 def test_qdrant_knows_what_it_does_not_have(qdrant: QdrantClient) -> None:
-    """A collection that is missing must be 404 to a read and False to the question."""
+    """A missing collection must answer a read with 404 and an existence check with False."""
     assert qdrant.collection_exists("nowhere") is False
     with pytest.raises(UnexpectedResponse) as caught:
         qdrant.get_collection("nowhere")

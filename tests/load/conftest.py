@@ -1,7 +1,7 @@
-"""Runs of Locust, in processes of their own: importing Locust here would patch the standard library
-for the whole suite (Source: locust/__init__.py).
+"""Runs Locust in separate processes: importing Locust here would patch the standard library for the whole
+suite (Source: locust/__init__.py).
 
-Such a run mostly waits, so those of a file run beside each other. A test asks for one by its scenario:
+A run mostly waits, so the runs of a file are concurrent. A test names its run by a scenario:
 
     def slow(bench: Bench) -> LoadRun:
         return bench.run(*bench.stub("--slow", "0.2"))
@@ -32,23 +32,23 @@ from preflight.engine.edge import Edge
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 90
-# More at once would starve each other's generators, on two CPUs.
+# On two CPUs, more concurrent runs would starve each other's generators.
 RUNS_AT_ONCE = 6
-# What Locust says when everybody is there; the second when a worker is slow to report it.
-EVERYBODY = ("All users spawned", "Spawning is complete")
+# Locust's log line when all people are active; the second if a worker reports late.
+ALL_ACTIVE = ("All users spawned", "Spawning is complete")
 
-# Of the generator: other tests run beside it.
+# Generator limits for a machine on which other tests run.
 QUIET = {"cpu": 9, "late_ms": 3000, "steal": 1, "busy": 1}
 
 
 @dataclass(frozen=True)
 class LoadRun:
-    """What a finished run left behind."""
+    """The result of a finished run."""
 
     exit_code: int
     output: str
-    report: Path  # the HTML page; its siblings end with .md, .xml and .json
-    served: int = 0  # requests that the stub counted, when it was asked
+    report: Path  # the HTML page; .md, .xml and .json lie beside it
+    served: int = 0  # requests that the stub counted, if the scenario reads the count
 
     @property
     def verdict(self) -> dict[str, Any]:
@@ -62,21 +62,21 @@ class LoadRun:
         return "\n".join(self.verdict["reasons"])
 
     def rows(self, key: str) -> dict[str, Any]:
-        """One value for each request name: `verdict`, `samples`, `limited` …"""
+        """The value of a key (`verdict`, `samples`, `limited` …) for each request name."""
         return {row["name"]: row[key] for row in self.verdict["requests"]}
 
 
 class Forks:
-    """forks.py in a process of its own."""
+    """forks.py in a separate process."""
 
     def __init__(self) -> None:
         self._process = python(Path(__file__).with_name("forks.py"), stdin=subprocess.PIPE)
-        self._one_asks = threading.Lock()
+        self._lock = threading.Lock()
 
-    def ask(self, question: int | list[str]) -> int:
+    def send(self, command: int | list[str]) -> int:
         assert self._process.stdin and self._process.stdout
-        with self._one_asks:
-            self._process.stdin.write(json.dumps(question) + "\n")
+        with self._lock:
+            self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
             return int(self._process.stdout.readline())
 
@@ -85,24 +85,24 @@ class Forks:
 
 
 class Locust:
-    """One `locust`, from its start on."""
+    """A running `locust`."""
 
     def __init__(self, forks: Forks, output: Path, arguments: list[str]) -> None:
         os.mkfifo(output)
-        self._forks, self._pid = forks, forks.ask([str(output), *arguments])
+        self._forks, self._pid = forks, forks.send([str(output), *arguments])
         self.output: TextIO = output.open()
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self._pid, number)
 
     def end(self) -> tuple[int, str]:
-        """Its exit code and the rest of its output; killed after DEADLINE seconds."""
+        """Wait for the exit code and the rest of the output; kill the process after DEADLINE seconds."""
         deadline = threading.Timer(DEADLINE, self.send, [signal.SIGKILL])
         deadline.start()
         with self.output:
             rest = self.output.read()
         deadline.cancel()
-        return self._forks.ask(self._pid), rest
+        return self._forks.send(self._pid), rest
 
     def close(self) -> None:
         if not self.output.closed:
@@ -111,25 +111,25 @@ class Locust:
 
 
 class Bench:
-    """Starts runs, and stubs of both Spaces for them; `close` ends what is left of them."""
+    """Starts runs, and stubs of both Spaces; `close` ends the remaining processes."""
 
     def __init__(self, folder: Path, forks: Forks) -> None:
         self._folder, self._forks, self._numbers = folder, forks, itertools.count()
         self._stubs: list[subprocess.Popen[str]] = []
         self._locusts: list[Locust] = []
-        # Filled by a file whose scenarios use them.
+        # Set by test files whose scenarios use them.
         self.spaces: dict[str, Container] = {}
         self.edge: Edge
-        self.sleeping_edge: Edge  # knows no Space before one is added
+        self.sleeping_edge: Edge  # has no Space until a test adds it
 
     def run(self, *arguments: object, slo: Path | None = None) -> LoadRun:
-        """`locust -f loadtests --headless` to its verdict; thresholds as `slo` writes them."""
+        """Run `locust -f loadtests --headless` to its verdict, with the thresholds of `slo`."""
         report = self.path("load.html")
         locust = self.start("--headless", "--html", report, "--slo", slo or self.slo(), *arguments)
         return self.finish(locust, report)
 
     def any(self, url: str, *options: object, slo: str, loadfile: str = "") -> LoadRun:
-        """`preflight load URL` to its verdict, by the tables `slo`."""
+        """Run `preflight load URL` to its verdict, with the tables `slo`."""
         report = self.path("load.html")
         limits = "\n".join(f"{key} = {value}" for key, value in QUIET.items())
         report.with_name("slo.toml").write_text(f"{slo}\n[generator]\n{limits}\n")
@@ -141,7 +141,7 @@ class Bench:
         )  # fmt: skip
 
     def preflight(self, *arguments: object, report: Path) -> LoadRun:
-        """`preflight load` with these arguments, which write to the folder of `report`."""
+        """Run `preflight load` with these arguments, which write to the folder of `report`."""
         command = [sys.executable, "-m", "preflight", "load", *map(str, arguments)]
         done = subprocess.run(
             command, cwd=report.parent, capture_output=True, text=True, timeout=DEADLINE
@@ -152,15 +152,14 @@ class Bench:
         return LoadRun(*locust.end(), report)
 
     def start(self, *arguments: object) -> Locust:
-        """`locust -f loadtests`, unless the arguments name other files."""
+        """Start `locust -f loadtests`, or the files in the arguments."""
         files = [] if "-f" in arguments else ["-f", "loadtests"]
         locust = Locust(self._forks, self.path("output"), [*files, *map(str, arguments)])
         self._locusts.append(locust)
         return locust
 
     def stub(self, *faults: str) -> list[str]:
-        """Starts a stub of both Spaces with faults; the options that send the load there and watch
-        it."""
+        """Start a stub of both Spaces with faults. Returns the options that load and watch the stub."""
         stub = python(Path(__file__).with_name("stub.py"), *faults)
         self._stubs.append(stub)
         assert stub.stdout
@@ -169,9 +168,8 @@ class Bench:
         return ["--backend-py", url, "--backend-node", url, "--watch", watch]
 
     def slo(self, generator: dict[str, float] | None = None, **values: float) -> Path:
-        """Writes loadtests/slo.toml with thresholds for a few seconds on a machine that does other
-        work too. `slo(p95=150)` sets a key for every request name, `slo(generator={"cpu": 0})`
-        for the generator."""
+        """Write a copy of loadtests/slo.toml for a few seconds on a machine with other work.
+        `slo(p95=150)` sets a key for every request name, `slo(generator={"cpu": 0})` for the generator."""
         quiet = QUIET | (generator or {})
         short = {"samples": 1, "rate": 0.1, "p50": 3000} | values
         tables = tomllib.loads((ROOT / "loadtests/slo.toml").read_text())
@@ -188,7 +186,7 @@ class Bench:
         return path
 
     def path(self, name: str) -> Path:
-        """A path of its own."""
+        """A path in a new folder."""
         folder = self._folder / str(next(self._numbers))
         folder.mkdir()
         return folder / name
@@ -205,28 +203,28 @@ Scenario = Callable[[Bench], LoadRun]
 
 
 def python(*command: object, **options: Any) -> subprocess.Popen[str]:
-    """A Python script, started."""
+    """Start a Python script."""
     options |= {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE}
     return subprocess.Popen([sys.executable, *map(str, command)], **options)
 
 
 def wait_for(locust: Locust, *texts: str) -> None:
-    """Reads the output until one of the texts comes; fails when the process ends before."""
+    """Read the output until one of the texts appears. Fails if the process ends before that."""
     seen = []
     for line in locust.output:
         seen.append(line)
         if any(text in line for text in texts):
             return
-    pytest.fail(f"{texts} did not come:\n{''.join(seen)}")
+    pytest.fail(f"the output ended without {texts}:\n{''.join(seen)}")
 
 
 def interrupt(bench: Bench, number: signal.Signals) -> LoadRun:
-    """A long run that gets a signal as soon as everybody is there."""
+    """Start a long run, and send it a signal as soon as all people are active."""
     report, people = bench.path("load.html"), ["-u", 6, "-r", 6, "-t", "60s"]
     locust = bench.start(
         "--headless", "--html", report, "--slo", bench.slo(), *people, *bench.stub()
     )
-    wait_for(locust, *EVERYBODY)
+    wait_for(locust, *ALL_ACTIVE)
     locust.send(number)
     return bench.finish(locust, report)
 
@@ -253,7 +251,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Be
 
 @pytest.fixture(scope="module")
 def loads(request: pytest.FixtureRequest, bench: Bench) -> dict[Scenario, Future[LoadRun]]:
-    """All scenarios that the chosen tests of this file ask for, some at once."""
+    """The scenarios of the chosen tests of this file, some of them concurrent."""
     chosen = [item for item in request.session.items if item.path == request.path]
     params = [callspec.params for item in chosen if (callspec := getattr(item, "callspec", None))]
     scenarios = dict.fromkeys(param["load"] for param in params if "load" in param)

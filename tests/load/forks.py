@@ -1,11 +1,11 @@
-"""Locust, imported once and forked for each run, as Locust itself does for --processes: the import costs
-more than a short run does.
+"""Imports Locust once and forks for each run, as Locust does for --processes: the import takes longer than
+a short run.
 
     python forks.py
 
-reads lines of JSON. A list is the file for a run's output, then the arguments of `locust`; answered by the
-process id. A process id is answered by that run's exit code, as soon as it has ended. At the end of the
-input the runs that were not waited for are killed.
+reads lines of JSON. A list holds the file for a run's output, then the arguments of `locust`; the reply is
+the process id. The reply to a process id is the exit code of that run, as soon as it has ended. At the end
+of the input the remaining runs are killed.
 """
 
 import gc
@@ -19,22 +19,22 @@ from locust.main import main
 
 
 def forked() -> list[str]:
-    """The arguments of a run, in the process that is for it."""
-    # What is imported is not garbage: a fork that looks it through, as each does at its end, copies it all.
+    """Returns in each forked process, with the arguments of its run."""
+    # Each fork collects garbage at its end, and that would copy the memory of all imported objects.
     gc.freeze()
     running = set[int]()
     for line in sys.stdin:
-        asked = json.loads(line)
-        if isinstance(asked, int):
-            running.discard(asked)
-            _, status = os.waitpid(asked, 0)
+        command = json.loads(line)
+        if isinstance(command, int):
+            running.discard(command)
+            _, status = os.waitpid(command, 0)
             print(os.waitstatus_to_exitcode(status), flush=True)
         elif pid := fork_gevent():
             running.add(pid)
             print(pid, flush=True)
         else:
-            output: str = asked[0]
-            arguments: list[str] = asked[1:]
+            output: str = command[0]
+            arguments: list[str] = command[1:]
             sink = os.open(output, os.O_WRONLY)
             os.dup2(sink, 1)
             os.dup2(sink, 2)

@@ -1,4 +1,4 @@
-"""A person who does not wait: as many requests as one generator process can make."""
+"""A person without pauses: sends as many requests as a generator process can."""
 
 from locust import constant, task
 

@@ -1,9 +1,9 @@
-"""More requests than a Space can answer, without Locust: each from another address.
+"""Sends more requests than a Space can answer, without Locust and each from another address.
 
     python pressure.py URL JOURNEY RATE SECONDS
 
-JOURNEY is `sign-up`, `sign-in` or `chat`. RATE is kept however slowly the answers come; with 0 there are eight
-callers who each wait for their answer. Prints a JSON list with an Answer for each request.
+JOURNEY is `sign-up`, `sign-in` or `chat`. RATE does not depend on the speed of the responses. With RATE 0, eight
+callers each wait for their response. Prints a JSON list with an Answer for each request.
 """
 
 import http.client
@@ -26,15 +26,15 @@ QUESTION = (
 
 
 class Answer(NamedTuple):
-    due: float  # second in which it was to be asked
+    due: float  # second at which the request was due
     seconds: float
-    status: int  # 0: no answer
+    status: int  # 0: no response
     retry_after: str | None
     cookie: str
 
 
 class Caller:
-    """One connection to a Space, kept."""
+    """A persistent connection to a Space."""
 
     def __init__(self, url: str) -> None:
         target = urlsplit(url)
@@ -42,15 +42,15 @@ class Caller:
             str(target.hostname), target.port, timeout=PATIENCE
         )
 
-    def ask(self, journey: str, due: float = 0.0) -> Answer:
-        """Take a step of a journey, or GET a path."""
+    def send(self, journey: str, due: float = 0.0) -> Answer:
+        """Send the request of a journey, or GET a path."""
         method, path, body = "GET", journey, None
-        stranger = {"email": f"{uuid4().hex}@example.com", "password": "correct horse"}
+        unknown = {"email": f"{uuid4().hex}@example.com", "password": "correct horse"}
         if journey == "sign-up":
-            method, path, body = "POST", "/api/auth/sign-up/email", {"name": "Ada", **stranger}
-        elif journey == "sign-in":  # of a stranger: the password is hashed all the same
-            method, path, body = "POST", "/api/auth/sign-in/email", stranger
-        elif journey == "chat":  # a history keeps the cache out of it
+            method, path, body = "POST", "/api/auth/sign-up/email", {"name": "Ada", **unknown}
+        elif journey == "sign-in":  # of an unknown user: the Space hashes the password anyway
+            method, path, body = "POST", "/api/auth/sign-in/email", unknown
+        elif journey == "chat":  # a question with a history is not cached
             said: Any = [{"role": "assistant", "content": "Hello."}]
             method, path, body = "POST", "/chat", {"question": QUESTION, "history": said}
         address = f"198.18.{random.randrange(256)}.{random.randrange(256)}"
@@ -70,15 +70,15 @@ class Caller:
 
 
 def at_a_rate(url: str, journey: str, rate: float, seconds: float) -> list[Answer]:
-    """The time that a request waited for a free caller counts as part of its answer's."""
+    """Send at a rate. A request's wait for a free caller counts as part of its latency."""
     idle: SimpleQueue[Caller] = SimpleQueue()
     for _ in range(MOST_AT_ONCE):
         idle.put(Caller(url))
 
-    def ask(due: float) -> Answer:
+    def send(due: float) -> Answer:
         caller = idle.get()
         waited = time.perf_counter() - began - due
-        answer = caller.ask(journey, due)
+        answer = caller.send(journey, due)
         idle.put(caller)
         return answer._replace(seconds=answer.seconds + waited)
 
@@ -88,21 +88,21 @@ def at_a_rate(url: str, journey: str, rate: float, seconds: float) -> list[Answe
         for number in range(int(rate * seconds)):
             due = number / rate
             time.sleep(max(0.0, began + due - time.perf_counter()))
-            answers.append(pool.submit(ask, due))
+            answers.append(pool.submit(send, due))
         return [answer.result() for answer in answers]
 
 
 def one_after_the_other(url: str, journey: str, seconds: float) -> list[Answer]:
     began = time.perf_counter()
 
-    def ask_again_and_again(caller: Caller) -> list[Answer]:
+    def send_repeatedly(caller: Caller) -> list[Answer]:
         answers = []
         while (due := time.perf_counter() - began) < seconds:
-            answers.append(caller.ask(journey, due))
+            answers.append(caller.send(journey, due))
         return answers
 
     with ThreadPoolExecutor(8) as pool:
-        return [*chain(*pool.map(ask_again_and_again, [Caller(url) for _ in range(8)]))]
+        return [*chain(*pool.map(send_repeatedly, [Caller(url) for _ in range(8)]))]
 
 
 if __name__ == "__main__":

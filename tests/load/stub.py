@@ -1,5 +1,5 @@
-"""Both Spaces in one small server, with faults on demand: what the gate has to tell apart. Without the
-Spaces' names it is a stranger's: an OpenAPI document, a page, a stream, an upload, a WebSocket.
+"""A stub of both Spaces with the faults that the gate has to distinguish. It also serves as an unknown
+Space: an OpenAPI document, a page, a stream, an upload, a WebSocket.
 
     python stub.py [--slow SECONDS] [--fail SHARE] [--rename PATH] [--limit SHARE] [--leak MB]
                    [--stall SECONDS] [--die SECONDS] [--every STATUS]
@@ -21,14 +21,16 @@ from typing import Any, ClassVar
 parser = argparse.ArgumentParser()
 parser.add_argument("--slow", type=float, default=0.0, help="seconds added to /chat and /items")
 parser.add_argument(
-    "--fail", type=float, default=0.0, help="share of /chat and /items answered 500"
+    "--fail", type=float, default=0.0, help="share of /chat and /items with status 500"
 )
-parser.add_argument("--limit", type=float, default=0.0, help="share of POST /chat answered 429")
-parser.add_argument("--rename", default="", help="path that is gone")
-parser.add_argument("--leak", type=float, default=0.0, help="MB a second")
-parser.add_argument("--stall", type=float, default=0.0, help="seconds of silence in each ten")
-parser.add_argument("--die", type=float, default=0.0, help="seconds from the first request on")
-parser.add_argument("--every", type=int, default=0, help="status of every answer")
+parser.add_argument("--limit", type=float, default=0.0, help="share of POST /chat with status 429")
+parser.add_argument("--rename", default="", help="path that answers 404")
+parser.add_argument("--leak", type=float, default=0.0, help="memory to leak, MB a second")
+parser.add_argument("--stall", type=float, default=0.0, help="seconds of stall in every ten")
+parser.add_argument(
+    "--die", type=float, default=0.0, help="seconds from the first request to the exit"
+)
+parser.add_argument("--every", type=int, default=0, help="status of every response to a GET")
 faults = parser.parse_args()
 slowed = itertools.count(1)
 served = itertools.count()
@@ -57,7 +59,7 @@ WEBSOCKET_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 class Space(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # One write for each answer: two small ones would wait 40 ms for a delayed ACK.
+    # A single write for each response: the second of two would wait 40 ms for a delayed ACK.
     wbufsize = -1
     accounts: ClassVar[dict[str, str]] = {}  # mail address -> password
 
@@ -140,7 +142,7 @@ class Space(BaseHTTPRequestHandler):
         self.wfile.write(b"event: done\ndata: {}\n\n")
 
     def web_socket(self) -> None:
-        """One short message, sent back."""
+        """Send a short message back."""
         key = self.headers["Sec-WebSocket-Key"] + WEBSOCKET_KEY
         self.send_response(101)
         self.send_header("Upgrade", "websocket")
@@ -173,7 +175,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 1024
 
     def handle_error(self, *_: object) -> None:
-        """People leave when a run ends."""
+        """Print nothing: people disconnect when a run ends."""
 
 
 def leak() -> None:

@@ -1,4 +1,4 @@
-"""`preflight load` on a stranger's Space: planted faults differ by verdict and exit code."""
+"""`preflight load` on an unknown Space: each planted fault has its verdict and exit code."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ def sound(bench: Bench) -> LoadRun:
 
 
 @run_with(sound)
-def test_a_sound_space_is_held(load: LoadRun) -> None:
+def test_a_sound_space_must_hold(load: LoadRun) -> None:
     assert load.exit_code == 0, load.output
     assert load.verdict["verdict"] == "held"
     assert load.verdict["people"] == {"Caller": 8}
@@ -77,7 +77,7 @@ def stalling(bench: Bench) -> LoadRun:
     ],
     indirect=["load"],
 )
-def test_a_planted_fault_crosses_and_is_named(load: LoadRun, reason: str) -> None:
+def test_a_planted_fault_must_cross_and_be_named(load: LoadRun, reason: str) -> None:
     assert load.exit_code == 1, load.output
     assert reason in load.reasons
 
@@ -104,14 +104,14 @@ def a_rate_out_of_reach(bench: Bench) -> LoadRun:
 @pytest.mark.parametrize(
     ("load", "reason"),
     [
-        (dead, "no request was answered; is it up"),
-        (too_few_people, "of 90 people came"),
+        (dead, "no request was answered; start it"),
+        (too_few_people, "of 90 people started"),
         (too_short, "p99 needs 100; run longer"),
-        (a_rate_out_of_reach, "found all 4 people waiting for an answer"),
+        (a_rate_out_of_reach, "found all 4 people waiting for a response"),
     ],
     indirect=["load"],
 )
-def test_a_run_that_can_not_tell_is_invalid(load: LoadRun, reason: str) -> None:
+def test_a_run_without_a_reliable_verdict_must_be_invalid(load: LoadRun, reason: str) -> None:
     assert load.exit_code == 2, load.output
     assert reason in load.reasons
 
@@ -135,7 +135,7 @@ p50 = 3000
 
 
 def parts(bench: Bench) -> LoadRun:
-    # `any` writes to a folder of its own; the file to upload stands beside its slo.toml.
+    # The file to upload must lie in reach of slo.toml, which `any` writes to a new folder.
     loadfile = "from pathlib import Path\n"
     upload = bench.path("file.bin")
     upload.write_bytes(bytes(10_000))
@@ -144,8 +144,8 @@ def parts(bench: Bench) -> LoadRun:
 
 
 @run_with(parts)
-def test_streams_uploads_and_web_sockets_have_figures_of_their_own(load: LoadRun) -> None:
-    """The stub sends the first event at once and the last a tenth of a second later."""
+def test_streams_uploads_and_web_sockets_must_have_separate_figures(load: LoadRun) -> None:
+    """A stream must last to its last event, which the stub sends a tenth of a second after the first."""
     assert load.exit_code == 0, load.output
     assert all(load.rows("samples").values())
     assert not any(load.rows("failures").values())
@@ -153,7 +153,7 @@ def test_streams_uploads_and_web_sockets_have_figures_of_their_own(load: LoadRun
     assert p50["POST /chat/stream"] - p50["POST /chat/stream (first)"] > 80
 
 
-# A name that is not this machine's, and yet the stub's.
+# Resolves every name to the stub, so that a name of another machine can be loaded.
 ELSEWHERE = """
 import gevent.socket
 
@@ -184,21 +184,21 @@ def on_others_who_fail(bench: Bench) -> LoadRun:
 
 
 @run_with(on_others)
-def test_a_space_of_others_gets_twenty_requests_a_second(load: LoadRun) -> None:
+def test_a_target_elsewhere_must_get_at_most_twenty_requests_a_second(load: LoadRun) -> None:
     assert load.exit_code == 0, load.output
     assert 60 < load.served <= 20 * 5 + 10
 
 
 @run_with(on_others_who_limit)
-def test_retry_after_is_obeyed(load: LoadRun) -> None:
-    """Ten people stop for two seconds after each 429: those that had been sent come to a few."""
+def test_retry_after_must_be_obeyed(load: LoadRun) -> None:
+    """Ten people must pause for two seconds after each 429; only requests in flight may still arrive."""
     assert load.served <= 3 * 4, load.output
 
 
 @run_with(on_others_who_fail)
-def test_a_burst_of_5xx_ends_the_load(load: LoadRun) -> None:
+def test_a_burst_of_5xx_must_end_the_load(load: LoadRun) -> None:
     assert load.exit_code == 1, load.output
-    assert "answers 5xx in a row; the load has left it alone since" in load.reasons
+    assert "responses 5xx in a row, so the load on it ended" in load.reasons
     assert load.served <= 5 + 10
     assert load.verdict["seconds"] < 10
 
@@ -220,7 +220,7 @@ class Reader(Person):
 
 
 @run_with(own_people)
-def test_a_loadfile_beside_slo_toml_brings_people_of_its_own(load: LoadRun) -> None:
+def test_a_loadfile_beside_slo_toml_must_define_people(load: LoadRun) -> None:
     assert load.exit_code == 0, load.output
     assert load.verdict["people"] == {"Reader": 8}
 
@@ -249,12 +249,12 @@ class Reader(Person):
 
 
 @run_with(at_once)
-def test_no_request_waits_for_an_acknowledgement(load: LoadRun) -> None:
-    """With Nagle's algorithm a part of a request may wait 40 ms for the acknowledgement of the last."""
+def test_no_request_must_wait_for_an_acknowledgement(load: LoadRun) -> None:
+    """Nagle's algorithm must be off: with it a part of a request may wait 40 ms for an acknowledgement."""
     assert load.exit_code == 0, load.output
 
 
-def test_a_first_slo_toml_is_drafted_from_what_the_space_offers(bench: Bench) -> None:
+def test_a_missing_slo_toml_must_be_drafted_from_the_space(bench: Bench) -> None:
     report = bench.path("load.html")
     run = bench.preflight(bench.stub()[1], "-t", 3, "--report-dir", "here", report=report)
     slo = tomllib.loads((report.parent / "slo.toml").read_text())
@@ -270,7 +270,7 @@ def test_a_first_slo_toml_is_drafted_from_what_the_space_offers(bench: Bench) ->
     ("arguments", "complaint"),
     [
         (["no/such/place"], "is invalid: name a folder, a URL such as"),
-        (["https://space.example.com"], "A load test of others' machines needs their consent"),
+        (["https://space.example.com"], "A load test of another machine needs its owner's consent"),
         (["acme/space"], "acme-space.hf.space is not this machine's"),
         (["http://127.0.0.1:1"], "http://127.0.0.1:1 does not answer (GET /: "),
         (["http://127.0.0.1:1", "--shape", "round"], "must be one of steady, smoke"),
@@ -278,7 +278,7 @@ def test_a_first_slo_toml_is_drafted_from_what_the_space_offers(bench: Bench) ->
         (["compare", "none.json", "none.json"], "none.json is not a load.json of this version"),
     ],
 )
-def test_what_can_not_be_loaded_is_refused_with_the_way_out(
+def test_an_invalid_target_must_be_refused_with_a_fix(
     bench: Bench, arguments: list[str], complaint: str
 ) -> None:
     run = bench.preflight(*arguments, report=bench.path("load.html"))
@@ -287,7 +287,7 @@ def test_what_can_not_be_loaded_is_refused_with_the_way_out(
     assert "Traceback" not in run.output
 
 
-def test_a_folder_is_built_and_run_behind_the_edge(bench: Bench, tmp_path: Path) -> None:
+def test_a_folder_must_be_built_and_run_behind_the_edge(bench: Bench, tmp_path: Path) -> None:
     space = ROOT / "tests" / "selftest" / "spaces" / "static_files"
     slo = bench.path("slo.toml")
     slo.write_text(ROOT_ONLY + "[generator]\ncpu = 9\nlate_ms = 3000\nsteal = 1\nbusy = 1\n")

@@ -1,4 +1,4 @@
-"""`preflight push --load`: what does not hold its slo.toml under load is not pushed."""
+"""`preflight push --load` must not push a Space that crosses its slo.toml."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PUSH = ("push", "signer", "--space", "OWNER/signer", "--load")
 LIMITS = "[generator]\n" + "".join(f"{key} = {value}\n" for key, value in QUIET.items())
 
 
-def test_a_commit_that_crosses_its_slo_is_not_pushed(tmp_path: Path) -> None:
+def test_a_commit_that_crosses_its_slo_must_not_be_pushed(tmp_path: Path) -> None:
     desk = Desk.new(tmp_path / "desk")
     desk.sh(f"cp -r '{ROOT}/src/preflight/templates/python' signer")
     # No server answers within a hundredth of a millisecond.

@@ -1,4 +1,4 @@
-"""The same load on two refs: what is a difference, and what is noise."""
+"""The comparison of two refs must distinguish a difference from noise."""
 
 import json
 from collections import Counter
@@ -26,7 +26,7 @@ CHAT = "POST backend-py/chat"
 
 
 def run(milliseconds: float, failures: int = 0) -> Figures:
-    """Figures of one run whose latencies lie around a median."""
+    """The figures of a run whose latencies spread around a median."""
     spread = NormalDist(milliseconds, milliseconds / 4)
     exact = [spread.inv_cdf((number + 0.5) / 300) for number in range(300)]
     seen = Counter(three_digits(one) for one in exact)
@@ -38,41 +38,41 @@ def change(old: Sequence[Figures], new: Sequence[Figures]) -> set[str]:
     return {row.change for row in compare(old, new)}
 
 
-def test_noise_is_no_change() -> None:
-    """Runs of one ref that differ by a third among each other."""
+def test_noise_must_not_count_as_a_change() -> None:
+    """Equal runs that differ from each other by a third must count as "same"."""
     noise = [10, 13, 11, 12, 10.5]
     shuffled = [11, 10, 12.5, 11.5, 13]
     assert change([run(ms) for ms in noise], [run(ms) for ms in shuffled]) == {"same"}
 
 
-def test_slower_in_every_run_is_told() -> None:
+def test_slower_in_every_run_must_be_reported() -> None:
     rows = compare([run(ms) for ms in (10, 13, 11)], [run(ms) for ms in (20, 19, 22)])
     assert {row.change for row in rows} == {"slower"}
     assert f"{CHAT}: p50 slower" in table(rows, "v1", "v2")
     assert change([run(20)] * 3, [run(10)] * 3) == {"faster"}
 
 
-def test_a_certain_but_small_difference_is_nobodys_concern() -> None:
+def test_a_certain_but_small_difference_must_count_as_same() -> None:
     assert change([run(100)] * 3, [run(104)] * 3) == {"same"}
 
 
-def test_more_failures_are_worse_however_quick() -> None:
+def test_more_failures_must_be_worse_however_quick() -> None:
     assert change([run(10)] * 3, [run(5, failures=6)] * 3) == {"2.0% more fail"}
 
 
-def test_nothing_in_common_can_not_be_compared() -> None:
+def test_runs_without_a_common_request_must_be_refused() -> None:
     with pytest.raises(CannotCompare):
         compare([run(10)], [{"GET backend-py/": {}}])
 
 
-def test_a_percentile_is_read_from_the_histogram() -> None:
+def test_a_percentile_must_be_read_from_the_histogram() -> None:
     assert value_at({"1": 50, "2.5": 50}, 0.5) == 1
     assert value_at({"1": 49, "2.5": 51}, 0.5) == 2.5
     assert value_at({"150": 100}, 0.5) == 150
 
 
 def reported(path: Path, figures: Figures, **differences: object) -> Path:
-    """A load.json of one run."""
+    """Write the load.json of a run."""
     machine = {"cpu": "a CPU", "cpus": 2, "calibration_ms": 2.0}
     rows = [{"name": name, "verdict": "held", **row} for name, row in figures.items()]
     report: dict[str, object] = {
@@ -86,7 +86,7 @@ def reported(path: Path, figures: Figures, **differences: object) -> Path:
     return path
 
 
-def test_two_reports_of_one_machine_tell_what_got_slower(tmp_path: Path) -> None:
+def test_two_reports_of_one_machine_must_show_what_got_slower(tmp_path: Path) -> None:
     old = reported(tmp_path / "a.json", run(20))
     said = []
     for number, milliseconds in enumerate((20.5, 40, 10)):
@@ -98,15 +98,15 @@ def test_two_reports_of_one_machine_tell_what_got_slower(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("differences", "complaint"),
     [
-        ({"machine": {"cpu": "another", "cpus": 2, "calibration_ms": 2.0}}, "another machine"),
-        ({"machine": {"cpu": "a CPU", "cpus": 2, "calibration_ms": 3.0}}, "1.50 times as slow"),
+        ({"machine": {"cpu": "another", "cpus": 2, "calibration_ms": 2.0}}, "different machines"),
+        ({"machine": {"cpu": "a CPU", "cpus": 2, "calibration_ms": 3.0}}, "1.50 times as long"),
         ({"people": {"Caller": 50}}, "people differs"),
         ({"model": "open"}, "model differs"),
         ({"verdict": "invalid", "reasons": ["why"]}, "invalid run: why"),
-        ({"requests": []}, "no request was made in both"),
+        ({"requests": []}, "no request name has enough samples in both runs"),
     ],
 )
-def test_reports_that_are_not_alike_are_not_compared(
+def test_reports_with_differences_must_be_refused(
     tmp_path: Path, differences: dict[str, object], complaint: str
 ) -> None:
     old = reported(tmp_path / "a.json", run(20))
@@ -115,7 +115,7 @@ def test_reports_that_are_not_alike_are_not_compared(
     assert complaint in str(refusal.value)
 
 
-def test_what_is_no_report_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_an_invalid_report_must_be_refused_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "page.json"
     path.write_text("[]")
     with pytest.raises(CannotCompare, match=r"page\.json is not a load\.json"):
@@ -123,7 +123,7 @@ def test_what_is_no_report_is_refused_by_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_a_planted_slow_endpoint_is_found_and_its_own_like_is_not(bench: Bench) -> None:
+def test_a_planted_slow_endpoint_must_be_found_and_an_equal_must_not(bench: Bench) -> None:
     people = ["-u", 8, "-r", 8, "--tags", "backend-py"]
     sound, same, slow = (bench.stub(*faults) for faults in ((), (), ("--slow", "0.02")))
     equal = compare(*measure([*sound, *people], [*same, *people], 4, 5, bench.slo()))

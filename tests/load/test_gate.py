@@ -1,4 +1,4 @@
-"""What the gate makes of planted faults: real runs of Locust against a stub of both Spaces."""
+"""The gate must judge planted faults in real runs of Locust against a stub of both Spaces."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 import requests
 
-from .conftest import EVERYBODY, ROOT, Bench, LoadRun, free_port, interrupt, wait_for
+from .conftest import ALL_ACTIVE, ROOT, Bench, LoadRun, free_port, interrupt, wait_for
 
-# Long enough for a whole visit, and so for every request name, on a busy machine too.
+# Long enough for a whole visit, and so for every request name, even on a busy machine.
 EVERY_NAME = ["-u", 6, "-r", 6, "-t", "6s"]
 READERS = ["-u", 12, "-r", 12, "-t", "5s", "--tags", "backend-py"]
 
@@ -26,7 +26,7 @@ def sound(bench: Bench) -> LoadRun:
 
 
 @run_with(sound)
-def test_a_sound_target_is_held_and_every_report_says_so(load: LoadRun) -> None:
+def test_a_sound_target_must_hold_in_every_report(load: LoadRun) -> None:
     assert load.exit_code == 0, load.output
     assert load.verdict["verdict"] == "held"
     assert all(load.rows("samples").values())
@@ -69,7 +69,7 @@ def stalling(bench: Bench) -> LoadRun:
 
 def dying(bench: Bench) -> LoadRun:
     people = ["-u", 12, "-r", 12, "-t", "60s", "--tags", "backend-py"]
-    busy = {"busy": 0.0}  # any machine is busier than this
+    busy = {"busy": 0.0}  # every machine is busier than this
     return bench.run(*people, *bench.stub("--die", "4")[:4], slo=bench.slo(generator=busy))
 
 
@@ -81,12 +81,12 @@ def dying(bench: Bench) -> LoadRun:
         (slow, "ms > 150 ms"),
         (failing, "of: answered 500 instead of 200"),
         (renamed, "POST backend-py/chat: 100.0% failed > 1.0%"),
-        (limited, "answers 429, more than 0%"),
+        (limited, "responses 429, more than 0%"),
         (leaking, "MB of memory an hour > 20"),
     ],
     indirect=["load"],
 )
-def test_a_planted_fault_crosses_and_is_named(load: LoadRun, reason: str) -> None:
+def test_a_planted_fault_must_cross_and_be_named(load: LoadRun, reason: str) -> None:
     assert load.exit_code == 1, load.output
     assert reason in load.reasons
     assert "backend-py" in load.reasons
@@ -102,7 +102,7 @@ def dead(bench: Bench) -> LoadRun:
 
 
 @run_with(dead)
-def test_a_dead_target_is_invalid_and_ends_the_run_at_once(load: LoadRun) -> None:
+def test_a_dead_target_must_be_invalid_and_end_the_run(load: LoadRun) -> None:
     assert load.exit_code == 2, load.output
     assert "backend-py: no request was answered" in load.reasons
     assert load.verdict["seconds"] < 20
@@ -117,13 +117,13 @@ def terminated(bench: Bench) -> LoadRun:
 
 
 @run_with(interrupted_by_ctrl_c, terminated)
-def test_a_run_that_is_interrupted_is_invalid(load: LoadRun) -> None:
+def test_an_interrupted_run_must_be_invalid(load: LoadRun) -> None:
     assert load.exit_code == 2, load.output
     assert "the run ended after " in load.output
 
 
-def test_ctrl_c_ends_a_run_whose_reader_has_gone(bench: Bench) -> None:
-    """`make load 2>&1 | tee`: Ctrl-C ends tee at once, and no process reads what the run then prints."""
+def test_ctrl_c_must_end_a_run_with_a_closed_pipe(bench: Bench) -> None:
+    """Ctrl-C must end `make load 2>&1 | tee`, although tee ends at once and no process reads the output."""
     command = [sys.executable, "-m", "locust", "-f", "loadtests", "--headless", "-t", "60s"]
     options = ["--slo", bench.slo(), *bench.stub()]
     with subprocess.Popen(
@@ -131,10 +131,10 @@ def test_ctrl_c_ends_a_run_whose_reader_has_gone(bench: Bench) -> None:
     ) as run:  # fmt: skip
         assert run.stdout
         for line in run.stdout:
-            if any(text in line for text in EVERYBODY):
+            if any(text in line for text in ALL_ACTIVE):
                 break
         else:
-            pytest.fail("no person came")
+            pytest.fail("no person started")
         run.stdout.close()
         run.send_signal(signal.SIGINT)
         assert run.wait(timeout=20) == 2
@@ -149,13 +149,13 @@ def late_people(bench: Bench) -> LoadRun:
 
 
 @run_with(late_people)
-def test_a_run_that_did_not_reach_its_people_is_invalid(load: LoadRun) -> None:
+def test_a_run_without_all_its_people_must_be_invalid(load: LoadRun) -> None:
     assert load.exit_code == 2, load.output
-    assert "of 60 people came; use a longer -t or a higher -r" in load.reasons
+    assert "of 60 people started; use a longer -t or a higher -r" in load.reasons
 
 
 @run_with(too_few_people)
-def test_nobody_of_a_chosen_class_makes_a_run_invalid(load: LoadRun) -> None:
+def test_a_run_without_a_chosen_class_must_be_invalid(load: LoadRun) -> None:
     assert load.exit_code == 2, load.output
     assert "there was no Reader; use more people (-u)" in load.reasons
 
@@ -169,7 +169,7 @@ def one_space_by_classes(bench: Bench) -> LoadRun:
 
 
 @run_with(one_space_by_tag, one_space_by_classes)
-def test_one_space_alone_is_judged_alone(load: LoadRun) -> None:
+def test_a_run_on_a_single_space_must_judge_only_that_space(load: LoadRun) -> None:
     assert load.exit_code == 0, load.output
     states = load.rows("verdict")
     assert states["POST backend-py/chat"] == "not run"
@@ -215,7 +215,7 @@ def too_long(bench: Bench) -> LoadRun:
 
 
 def no_stack(bench: Bench) -> LoadRun:
-    """A project of Compose that was never started."""
+    """A Compose project that was never started."""
     os.environ["COMPOSE_PROJECT_NAME"] = "load-of-nothing"
     try:
         return bench.run("--tags", "backend-py")
@@ -249,7 +249,7 @@ def no_certificate(bench: Bench) -> LoadRun:
     ],
     indirect=["load"],
 )
-def test_a_faulty_option_is_refused_by_name(load: LoadRun, complaint: str) -> None:
+def test_an_invalid_option_must_be_refused_by_name(load: LoadRun, complaint: str) -> None:
     assert load.exit_code == 2
     assert complaint in load.output
     assert "Traceback" not in load.output
@@ -263,11 +263,11 @@ def two_processes(bench: Bench) -> LoadRun:
 
 
 @run_with(two_processes)
-def test_the_merged_figures_of_two_processes_are_judged(load: LoadRun) -> None:
+def test_the_merged_figures_of_two_processes_must_be_judged(load: LoadRun) -> None:
     assert load.exit_code == 0, load.output
     assert sum(load.verdict["people"].values()) == 8
     assert load.verdict["generator"]["cpu"] > 0
-    # Each of eight people may have been stopped while a request was on its way.
+    # Each of eight people may have been stopped with a request in flight.
     samples = {name: count for name, count in load.rows("samples").items() if "(first)" not in name}
     assert load.served - 8 <= sum(samples.values()) <= load.served
 
@@ -278,7 +278,7 @@ def lost_worker(bench: Bench) -> LoadRun:
     bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port]
     master = bench.start("--master", *bind, "--expect-workers", 2, *people, *bench.stub())
     worker, doomed = (bench.start("--worker", "--master-port", port) for _ in range(2))
-    wait_for(master, *EVERYBODY)
+    wait_for(master, *ALL_ACTIVE)
     doomed.send(signal.SIGKILL)
     run = bench.finish(master, report)
     assert worker.end()[0] == 0
@@ -286,7 +286,7 @@ def lost_worker(bench: Bench) -> LoadRun:
 
 
 @run_with(lost_worker)
-def test_a_lost_worker_makes_the_run_invalid(load: LoadRun) -> None:
+def test_a_lost_worker_must_make_the_run_invalid(load: LoadRun) -> None:
     assert load.exit_code == 2, load.output
     assert "worker " in load.reasons
     assert "was lost" in load.reasons
@@ -300,6 +300,6 @@ def no_workers(bench: Bench) -> LoadRun:
 
 
 @run_with(no_workers)
-def test_workers_that_do_not_come_make_the_run_invalid(load: LoadRun) -> None:
+def test_missing_workers_must_make_the_run_invalid(load: LoadRun) -> None:
     assert load.exit_code == 2, load.output
-    assert "the run never began" in load.output
+    assert "the run never started" in load.output

@@ -1,4 +1,4 @@
-"""The journeys that the load runs, walked once with every answer checked."""
+"""Both Spaces must answer every step of the load's journeys correctly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORIGIN = "http://localhost:3000"
 
 
 class Walk:
-    """A visit by a user who looks at everything that comes back."""
+    """A visit that checks every response."""
 
     def __init__(self, space: Container) -> None:
         self.space = space
@@ -62,9 +62,9 @@ class Walk:
         assert answer.headers["X-Request-Id"]
 
 
-def test_backend_py_answers_every_step(backend_py: Container) -> None:
+def test_backend_py_must_answer_every_step(backend_py: Container) -> None:
     journeys.read(Walk(backend_py))
 
 
-def test_backend_node_answers_every_step(backend_node: Container) -> None:
+def test_backend_node_must_answer_every_step(backend_node: Container) -> None:
     journeys.sign_up_and_in(Walk(backend_node))

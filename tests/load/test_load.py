@@ -1,4 +1,4 @@
-"""Short runs against the Spaces."""
+"""Short runs against both Spaces."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from preflight.engine.run import Run
 from preflight.load.watch import Watched
 from preflight.model.hub_profile import HUB
 
-from .conftest import EVERYBODY, ROOT, Bench, LoadRun, wait_for
+from .conftest import ALL_ACTIVE, ROOT, Bench, LoadRun, wait_for
 
 PEOPLE = ["-u", 10, "-r", 10]
 
@@ -26,7 +26,7 @@ def bench(
     bench: Bench, run: Run, backend_py: Container, backend_node: Container
 ) -> Iterator[Bench]:
     if engine.host() != "127.0.0.1":
-        pytest.skip("the edge is reached by names that mean this machine; the engine is another's")
+        pytest.skip("the edge's names resolve to this machine, but the engine runs on another")
     bench.spaces = {"backend-py": backend_py, "backend-node": backend_node}
     with (
         Edge(run, bench.spaces) as edge,
@@ -37,7 +37,7 @@ def bench(
 
 
 def through(edge: Edge) -> list[str]:
-    """Options that send the load through an edge, whose own authority signs its certificates."""
+    """Options that send the load through an edge and trust its certificate authority."""
     names = ("backend-py", "backend-node")
     hosts = {name: HUB.host(name).replace(".hf.space", ".hf.localhost") for name in names}
     urls = [part for n in names for part in (f"--{n}", f"https://{hosts[n]}:{edge.port}")]
@@ -50,8 +50,8 @@ def both_spaces(bench: Bench) -> LoadRun:
 
 
 @pytest.mark.parametrize("load", [both_spaces], indirect=True)
-def test_both_spaces_answer_many_people_at_once(load: LoadRun) -> None:
-    """`make load`, shorter and without latencies: other tests run beside it."""
+def test_both_spaces_must_answer_many_people_at_once(load: LoadRun) -> None:
+    """`make load` must hold; shorter and without latency limits, because other tests run beside it."""
     assert load.exit_code == 0, load.output
 
 
@@ -59,16 +59,16 @@ def waking(bench: Bench) -> LoadRun:
     report = bench.path("load.html")
     run = ["--headless", "--html", report, "--slo", bench.slo(), "-u", 4, "-r", 4, "-t", "10s"]
     locust = bench.start(*run, "--shape", "wake", *through(bench.sleeping_edge))
-    wait_for(locust, *EVERYBODY)
-    time.sleep(1)  # asleep for a while
+    wait_for(locust, *ALL_ACTIVE)
+    time.sleep(1)  # the Spaces stay asleep for a while
     for name, space in bench.spaces.items():
         bench.sleeping_edge.add(name, space)
     return bench.finish(locust, report)
 
 
 @pytest.mark.parametrize("load", [waking], indirect=True)
-def test_the_first_requests_after_sleep_are_judged_through_the_edge(load: LoadRun) -> None:
-    """What the edge says while a Space wakes is nobody's failure; from its first own answer on all counts."""
+def test_the_first_requests_after_sleep_must_be_judged_through_the_edge(load: LoadRun) -> None:
+    """The edge's responses while a Space wakes must not fail; from the Space's first response all must count."""
     assert load.exit_code == 0, load.output
     assert "backend-py woke after " in load.output
     assert "backend-node woke after " in load.output
@@ -80,11 +80,11 @@ def many_at_one_address(bench: Bench) -> LoadRun:
 
 
 @pytest.mark.parametrize("load", [many_at_one_address], indirect=True)
-def test_people_who_share_an_address_are_told_apart_from_slow_ones(load: LoadRun) -> None:
-    """The Hub's edge appends the generator's own address, so the Spaces limit all its people as one."""
+def test_people_with_a_shared_address_must_be_reported(load: LoadRun) -> None:
+    """A run must name the shared address: the Hub's edge appends the generator's, so Spaces limit all its people."""
     assert load.exit_code == 1, load.output
     assert "POST backend-py/chat" in load.reasons
-    assert "does not tell them apart by X-Forwarded-For" in load.reasons
+    assert "does not distinguish them by X-Forwarded-For" in load.reasons
 
 
 def hammered(bench: Bench) -> LoadRun:
@@ -96,17 +96,19 @@ def hammered(bench: Bench) -> LoadRun:
 
 
 @pytest.mark.parametrize("load", [hammered], indirect=True)
-def test_a_generator_that_is_slower_than_the_space_makes_the_run_invalid(load: LoadRun) -> None:
-    """A Space answers more of the cheap requests than one generator process can make; where others
-    are at work too, it may be they who starve the generator."""
+def test_a_generator_slower_than_the_space_must_make_the_run_invalid(load: LoadRun) -> None:
+    """A run must be invalid if the Space answers faster than the generator sends. On a busy machine other
+    work may be what starves the generator."""
     assert load.exit_code == 2, load.output
-    assert "the generator was" in load.reasons or "this machine does other work" in load.reasons
+    assert "the generator was" in load.reasons or "this machine had other work" in load.reasons
 
 
-def test_what_a_space_writes_and_opens_is_watched(start_space: Callable[..., Container]) -> None:
-    """Disk is what a container may write to, wherever it lies; connections are what it holds open."""
+def test_disk_and_connections_of_a_space_must_be_watched(
+    start_space: Callable[..., Container],
+) -> None:
+    """Disk must include every place that a container writes to; connections must include all open sockets."""
     if os.geteuid():
-        pytest.skip("only root may look into another user's process")
+        pytest.skip("only root may inspect another user's process")
     environment = {"RAG_MODE": "embedded"}
     space = start_space("backend-py", environment, ["--tmpfs=/data:uid=1000", "--volume=/kept"])
     space.wait_until_serving("/health", status=200)

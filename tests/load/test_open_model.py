@@ -1,4 +1,4 @@
-"""What the closed and the open model say of one server that stalls: two seconds of each ten."""
+"""The closed and the open model on a server that stalls for two of every ten seconds."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SLO = '["GET /"]\np50 = 9000\np95 = 9000\np99 = 9000\n'
 
 
 async def reference(url: str) -> list[float]:
-    """Seconds from the intended start of each request to its answer, at a constant rate, each on a
-    connection of its own: as wrk2 counts. It knows nothing of the gate."""
+    """Seconds from the intended start of each request to its response, at a constant rate, each on a new
+    connection. wrk2 counts the same way; the gate's code is not used."""
     target = urlsplit(url)
     request = f"GET / HTTP/1.1\r\nHost: {target.netloc}\r\nConnection: close\r\n\r\n".encode()
-    begin = time.perf_counter()
+    start = time.perf_counter()
 
     async def send(due: float) -> float:
-        await asyncio.sleep(begin + due - time.perf_counter())
+        await asyncio.sleep(start + due - time.perf_counter())
         reader, writer = await asyncio.open_connection(target.hostname, target.port)
         writer.write(request)
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         writer.close()
-        return time.perf_counter() - begin - due
+        return time.perf_counter() - start - due
 
     return await asyncio.gather(*(send(number / RATE) for number in range(RATE * 20)))
 
@@ -41,8 +41,8 @@ def p99(seconds: Sequence[float]) -> float:
 
 
 @pytest.mark.alone
-def test_the_open_model_tells_what_the_closed_one_omits(bench: Bench) -> None:
-    """All three load the same server at the same time."""
+def test_the_open_model_must_report_what_the_closed_model_omits(bench: Bench) -> None:
+    """The open model must agree with the reference, the closed must not; all load one server together."""
     url = bench.stub("--stall", "2")[1]
 
     def arrivals() -> LoadRun:
@@ -65,7 +65,7 @@ def test_the_open_model_tells_what_the_closed_one_omits(bench: Bench) -> None:
     assert open_run.verdict["arrivals"]["dropped"] == 0
 
 
-def test_a_ramp_has_as_many_arrivals_as_its_rates_make() -> None:
+def test_a_ramp_must_have_the_arrivals_of_its_rates() -> None:
     ramp = Rate(10, 200, 60)
     assert ramp.count(60) == 105 * 60
     assert ramp.due(105 * 60) == pytest.approx(60)

@@ -1,7 +1,7 @@
-"""What a Space does under more than it can answer, and what its neighbour feels of it.
+"""A Space under more load than it can answer, and the effect on its neighbour.
 
-The Spaces here get less CPU than on the Hub, so that two of them and the generator fit on two cores and
-a limit is what stops them, not the machine. Times are therefore longer than a Space's own.
+The Spaces get less CPU than on the Hub: two of them and the generator fit on two cores, and their limits
+stop them, not the machine. Times are therefore longer than on the Hub.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SETTINGS = {
 }
 Start = Callable[..., Container]
 
-# A stranger to both Spaces: it hashes passwords, with 32 MB and all of its CPU.
+# A program unrelated to the Spaces: it hashes passwords, with 32 MB and all of its CPU.
 STRANGER = """
 import hashlib
 while True: hashlib.scrypt(b"password", salt=b"salt", n=16384, r=16, p=1, maxmem=2**26)
@@ -47,19 +47,19 @@ while True: hashlib.scrypt(b"password", salt=b"salt", n=16384, r=16, p=1, maxmem
 
 @pytest.fixture
 def start(start_space: Callable[..., Container]) -> Start:
-    """`start("backend-py", 0.5)`: that Space, ready, with half a CPU; of any, or of the one given."""
+    """`start("backend-py", 0.5)` returns that Space, ready, with half a CPU; `cpu` pins it to a CPU."""
 
-    def begin(name: str, cpus: float, cpu: int | None = None) -> Container:
+    def started(name: str, cpus: float, cpu: int | None = None) -> Container:
         own = [] if cpu is None else [f"--cpuset-cpus={cpu}"]
         space = start_space(name, SETTINGS[name], [f"--cpus={cpus}", *own])
         space.wait_until_serving("/ready", status=200)
         return space
 
-    return begin
+    return started
 
 
 class Program:
-    """Python with these arguments, until it ends or is left."""
+    """A Python process with these arguments; the end of the `with` block kills it."""
 
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, *arguments]
@@ -77,14 +77,14 @@ class Program:
 
 
 class Pressure(Program):
-    """pressure.py in a process of its own."""
+    """pressure.py in a separate process."""
 
     def __init__(self, url: str, journey: str, rate: float, seconds: float) -> None:
         program = Path(__file__).with_name("pressure.py")
         super().__init__(str(program), url, journey, str(rate), str(seconds))
 
     def wait_for_callers(self) -> None:
-        """Return when all eight, with a rate of 0, are connected."""
+        """Wait until all eight callers of rate 0 are connected."""
         process, end, connected = psutil.Process(self.process.pid), time.monotonic() + 10, 0
         while connected < 8:
             assert time.monotonic() < end, f"{connected} of 8 callers connected within 10 s"
@@ -94,32 +94,32 @@ class Pressure(Program):
             time.sleep(0.01)
 
     def answers(self) -> list[Answer]:
-        """When all have come."""
+        """Wait for all answers."""
         output, _ = self.process.communicate(timeout=60)
         return [Answer(*row) for row in json.loads(output)]
 
 
 def paced(space: Container, path: str, seconds: float) -> list[float]:
-    """Seconds of each of fifty requests a second, one after the other."""
+    """Latencies in seconds of fifty requests a second, sent one after the other."""
     caller, taken = Caller(space.url), list[float]()
     began = time.perf_counter()
     while (due := began + len(taken) / 50) < began + seconds:
         time.sleep(max(0.0, due - time.perf_counter()))
-        answer = caller.ask(path)
+        answer = caller.send(path)
         assert answer.status == 200, answer
         taken.append(answer.seconds)
     return taken
 
 
 def own_address(space: Container) -> str:
-    """Its URL without the published port: the engine's proxy behind that takes CPU from either Space."""
+    """The URL without the published port: the engine's proxy of that port would take CPU from the Spaces."""
     networks = space.inspection["NetworkSettings"]["Networks"].values()
     return f"http://{next(iter(networks))['IPAddress']}:{space.port}"
 
 
 @contextmanager
 def kept_to(cpu: int) -> Iterator[None]:
-    """The caller on the same CPU as who answers: they take turns, and it waits for no other work."""
+    """Run the caller on the CPU of the Space that answers: they take turns, and other work does not interfere."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:
@@ -129,10 +129,10 @@ def kept_to(cpu: int) -> Iterator[None]:
 
 
 def p95(url: str, work: list[str]) -> float:
-    """Seconds in which one caller gets through `work`, a list of journeys, 19 times of 20."""
+    """The seconds (p95 of 20) in which a caller finishes `work`, a list of journeys."""
     caller, taken = Caller(url), list[float]()
     for _ in range(20):
-        answers = [caller.ask(journey) for journey in work]
+        answers = [caller.send(journey) for journey in work]
         assert all(answer.status in (200, 401) for answer in answers), answers
         taken.append(sum(answer.seconds for answer in answers))
     return sorted(taken)[18]
@@ -143,18 +143,18 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 @pytest.mark.parametrize(
-    # Nothing here can ask four times as much of a whole backend-py.
+    # This generator can't send four times the capacity of a backend-py with two CPUs.
     ("name", "journey", "cpus"),
     [
         ("backend-node", "sign-up", 2),
         pytest.param("backend-py", "chat", 0.2, marks=pytest.mark.thorough),
     ],
 )
-def test_overload_is_refused_quickly_and_forgotten_soon(
+def test_overload_must_be_refused_quickly_and_end_soon(
     start: Start, name: str, journey: str, cpus: float
 ) -> None:
-    """Four times what the Space can do: 503 or 429 with Retry-After, liveness within 100 ms (p99, on a
-    whole Space), and within 5 s all is as before; each caller whose sign-up was confirmed is a user."""
+    """At four times its capacity a Space must answer 503 or 429 with Retry-After, keep liveness within 100 ms
+    (p99, with two CPUs) and recover within 5 s. Each caller whose sign-up was confirmed must be a user."""
     space = start(name, cpus)
     capacity = round(len(Pressure(space.url, journey, 0, 0.6).answers()) / 0.6)
     offered = 4 * capacity
@@ -189,7 +189,7 @@ def test_overload_is_refused_quickly_and_forgotten_soon(
 
 
 def knows(space: Container, cookie: str) -> bool:
-    """Whether the account that came with this cookie is there."""
+    """Whether the account of this cookie exists."""
     session = requests.get(
         f"{space.url}/api/auth/get-session", headers={"Cookie": cookie}, timeout=10
     ).json()
@@ -203,24 +203,24 @@ def knows(space: Container, cookie: str) -> bool:
         pytest.param("backend-py", "chat", "backend-node", ["sign-in"], marks=pytest.mark.thorough),
     ],
 )
-def test_full_load_on_one_space_is_not_felt_by_the_other(
+def test_full_load_on_a_space_must_not_slow_the_other(
     start: Start, loaded: str, journey: str, other: str, work: list[str]
 ) -> None:
-    """The other's p95 stays within 20 % of idle while each keeps to a CPU of its own.
+    """The other Space's p95 must stay within 20 % of idle while each Space has a separate CPU.
 
-    Where a program that knows neither Space slows it from that CPU, that counts as idle: what the CPUs
-    of a machine share (a core, a cache, its host) is none of the Spaces'. Looked at is work of 20 to
-    30 ms: on a virtual machine an answer of 1 ms takes 1 ms more or less whatever anybody does.
+    If an unrelated program on the first CPU slows the other Space as well, that counts as idle: the CPUs of a
+    machine share a core, a cache or a host. The work takes 20 to 30 ms, because on a virtual machine a response
+    of 1 ms varies by 1 ms without any load.
     """
     if (os.cpu_count() or 1) < 2 or not hasattr(os, "sched_setaffinity"):
-        pytest.skip("needs two CPUs to give away, and Linux to do so")
+        pytest.skip("needs two CPUs and Linux to pin each Space to a CPU")
     with ThreadPoolExecutor() as pool:
         starts = [pool.submit(start, loaded, 0.5, cpu=0), pool.submit(start, other, 1, cpu=1)]
     victim, neighbour = (own_address(one.result()) for one in starts)
     idle = stranger = beside = math.inf
     with kept_to(1):
         p95(neighbour, work)
-        # The least p95 of each: what else the machine does only adds, and the more it does the longer this looks.
+        # The least p95 of each: other work can only add to it, and more rounds find a quiet moment.
         for number in range(20):
             idle = min(idle, p95(neighbour, work))
             with Program("-c", STRANGER) as program:
@@ -233,7 +233,9 @@ def test_full_load_on_one_space_is_not_felt_by_the_other(
             ratio = beside / max(idle, stranger)
             if number >= 2 and ratio <= 1.2:
                 break
-    said = "{}: p95 {:.1f} ms idle, {:.1f} ms beside a stranger, {:.1f} ms beside full load on {}"
+    said = (
+        "{}: p95 {:.1f} ms idle, {:.1f} ms beside another program, {:.1f} ms beside full load on {}"
+    )
     said = said.format(other, *(1000 * least for least in (idle, stranger, beside)), loaded)
     print(said)
     assert ratio <= 1.2, said

@@ -1,4 +1,4 @@
-"""What slo.toml makes of a run."""
+"""A run must get the verdict that slo.toml defines."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def with_chat(**changes: object) -> Run:
     return replace(RUN, figures={CHAT: replace(GOOD, **changes)})  # type: ignore[arg-type]
 
 
-def test_a_run_within_its_thresholds_is_held() -> None:
+def test_a_run_within_its_thresholds_must_hold() -> None:
     verdict = judge(THRESHOLDS, RUN)
     assert (verdict.state, verdict.exit_code, verdict.reasons) == ("held", 0, [])
 
@@ -55,7 +55,7 @@ def test_a_run_within_its_thresholds_is_held() -> None:
         (with_chat(latencies={10: 180, 110: 20}), "p95 110 ms > 100 ms"),
         (with_chat(latencies={10: 190, 210: 10}), "p99 210 ms > 200 ms"),
         (with_chat(failures=4, errors=("4 of: answered 500",)), "2.0% failed > 1.0% (4 of: answ"),
-        (with_chat(limited=1), "1 answers 429"),
+        (with_chat(limited=1), "1 responses 429"),
         (replace(RUN, seconds=300), "0.67 requests a second < 1"),
         (
             replace(RUN, growth={"backend-py": {"memory": 21}}),
@@ -74,24 +74,27 @@ def test_a_run_within_its_thresholds_is_held() -> None:
             replace(RUN, figures={}, woke={"backend-py": None}),
             "backend-py: did not wake within 10 s",
         ),
-        (replace(RUN, figures={**RUN.figures, "GET backend-py/new": GOOD}), "does not know"),
+        (
+            replace(RUN, figures={**RUN.figures, "GET backend-py/new": GOOD}),
+            "has no table for this name",
+        ),
     ],
 )
-def test_a_crossed_threshold_is_told(run: Run, reason: str) -> None:
+def test_a_crossed_threshold_must_be_reported(run: Run, reason: str) -> None:
     verdict = judge(THRESHOLDS, run)
     assert verdict.exit_code == 1
     assert len(verdict.reasons) == 1
     assert reason in verdict.reasons[0]
 
 
-def test_the_rate_counts_from_the_wake_on() -> None:
+def test_the_rate_must_count_from_the_wake_on() -> None:
     slow = replace(RUN, seconds=210, woke={"backend-py": 20.0})
     assert judge(THRESHOLDS, slow).exit_code == 0
     assert judge(THRESHOLDS, slow).notes == ["backend-py woke after 20.0 s"]
     assert judge(THRESHOLDS, replace(slow, woke={})).exit_code == 1
 
 
-def test_a_name_that_saw_no_request_makes_the_run_invalid() -> None:
+def test_a_name_without_requests_must_make_the_run_invalid() -> None:
     other = replace(SLO, name="GET backend-py/old")
     verdict = judge(and_also(other), RUN)
     assert verdict.exit_code == 2
@@ -99,14 +102,14 @@ def test_a_name_that_saw_no_request_makes_the_run_invalid() -> None:
     assert verdict.reasons[0].startswith("GET backend-py/old: no request was made")
 
 
-def test_steps_behind_one_that_fails_are_not_judged() -> None:
+def test_steps_after_a_failing_step_must_not_be_judged() -> None:
     later = replace(SLO, name="POST backend-py/later")
     verdict = judge(and_also(later), with_chat(failures=200))
     assert verdict.exit_code == 1
     assert [row.state for row in verdict.rows] == ["crossed", "not judged"]
 
 
-def test_a_name_whose_people_were_not_chosen_is_left_out() -> None:
+def test_a_name_without_chosen_people_must_be_left_out() -> None:
     other = replace(SLO, name="GET backend-node/", by="Visitor")
     verdict = judge(and_also(other), RUN)
     assert verdict.exit_code == 0
@@ -127,16 +130,16 @@ def test_a_name_whose_people_were_not_chosen_is_left_out() -> None:
         (replace(RUN, busy=0.5), "other work: 50% of its CPU"),
         (replace(RUN, faults=("worker a was lost",)), "worker a was lost"),
         (with_chat(samples=99, latencies={10: 99}), "only 99 samples, p99 needs 100"),
-        (replace(RUN, wanted=60), "only 4 of 60 people came"),
-        (replace(RUN, wanted=4, complete=3), "all 4 people were there for 3 s of 10 s alone"),
+        (replace(RUN, wanted=60), "only 4 of 60 people started"),
+        (replace(RUN, wanted=4, complete=3), "all 4 people were active for only 3 s of 10 s"),
         (
             replace(RUN, arrivals=Arrivals("50 a second", due=500, dropped=6)),
-            "the rate could not be offered: 6 of 500 arrivals found all 4 people waiting",
+            "the generator could not keep the rate: 6 of 500 arrivals found all 4 people waiting",
         ),
         (with_chat(failures=200, unanswered=200), "no request was answered"),
     ],
 )
-def test_an_invalid_run_is_never_called_slow(run: Run, reason: str) -> None:
+def test_an_invalid_run_must_never_be_called_slow(run: Run, reason: str) -> None:
     slow = {name: replace(f, latencies={900: f.samples}) for name, f in run.figures.items()}
     for figures in (run.figures, slow):
         verdict = judge(THRESHOLDS, replace(run, figures=figures))
@@ -144,40 +147,40 @@ def test_an_invalid_run_is_never_called_slow(run: Run, reason: str) -> None:
         assert reason in "\n".join(verdict.reasons)
 
 
-def test_a_run_that_kept_its_people_and_its_rate_is_judged() -> None:
+def test_a_run_with_all_its_people_and_its_rate_must_be_judged() -> None:
     kept = replace(RUN, wanted=4, complete=9, arrivals=Arrivals("50 a second", due=500, dropped=5))
     assert judge(THRESHOLDS, kept).exit_code == 0
 
 
-def test_a_space_that_died_is_the_fault_whatever_its_machine_did() -> None:
+def test_a_space_that_died_must_cross_whatever_its_machine_did() -> None:
     verdict = judge(THRESHOLDS, replace(RUN, busy=1, died={"backend-py": 4.2}))
     assert verdict.exit_code == 1
     assert len(verdict.reasons) == 1
     assert verdict.reasons[0].startswith("backend-py: answered until second 4 and then no more")
 
 
-def test_a_percentile_that_is_not_asked_for_is_not_judged() -> None:
+def test_a_percentile_without_a_limit_must_not_be_judged() -> None:
     few = with_chat(samples=30, latencies={10: 28, 900: 2})
     slo = replace(SLO, p95=None, p99=None)
     assert judge(replace(THRESHOLDS, slos={CHAT: slo}), few).exit_code == 0
     assert judge(replace(THRESHOLDS, slos={CHAT: replace(slo, p95=100)}), few).exit_code == 1
 
 
-def test_the_tail_is_told_by_three_digits() -> None:
-    """Locust's two digits would turn 1,849 ms into 1,800."""
+def test_latencies_must_keep_three_digits() -> None:
+    """Latencies must keep three digits: Locust's two would turn 1,849 ms into 1,800."""
     kept = [three_digits(ms) for ms in (0.0123, 9.876, 12.345, 123.45, 1849.0, 12345.0)]
     assert kept == [0.01, 9.88, 12.3, 123, 1850, 12300]
     assert quantile({1.0: 999}, 0.999) is None
     assert quantile({1.0: 998, 70.0: 2}, 0.999) == 70.0
 
 
-def test_a_percentile_needs_a_sample_beyond_it() -> None:
+def test_a_percentile_must_have_a_sample_beyond_it() -> None:
     assert quantile({5: 99}, 0.99) is None
     assert quantile({5: 99, 900: 1}, 0.99) == 5
     assert quantile({5: 98, 900: 2}, 0.99) == 900
 
 
-def test_a_run_ends_early_only_when_nothing_can_change_its_verdict() -> None:
+def test_a_run_must_end_early_only_with_a_certain_verdict() -> None:
     def after(seconds: float, failures: int) -> bool:
         seen = Figures(samples=100, failures=failures, latencies={10: 100})
         run = Run(seconds=seconds, people={"Reader": 4}, figures={CHAT: seen})
@@ -198,13 +201,15 @@ def test_a_run_ends_early_only_when_nothing_can_change_its_verdict() -> None:
         ("[generator]\ncpu = -1", "[generator] cpu must be a number, 0 or more, not -1"),
         ('["GET /"]\nsamples = 1.5', "samples must be a whole number"),
         ('["GET /"]\nstream = 1', "stream must be true or false"),
-        ('["GET /"]\npath = "x"', "path must begin with /"),
-        ('["POST /file"]\nupload = "none.bin"', "upload: there is no file"),
+        ('["GET /"]\npath = "x"', "path must start with /"),
+        ('["POST /file"]\nupload = "none.bin"', "none.bin is missing"),
         ("[health]\np50 = 1", "[health] is not a request name"),
         ("cpu = 1 2", "line 1"),
     ],
 )
-def test_a_faulty_slo_file_is_refused_by_key(tmp_path: Path, text: str, complaint: str) -> None:
+def test_an_invalid_slo_file_must_be_refused_by_key(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
     path = tmp_path / "slo.toml"
     path.write_text(text)
     with pytest.raises(SloError) as error:
@@ -213,7 +218,7 @@ def test_a_faulty_slo_file_is_refused_by_key(tmp_path: Path, text: str, complain
     assert complaint in str(error.value)
 
 
-def test_every_report_names_the_crossed_request_and_the_reason() -> None:
+def test_every_report_must_name_the_crossed_request_and_the_reason() -> None:
     verdict = judge(THRESHOLDS, with_chat(latencies={60: 200}))
     for report in (table(verdict), markdown(verdict)):
         assert f"{CHAT}: p50 60 ms > 50 ms" in report
@@ -224,7 +229,7 @@ def test_every_report_names_the_crossed_request_and_the_reason() -> None:
     assert (failure.attrib["message"], failure.text) == ("p50 60 ms > 50 ms", "why not")
 
 
-def test_every_report_names_its_target_and_its_model() -> None:
+def test_every_report_must_name_its_target_and_its_model() -> None:
     targets = {"backend-py": "http://127.0.0.1:7861"}
     closed = judge(THRESHOLDS, replace(RUN, targets=targets))
     open_ = judge(THRESHOLDS, replace(RUN, targets=targets, arrivals=Arrivals("9 a second", 90, 0)))
@@ -235,7 +240,7 @@ def test_every_report_names_its_target_and_its_model() -> None:
         assert "open model (9 a second, latency from the intended start, 0 of 90" in report(open_)
 
 
-def test_the_json_report_keeps_to_its_schema() -> None:
+def test_the_json_report_must_match_its_schema() -> None:
     schema = json.loads((files("preflight.load") / "report.schema.json").read_text())
     open_run = replace(RUN, arrivals=Arrivals("9 a second", 90, 0), targets={"": "http://a"})
     for verdict in (judge(THRESHOLDS, RUN), judge(THRESHOLDS, open_run)):
@@ -245,7 +250,7 @@ def test_the_json_report_keeps_to_its_schema() -> None:
             jsonschema.validate({**report, "verdict": "maybe"}, schema)
 
 
-def test_the_prometheus_file_holds_the_figures() -> None:
+def test_the_prometheus_file_must_hold_the_figures() -> None:
     text = prometheus(judge(THRESHOLDS, with_chat(latencies={10.5: 200})), "steady")
     assert f'preflight_load_latency_seconds{{request="{CHAT}",quantile="0.5"}} 0.0105' in text
     assert 'preflight_load_verdict{shape="steady"} 0' in text
@@ -253,12 +258,12 @@ def test_the_prometheus_file_holds_the_figures() -> None:
     assert all(re.fullmatch(r'[a-z_]+\{([a-z]+="[^"]*",?)+\} [0-9.e+-]+', line) for line in samples)
 
 
-def test_junit_calls_an_invalid_run_an_error() -> None:
+def test_junit_must_call_an_invalid_run_an_error() -> None:
     suite = xml.fromstring(junit(judge(THRESHOLDS, replace(RUN, busy=1))))
     assert (suite.attrib["errors"], suite.attrib["failures"]) == ("1", "0")
 
 
-def test_a_step_run_tells_the_rate_that_a_space_still_holds() -> None:
+def test_a_step_run_must_report_the_rate_that_a_space_holds() -> None:
     def step(people: int, latency: int) -> Run:
         seen = Figures(samples=people * 100, latencies={latency: people * 100})
         return Run(seconds=10, people={"Reader": people}, figures={CHAT: seen})
@@ -269,7 +274,7 @@ def test_a_step_run_tells_the_rate_that_a_space_still_holds() -> None:
     assert capacities(THRESHOLDS, rising[:2])["backend-py"][1] is False
 
 
-def test_a_part_of_a_run_holds_what_came_since() -> None:
+def test_a_part_of_a_run_must_hold_only_its_figures() -> None:
     then = replace(RUN, generators={"": Generator(late={1: 5})})
     more = replace(GOOD, samples=300, failures=3, latencies={10: 190, 90: 108, 150: 2})
     now = replace(RUN, seconds=15, figures={CHAT: more}, generators={"": Generator(late={1: 7})})
@@ -279,7 +284,7 @@ def test_a_part_of_a_run_holds_what_came_since() -> None:
     assert part.generators[""].late == {1: 2}
 
 
-def test_growth_is_a_trend_after_the_warm_up() -> None:
+def test_growth_must_be_a_trend_after_the_warm_up() -> None:
     space = Watched("backend-py", f"pid:{os.getpid()}")
 
     def growth(memory: Sequence[float]) -> dict[str, float]:

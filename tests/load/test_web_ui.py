@@ -1,4 +1,4 @@
-"""`locust -f loadtests` as a user opens it: targets in the form, the verdict in a tab."""
+"""Locust's web UI must offer the targets in its form and show the verdict in a tab."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from .conftest import Bench, free_port, wait_for
 
 @pytest.fixture
 def web_ui(bench: Bench) -> str:
-    """The URL of Locust's web UI, ready."""
+    """The URL of Locust's web UI, once it is ready."""
     port = free_port()
     locust = bench.start("--web-host", "127.0.0.1", "--web-port", port, "--slo", bench.slo())
     wait_for(locust, "Starting web interface")
@@ -26,7 +26,7 @@ def web_ui(bench: Bench) -> str:
     return url
 
 
-def test_a_run_from_the_form_shows_its_verdict(web_ui: str, bench: Bench) -> None:
+def test_a_run_from_the_form_must_show_its_verdict(web_ui: str, bench: Bench) -> None:
     _, py, _, node, *_ = bench.stub()
     page = requests.get(web_ui, timeout=5).text
     for option in ("backend_py", "backend_node", "origin"):
@@ -44,8 +44,8 @@ def test_a_run_from_the_form_shows_its_verdict(web_ui: str, bench: Bench) -> Non
     assert {row["verdict"] for row in rows} == {"held"}
 
 
-def test_the_form_has_people_for_every_kind_and_no_field_without_effect(web_ui: str) -> None:
-    """Locust's form starts with one person and a Host, which people with Spaces of their own don't read."""
+def test_the_form_must_have_enough_people_and_no_unused_field(web_ui: str) -> None:
+    """The form must start with ten people and hide Host: people of a named Space don't read it."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=ensure(), args=["--no-sandbox"])
         page = browser.new_page()
@@ -58,7 +58,7 @@ def test_the_form_has_people_for_every_kind_and_no_field_without_effect(web_ui: 
         browser.close()
 
 
-def test_a_run_without_a_target_says_so(bench: Bench) -> None:
+def test_a_run_without_a_target_must_say_so(bench: Bench) -> None:
     port = free_port()
     os.environ["COMPOSE_PROJECT_NAME"] = "load-of-nothing"
     try:
@@ -92,5 +92,5 @@ def answers(url: str) -> bool:
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"the condition was not met within {seconds:g} s"
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""compose.load.yaml: two workers and a master in containers load both Spaces, and one verdict comes out."""
+"""compose.load.yaml: two workers and a master in containers must give one verdict on both Spaces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import ImageOf
 from .conftest import ROOT, Bench
 
 DOCKERFILE = ROOT / "loadtests" / "Dockerfile"
-# What a load worker has no use for, and the harness has.
+# Packages of the harness that a load worker does not need.
 NOT_FOR_WORKERS = ("playwright", "cohere", "ruff", "schemathesis", "pytest_docker")
 SETTINGS = {
     "BACKEND_PY_PORT": "0",
@@ -80,9 +80,9 @@ def stack(
     stack.down()
 
 
-def test_the_merged_figures_of_two_workers_are_judged(stack: Compose, tmp_path: Path) -> None:
+def test_the_merged_figures_of_two_workers_must_be_judged(stack: Compose, tmp_path: Path) -> None:
     ended = "--exit-code-from=master"
-    with suppress(DockerError):  # which holds the last lines alone
+    with suppress(DockerError):  # its text holds only the last lines
         stack.run("up", "--no-build", "--scale=worker=2", ended, "--no-color", deadline=240)
     master = Container("master", stack.container("master"), 8089)
     said = master.logs()
@@ -98,7 +98,7 @@ def test_the_merged_figures_of_two_workers_are_judged(stack: Compose, tmp_path: 
     assert verdict["targets"]["backend-py"] == "http://backend-py:7860"
 
 
-def test_a_worker_has_what_it_needs_and_no_more(worker_image: str) -> None:
+def test_a_worker_image_must_hold_only_what_it_needs(worker_image: str) -> None:
     base = next(iter(named_in(DOCKERFILE.read_text())))
     sizes = [
         int(docker("image", "inspect", "--format={{.Size}}", image).stdout)
@@ -110,8 +110,8 @@ def test_a_worker_has_what_it_needs_and_no_more(worker_image: str) -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_the_lock_of_the_workers_is_a_part_of_the_harness_lock() -> None:
-    """A worker with another Locust than its master is refused by it."""
+def test_the_lock_of_the_workers_must_be_part_of_the_harness_lock() -> None:
+    """The locked versions must agree: a master refuses a worker with another Locust version."""
     own, whole = (
         {line for line in (ROOT / path).read_text().splitlines() if "==" in line}
         for path in ("loadtests/requirements.txt", "requirements.txt")

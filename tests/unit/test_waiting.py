@@ -69,6 +69,18 @@ def test_a_block_shows_how_far_it_is(lines: list[str]) -> None:
     assert lines == ["step 1 of 2"]
 
 
+def test_a_log_must_not_repeat_a_line(lines: list[str]) -> None:
+    """Two waits that alternate must print each line once in a log; a terminal omits direct repeats only."""
+    for line in ("a", "b", "a", "a"):
+        progress.show(line)
+    assert lines == ["a", "b", "a"]
+    logged: list[str] = []
+    progress.show_by(logged.append, once=True)
+    for line in ("a", "b", "a", "a"):
+        progress.show(line)
+    assert logged == ["a", "b"]
+
+
 def test_a_build_shows_its_step() -> None:
     output = "#1 [internal] load\n#5 [build 2/9] COPY a .\n#6 [build 4/9] RUN pip install x\n#6 0.5 said\n"
     assert progress_of(output) == "building (step 4 of 9 of build): RUN pip install x"

@@ -1,4 +1,4 @@
-"""Commands that run before anything is installed: the standard library alone."""
+"""Commands that run before anything is installed, with the standard library alone."""
 
 from __future__ import annotations
 

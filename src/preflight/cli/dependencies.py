@@ -19,7 +19,7 @@ OLDEST_PYTHON = (3, 11)
 def main(folder: Path) -> None:
     if sys.version_info < OLDEST_PYTHON:
         fail(
-            f"Python {sys.version.split()[0]} is too old, 3.11 or newer is needed. Name another one: make test PYTHON=python3.12"
+            f"Python {sys.version.split()[0]} is too old; 3.11 or newer is needed. Name a newer Python: make test PYTHON=python3.12"
         )
     python = folder / "bin" / "python"
     if answers([str(python), "-m", "pip", "--version"]) is None:
@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
         uv = [str(folder / "bin" / "uv"), "pip", "install", "--quiet", f"--python={python}"]
         only_uv = Path(scratch) / "requirements.txt"
         only_uv.write_text(locked("uv"))
-        # pip takes four times as long, but knows of package indexes that only its own settings name.
+        # pip takes four times as long, but also uses the package indexes of its own settings.
         problem = run([*pip, "--require-hashes", "-r", str(only_uv)])
         problem = problem or install([*uv, "--compile-bytecode"])
     if problem:
@@ -42,18 +42,18 @@ def main(folder: Path) -> None:
 
 
 def install(command: list[str]) -> str:
-    """Install what is locked and hashed, then the harness itself, from this folder; what went wrong, or nothing."""
+    """Install the locked requirements, then the harness from this folder; returns the error, or ""."""
     return run([*command, "--require-hashes", "-r", "requirements.txt"]) or run(
         [*command, "--no-deps", "--no-build-isolation", "--editable", "."]
     )
 
 
 def run(command: list[str]) -> str:
-    """What a command that failed said; empty when it did not fail."""
+    """The error output of a command; empty when it succeeded."""
     try:
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=900)
     except subprocess.TimeoutExpired as error:
-        return f"no end within {error.timeout:.0f} s"
+        return f"it did not end within {error.timeout:.0f} s"
     except OSError as error:
         return str(error)
     return "" if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
@@ -70,7 +70,7 @@ def make(folder: Path) -> None:
     command = [sys.executable, "-m", "venv", "--clear", str(folder)]
     if subprocess.run(command, capture_output=True, timeout=120).returncode == 0:
         return
-    # Debian and Ubuntu ship venv apart from Python.
+    # Debian and Ubuntu package venv separately.
     if can_install():
         run_as_root(["apt-get", "update", "-q"])
         run_as_root(["apt-get", "install", "-y", "-q", "--no-install-recommends", "python3-venv"])

@@ -20,7 +20,7 @@ DISK_NEEDED = 5 * 1024**3
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination. needed: a check can't run without it."""
+    """One line of the report. needed: a check can't run without it."""
 
     what: str
     found: str
@@ -30,9 +30,9 @@ class Finding:
 
 @click.command()
 def doctor() -> None:
-    """Examine this machine: engine, disk, git, token, the Hub's own status.
+    """Examine this machine: engine, disk, git, token, the Hub's status.
 
-    Exit codes: 0 everything that a check needs is there, 2 something is missing.
+    Exit codes: 0 a check can run, 2 something that a check needs is missing.
 
     \b
     Example: preflight doctor
@@ -48,7 +48,7 @@ def doctor() -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """Each part in turn, as soon as it is known."""
+    """The findings, each as soon as it is known."""
     yield from _engine()
     yield from _platform()
     yield from _disk()
@@ -61,7 +61,7 @@ def _engine() -> Iterator[Finding]:
     found = install.look()
     if found is None:
         if install.refuses_this_user():
-            yield Finding("engine", "runs, and refuses this user", install.NOT_IN_GROUP, True)
+            yield Finding("engine", "it runs, but refuses this user", install.NOT_IN_GROUP, True)
         else:
             hint = "`preflight up` installs one on Debian and Ubuntu. " + install.INSTALL_HINT
             yield Finding("engine", "no Docker engine answers", hint, True)
@@ -107,7 +107,7 @@ def _git() -> Iterator[Finding]:
     yield Finding("git", (version or "missing").strip().removeprefix("git version "), fix, True)
     if version:
         for name, command, why in (
-            ("git-lfs", ["git", "lfs", "version"], "binary files are pushed by it"),
+            ("git-lfs", ["git", "lfs", "version"], "a push of binary files needs it"),
             ("subtree", ["git", "subtree", "-h"], "`preflight push` of a subfolder needs it"),
         ):
             there = _runs(command)
@@ -157,5 +157,5 @@ def _runs(command: list[str]) -> bool:
         done = subprocess.run(command, capture_output=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    # `-h` of a git command exits with 129 after its usage.
+    # `git … -h` prints the usage and exits with 129.
     return done.returncode in (0, 129)

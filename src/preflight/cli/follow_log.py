@@ -12,7 +12,7 @@ from preflight.cli.hub import HUB_ERRORS, SpaceId
 class LogFollower:
     """Prints the build's log while the Space builds, and the container's while it starts.
 
-    A log that the Hub does not give is left out: the stages say how it goes.
+    A log that the Hub does not return is left out: the stages show the progress.
     """
 
     def __init__(self, space: SpaceId) -> None:
@@ -20,7 +20,7 @@ class LogFollower:
         self._followed: set[str] = set()
 
     def at(self, stage: str) -> None:
-        """Follow the log that belongs to a stage of the Hub, once each."""
+        """Follow the log of a stage; each log is followed once."""
         kind = (
             "build"
             if stage.endswith("BUILDING")

@@ -1,4 +1,4 @@
-"""`preflight hook`: a git pre-push hook that judges what plain `git push` sends to a Space."""
+"""`preflight hook`: a git pre-push hook that checks what plain `git push` sends to a Space."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ from preflight.model.space import SpaceError, spaces_of_compose
 from preflight.rules.repository import dirty_files
 
 MARK = "# preflight: judges what is pushed to a Space"
-# Names of remotes that mean a Space where the address does not say so, like a bare repository.
+# Prefixes of remote names that mean a Space when the address does not, such as a bare repository.
 SPACE_REMOTES = ("space", "hf", "huggingface")
 
 
 def install() -> int:
     """Write the pre-push hook of the repository in this folder; returns the exit code."""
     try:
-        print(
-            f"{_install(Path.cwd())}: pushes to a Space are judged from now on, by plain git too."
-        )
+        print(f"{_install(Path.cwd())}: from now on it checks each `git push` to a Space.")
     except (Refused, GitError) as refusal:
         print(f"hook: {masked(str(refusal))}", file=sys.stderr)
         return 1
@@ -45,10 +43,10 @@ def run(name: str, url: str, lines: list[str]) -> int:
 
 
 def judge(top: Path, name: str, url: str, lines: list[str]) -> None:
-    """Judge each commit that is to become a Space's main.
+    """Judge each commit that would become a Space's main.
 
-    lines: what git gives the hook, `<local ref> <local commit> <remote ref> <remote commit>` each.
-    Source: git's documentation, githooks, pre-push. Raises Refused for what must not be pushed.
+    lines: git's input to the hook, `<local ref> <local commit> <remote ref> <remote commit>` each.
+    Source: git's documentation, githooks, pre-push. Raises Refused for a commit that must not be pushed.
     """
     # git gives the address after `url.….insteadOf`; the name is the address as typed where none is set.
     space = SpaceId.of_remote(url) or SpaceId.of_remote(name)
@@ -66,14 +64,14 @@ def judge(top: Path, name: str, url: str, lines: list[str]) -> None:
                 raise Refused(
                     f"not committed in {folder}: {some(changed)}\n      Commit it, or: git push --no-verify"
                 )
-        say(f"{commit[:7]} is to go to {space or name}; judging it first")
+        say(f"checking {commit[:7]} before it goes to {space or name}")
         findings = judging.findings_of(top, commit, space, space.name if space else top.name)
         if settings := judging.settings_of(top, commit, space):
             print(f"\n{settings}", flush=True)
         if findings:
             raise Refused(
                 f"{commit[:7]} did not pass, so it is not pushed: {', '.join(findings)}.\n"
-                "      git push --no-verify pushes it all the same."
+                "      git push --no-verify pushes it anyway."
             )
 
 
@@ -82,8 +80,8 @@ def _install(top: Path) -> Path:
     command = f"{shlex.quote(sys.executable)} -m preflight hook run"
     if path.exists() and MARK not in path.read_text(errors="replace"):
         raise Refused(
-            f"another pre-push hook is there, and stays as it is: {path}\n"
-            "      To have both, save what git gives it and let both read it, in that file:\n"
+            f"another pre-push hook exists and was not changed: {path}\n"
+            "      To run both, save git's input and pass it to both, in that file:\n"
             '          given=$(cat)\n          echo "$given" | the-hook-that-is-there "$@" || exit 1\n'
             f'          echo "$given" | {command} "$@" || exit 1'
         )
@@ -91,7 +89,7 @@ def _install(top: Path) -> Path:
     path.write_text(
         f"#!/bin/sh\n{MARK}; `preflight hook` wrote it. Without it once: git push --no-verify\n"
         f"test -x {shlex.quote(sys.executable)} || {{\n"
-        '  echo "push: the Python that judges pushes is gone. Install preflight, then: preflight hook" >&2\n'
+        '  echo "push: the Python that runs preflight is missing. Install preflight, then: preflight hook" >&2\n'
         f'  exit 1\n}}\nexec {command} "$@"\n'
     )
     path.chmod(0o755)

@@ -20,11 +20,11 @@ from preflight.model.hub_texts import meaning_of
 from preflight.rules.repository import name_problems
 
 HUB_ERRORS = (HfHubHTTPError, httpx2.HTTPError, ValueError)
-"""What huggingface_hub raises when the Hub refuses, is out of reach, or is another kind of server; `said` explains it."""
+"""What huggingface_hub raises when the Hub refuses, does not answer, or is another kind of server; `said` explains it."""
 
 
 class Refused(Exception):
-    """The command stops; the message says why and what to do."""
+    """The command stops; the message has the reason and the fix."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def git(folder: Path, *arguments: str, deadline: float = plain.GIT_DEADLINE) -> 
 
 
 def token_for_git() -> dict[str, str]:
-    """Variables that hand git the Hub's token as password.
+    """Variables that give git the Hub's token as password.
 
-    git asks a helper for the password, which reads it from the environment: it stands in no
-    command line and in no file. Any user name will do; `hf_user` is that of huggingface_hub.
+    git calls a helper for the password, and the helper reads it from the environment: it is in no
+    command line and in no file. Any user name works; `hf_user` is that of huggingface_hub.
     """
     token = get_token()
     if not token:
@@ -87,7 +87,7 @@ def token_for_git() -> dict[str, str]:
     count = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
     helper = '!f() { test "$1" = get && echo username=hf_user && echo "password=$HF_TOKEN"; }; f'
     found = {"HF_TOKEN": token}
-    # The empty helper comes first: git would ask one with an outdated password before ours.
+    # The empty helper removes earlier helpers, which may hold an outdated password.
     for value in ("", helper):
         found[f"GIT_CONFIG_KEY_{count}"] = f"credential.{endpoint()}.helper"
         found[f"GIT_CONFIG_VALUE_{count}"] = value
@@ -96,7 +96,7 @@ def token_for_git() -> dict[str, str]:
 
 
 def said(error: Exception) -> str:
-    """Why the Hub gave no answer, in a few words and without the token."""
+    """The Hub's error in a few words, without the token."""
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         status = error.response.status_code
         if status in (401, 403):

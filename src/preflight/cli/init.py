@@ -14,7 +14,7 @@ import click
 def init(folder: Path, dry_run: bool) -> None:
     """Draft .env.example, front matter and .dockerignore for the Space in FOLDER, where absent.
 
-    Types and Secrets in .env.example are guesses from the code: read them through.
+    Types and Secrets in .env.example are guesses from the code: review them.
 
     \b
     Example: preflight init my-space
@@ -38,4 +38,4 @@ def init(folder: Path, dry_run: bool) -> None:
     if not found:
         click.echo(f"{folder} has {DECLARATION}, front matter and .dockerignore: nothing to write")
     elif not dry_run:
-        click.echo(f"Read them through, then: preflight check {folder}")
+        click.echo(f"Review the files, then: preflight check {folder}")

@@ -1,4 +1,4 @@
-"""Judge a commit as the Space's repository that it would become."""
+"""Judge a commit as the Space's repository would hold it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from preflight.model.git import GitError
 from preflight.pytest_plugin import CONTRACT, STATIC, command
 from preflight.pytest_plugin.folders import in_the_cache
 
-# The commit that was judged already: the pre-push hook does not judge it again.
+# The commit that has passed already: the pre-push hook does not judge it again.
 JUDGED = "PREFLIGHT_JUDGED"
 CONTRACT_DEADLINE = 1800
-# The contract in two parts: what the files alone show, and what a running Space does.
+# The contract in two parts: checks of the files, and checks of a running Space.
 OF_FILES = [f"{CONTRACT}/test_{part}.py" for part in STATIC]
 OF_A_CONTAINER = [str(CONTRACT), *(f"--ignore={path}" for path in OF_FILES)]
 
@@ -42,7 +42,7 @@ def findings_of(top: Path, commit: str, space: SpaceId | None, name: str) -> lis
 
 
 def load_findings(top: Path, commit: str, space: SpaceId | None, name: str) -> list[str]:
-    """The verdict of a load run on a commit that has passed, unless it held."""
+    """The finding of a load run on a commit; empty when the run held."""
     from preflight.load.command import smoke
 
     with clone_at(top, commit, space, name) as folder:
@@ -69,7 +69,7 @@ def holds(arguments: list[str], report: Path) -> bool:
 
 
 def broken_rules(report: Path) -> list[str]:
-    """The rules that failed by a report; never empty, since the run did not hold."""
+    """The failed rules of a report; never empty, because the run did not hold."""
     path = report / "preflight.json"
     checks = json.loads(path.read_text("utf-8"))["checks"] if path.is_file() else []
     failed = [one["id"] for one in checks if one["fails"] or one["outcome"] == "error"]
@@ -89,9 +89,9 @@ def clone_at(top: Path, commit: str, space: SpaceId | None, name: str) -> Iterat
 
 
 def settings_of(top: Path, commit: str, space: SpaceId | None) -> SettingsReport | None:
-    """What the Space has of the Variables and Secrets that the commit declares.
+    """The Space's Variables and Secrets, compared with the commit's declaration.
 
-    None without a Space, or where the declaration can't be read: the contract reports that.
+    None without a Space, or when the declaration can't be read: the contract reports that.
     """
     if space is None:
         return None

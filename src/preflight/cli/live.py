@@ -26,9 +26,9 @@ from preflight.rules.repository import subdomain
 # A build, then a start that may take 30 minutes. Source: hub-docs spaces-config-reference.md,
 # startup_duration_timeout; a build's own limit is not documented.
 DEADLINE_S = 3600
-# How long the Hub may take to begin: until then a stage may still be that of the build before.
+# The Hub starts a build within this time; until then the stage may be that of the earlier build.
 BEGIN_S = 60
-# Looks in a row that may stay without an answer: a network hiccup ends no build.
+# Consecutive requests that may fail: a network hiccup does not end a build.
 FORGIVEN = 5
 LOG_TAIL = 25
 # Stages. Source: huggingface_hub _space_api.py (SpaceStage); SLEEPING: huggingface.js types/public.ts.
@@ -36,9 +36,9 @@ AT_WORK = {"BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING
 ASLEEP = {"STOPPED", "SLEEPING"}
 MEANING = {
     "BUILDING": "the image is being built",
-    "RUNNING_BUILDING": "the image is being built; what was there before serves",
+    "RUNNING_BUILDING": "the image is being built; the earlier build serves",
     "APP_STARTING": "the container starts",
-    "RUNNING_APP_STARTING": "the container starts; what was there before serves",
+    "RUNNING_APP_STARTING": "the container starts; the earlier build serves",
     "RUNNING": "it serves",
     "SLEEPING": "it sleeps; a visitor wakes it",
     "STOPPED": "it sleeps; a visitor wakes it",
@@ -46,14 +46,14 @@ MEANING = {
     "BUILD_ERROR": "the image could not be built",
     "CONFIG_ERROR": "README.md or the settings are wrong",
     "RUNTIME_ERROR": "the container ended, or did not answer in time",
-    "NO_APP_FILE": "there is no Dockerfile at its root",
+    "NO_APP_FILE": "the repository has no Dockerfile at its root",
     "DELETING": "it is being deleted",
 }
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the Hub says of a Space at one moment. commit: that of the running build, when known."""
+    """The Hub's record of a Space at one moment. commit: that of the running build, when known."""
 
     stage: str
     commit: str | None
@@ -68,7 +68,7 @@ def main(name: str, url: str, folder: str, ref: str, every: float = 0) -> int:
     try:
         code = live(SpaceId.of(name), url, folder, ref)
         while every and code == 0:
-            say(f"the next probes come in {every:g} min; Ctrl-C ends")
+            say(f"the next probes start in {every:g} min; Ctrl-C stops")
             time.sleep(every * 60)
             code = live(SpaceId.of(name), url, folder, ref)
         return code
@@ -82,7 +82,7 @@ def main(name: str, url: str, folder: str, ref: str, every: float = 0) -> int:
 
 
 def live(space: SpaceId, url: str, folder: str, ref: str) -> int:
-    """As `main`. Raises Refused when the commit does not come to serve."""
+    """As `main`. Raises Refused when the commit does not serve."""
     known = folder_of(space, folder)
     commit = wanted_commit(space, ref)
     follow(space, commit)
@@ -92,7 +92,7 @@ def live(space: SpaceId, url: str, folder: str, ref: str) -> int:
         raise Refused(
             f"{woken.failure.actual}\n{log_tail(space, build=False)}{way_back(space, commit)}"
         )
-    say(f"{url} answers after {woken.seconds:.1f} s; probing it as the contract does")
+    say(f"{url} answers after {woken.seconds:.1f} s; probing it")
     holds = probes_hold(known, url)
     settings = compare(space, known.declaration if known.source else None)
     print(f"\n{settings}\n\n{space} at {commit[:7]}: {url}")
@@ -120,12 +120,12 @@ def follow(space: SpaceId, commit: str) -> None:
             time.sleep(pause(number))
             continue
         if seen.stage != last:
-            meaning = MEANING.get(seen.stage, "a stage that is not known here")
+            meaning = MEANING.get(seen.stage, "an unknown stage")
             say(f"{seconds:5.0f} s  {seen.stage}: {meaning.format(space=space)}")
             last = seen.stage
             logs.at(seen.stage)
         at_work = at_work or seen.stage in AT_WORK
-        # Without the running commit in the answer, only a build that was seen to begin tells.
+        # Without the running commit in the answer, only an observed build shows that it is ours.
         ours = seen.commit == commit if seen.commit else at_work
         late = seconds > BEGIN_S and not at_work
         if seen.stage == "RUNNING" and ours:
@@ -136,10 +136,10 @@ def follow(space: SpaceId, commit: str) -> None:
         if seen.stage == "RUNNING" and late:
             raise Refused(
                 f"{space} runs {str(seen.commit)[:7]}, and no build of {commit[:7]} has started within "
-                f"{BEGIN_S} s: was the push rejected? What was there before goes on serving."
+                f"{BEGIN_S} s: was the push rejected? The earlier build keeps serving."
             )
         if seen.stage in ASLEEP and (ours or late):
-            # Asking for the page wakes it.
+            # The first probe wakes it.
             return
         if seen.stage not in unfailed and (ours or at_work or late or was_built(space, commit)):
             raise Refused(failure(space, seen))
@@ -151,7 +151,7 @@ def follow(space: SpaceId, commit: str) -> None:
 
 
 def pause(number: int) -> float:
-    """Seconds until the next look: the Hub counts calls, a Hub on this machine does not."""
+    """Seconds until the next request: the Hub limits the rate, a Hub on this machine does not."""
     if urlsplit(endpoint()).hostname == "127.0.0.1":
         return 0.2
     return 3 if number < 100 else 10
@@ -178,7 +178,7 @@ def look(api: HfApi, space: SpaceId) -> Seen:
 
 
 def wanted_commit(space: SpaceId, ref: str) -> str:
-    """The commit at the Space's head; with `ref`, that one, which has to be there."""
+    """The commit at the Space's head. Raises Refused when it is not `ref`, if given."""
     head = HfApi().space_info(str(space)).sha
     if not head:
         raise Refused(f"{space} holds no commit yet; push to it first")
@@ -195,7 +195,7 @@ def address_of(space: SpaceId) -> str:
 
 
 def folder_of(space: SpaceId, folder: str) -> Space:
-    """The Space's folder here: as given, or of its name in compose.yaml; else its URL alone is known."""
+    """The Space in `folder`, or of this name in compose.yaml, or else without a folder."""
     if folder:
         return space_of_folder(Path(folder))
     compose = Path("compose.yaml")
@@ -204,7 +204,7 @@ def folder_of(space: SpaceId, folder: str) -> Space:
 
 
 def failure(space: SpaceId, seen: Seen) -> str:
-    """Why it does not serve, with the end of the log that tells."""
+    """Why it does not serve, with the end of the log of the failed step."""
     meaning = MEANING.get(seen.stage, "").format(space=space)
     words = f"{space} is at {seen.stage}: {meaning}. {seen.error}".rstrip()
     if known := meaning_of(seen.error):
@@ -229,12 +229,12 @@ def say(message: str) -> None:
 
 
 def probes_hold(known: Space, url: str) -> bool:
-    """Whether what can be probed from outside is as the contract says."""
+    """Whether the rules that can be probed from outside hold."""
     target = [f"--live={known.name}={url}"]
     target += [f"--space={known.working_folder}"] if known.working_folder else []
     # On this machine the rehearsed edge signs its own certificate, which is not verified.
     unverified = ["-W", "ignore::urllib3.exceptions.InsecureRequestWarning"]
-    # Its files were judged before the push; here they may have moved on since.
+    # Its files were checked before the push, and may have changed here since.
     reports = in_the_cache(Path.cwd()) / "live" / known.name
     return judging.holds([*judging.OF_A_CONTAINER, *target, *unverified], reports)
 
@@ -244,4 +244,4 @@ def way_back(space: SpaceId, now: str) -> str:
     known = went_live.before(Path.cwd(), space, now)
     if known is None:
         return f"To go back: preflight rollback {space}   (to the commit before; --ref names another)\n"
-    return f"To go back to what was live before: preflight rollback {space} --ref {known[:10]}\n"
+    return f"To go back to the commit that was live before: preflight rollback {space} --ref {known[:10]}\n"

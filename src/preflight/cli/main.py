@@ -26,7 +26,7 @@ def main() -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="preflight-for-spaces")
 def preflight() -> None:
-    """Prove a Docker Space before you push it to Hugging Face.
+    """Check a Docker Space before you push it to Hugging Face.
 
     Exit codes: 0 holds, 1 findings, 2 could not judge, 5 nothing to judge.
     """
@@ -41,8 +41,8 @@ def preflight() -> None:
 def check(folders: tuple[str, ...], repeat: int, watch: bool) -> None:
     """Build, start and probe the Space in each FOLDER.
 
-    Without FOLDER: the Spaces of compose.yaml, or else the Space in this folder. Options go to
-    pytest: `preflight check --help` of the plug-in's own options is `pytest --help`.
+    Without FOLDER: the Spaces of compose.yaml, or else the Space in this folder. Other options go
+    to pytest; `pytest --help` lists them.
 
     \b
     Example: preflight check my-space
@@ -76,7 +76,7 @@ def static(folders: tuple[str, ...]) -> None:
 
 
 def _judged(arguments: tuple[str, ...], names_tests: bool = False) -> int:
-    """Judge these folders, with these options of pytest; this folder where it is a Space alone."""
+    """Judge these folders with these pytest options; without folders, compose.yaml or this folder."""
     from preflight.pytest_plugin import judge, with_values
 
     given = [f"--space={text}" if _is_folder(text) else text for text in with_values(arguments)]
@@ -117,7 +117,7 @@ preflight.add_command(init)
 @click.option("--node", is_flag=True, help="A server in Node.js; the default is Python.")
 @click.option("--remove", is_flag=True, help="Remove the Space NAME and its services instead.")
 def new(name: str, node: bool, remove: bool) -> None:
-    """Make the folder NAME: a Space that passes, with its services where there is a compose.yaml.
+    """Make the folder NAME: a Space that passes, with its services in an existing compose.yaml.
 
     \b
     Example: preflight new my-space
@@ -133,7 +133,9 @@ def new(name: str, node: bool, remove: bool) -> None:
 @click.option("--space", default="", metavar="OWNER/NAME", help="The Space on the Hub.")
 @click.option("--remote", default="", help="Another remote than the Space's own.")
 @click.option("--dry-run", is_flag=True, help="Stop before the push.")
-@click.option("--force", is_flag=True, help="Push what did not pass; what it overrode is listed.")
+@click.option(
+    "--force", is_flag=True, help="Push a commit that did not pass, and list the failed rules."
+)
 @click.option(
     "--set",
     "enter",
@@ -141,9 +143,7 @@ def new(name: str, node: bool, remove: bool) -> None:
     help="Enter missing Variables and Secrets from .env or the shell.",
 )
 @click.option("--without-secrets", is_flag=True, help="Push although required Secrets are missing.")
-@click.option(
-    "--load", "with_load", is_flag=True, help="Judge 30 s of load by its slo.toml as well."
-)
+@click.option("--load", "with_load", is_flag=True, help="Also judge 30 s of load by its slo.toml.")
 def push(
     folder: Path,
     space: str,
@@ -191,11 +191,18 @@ def run_hook(name: str, url: str) -> None:
 
 @preflight.command()
 @click.argument("space", metavar="OWNER/NAME")
-@click.option("--url", default="", help="Where it answers, if not at its own address.")
-@click.option("--folder", default="", help="Its folder here, if not of the Space's name.")
-@click.option("--ref", default="", help="The commit to wait for, if not the one at its head.")
 @click.option(
-    "--watch", default=0.0, metavar="MINUTES", help="Probe again every so often, until it fails."
+    "--url", default="", help="The URL to probe; by default the Space's address on the Hub."
+)
+@click.option(
+    "--folder", default="", help="The Space's folder here; by default the folder of its name."
+)
+@click.option("--ref", default="", help="The commit to wait for; by default the Space's head.")
+@click.option(
+    "--watch",
+    default=0.0,
+    metavar="MINUTES",
+    help="Probe again after so many minutes, until a probe fails.",
 )
 def live(space: str, url: str, folder: str, ref: str, watch: float) -> None:
     """Follow a push until it serves, probe the live Space, compare its settings.
@@ -211,7 +218,9 @@ def live(space: str, url: str, folder: str, ref: str, watch: float) -> None:
 
 @preflight.command()
 @click.argument("space", metavar="OWNER/NAME")
-@click.option("--ref", default="", help="The commit to go back to, if not the one before.")
+@click.option(
+    "--ref", default="", help="The commit to go back to; by default the one before the head."
+)
 @click.option("--remote", default="", help="Another remote than the Space's own.")
 @click.option("--dry-run", is_flag=True, help="Stop before the push.")
 def rollback(space: str, ref: str, remote: str, dry_run: bool) -> None:
@@ -227,11 +236,13 @@ def rollback(space: str, ref: str, remote: str, dry_run: bool) -> None:
 
 @preflight.command()
 @click.argument("folder", default=".", type=FOLDER)
-@click.option("--watch", is_flag=True, help="Rebuild on change; switch when the new build serves.")
-@click.option("--port", default=8443, show_default=True, help="Where the edge listens.")
+@click.option(
+    "--watch", is_flag=True, help="Rebuild on change, and switch when the new build serves."
+)
+@click.option("--port", default=8443, show_default=True, help="The port of the edge.")
 @click.option("--owner", default="acme", show_default=True, help="The account in the address.")
 def serve(folder: Path, watch: bool, port: int, owner: str) -> None:
-    """Serve the Space in FOLDER behind the Hub's edge, and in the Hub's frame, until Ctrl-C.
+    """Serve the Space in FOLDER behind a rehearsed Hub edge and in the Hub's frame, until Ctrl-C.
 
     \b
     Example: preflight serve my-space --watch
@@ -247,7 +258,7 @@ def serve(folder: Path, watch: bool, port: int, owner: str) -> None:
     type=click.Path(path_type=Path),
     default=Path(".hub"),
     show_default=True,
-    help="Folder of its repositories.",
+    help="The folder of its repositories and logs.",
 )
 @click.option("--port", default=8460, show_default=True, help="0 for any free port.")
 @click.option("--run", "run_id", default="", hidden=True)
@@ -302,6 +313,6 @@ preflight.add_command(load)
 
 
 def _fail(message: str) -> None:
-    """End with exit code 2: there was nothing to judge, or no way to judge it."""
+    """Exit with code 2: the command could not judge."""
     click.echo(message, err=True)
     sys.exit(2)

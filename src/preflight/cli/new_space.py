@@ -28,7 +28,7 @@ def main(name: str, node: bool, remove: bool) -> int:
 
 
 def add(name: str, template: str) -> list[str]:
-    """Write folder and services; returns what to print. Raises Refused, with nothing written."""
+    """Write folder and services; returns the lines to print. Raises Refused before it writes anything."""
     folder, source = Path(name), TEMPLATES / template
     for problem in name_problems(name):
         raise Refused(f"NAME {name}: expected {problem.expected}")
@@ -36,7 +36,9 @@ def add(name: str, template: str) -> list[str]:
         raise Refused(f"NAME {name}: write it in lower case, as images and host names are")
     compose = COMPOSE.read_text("utf-8") if COMPOSE.is_file() else ""
     if folder.exists() or re.search(rf"^  {re.escape(name)}:", compose, re.M):
-        raise Refused(f"NAME {name}: a folder or a service of that name is there; choose another")
+        raise Refused(
+            f"NAME {name}: a folder or a service of that name exists; choose another name"
+        )
     port = max([FIRST_PORT - 1, *map(int, re.findall(r":-(\d+)\}:7860", compose))]) + 1
     declaration = EnvironmentDeclaration.of_file(source / ".env.example")
     blocks = {

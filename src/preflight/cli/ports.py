@@ -12,8 +12,8 @@ from preflight.engine.install import answers
 
 
 def check(project: str, services: list[Service], host: str) -> None:
-    """Raise Failed when ports are taken by others, with one line that chooses free ones for all."""
-    # On an engine elsewhere, or for a port that is free here, `taken_meanwhile` reports the holder.
+    """Raise Failed when other processes hold a port; the message suggests free ports for all services."""
+    # On a remote engine, `taken_meanwhile` reports the holder.
     if host != "127.0.0.1":
         return
     taken = [
@@ -27,7 +27,7 @@ def check(project: str, services: list[Service], host: str) -> None:
 
 
 def taken_meanwhile(services: list[Service], output: str) -> str:
-    """The message for ports that Compose found taken; empty when that was not the cause."""
+    """The message for ports that Compose reported as taken; empty when it reported none."""
     taken = [
         (service, port)
         for service in services
@@ -47,7 +47,7 @@ def _advice(taken: list[tuple[Service, int]], services: list[Service]) -> str:
         choices.append(f"{_variable(service)}={free}")
     command = "make" if Path("Makefile").is_file() else "preflight"
     return "\n".join(
-        [*lines, f"fix: end that, or choose other ports: {' '.join(choices)} {command} up"]
+        [*lines, f"fix: stop that process, or choose other ports: {' '.join(choices)} {command} up"]
     )
 
 
@@ -70,7 +70,7 @@ def _is_taken(port: int) -> bool:
 
 
 def _holder_of(port: int) -> str:
-    """What holds a port, as text that follows "is taken"; empty where that can't be known."""
+    """The holder of a port, as text that follows "is taken"; empty when unknown."""
     container, owner = _container_on(port)
     if container:
         return f" by the container {container}" + (f" (compose project {owner})" if owner else "")

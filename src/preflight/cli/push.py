@@ -1,8 +1,8 @@
 """`preflight push`: push a Space's folder to its Space, once exactly that commit has passed.
 
-What is pushed is the folder as committed, with the history of that folder alone: `git subtree
-split` makes it, or it is HEAD itself where the folder is a repository of its own. That commit is
-judged in a clone, so neither the working folder nor a git-ignored file can make a difference.
+A push sends the committed folder with its own history: the result of `git subtree split`, or HEAD
+when the folder is the root of its repository. That commit is judged in a clone, so uncommitted
+changes and git-ignored files have no influence.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from preflight.model.space import SpaceError
 from preflight.rules.repository import dirty_files
 
 PUSH_DEADLINE = 1800
-# What a Space's repository holds when the Hub has made it; the README when that was on the web page.
+# The files of a Space that the Hub has just created; the README only when created on the web page.
 # Source: huggingface_hub, `create_repo`; forum reports.
 OF_THE_HUB = {".gitattributes", "README.md"}
 NOT_ACCEPTED = (
-    "the push was not accepted. The Space goes on serving what it served, and its page does not say "
-    "so.\n      docs/troubleshooting.md has the Hub's messages, their causes and fixes."
+    "the push was not accepted. The Space goes on serving what it served; its page does not report "
+    "this.\n      docs/troubleshooting.md has the Hub's messages, their causes and fixes."
 )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to push where. space: OWNER/NAME, or empty where `remote` names the target."""
+    """What to push, and where. space: OWNER/NAME, or empty when `remote` names the target."""
 
     folder: Path
     space: str = ""
@@ -84,9 +84,9 @@ def push(plan: Plan, space: SpaceId | None) -> int:
     if settings and settings.missing and not plan.without_secrets:
         print(f"{settings}\n", flush=True)
         raise Refused(
-            f"{space} lacks {', '.join(settings.missing)}, without which it would not start.\n"
-            "      Enter each in the Space's settings, or let --set take them from .env or the shell.\n"
-            "      --without-secrets pushes all the same."
+            f"{space} lacks {', '.join(settings.missing)} and would not start.\n"
+            "      Enter each in the Space's settings; --set enters them from .env or the shell.\n"
+            "      --without-secrets pushes anyway."
         )
     say(f"{plan.folder.name} as committed is {commit[:7]}; judging it before it goes to {target}")
     findings = judging.findings_of(repository.root, commit, space, plan.folder.name)
@@ -97,7 +97,7 @@ def push(plan: Plan, space: SpaceId | None) -> int:
     if findings and not plan.force:
         raise Refused(
             f"{commit[:7]} did not pass, so it is not pushed. Fix what is named above and commit it.\n"
-            "      --force pushes it all the same."
+            "      --force pushes it anyway."
         )
     print("\n" + masked("\n".join(map(shlex.join, commands))), flush=True)
     if findings:
@@ -117,9 +117,9 @@ def push(plan: Plan, space: SpaceId | None) -> int:
 
 
 def _enter_missing(folder: Path, settings: SettingsReport) -> None:
-    """Enter what `.env` or the shell holds of the missing names, once the user has agreed.
+    """Enter the missing names that `.env` or the shell holds, after the user has confirmed.
 
-    Only names are shown. Raises Refused when the Hub refuses.
+    Prints names only. Raises Refused when the Hub refuses.
     """
     values = {name: value for name, value in dotenv_values(folder / ".env").items() if value}
     values |= {name: os.environ[name] for name in settings.missing if os.environ.get(name)}
@@ -134,7 +134,7 @@ def _enter_missing(folder: Path, settings: SettingsReport) -> None:
     for fault in known:
         print(f"  {fault.name} as a {'Secret' if fault.sensitive else 'Variable'}")
     if not click.confirm("Enter them?", default=False):
-        raise Refused("--set: nothing was entered, and nothing pushed")
+        raise Refused("--set: nothing was entered or pushed")
     try:
         entered = enter_missing(settings, values)
     except HUB_ERRORS as error:
@@ -160,7 +160,7 @@ def commit_to_push(repository: Repository) -> tuple[list[list[str]], str]:
     head = git(repository.root, "rev-parse", "HEAD")
     if not repository.prefix:
         return [], head
-    # `git subtree` wants no slash at the end, and the whole history can take it minutes.
+    # `git subtree` takes no trailing slash, and may need minutes for a long history.
     split = ["subtree", "split", "-q", f"--prefix={repository.prefix.rstrip('/')}", head]
     try:
         return [["git", *split]], git(repository.root, *split, deadline=15 * GIT_DEADLINE)
@@ -189,11 +189,11 @@ def remote_head(top: Path, target: str) -> str | None:
 
 
 def push_command(top: Path, target: str, commit: str, head: str | None) -> list[str]:
-    """The push that loses no commit. Raises Refused when there is none."""
+    """The push command that loses no commit. Raises Refused when each would lose one."""
     ordinary = ["git", "push", target, f"{commit}:refs/heads/main"]
     if head is None or is_ancestor(top, head, commit):
         return ordinary
-    # Replaces exactly what was looked at, and nothing that came since.
+    # Replaces exactly the inspected head, and fails when it has moved since.
     replacing = [*ordinary[:2], f"--force-with-lease=refs/heads/main:{head}", *ordinary[2:]]
     if set(git(top, "ls-tree", "-r", "--name-only", head).splitlines()) <= OF_THE_HUB:
         return replacing
@@ -201,13 +201,13 @@ def push_command(top: Path, target: str, commit: str, head: str | None) -> list[
     raise Refused(
         f"{target} holds commits that are not in what you push:\n"
         + "\n".join(f"          {line}" for line in lost.splitlines())
-        + "\n      to keep them, bring them in first (git subtree pull, or git pull); to replace them:\n"
+        + "\n      to keep them, merge them first (git subtree pull, or git pull); to replace them:\n"
         f"          {shlex.join(replacing)}"
     )
 
 
 def pushed(top: Path, command: list[str], commit: str) -> bool:
-    """Whether the remote took it. Our own pre-push hook lets `commit` pass."""
+    """Whether the remote accepted the push. Our pre-push hook lets `commit` pass."""
     environment = {**os.environ, **token_for_git(), judging.JUDGED: commit}
     try:
         done = subprocess.run(command, cwd=top, env=environment, timeout=PUSH_DEADLINE)
@@ -217,7 +217,7 @@ def pushed(top: Path, command: list[str], commit: str) -> bool:
 
 
 def is_ancestor(top: Path, older: str, newer: str) -> bool:
-    """Whether `newer` holds all that `older` holds."""
+    """Whether `newer` contains every commit of `older`."""
     return git(top, "rev-list", "--count", f"{newer}..{older}") == "0"
 
 
@@ -227,7 +227,7 @@ def some(names: list[str]) -> str:
 
 
 def last_line(error: Exception) -> str:
-    """What an error says last."""
+    """The last line of an error's message."""
     return (str(error).strip().splitlines() or ["no message"])[-1]
 
 

@@ -18,7 +18,7 @@ from preflight.pytest_plugin.folders import in_the_cache
 
 def repeat(folder: Path, count: int) -> int:
     """Start the Space in `folder` `count` times; returns 0 when each start served, 1 when not, 2 when
-    that could not be found out."""
+    it could not judge."""
     try:
         return _repeat(folder, count)
     except (SpaceError, EnvironmentDeclarationError, DockerError) as error:
@@ -35,17 +35,17 @@ def _repeat(folder: Path, count: int) -> int:
     try:
         image = build_space(run, space)
         for number in range(1, count + 1):
-            begun = start(run, space, image)
-            if begun.failure:
-                failures.append(begun.failure.actual)
-                print(f"start {number}: does not serve: {begun.failure.actual.splitlines()[0]}")
+            started = start(run, space, image)
+            if started.failure:
+                failures.append(started.failure.actual)
+                print(f"start {number}: does not serve: {started.failure.actual.splitlines()[0]}")
             else:
-                seconds.append(begun.seconds)
-                print(f"start {number}: serves after {begun.seconds:.2f} s", flush=True)
-            for step in begun.timeline:
+                seconds.append(started.seconds)
+                print(f"start {number}: serves after {started.seconds:.2f} s", flush=True)
+            for step in started.timeline:
                 phases[str(step["name"])].append(step["end"] - step["start"])
-            if begun.container:
-                begun.container.remove()
+            if started.container:
+                started.container.remove()
     finally:
         remove_everything(run.id)
     print(f"\n{space.name}: {len(seconds)} of {count} starts serve")

@@ -33,7 +33,7 @@ def rollback(top: Path, space: SpaceId, ref: str, remote: str, dry_run: bool) ->
     try:
         commit = git(top, "rev-parse", "--verify", "--quiet", f"{ref or head + '~1'}^{{commit}}")
     except GitError:
-        what = f"--ref {ref}: no such commit" if ref else "there is no commit before it"
+        what = f"--ref {ref}: no such commit" if ref else "there is no earlier commit"
         raise Refused(f"{what}\n{history(top, head)}") from None
     if commit == head:
         print(f"{target} is at {head[:7]} already.")
@@ -42,7 +42,7 @@ def rollback(top: Path, space: SpaceId, ref: str, remote: str, dry_run: bool) ->
         raise Refused(
             f"{commit[:7]} is not in the history of {target}, which is:\n{history(top, head)}"
         )
-    # Replaces exactly what was looked at, and nothing that came since.
+    # Replaces exactly the inspected head, and fails when it has moved since.
     command = ["git", "push", f"--force-with-lease=refs/heads/main:{head}", target, f"{commit}:refs/heads/main"]  # fmt: skip
     print(f"from  {git(top, 'log', '-1', '--format=%h %s', head)}")
     print(f"to    {git(top, 'log', '-1', '--format=%h %s', commit)}")
@@ -54,8 +54,8 @@ def rollback(top: Path, space: SpaceId, ref: str, remote: str, dry_run: bool) ->
     if not pushed(top, command, commit):
         raise Refused(NOT_ACCEPTED)
     print(
-        f"\nback. Follow the build: preflight live {space}\n"
-        "The next push brings back what your own branch holds: git revert there what was wrong."
+        f"\nrolled back. Follow the build: preflight live {space}\n"
+        "The next push restores the content of your branch: git revert the faulty commit there."
     )
     return 0
 

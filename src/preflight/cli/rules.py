@@ -9,9 +9,13 @@ import click
 
 
 @click.command("rules")
-@click.option("--severity", type=click.Choice(["breaks", "risk", "advice"]), help="these alone")
+@click.option(
+    "--severity",
+    type=click.Choice(["breaks", "risk", "advice"]),
+    help="List only rules of this severity.",
+)
 def rules(severity: str | None) -> None:
-    """List the rules: id, severity, and when each holds.
+    """List the rules: id, severity, sentence.
 
     \b
     Example: preflight rules --severity breaks
@@ -27,7 +31,7 @@ def rules(severity: str | None) -> None:
 @click.command("explain")
 @click.argument("rule")
 def explain(rule: str) -> None:
-    """Print the page of RULE: what breaking it looks like on the Hub, the fix, and the source.
+    """Print the page of RULE: its effect on the Hub, the fix, and the source.
 
     \b
     Example: preflight explain start.serves
@@ -39,7 +43,7 @@ def explain(rule: str) -> None:
     found = known.get(rule.partition("[")[0])
     if found is None:
         near = difflib.get_close_matches(rule, known, n=3, cutoff=0.4)
-        hint = f"; near: {', '.join(near)}" if near else ""
-        click.echo(f"no rule is called {rule!r}{hint}. All of them: preflight rules", err=True)
+        hint = f"; similar: {', '.join(near)}" if near else ""
+        click.echo(f"RULE {rule!r} does not exist{hint}. List all: preflight rules", err=True)
         sys.exit(2)
     click.echo(explained(found), nl=False)

@@ -1,4 +1,4 @@
-"""`preflight serve`: a Space as the Hub runs and shows it, on this machine, rebuilt when it changes."""
+"""`preflight serve`: run and frame a Space on this machine as the Hub does; rebuild it on change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def main(folder: Path, watch: bool, port: int, owner: str) -> int:
 
 
 class Server:
-    """One Space behind an edge of its own. Everything that it starts ends with `run`."""
+    """One Space behind its own edge. Everything that it starts ends with `run`."""
 
     def __init__(self, space: Space, owner: str, port: int) -> None:
         self._space, self._owner, self._port = space, owner, port
@@ -84,7 +84,7 @@ class Server:
                 self._replace(run, edge)
 
     def _replace(self, run: Run, edge: Edge) -> bool:
-        """Build and start the Space; put it in the place of what serves once it answers."""
+        """Build and start the Space; it replaces the serving container once it answers."""
         self._builds += 1
         clock = time.monotonic()
         try:
@@ -118,7 +118,7 @@ class Server:
         return start(run, self._space, image)
 
     def _follow(self, container: Container) -> None:
-        """Print the container's log as it comes, and where it connects to."""
+        """Print the container's log and its outgoing connections as they appear."""
         threading.Thread(target=_copy_log, args=(container,), daemon=True).start()
         if container.observer:
             threading.Thread(target=_say_connections, args=(container,), daemon=True).start()
@@ -152,7 +152,7 @@ def _quietly(look: Callable[[], list[Connection]]) -> list[Connection]:
     try:
         return look()
     except (DockerError, json.JSONDecodeError):
-        # The container ended between two looks.
+        # The container has ended.
         return []
 
 

@@ -42,7 +42,7 @@ class Fault:
 class SettingsReport:
     """The comparison, or why there is none.
 
-    variables, secrets: how many the Space has. optional: declared names that it has not.
+    variables, secrets: how many the Space has. optional: declared optional names that it lacks.
     """
 
     space: SpaceId
@@ -72,7 +72,7 @@ class SettingsReport:
 
 
 def compare(space: SpaceId, declaration: EnvironmentDeclaration | None) -> SettingsReport:
-    """Ask the Hub what the Space has, and compare it with the declaration."""
+    """Compare the Space's Variables and Secrets on the Hub with the declaration."""
     if declaration is None:
         reason = "no .env.example declares any; `preflight init` drafts one"
         return SettingsReport(space, not_compared=reason)
@@ -115,8 +115,8 @@ def faults_of(
 ) -> Iterator[Fault]:
     """What has to change in a Space's settings.
 
-    variables: name and value, which the Hub shows to everybody. secrets: names; the Hub does not
-    give their values back.
+    variables: name and value, which the Hub publishes. secrets: names; the Hub does not
+    return their values.
     """
     for name in sorted(variables.keys() & secrets):
         fix = "the Space stays at “Collision on variables and secrets names” until you delete one of them"

@@ -21,12 +21,12 @@ EDGE = Path("compose.edge.yaml")
 
 
 class Failed(Exception):
-    """One clear message: which Space, which step, what to do."""
+    """The command failed; the message names the Space, the step and the fix."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service that is built here. ports: those published on this machine."""
+    """A service that is built here. ports: its published ports."""
 
     name: str
     folder: Path
@@ -48,14 +48,14 @@ class Service:
 
 
 def project(edge: bool) -> tuple[Compose, dict[str, Any]]:
-    """The stack of this folder, and it as Compose reads it.
+    """The stack of this folder, and its configuration as Compose reads it.
 
-    edge: the stack behind the edge, a project of its own beside the other. Raises Failed when the
-    files are not valid.
+    edge: the stack behind the edge, in a separate project. Raises Failed when the files are
+    invalid.
     """
     if not COMPOSE.is_file():
         raise Failed(
-            "there is no compose.yaml in this folder.\nfix: run this in the folder that has it."
+            "this folder has no compose.yaml.\nfix: run the command in the folder that has it."
         )
     compose = Compose([COMPOSE], os.environ.get("COMPOSE_PROJECT_NAME", ""))
     config = _config(compose)
@@ -79,14 +79,14 @@ def services(config: Mapping[str, Any]) -> list[Service]:
     for service in found:
         if not service.dockerfile.is_file():
             raise Failed(
-                f"{service.name}: there is no {service.dockerfile}.\n"
-                "fix: write one at the root of the Space's folder; the Hub builds no other."
+                f"{service.name}: {service.dockerfile} is absent.\n"
+                "fix: write it at the root of the Space's folder; the Hub builds no other file."
             )
     return found
 
 
 def changed(compose: Compose, project: str) -> set[str]:
-    """The services whose running container has another image or configuration than they have now."""
+    """The services whose running container differs from their present image or configuration."""
     hashes = dict(line.split() for line in compose.run("config", "--hash", "*").splitlines())
     label = "com.docker.compose.{}"
     shown = docker(
@@ -104,7 +104,7 @@ def changed(compose: Compose, project: str) -> set[str]:
 
 
 def warn_of_unknown_variables(config: Mapping[str, Any]) -> None:
-    """Say which names in `.env` no service reads: a typo there changes nothing, and nothing else tells."""
+    """Print the names in `.env` that no service reads, since Compose ignores a typo there."""
     if not Path(".env").is_file():
         return
     text = "\n".join(path.read_text() for path in (COMPOSE, EDGE) if path.is_file())
@@ -147,7 +147,7 @@ def edge_url(name: str) -> str:
 
 
 def make_ignored(folder: Path) -> None:
-    """Make a folder that git ignores by itself."""
+    """Make a folder with a .gitignore that ignores everything in it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n")
 

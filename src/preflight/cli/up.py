@@ -1,7 +1,7 @@
 """`preflight up` and `preflight down`: the Spaces of compose.yaml on this machine.
 
-`up` ends with every Space healthy and says how to try them, or with one clear message. What ran
-before is replaced only by what is healthy, and goes on otherwise. Standard library only.
+`up` ends when every Space is healthy and prints how to try it, or ends with an error message. It
+replaces running Spaces only by healthy ones; otherwise they keep running. Standard library only.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def main(arguments: list[str]) -> int:
         print(f"\n{failure}", file=sys.stderr, flush=True)
         return 1
     except SystemExit:
-        # The message is out already.
+        # The message has been printed.
         return 1
 
 
 def up(engine: install.Engine, edge: bool, pull: bool, no_cache: bool) -> int:
-    """Build, then start or replace, then say where each Space is. Raises Failed."""
+    """Build, then start or replace, then print each Space's address. Raises Failed."""
     host = install.host()
     if host != "127.0.0.1":
         # On a remote engine, that machine's loopback would be out of reach from here.
@@ -71,7 +71,7 @@ def up(engine: install.Engine, edge: bool, pull: bool, no_cache: bool) -> int:
         if not ran:
             _remove(compose)
         if isinstance(error, KeyboardInterrupt):
-            rest = "what ran before goes on" if ran else "nothing is left running"
+            rest = "the earlier stack keeps running" if ran else "nothing is left running"
             print(f"\nstopped; {rest}.", file=sys.stderr)
             return 130
         if ran and isinstance(error, (Failed, DockerError)):
@@ -83,12 +83,10 @@ def up(engine: install.Engine, edge: bool, pull: bool, no_cache: bool) -> int:
 
 
 def down() -> int:
-    """Remove containers, networks, volumes and images of this folder's stacks; say which."""
+    """Remove and list the containers, networks, volumes and images of this folder's stacks."""
     if install.look() is None:
         if os.environ.get("DOCKER_HOST"):
-            raise Failed(
-                "no Docker engine answers at DOCKER_HOST, so nothing can be removed there."
-            )
+            raise Failed("no Docker engine answers at DOCKER_HOST, so nothing was removed.")
         say("no Docker engine answers, so nothing is running.")
         return 0
     found = False
@@ -116,12 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(dest="action", required=True)
     starting = actions.add_parser("up", help="Build and start.", epilog="Example: preflight up")
-    starting.add_argument("--pull", action="store_true", help="Look for newer base images.")
+    starting.add_argument("--pull", action="store_true", help="Pull newer base images.")
     starting.add_argument(
         "--no-cache", action="store_true", help="Build without the layer cache: a factory rebuild."
     )
     starting.add_argument(
-        "--edge", action="store_true", help="Behind the Hub's edge, as a stack of its own."
+        "--edge", action="store_true", help="Start a separate stack behind a rehearsed Hub edge."
     )
     actions.add_parser("down", help="Stop and remove.", epilog="Example: preflight down")
     return parser
@@ -140,7 +138,7 @@ def _refuse_another_folder(project: str) -> None:
     if other and Path(other).resolve() != Path.cwd():
         raise Failed(
             f"the Compose project {project} belongs to another folder: {other}\n"
-            f"fix: run the command there, or give this folder's project a name of its own: "
+            f"fix: run the command there, or give this folder's project another name: "
             f"export COMPOSE_PROJECT_NAME={project}-2"
         )
 
@@ -174,7 +172,7 @@ def _build(compose: Compose, services: list[Service], pull: bool, no_cache: bool
 
 
 def _start(compose: Compose, project: str, services: list[Service], ran: bool) -> None:
-    """Start the stack; where one runs, first see its changed services healthy in a trial."""
+    """Start the stack. When it runs already, first try its changed services beside it."""
     if ran:
         changed = stack.changed(compose, project)
         new = [service for service in services if service.name in changed]
@@ -195,9 +193,9 @@ def _start(compose: Compose, project: str, services: list[Service], ran: bool) -
 
 
 def _try_out(compose: Compose, project: str, new: list[Service]) -> None:
-    """See the new images healthy beside what runs. Raises Failed."""
+    """Start the new images beside the running stack until they are healthy. Raises Failed."""
     names = [service.name for service in new]
-    say(f"trying the new {' and '.join(names)} beside what runs …")
+    say(f"trying the new {' and '.join(names)} beside the running stack …")
     without_ports = LOGS / "compose.trial.yaml"
     lines = "".join(f"  {name}:\n    ports: !reset []\n" for name in names)
     without_ports.write_text(f"services:\n{lines}")
@@ -236,25 +234,25 @@ def _say_where(compose: Compose, services: list[Service], host: str, edge: bool)
         print(
             "\nAccept the certificate. Python on Linux does not resolve names under hf.localhost."
         )
-    # The stand-ins are a file of their own, which a rebuild needs.
+    # A rebuild needs the compose file of the stand-ins too.
     typed = (
         " ".join(["docker", *compose.command]) if len(compose.files) > 1 else f"docker compose{own}"
     )
     print(f"\nEdit and see it within two seconds: {typed} watch --no-up")
-    print("  After an edit that breaks the start: the logs line above shows why.")
+    print("  When an edit breaks the start, the logs command above shows the reason.")
     print(f"Stop and remove: {'make' if Path('Makefile').is_file() else 'preflight'} down")
 
 
 def _remove(compose: Compose, images: bool = True) -> None:
     flags = ["--rmi", "local"] if images else []
-    # A container whose creation was under way when its command ended shows up a little later.
+    # Docker may finish creating a container after its command ended, so remove twice.
     with suppress(DockerError):
         compose.down(*flags, log=_log("down"))
     compose.down(*flags, log=_log("down"))
 
 
 def _remove_replaced_images(project: str) -> None:
-    """Remove the images that a newer build took the name of. The builder keeps its cache by itself."""
+    """Remove images whose name a newer build has taken. The builder's cache stays."""
     mark = f"label=com.docker.compose.project={project}"
     docker("image", "prune", "--force", f"--filter={mark}", deadline=120, check=False)
 

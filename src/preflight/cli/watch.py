@@ -9,7 +9,7 @@ from pathlib import Path
 from preflight.model.context import context_files
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at the files."""
+"""Seconds between two readings of the files."""
 
 
 def on_change(folders: Sequence[Path], check: Callable[[], int]) -> int:
@@ -19,7 +19,7 @@ def on_change(folders: Sequence[Path], check: Callable[[], int]) -> int:
         while True:
             before = state_of(folders)
             code = check()
-            print("waits for a change; Ctrl-C ends", flush=True)
+            print("waiting for a change; Ctrl-C stops", flush=True)
             while state_of(folders) == before:
                 time.sleep(LOOK_EVERY)
     except KeyboardInterrupt:
@@ -27,7 +27,7 @@ def on_change(folders: Sequence[Path], check: Callable[[], int]) -> int:
 
 
 def state_of(folders: Sequence[Path]) -> dict[Path, float]:
-    """When each file that a build takes was last written."""
+    """The time of the last write to each file that a build uses."""
     found = {}
     for folder in folders:
         for name in [*context_files(folder), "Dockerfile", ".dockerignore", "preflight.toml"]:
@@ -35,6 +35,6 @@ def state_of(folders: Sequence[Path]) -> dict[Path, float]:
             try:
                 found[path] = path.stat().st_mtime
             except OSError:
-                # Absent, or removed between the listing and this look.
+                # Absent, or removed since the listing.
                 continue
     return found

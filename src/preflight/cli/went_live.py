@@ -13,7 +13,7 @@ from preflight.model.git import GitError
 def remember(top: Path, space: SpaceId) -> None:
     """Note which commit the Space serves now, as a ref of the repository at `top`.
 
-    Nothing is noted where the Hub does not say, or where the commit is not in the repository.
+    Writes nothing when the Hub does not report it, or when the repository lacks the commit.
     """
     try:
         runtime = HfApi().get_space_runtime(str(space))

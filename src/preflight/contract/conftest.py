@@ -1,10 +1,10 @@
 """What the checks probe: the Space's image, and the Space itself, running as on the Hub.
 
-Where the image does not build or the Space does not start, one check fails with the reason
-(`image.builds`, `start.serves`) and every other one that needs it is skipped by that name.
+If the image does not build or the Space does not start, one check fails with the reason
+(`image.builds`, `start.serves`). Every other check that needs it is skipped and names that check.
 
-A check says by what it takes where it sends requests: `subject` as the world does on the Hub, through
-the edge; `visited` is what a browser gets there; `direct` and `container` at the Space's own port.
+A check's fixtures determine where it sends requests. `subject` goes through the edge, as visitors do
+on the Hub. `visited` is what a browser gets there. `direct` and `container` go to the Space's own port.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from preflight.model.hub_profile import HUB
 from preflight.model.problems import CannotJudge
 from preflight.model.space import Space
 
-# The checks of a folder alone do without the rest, which is loaded where it is used.
+# Checks of the folder alone do not need the engine, so it is imported where it is used.
 if TYPE_CHECKING:
     from preflight.engine.answering import Answering
     from preflight.engine.container import Container
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
     from preflight.rules.pages import Page
 
 HERE = Path(__file__).parent
-# What is made in the background takes longest; what measures time waits until all of it is made.
+# Outcomes made in the background take longest. Checks that measure time wait until these are made.
 _LAST = ("contents", "hardened", "isolated", "second_life", "tried", "unhurried")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the checks of each Space in the order in which their outcomes are there: folder, start, rest."""
+    """Run each Space's checks in the order in which their outcomes are available: folder, start, rest."""
 
     def stage(item: pytest.Item) -> int:
         names = item.fixturenames if isinstance(item, pytest.Function) else []
         if HERE not in item.path.parents or ("built" not in names and "started" not in names):
             return 0
-        # The two that the skips of all others name.
+        # All other checks' skips name these two.
         if item.name.startswith(("test_builds[", "test_serves[")):
             return 1
         return 2 + sum(name in names for name in _LAST)
@@ -79,8 +79,8 @@ def pytest_pyfunc_call() -> Generator[None, object, object]:
 
 @contextmanager
 def _judged_elsewhere() -> Iterator[None]:
-    """That a Space does not answer in HTTP is one finding, whichever check meets it; a request that a
-    live Space is not sent is none."""
+    """Skip a check whose request got no HTTP answer: start.answers_in_http reports it once. Skip a
+    check whose request must not be sent to a live Space."""
     try:
         yield
     except Exception as error:
@@ -96,14 +96,14 @@ def _judged_elsewhere() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def wanted(request: pytest.FixtureRequest) -> set[str]:
-    """The fixtures that the chosen checks take: what is to be made ahead of them."""
+    """The fixtures of the selected checks, which are prepared in advance."""
     items = (item for item in request.session.items if isinstance(item, pytest.Function))
     return {name for item in items for name in item.fixturenames}
 
 
 @pytest.fixture(scope="session")
 def rehearsal(space: Space, run: Run, wanted: set[str]) -> Iterator[Rehearsal]:
-    """The Space's image and containers, in the making from here on."""
+    """The Space's image and containers; building them starts here."""
     from preflight.engine.rehearsal import Rehearsal
 
     with Rehearsal(run, space) as made:
@@ -113,15 +113,15 @@ def rehearsal(space: Space, run: Run, wanted: set[str]) -> Iterator[Rehearsal]:
 
 @pytest.fixture(scope="session", autouse=True)
 def ahead(space: Space, wanted: set[str], request: pytest.FixtureRequest) -> None:
-    """The build goes on while the folder is checked."""
+    """Build the image while the folder is checked."""
     if "built" in wanted and not _not_buildable(space):
-        # The first check that needs it fails with the reason.
+        # The first check that needs the image fails with the reason.
         with suppress(DockerError, CannotJudge):
             request.getfixturevalue("rehearsal")
 
 
 def _not_buildable(space: Space) -> str:
-    """Why nothing is built; empty when the Space can be."""
+    """Why nothing is built; empty when the Space can be built."""
     if space.url is not None:
         return f"needs the Docker engine: {space.name} is known by its URL alone"
     if not (space.folder / "Dockerfile").is_file():
@@ -165,13 +165,13 @@ def contents(image: Image, rehearsal: Rehearsal) -> Contents:
 
 @pytest.fixture
 def unhurried(image: Image, rehearsal: Rehearsal) -> None:
-    """Nothing goes on in the background: for what measures time."""
+    """Nothing runs in the background, for checks that measure time."""
     rehearsal.quiet()
 
 
 @pytest.fixture(scope="session")
 def started(space: Space, request: pytest.FixtureRequest) -> Start:
-    """How the Space's one start for all checks went, or with `--live` its waking."""
+    """How the Space's start, shared by all checks, went; with `--live`, how it woke."""
     from preflight.engine.live import Live, wake
 
     if space.url is not None:
@@ -184,7 +184,7 @@ def started(space: Space, request: pytest.FixtureRequest) -> Start:
 
 @pytest.fixture(scope="session")
 def subject(started: Start, request: pytest.FixtureRequest) -> Answering:
-    """The Space as the world reaches it: through the Hub's edge or, with `--live`, at its URL.
+    """The Space as visitors reach it: through the Hub's edge or, with `--live`, at its URL.
 
     `.get(path)`, `.post(path, json=…)` …
     """
@@ -198,7 +198,7 @@ def subject(started: Start, request: pytest.FixtureRequest) -> Answering:
 
 @pytest.fixture(scope="session")
 def direct(subject: Answering, started: Start) -> Answering:
-    """The Space at its own port, for what the Hub's edge answers in its place, or adds to."""
+    """The Space at its own port, for answers that the Hub's edge gives itself or adds to."""
     from preflight.engine.edge import AtThePort
     from preflight.engine.live import Live
 
@@ -243,7 +243,7 @@ def visited(space: Space, subject: Answering, front_page: str) -> Visit:
 
 @pytest.fixture(scope="session")
 def refused(visited: Visit, subject: Answering, started: Start, front_page: str) -> list[Refused]:
-    """Paths that are refused to the public host name alone."""
+    """Paths that the Space refuses for its public host name alone."""
     from preflight.engine.proxied import USUAL_PATHS, refused_by_name
 
     if started.container is None:
@@ -254,7 +254,7 @@ def refused(visited: Visit, subject: Answering, started: Start, front_page: str)
 
 @pytest.fixture(scope="session")
 def host_refusal(visited: Visit, started: Start) -> str:
-    """What the front page's error, or the log, says of the public host name; empty where nothing."""
+    """What the front page's error or the log says about the public host name; empty if nothing."""
     from preflight.engine.proxied import names_the_host
 
     return names_the_host(visited.front, started.container) if started.container else ""
@@ -262,7 +262,7 @@ def host_refusal(visited: Visit, started: Start) -> str:
 
 @pytest.fixture(scope="session")
 def page(visited: Visit) -> Page:
-    """The front page, where it is one of HTML."""
+    """The front page, if it is HTML."""
     if visited.front.status >= 400 or visited.front.status == 0:
         pytest.skip("not checked: the front page does not answer, see start.front_page_answers")
     if visited.page is None:

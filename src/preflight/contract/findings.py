@@ -64,28 +64,28 @@ def require_none(problems: Iterable[Problem]) -> None:
 
 
 def report(*problems: Problem) -> None:
-    """Add a finding for each problem, and go on."""
+    """Add a finding for each problem, and continue."""
     current.problems += problems
 
 
 def advise(expected: str, actual: str, fix: str | None = None) -> None:
-    """Add a finding that is advice, whatever the rule's own severity is, and go on."""
+    """Add a finding of severity `advice`, and continue."""
     report(Problem(expected, actual, fix, severity=Severity.ADVICE))
 
 
 def material(path: Path) -> None:
-    """Name a folder or file with the full material (build output, logs) behind this check."""
+    """Attach the path of an artifact (build output, logs) to this check's finding."""
     current.material.append(str(path))
 
 
 def show(what: str, *rows: dict[str, Any]) -> None:
-    """Give the run's page rows to draw; `page.Card` tells what it makes of `what`. Plain data only."""
+    """Add rows to the run's page; `page.Card` draws them by their kind, `what`. Plain data only."""
     current.shown.setdefault(what, []).extend(rows)
 
 
 def not_promised(what: str) -> NoReturn:
-    """End the check: the Space does not promise what it asks for. A named skip, never a pass."""
-    # Imported here: git's hook judges by these problems at every push, and has no use for pytest.
+    """Skip the check with a reason, never pass it: the Space does not promise what the rule requires."""
+    # Imported here: git's hook uses these problems at every push, and does not need pytest.
     import pytest
 
     pytest.skip(f"not promised: {what}")
@@ -93,7 +93,7 @@ def not_promised(what: str) -> NoReturn:
 
 @dataclass
 class Notes:
-    """What the running check has said besides its verdict; the report empties it for each check."""
+    """What the running check reports besides its verdict. The report empties it before each check."""
 
     problems: list[Problem] = field(default_factory=list)
     material: list[str] = field(default_factory=list)
@@ -109,8 +109,8 @@ FIRST_VERSION = "0.2.0"
 
 @dataclass(frozen=True)
 class Rule:
-    """A contract check's docstring: the rule, what breaking it costs and looks like on the Hub, the
-    fix, and where that is known from."""
+    """A contract check's docstring: the rule, its severity, the symptom on the Hub, the fix and the
+    source."""
 
     sentence: str
     severity: Severity
@@ -139,9 +139,9 @@ class Rule:
         for label, meaning in (
             ("", "a first sentence that states the rule"),
             ("Severity:", f"a paragraph `Severity:` with one of {', '.join(Severity)}"),
-            ("On the Hub:", "a paragraph `On the Hub:` with what a user would see there"),
+            ("On the Hub:", "a paragraph `On the Hub:` with what a user sees there"),
             ("Fix:", "a paragraph `Fix:` with what to change"),
-            ("Source:", "a paragraph `Source:` with where the consequence is known from"),
+            ("Source:", "a paragraph `Source:` with the source of the consequence"),
         ):
             if not parts.get(label):
                 raise ValueError(f"its docstring needs {meaning}")

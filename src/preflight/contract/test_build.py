@@ -1,4 +1,4 @@
-"""The build: each step gets what it reads, and takes nothing from this machine."""
+"""The build: each step gets its inputs, and none of them is specific to this machine."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def dockerfile(space: Space) -> Dockerfile:
 
 
 def test_variables_reach_their_step(space: Space, dockerfile: Dockerfile) -> None:
-    """A Variable that a build step reads has an ARG in the same stage, below FROM and before the step.
+    """Each Variable that a build step reads has an ARG in the same stage, between FROM and the step.
 
     Severity: risk
 
-    On the Hub: the Variable is entered and the built page has nothing in its place: VITE_… and
+    On the Hub: the Variable is entered, but the built page lacks its value: VITE_… and
     NEXT_PUBLIC_… are undefined in the browser
 
-    Fix: ARG NAME below FROM; after a change of the Variable the Space has to be rebuilt.
+    Fix: Write ARG NAME below FROM. Rebuild the Space after a change of the Variable.
 
     Source: hub-docs spaces-sdks-docker.md, Buildtime; Dockerfile reference, ARG scope;
     vite.dev/guide/env-and-mode.
@@ -44,13 +44,13 @@ def test_variables_reach_their_step(space: Space, dockerfile: Dockerfile) -> Non
 
 
 def test_takes_no_installed_folder(space: Space, dockerfile: Dockerfile) -> None:
-    """No COPY puts this machine's node_modules, .venv or dist over what a step has installed or built.
+    """No COPY overwrites the result of a build step with this machine's node_modules, .venv or dist.
 
     Severity: risk
 
-    On the Hub: "invalid ELF header", a module of another version, or an old page
+    On the Hub: "invalid ELF header", a wrong module version, or an outdated page
 
-    Fix: Write the folder into .dockerignore and .gitignore.
+    Fix: Add the folder to .dockerignore and .gitignore.
 
     Source: docs.docker.com/build/concepts/context, dockerignore files.
     """
@@ -60,15 +60,15 @@ def test_takes_no_installed_folder(space: Space, dockerfile: Dockerfile) -> None
 
 
 def test_base_is_maintained(dockerfile: Dockerfile) -> None:
-    """The base image's system and language are maintained.
+    """The operating system and language of the base image are maintained.
 
     Severity: advice
 
-    On the Hub: the next rebuild fails, "404 Not Found" in apt-get update; or no fix for a published hole
+    On the Hub: the next rebuild fails with "404 Not Found" in apt-get update, or a published vulnerability stays open
 
-    Fix: Name a maintained base image.
+    Fix: Use a maintained base image.
 
-    Source: endoflife.date; the dates are in rules/end_of_life.toml, with the day on which they were read.
+    Source: endoflife.date; the dates, and the day on which they were read, are in rules/end_of_life.toml.
     """
     require_none(rules.ended_problems(dockerfile, datetime.date.today()))
 
@@ -78,9 +78,9 @@ def test_requirements_have_versions(space: Space, dockerfile: Dockerfile) -> Non
 
     Severity: advice
 
-    On the Hub: a rebuild months later installs other releases, and fails
+    On the Hub: a rebuild months later installs other releases and fails
 
-    Fix: Write NAME==VERSION for each, or lock with `uv pip compile`.
+    Fix: Write NAME==VERSION for each requirement, or lock them with `uv pip compile`.
 
     Source: pip.pypa.io, Repeatable Installs.
     """

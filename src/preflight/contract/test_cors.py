@@ -1,4 +1,4 @@
-"""CORS: the listed front ends may read every answer, and nobody else may read any."""
+"""CORS: the listed front ends may read every answer, and no other origin may read any."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from preflight.model.problems import Problem
 from preflight.model.space import Space
 
 REQUEST_HEADERS = "authorization,content-type"
-# Each is asked with each origin.
+# A request to each, from each origin.
 MOST_POSTS = 5
 
 
 def allowed_origin(space: Space) -> str:
-    """An origin that the Space was started with. Skips where none can be listed."""
+    """An origin that the Space was started with. Skips if none is declared."""
     declaration = space.declaration
     listed = declaration.valid_environment().get("CORS_ORIGINS", "") if declaration else ""
     if not listed.strip():
@@ -47,7 +47,7 @@ def other_origins(allowed: str) -> dict[str, str]:
 
 
 def near_misses(subject: Answering, allowed: str) -> dict[str, str]:
-    """The other origins to try: of a Space that is sent few requests, the most telling ones."""
+    """The other origins to try; only the most telling ones for a Space that is sent few requests."""
     few = ("another site", "a subdomain", "the name as a prefix", "null")
     return {
         kind: origin
@@ -100,13 +100,13 @@ def ask(
 def test_answers_a_preflight_request_of_a_listed_origin(
     space: Space, direct: Answering, posts: list[str]
 ) -> None:
-    """A preflight request from an origin in CORS_ORIGINS is answered with that origin, the method and the headers asked for.
+    """The answer to a preflight request from an origin in CORS_ORIGINS allows that origin, the requested method and the requested headers.
 
     Severity: risk
 
-    On the Hub: "blocked by CORS policy: Response to preflight request doesn't pass access control check", on a custom domain and wherever the edge does not answer preflights itself.
+    On the Hub: "blocked by CORS policy: Response to preflight request doesn't pass access control check", on a custom domain and wherever the edge does not answer preflight requests itself
 
-    Fix: Answer OPTIONS with 200 or 204, Access-Control-Allow-Origin of exactly that origin, and the methods and headers that the front end sends.
+    Fix: Answer OPTIONS with 200 or 204. Set Access-Control-Allow-Origin to exactly that origin, and allow the methods and headers that the front end sends.
 
     Source: Fetch standard; measured on hf.space: the edge answers preflight requests itself.
     """
@@ -142,7 +142,7 @@ def test_refuses_a_preflight_request_of_any_other_origin(
 
     Severity: risk
 
-    On the Hub: any website can call the Space as the visitor, wherever the edge does not answer preflights itself.
+    On the Hub: any website can call the Space as the visitor, wherever the edge does not answer preflight requests itself
 
     Fix: Compare the whole Origin with each listed one, character by character; no prefix, suffix or pattern.
 
@@ -159,13 +159,13 @@ def test_refuses_a_preflight_request_of_any_other_origin(
 def test_lets_a_listed_origin_read_every_status(
     space: Space, direct: Answering, posts: list[str]
 ) -> None:
-    """The CORS headers are on error answers too, so that the front end can read what went wrong.
+    """Error answers carry the CORS headers too, so that the front end can read the error.
 
     Severity: risk
 
-    On the Hub: the browser shows "CORS error" or "Failed to fetch" instead of the 4xx or 5xx that the Space sent.
+    On the Hub: the browser shows "CORS error" or "Failed to fetch" instead of the 4xx or 5xx that the Space sent
 
-    Fix: Put the CORS middleware outside everything else, also outside the error handlers.
+    Fix: Make the CORS middleware the outermost layer, outside the error handlers too.
 
     Source: Fetch standard.
     """
@@ -198,9 +198,9 @@ def test_lets_no_other_origin_read_any_answer(
 
     Severity: risk
 
-    On the Hub: the edge adds an Access-Control-Allow-Origin of its own for any Origin; together with the Space's Allow-Credentials any website reads the visitor's session.
+    On the Hub: the edge adds Access-Control-Allow-Origin for any Origin; if the Space adds Allow-Credentials, any website reads the visitor's session
 
-    Fix: Send both headers to listed origins alone; never `*`, never an echo.
+    Fix: Send both headers to listed origins only. Never send `*`, and never echo the Origin.
 
     Source: measured on hf.space: the edge echoes any Origin.
     """
@@ -215,11 +215,11 @@ def test_lets_no_other_origin_read_any_answer(
 
 
 def test_shares_no_credentials_with_every_origin(subject: Answering, posts: list[str]) -> None:
-    """No answer to an unknown origin says Access-Control-Allow-Credentials, whether or not the Space lists origins.
+    """No answer to an unknown origin carries Access-Control-Allow-Credentials, whether or not the Space lists origins.
 
     Severity: risk
 
-    On the Hub: any website reads what a signed-in visitor may read.
+    On the Hub: any website reads what a signed-in visitor may read
 
     Fix: Do not combine `*` or an echoed Origin with credentials (for example allow_origins=["*"] with allow_credentials=True).
 
@@ -244,13 +244,13 @@ def test_shares_no_credentials_with_every_origin(subject: Answering, posts: list
 
 
 def test_varies_by_origin(space: Space, direct: Answering) -> None:
-    """Answers that depend on the Origin say `Vary: Origin`, whichever origin asks.
+    """Answers that depend on the Origin carry `Vary: Origin`, whatever the request's origin.
 
     Severity: risk
 
-    On the Hub: a cache between Space and reader hands one front end's answer to another; the browser then refuses it.
+    On the Hub: a cache serves one front end's answer to another front end, whose browser refuses it
 
-    Fix: Send `Vary: Origin` on every answer of a Space that lists origins, also without an Origin in the request.
+    Fix: Send `Vary: Origin` on every answer of a Space that lists origins, even if the request has no Origin.
 
     Source: Fetch standard, "CORS protocol and HTTP caches".
     """
@@ -272,7 +272,7 @@ def test_varies_by_origin(space: Space, direct: Answering) -> None:
 def shown(
     kind: str, origin: str, method: str, path: str, answer: requests.Response, listed: bool
 ) -> dict[str, Any]:
-    """An answer as the run's page shows it."""
+    """An answer, as the run's page shows it."""
     allowed = answer.headers.get("Access-Control-Allow-Origin")
     return {
         "kind": kind,

@@ -1,4 +1,4 @@
-"""`.env.example`, the one declaration of a Space's environment, against its code and README."""
+"""The declaration: `.env.example` declares the Space's environment and agrees with its code and README."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from preflight.rules.reads import HUB_SETS
 
 @pytest.fixture
 def declaration(space: Space) -> EnvironmentDeclaration:
-    """The declared environment, for the checks that compare it."""
+    """The declared environment, for checks that compare it."""
     try:
         declared = space.declaration
     except EnvironmentDeclarationError:
@@ -30,15 +30,15 @@ def declaration(space: Space) -> EnvironmentDeclaration:
 
 
 def test_can_be_read(space: Space) -> None:
-    """`.env.example` is dotenv with known decorators, and declares nothing that contradicts itself.
+    """`.env.example` is a dotenv file with known decorators and no contradictions.
 
     Severity: breaks
 
-    On the Hub: a Variable is forgotten, because the list of what to enter is wrong; here nothing is built or started from it
+    On the Hub: a Variable is missing from the settings, because the list of what to enter is wrong; Preflight neither builds nor starts the Space
 
     Fix: Correct the line that is named.
 
-    Source: ours: what is wrong is the list of what has to be entered.
+    Source: ours: the owner enters what this file lists.
     """
     try:
         if space.declaration is None:
@@ -57,9 +57,9 @@ def test_secrets_have_no_value(declaration: EnvironmentDeclaration) -> None:
 
     Severity: risk
 
-    On the Hub: everybody can read the value among the Space's files
+    On the Hub: everyone can read the value in the Space's files
 
-    Fix: Leave it empty; a value for this machine alone is marked `@sample=` and refused on the Hub.
+    Fix: Leave it empty. Mark a value for this machine alone with `@sample=`; the Space refuses it on the Hub.
 
     Source: hub-docs spaces-overview.md: Secrets are entered in the settings.
     """
@@ -76,11 +76,11 @@ def test_secrets_have_no_value(declaration: EnvironmentDeclaration) -> None:
 
 
 def test_every_variable_is_described(declaration: EnvironmentDeclaration) -> None:
-    """Every variable has a comment that says what it is.
+    """Every variable has a comment that describes it.
 
     Severity: advice
 
-    On the Hub: an owner who duplicates the Space does not know what to enter in its settings
+    On the Hub: a user who duplicates the Space does not know what to enter in its settings
 
     Fix: Write a comment line above the variable.
 
@@ -99,15 +99,15 @@ def test_every_variable_is_described(declaration: EnvironmentDeclaration) -> Non
 
 
 def test_code_reads_what_is_declared(space: Space, declaration: EnvironmentDeclaration) -> None:
-    """The code reads no variable that `.env.example` does not declare.
+    """`.env.example` declares every variable that the code reads.
 
     Severity: risk
 
-    On the Hub: "Runtime error" or a silent default, because its owner did not know of it
+    On the Hub: "Runtime error" or a silent default, because the owner did not know about the variable
 
-    Fix: Declare it in `.env.example`, or set it with ENV in the Dockerfile when it is no setting.
+    Fix: Declare it in `.env.example`. If it is not a setting, set it with ENV in the Dockerfile.
 
-    Source: ours: what is not declared is not entered.
+    Source: ours: an owner does not enter what is not declared.
     """
     try:
         image_sets = names_set(Dockerfile.of_folder(space.folder))
@@ -117,15 +117,15 @@ def test_code_reads_what_is_declared(space: Space, declaration: EnvironmentDecla
 
 
 def test_what_is_declared_is_read(space: Space, declaration: EnvironmentDeclaration) -> None:
-    """Every declared variable is named somewhere in the code.
+    """The code names every declared variable.
 
     Severity: risk
 
-    On the Hub: a Variable is entered, changed, and changes nothing
+    On the Hub: the owner enters or changes a Variable, and nothing happens
 
     Fix: Delete it from `.env.example`, or correct its name.
 
-    Source: ours: what no code reads has no effect.
+    Source: ours: a variable that no code reads has no effect.
     """
     require_none(drift.unread_problems(space.folder, declaration))
 
@@ -135,9 +135,9 @@ def test_readme_names_what_is_required(space: Space, declaration: EnvironmentDec
 
     Severity: advice
 
-    On the Hub: "Runtime error" right after the first push, since Secrets were not entered before
+    On the Hub: "Runtime error" right after the first push, because the Secrets were not entered
 
-    Fix: Put the table into README.md: preflight settings DIR prints it.
+    Fix: Put the table that `preflight settings DIR` prints into README.md.
 
     Source: ours: nothing on the Hub depends on it.
     """
@@ -146,15 +146,15 @@ def test_readme_names_what_is_required(space: Space, declaration: EnvironmentDec
 
 
 def test_hub_variables_are_not_entered(declaration: EnvironmentDeclaration) -> None:
-    """No variable that the Hub sets itself is required.
+    """No variable that the Hub sets is declared as required.
 
     Severity: risk
 
     On the Hub: Configuration error: Collision on variables and secrets names
 
-    Fix: Make it optional, or delete it; the Hub sets it in every Space.
+    Fix: Make it optional, or delete it: the Hub sets it in every Space.
 
-    Source: hub-docs spaces-overview.md lists the names; the text is reported by users.
+    Source: hub-docs spaces-overview.md lists the names; users reported the text.
     """
     require_none(
         Problem(
@@ -171,15 +171,15 @@ def test_hub_variables_are_not_entered(declaration: EnvironmentDeclaration) -> N
 
 
 def test_services_are_on_open_ports(space: Space) -> None:
-    """No declared variable leads to a service on another port than 80, 443 and 8080: databases, mail and queues mostly do.
+    """Declared variables lead to services on ports 80, 443 or 8080; most databases, mail servers and queues use other ports.
 
     Severity: risk
 
-    On the Hub: a time-out, or [Errno 101] Network is unreachable, at the first query: mail servers were reported out of reach; PostgreSQL on 5432 was reached
+    On the Hub: a time-out or [Errno 101] Network is unreachable at the first query; users could not reach mail servers, but could reach PostgreSQL on 5432
 
-    Fix: Enter the address of the service's HTTPS or WebSocket endpoint, or of a proxy on port 443.
+    Fix: Use the address of the service's HTTPS or WebSocket endpoint, or of a proxy on port 443.
 
-    Source: hub-docs spaces-overview.md: other ports than 80, 443 and 8080 are blocked; observed:
+    Source: hub-docs spaces-overview.md: all ports except 80, 443 and 8080 are blocked; observed:
     5432 is open.
     """
     try:
@@ -192,7 +192,7 @@ def test_services_are_on_open_ports(space: Space) -> None:
         Problem(
             f"ports {', '.join(map(str, DOCUMENTED_PORTS))}",
             f"{one}",
-            # The Space may have a way around, as to Neon over WebSockets; its start shows what it dials.
+            # The Space may use another route, such as WebSockets to Neon; its start shows its connections.
             severity=one.known.severity if one.entered else Severity.ADVICE,
         )
         for one in egress.doubtful(space, declared)

@@ -1,4 +1,4 @@
-"""The Dockerfile, judged without building it: how the app starts, who owns what, what it is based on."""
+"""The Dockerfile: its instructions, base image, file owners and start command, checked without a build."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflight.rules.dockerfile import Dockerfile, DockerfileError
 
 @pytest.fixture
 def dockerfile(space: Space) -> Dockerfile:
-    """The Dockerfile, for the checks of its steps."""
+    """The Dockerfile, for checks of its steps."""
     try:
         return Dockerfile.of_folder(space.folder)
     except FileNotFoundError:
@@ -25,7 +25,7 @@ def dockerfile(space: Space) -> Dockerfile:
 
 @pytest.fixture
 def declaration(space: Space) -> EnvironmentDeclaration:
-    """The declared environment, for the checks that compare the Dockerfile with it."""
+    """The declared environment, for checks that compare the Dockerfile with it."""
     try:
         declared = space.declaration
     except EnvironmentDeclarationError:
@@ -36,7 +36,7 @@ def declaration(space: Space) -> EnvironmentDeclaration:
 
 
 def test_can_be_read(space: Space) -> None:
-    """The Dockerfile has a FROM, known instructions, and an argument for each.
+    """The Dockerfile has a FROM and known instructions, each with an argument.
 
     Severity: breaks
 
@@ -55,32 +55,32 @@ def test_can_be_read(space: Space) -> None:
 
 
 def test_app_gets_the_stop_signal(space: Space, dockerfile: Dockerfile) -> None:
-    """CMD and ENTRYPOINT are in exec form, so that SIGTERM reaches the app and not a shell.
+    """CMD and ENTRYPOINT use the exec form, so that SIGTERM reaches the app instead of a shell.
 
     Severity: advice
 
-    On the Hub: each restart and each new version cuts requests off; nothing is saved at the end
+    On the Hub: each restart and each update cuts requests off, and the app cannot save its data
 
     Fix: Write the command as a JSON list: CMD ["python", "-m", "app"].
 
-    Source: Dockerfile reference, "shell form"; what SIGTERM does is measured by
-    shutdown.ends_when_told_to.
+    Source: Dockerfile reference, "shell form"; shutdown.ends_when_told_to measures the effect of
+    SIGTERM.
     """
     require_none(rules.shell_form_problems(dockerfile))
 
 
 def test_runs_no_development_server(space: Space, dockerfile: Dockerfile) -> None:
-    """The image starts a server for production: no reloader, no debugger.
+    """The image starts a production server, without a reloader or debugger.
 
     Severity: risk
 
-    On the Hub: slow answers, twice the memory, a debugger open to everybody, or a Space that ends
-    without its requests
+    On the Hub: slow answers, twice the memory, a debugger that everyone can use, or a Space that ends
+    by itself
 
     Fix: Start the server directly: `uvicorn`, `gunicorn`, `node server.js`.
 
     Source: the manuals of Flask, Django, uvicorn and Vite; observed: eight Spaces run `npm start`
-    well.
+    without problems.
     """
     require_none(rules.development_server_problems(dockerfile))
 
@@ -90,39 +90,39 @@ def test_base_image_has_a_version(space: Space, dockerfile: Dockerfile) -> None:
 
     Severity: advice
 
-    On the Hub: a Space that has run for months fails after a rebuild in which nothing was changed
+    On the Hub: a Space that ran for months fails after a rebuild without changes
 
     Fix: Name a version: `FROM python:3.11-slim-bookworm`.
 
-    Source: the registry's tags move; the Hub builds what a tag means at that time.
+    Source: tags move in the registry, and the Hub builds from what the tag means at that time.
     """
     require_none(rules.base_tag_problems(dockerfile))
 
 
 def test_owners_are_set_where_files_arrive(space: Space, dockerfile: Dockerfile) -> None:
-    """No step of its own changes owners or modes recursively.
+    """The step that creates files sets their owner; no later step changes owners or modes recursively.
 
     Severity: advice
 
     On the Hub: the image is twice its size; "exporting cache" ends with exit code 137
 
-    Fix: COPY --chown=1000:1000, and make folders with their owner in one RUN.
+    Fix: Use COPY --chown=1000:1000. Create a folder and set its owner in the same RUN.
 
-    Source: observed: five Spaces with `chown -R` run well.
+    Source: observed: five Spaces with `chown -R` run without problems.
     """
     require_none(rules.recursive_chown_problems(dockerfile))
 
 
 def test_uid_1000_is_free(dockerfile: Dockerfile) -> None:
-    """No user is added with uid 1000 where the base image has one.
+    """The Dockerfile does not add a user with uid 1000 if the base image already has one.
 
     Severity: breaks
 
     On the Hub: Build error: useradd: UID 1000 is not unique
 
-    Fix: Use the user that is there: `node` in node images, `ubuntu` in Ubuntu 24.04.
+    Fix: Use the existing user: `node` in node images, `ubuntu` in Ubuntu 24.04.
 
-    Source: useradd's own message, reported by users.
+    Source: useradd's message, reported by users.
     """
     require_none(rules.uid_taken_problems(dockerfile))
 
@@ -134,10 +134,10 @@ def test_no_secret_is_an_argument(
 
     Severity: risk
 
-    On the Hub: the value is empty at build, since a Secret is never a build argument; or it stands
-    in the image for everybody to read
+    On the Hub: the value is empty during the build, since a Secret is never a build argument; or everyone
+    can read it in the image
 
-    Fix: RUN --mount=type=secret,id=NAME,mode=0444 at build; at run time it is in the environment.
+    Fix: Use RUN --mount=type=secret,id=NAME,mode=0444 in the build. At run time, read the environment.
 
     Source: hub-docs spaces-sdks-docker.md, "Secrets".
     """
@@ -151,26 +151,26 @@ def test_no_required_variable_has_a_default(
 
     Severity: risk
 
-    On the Hub: the Space runs with a sample value after a Variable was lost, and no message says so
+    On the Hub: if the Variable is missing, the Space runs with a sample value and no message says so
 
-    Fix: Delete the ENV line; defaults for a developer's machine belong in compose.yaml.
+    Fix: Delete the ENV line. Put defaults for a developer's machine into compose.yaml.
 
-    Source: ours: an image's ENV hides that a Variable is absent.
+    Source: ours: ENV in the image hides that a Variable is absent.
     """
     require_none(rules.defaulted_problems(dockerfile, declaration))
 
 
 def test_health_command_is_in_the_image(space: Space, dockerfile: Dockerfile) -> None:
-    """HEALTHCHECK uses no curl or wget where the base image has none.
+    """HEALTHCHECK uses curl or wget only if the image has it.
 
     Severity: advice
 
-    On the Hub: nothing, it ignores HEALTHCHECK; elsewhere the container is "unhealthy" for ever
+    On the Hub: nothing, since the Hub ignores HEALTHCHECK; elsewhere the container stays "unhealthy"
 
-    Fix: Ask with the image's own runtime: CMD ["python", "-c", "…urlopen…"] or ["node", "-e", "…"].
+    Fix: Send the request with the image's own runtime: CMD ["python", "-c", "…urlopen…"] or ["node", "-e", "…"].
 
-    Source: no documentation of the Hub names HEALTHCHECK; observed: Spaces run with one that cannot
-    fail.
+    Source: the Hub's documentation does not mention HEALTHCHECK; observed: Spaces run with a
+    HEALTHCHECK that cannot fail.
     """
     if dockerfile.final.last("HEALTHCHECK") is None:
         not_promised("the Dockerfile has no HEALTHCHECK")
@@ -186,7 +186,7 @@ def test_ports_agree(space: Space, dockerfile: Dockerfile) -> None:
 
     Fix: Use one port in README.md, EXPOSE, HEALTHCHECK and the app: 7860.
 
-    Source: hub-docs spaces-sdks-docker.md names `app_port` alone; start.serves measures the port.
+    Source: hub-docs spaces-sdks-docker.md names only `app_port`; start.serves measures the port.
     """
     require_none(rules.port_problems(dockerfile, space.app_port))
 
@@ -196,10 +196,10 @@ def test_hadolint_finds_no_error(space: Space, dockerfile: Dockerfile) -> None:
 
     Severity: risk; advice without conventions
 
-    On the Hub: Build error: Job failed with exit code: 1; or a step that does something else than
-    it says
+    On the Hub: Build error: Job failed with exit code: 1; or a step that does not do what it seems to
+    do
 
-    Fix: Change the line as hadolint's page on the rule shows.
+    Fix: Change the line as hadolint's page for the rule describes.
 
     Source: hadolint's wiki.
     """

@@ -1,4 +1,4 @@
-"""The edge: under its public name, over TLS and behind a proxy, the Space is what it is at its port."""
+"""The edge: under its public name, over TLS and behind a proxy, the Space behaves as at its own port."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SIGN_IN_PATHS = (
 MOST = 12
 
 
-# A live Space is only ever asked by its public name.
+# A live Space gets requests only under its public name.
 @pytest.mark.usefixtures("container")
 def test_answers_the_public_name(
     visited: Visit, refused: list[Refused], host_refusal: str, front_page: str
@@ -55,7 +55,7 @@ def test_answers_the_public_name(
             f"for Host: {one.local_host}"
             for one in refused[:5]
         )
-        # A path that nobody has named may be meant for this machine alone: /admin.
+        # A path that neither the page nor the README names may be intentionally local: /admin.
         named = {front_page, *visited.paths}
         meant = any(one.path in named or one.public.status == 421 for one in refused)
         expected = f"the same answer for Host: {visited.host} as for Host: localhost"
@@ -74,12 +74,12 @@ def test_answers_the_public_name(
 
 
 def test_redirects_to_public_addresses(visited: Visit, subject: Answering) -> None:
-    """Each redirect of the front page and of paths that the Space names leads to an https:// address that visitors reach.
+    """Redirects of the front page and of paths that the Space names lead to https:// addresses that visitors can reach.
 
     Severity: breaks
 
     On the Hub: a blank frame, "Mixed Content" in the browser's console, or "redirected you too many
-    times": the server takes the scheme from its own socket, where TLS has ended already
+    times": the server takes the scheme from its own socket, but TLS ends at the edge
 
     Fix: Trust the edge's headers: uvicorn --proxy-headers --forwarded-allow-ips='*', Flask ProxyFix,
     Django SECURE_PROXY_SSL_HEADER, Express app.set('trust proxy', 1).
@@ -94,7 +94,7 @@ def test_redirects_to_public_addresses(visited: Visit, subject: Answering) -> No
         if 300 <= hop.status < 400
         and (problem := redirect_problem(hop.url, hop.header("Location")))
     )
-    # A path that the page itself requests is lost; one that is only documented is risked.
+    # A path that the page requests breaks the page; a path that is only documented is a risk.
     requested = set(visited.requested("fetch"))
     slashed = {
         one.path.rstrip("/") for one in visited.documented if one.path.rstrip("/") != one.path
@@ -111,7 +111,7 @@ def test_redirects_to_public_addresses(visited: Visit, subject: Answering) -> No
 
 
 def test_names_public_addresses(visited: Visit) -> None:
-    """The canonical link, the page's links and the `servers` of /openapi.json name the Space by https:// and its public name.
+    """The canonical link, the page's links and `servers` in /openapi.json use https:// and the Space's public name.
 
     Severity: risk
 
@@ -134,14 +134,14 @@ def test_names_public_addresses(visited: Visit) -> None:
 def test_trusts_the_forwarded_headers(
     visited: Visit, container: Container, direct: Answering
 ) -> None:
-    """Behind the edge the Space prints no alarm about its headers, and no two visitors share a limit of requests.
+    """Behind the edge, the Space prints no warning about forwarded headers, and each visitor has a separate rate limit.
 
     Severity: risk
 
     On the Hub: ERR_ERL_UNEXPECTED_X_FORWARDED_FOR in the log; after the first busy minute all
-    visitors get 429, because each has the edge's address
+    visitors get 429, because all share the edge's address
 
-    Fix: Trust one proxy, whose entry is the last of X-Forwarded-For: Express app.set('trust proxy',
+    Fix: Trust one proxy, which adds the last entry of X-Forwarded-For: Express app.set('trust proxy',
     1); Flask ProxyFix(x_for=1); uvicorn --proxy-headers --forwarded-allow-ips='*'.
 
     Source: express-rate-limit.mintlify.app, error codes; observed: the edge appends the visitor's
@@ -152,13 +152,13 @@ def test_trusts_the_forwarded_headers(
 
 
 def test_streams_events_as_they_happen(visited: Visit, subject: Answering) -> None:
-    """Each stream of events that the page or /openapi.json names sends its first event before its last, also where the browser takes gzip.
+    """Each event stream that the page or /openapi.json names sends its first event before its last, even if the browser accepts gzip.
 
     Severity: risk
 
-    On the Hub: the answer stays empty and then comes all at once; a long one ends with 504
+    On the Hub: the answer stays empty and then arrives all at once; a long answer ends with 504
 
-    Fix: Send each event when it happens, and leave text/event-stream out of the compression.
+    Fix: Flush each event when it happens, and exclude text/event-stream from compression.
 
     Source: HTML Living Standard, 9.2 Server-sent events; expressjs/compression README, Server-Sent
     Events.
@@ -167,7 +167,7 @@ def test_streams_events_as_they_happen(visited: Visit, subject: Answering) -> No
     named = [path for path, answer in visited.paths.items() if answer.kind == "text/event-stream"]
     paths = list(dict.fromkeys([*documented, *visited.requested("EventSource"), *named]))
     if not paths:
-        not_promised("neither the page nor /openapi.json names a stream of events")
+        not_promised("neither the page nor /openapi.json names an event stream")
     with ThreadPoolExecutor(4) as pool:
         require_none(
             problem
@@ -177,20 +177,20 @@ def test_streams_events_as_they_happen(visited: Visit, subject: Answering) -> No
 
 
 def test_opens_websockets_to_its_own_page(visited: Visit, subject: Answering) -> None:
-    """A WebSocket that the page opens is accepted from the page's own origin, the public one.
+    """The Space accepts WebSockets that its page opens, from the page's public origin.
 
     Severity: breaks
 
-    On the Hub: the page loads and never comes alive: "WebSocket connection failed", 403
+    On the Hub: the page loads, but never updates: "WebSocket connection failed", 403
 
-    Fix: Add https:// and SPACE_HOST to the allowed origins (Streamlit: server.enableCORS = false;
+    Fix: Add "https://" + SPACE_HOST to the allowed origins (Streamlit: server.enableCORS = false;
     Rails: config.action_cable.allowed_request_origins; Socket.IO: cors.origin).
 
     Source: RFC 6455, 10.2; docs.streamlit.io, server.enableCORS.
     """
     paths = visited.requested("WebSocket", "ReconnectingWebSocket")
     if not paths:
-        not_promised("the page opens no WebSocket whose path could be read")
+        not_promised("the page opens no WebSocket with a readable path")
     require_none(
         problem
         for path in paths[:4]
@@ -199,11 +199,11 @@ def test_opens_websockets_to_its_own_page(visited: Visit, subject: Answering) ->
 
 
 def test_signs_in_by_the_public_address(space: Space, visited: Visit, subject: Answering) -> None:
-    """Where the Space sends a visitor to sign in elsewhere, the callback is its https:// public address.
+    """If the Space redirects a visitor to another site to sign in, the callback is the Space's public https:// address.
 
     Severity: breaks
 
-    On the Hub: "redirect_uri mismatch" or "Invalid redirect URI": nobody can sign in
+    On the Hub: "redirect_uri mismatch" or "Invalid redirect URI": no visitor can sign in
 
     Fix: Build the callback from SPACE_HOST, or trust X-Forwarded-Proto and Host.
 
@@ -233,7 +233,7 @@ def test_signs_in_by_the_public_address(space: Space, visited: Visit, subject: A
     listed = ask(subject, "/api/auth/providers", None, "GET", public)
     callbacks = re.findall(r'"(callbackUrl|signinUrl)"\s*:\s*"([^"]+)"', listed.text)
     if not leaving and not callbacks:
-        not_promised("no known path sends a visitor to sign in elsewhere")
+        not_promised("no known path redirects a visitor to another site to sign in")
     named = [(f"the {name} in /api/auth/providers", address) for name, address in callbacks]
     require_none(list(address_problems(named, visited.host))[:2])
     require_none(

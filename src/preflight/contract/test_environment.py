@@ -1,4 +1,4 @@
-"""The environment: a Space that lacks a Variable or Secret says so and ends, it never runs broken."""
+"""The environment: a Space that lacks a Variable or Secret reports it and exits instead of running broken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("container")
 
 @pytest.fixture(scope="session")
 def tried(space: Space, image: Image, rehearsal: Rehearsal) -> list[Outcome]:
-    """How the Space took each environment of its matrix, the valid one first."""
+    """The outcome of a start with each environment of the matrix, the valid environment first."""
     declaration = space.declaration
     if declaration is None or not declaration.decorated:
         not_promised(undeclared(space))
@@ -33,29 +33,29 @@ def tried(space: Space, image: Image, rehearsal: Rehearsal) -> list[Outcome]:
 
 
 def undeclared(space: Space) -> str:
-    """Why no environment is tried, and how to go on."""
+    """Why no environment is tried, and what to do."""
     names = dict.fromkeys(one.name for one in reads(space.folder) if is_entered(one.name))
     if not names:
         return "no `.env.example` declares what the Space reads from its environment"
     return (
         f"no `.env.example` declares the {len(names)} variables that the code reads; "
-        "`preflight init DIR` drafts it, and their checks run"
+        "`preflight init DIR` drafts it, so that these checks run"
     )
 
 
 def problems(
     outcomes: Iterable[Outcome], expected: str, actual: Callable[[Outcome], str | None]
 ) -> None:
-    """Hold when `actual` finds nothing wrong with any outcome. An empty matrix is an error, not a pass."""
+    """Pass if `actual` finds no fault in any outcome. An empty matrix is a skip, not a pass."""
     judged = list(outcomes)
     if not judged:
-        not_promised("no variable is declared of which this could be asked")
+        not_promised("no declared variable has such a case")
     found = ((outcome, actual(outcome)) for outcome in judged)
     require_none(Problem(expected, f"{one.title}: {wrong}") for one, wrong in found if wrong)
 
 
 def shown(one: Outcome) -> dict[str, Any]:
-    """A start as the run's page shows it."""
+    """A start, as the run's page shows it."""
     serves = one.served
     return {
         "kind": one.case.id,
@@ -77,16 +77,16 @@ def test_refuses_a_wrong_environment(space: Space, tried: list[Outcome]) -> None
 
     Severity: risk
 
-    On the Hub: the Space is "Running" and every request fails, because a Secret was never set.
+    On the Hub: the Space is "Running" and every request fails, because a Secret was never set
 
-    Fix: Check the environment before listening and exit, instead of failing at the first request.
+    Fix: Check the environment before listening. If it is invalid, exit instead of failing at the first request.
 
-    Source: ours: what is declared as required is required.
+    Source: ours: a variable that is declared as required is required.
     """
     show("environment", *map(shown, tried))
     problems(
         refused(tried),
-        f"an end with an exit code other than 0 within {HUB.refusal_deadline:g} s",
+        f"an exit code other than 0 within {HUB.refusal_deadline:g} s",
         lambda one: (
             None if one.code else one.output if one.code is None else "it ended with exit code 0"
         ),
@@ -94,15 +94,15 @@ def test_refuses_a_wrong_environment(space: Space, tried: list[Outcome]) -> None
 
 
 def test_names_every_faulty_variable_at_once(space: Space, tried: list[Outcome]) -> None:
-    """The refusal names each faulty variable, all of them at once.
+    """The error output names every faulty variable at once.
 
     Severity: risk
 
-    On the Hub: "Runtime error" with a log that does not say which Secret is missing, or one more after each restart.
+    On the Hub: "Runtime error" with a log that does not name the missing Secret, or names another one after each restart
 
-    Fix: Collect all faults, print one line for each with the variable's name, then exit.
+    Fix: Collect all faults, print a line with the variable's name for each, then exit.
 
-    Source: ours: the log is what the Space's page shows.
+    Source: ours: the Space's page shows the log.
     """
 
     def unnamed(one: Outcome) -> str | None:
@@ -115,15 +115,15 @@ def test_names_every_faulty_variable_at_once(space: Space, tried: list[Outcome])
 
 
 def test_prints_no_value(space: Space, tried: list[Outcome]) -> None:
-    """The refusal prints no value of a Secret, and no stack trace.
+    """The error output contains no value of a Secret and no stack trace.
 
     Severity: risk
 
-    On the Hub: the run log of a public Space shows a password; the cause is lost in a stack trace.
+    On the Hub: the run log of a public Space shows a password, or a stack trace hides the cause
 
-    Fix: Print the variable's name and the rule it breaks, never what it holds.
+    Fix: Print the variable's name and the rule that it breaks, never its value.
 
-    Source: ours: more people read a log than may read the settings.
+    Source: ours: more people can read the log than the settings.
     """
     declaration = space.declaration
     secrets = {variable.name for variable in declaration.secrets} if declaration else set()
@@ -132,7 +132,7 @@ def test_prints_no_value(space: Space, tried: list[Outcome]) -> None:
         named = [
             name
             for name, value in one.case.environment.items()
-            # A short word may well stand in a sentence of its own.
+            # A short value may be a word of an ordinary message.
             if name in secrets and len(value.strip()) >= 8 and value in one.output
         ]
         if named:
@@ -148,7 +148,7 @@ def test_accepts_a_right_environment(space: Space, tried: list[Outcome]) -> None
 
     Severity: breaks
 
-    On the Hub: "Runtime error" though every Variable and Secret was entered as documented.
+    On the Hub: "Runtime error" though every Variable and Secret was entered as documented
 
     Fix: Accept what `.env.example` declares as valid, and treat an empty optional variable as unset.
 
@@ -162,15 +162,15 @@ def test_accepts_a_right_environment(space: Space, tried: list[Outcome]) -> None
 
 
 def test_trims_or_refuses_by_name(space: Space, tried: list[Outcome]) -> None:
-    """A value with a newline, spaces or quotes around it is trimmed, or refused by its variable's name.
+    """The Space trims a value with a newline, spaces or quotes around it, or refuses it and names the variable.
 
     Severity: risk
 
-    On the Hub: 401 from a service, or "Invalid URL", though the right key was pasted into the settings
+    On the Hub: 401 from a service, or "Invalid URL", though the correct key was pasted into the settings
 
-    Fix: Trim each value before it is checked and used.
+    Fix: Trim each value before you check and use it.
 
-    Source: observed: the settings page keeps what is pasted, a newline at its end included.
+    Source: observed: the settings page keeps the pasted value, including a newline at its end.
     """
     names = [one.name for one in space.declaration.variables] if space.declaration else []
 
@@ -178,9 +178,9 @@ def test_trims_or_refuses_by_name(space: Space, tried: list[Outcome]) -> None:
         if one.served:
             return None
         if not any(name in one.output for name in names):
-            return f"it ends, and names no variable: {last_line(one)}"
+            return f"it exits and names no variable: {last_line(one)}"
         trace = any(mark in one.output for mark in ("Traceback (most recent", "\n    at "))
-        return f"it ends in a stack trace: {last_line(one)}" if trace else None
+        return f"it exits with a stack trace: {last_line(one)}" if trace else None
 
     problems(
         [one for one in tried if one.case.either],

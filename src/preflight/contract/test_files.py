@@ -1,4 +1,4 @@
-"""The files: the app's user may write what the app writes, and reads what the build has fetched."""
+"""The files: the app's user can write the app's data, and read what the build has fetched."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from preflight.rules.writing import database_problem, path_problems
 
 @pytest.fixture
 def dockerfile(space: Space) -> Dockerfile:
-    """The Space's Dockerfile, which tells its own steps from those of its base image."""
+    """The Space's Dockerfile, which distinguishes its steps from those of its base image."""
     try:
         return Dockerfile.of_folder(space.folder)
     except (FileNotFoundError, DockerfileError):
@@ -40,16 +40,16 @@ def dockerfile(space: Space) -> Dockerfile:
 
 @pytest.fixture
 def owner(image: Image, contents: Contents) -> Owner:
-    """The user that the app runs as; a check of its permissions needs one other than root."""
+    """The user that the app runs as. Skips for root, whose permissions need no check."""
     uid = uid_of(image, contents)
     if uid == 0:
-        not_promised("the app runs as root, who may read and write each file")
+        not_promised("the app runs as root, which can read and write each file")
     return Owner.of(uid, home_of(image, contents), contents)
 
 
 @pytest.fixture
 def sources(space: Space, dockerfile: Dockerfile) -> Sources:
-    """The Space's own code."""
+    """The Space's code."""
     return Sources.of_folder(space.folder, dockerfile)
 
 
@@ -63,14 +63,14 @@ def test_data_can_be_written(
     subject: Answering,
     container: Container,
 ) -> None:
-    """Databases, uploads and caches that the app writes belong to the user that it runs as.
+    """The app's user can write the app's databases, uploads and caches.
 
     Severity: breaks
 
-    On the Hub: the page is shown and each write fails with 500: "attempt to write a readonly
+    On the Hub: the page loads, but each write fails with 500: "attempt to write a readonly
     database", PermissionError: [Errno 13] Permission denied, EACCES
 
-    Fix: Make the file and its folder as the app's user: USER before the RUN, or COPY --chown.
+    Fix: Create the file and its folder as the app's user: put USER before the RUN, or use COPY --chown.
 
     Source: sqlite.org/rescode.html, SQLITE_READONLY; github.com/docusealco/docuseal/issues/300;
     observed: the Hub runs the image's own USER.
@@ -88,7 +88,7 @@ def test_data_can_be_written(
     problems += path_problems(
         sources, workdir, owner.home, owner.may_create, owner.shown, databases
     )
-    # A form of the page shows what happens; the log says why.
+    # The page's forms show whether a write fails; the log shows why.
     failed = send_forms(subject, visited)
     problems += refused_writes(container.logs(), failed, already=problems)
     require_none(problems)
@@ -97,16 +97,16 @@ def test_data_can_be_written(
 def test_fetched_content_is_in_reach(
     image: Image, contents: Contents, dockerfile: Dockerfile, owner: Owner, sources: Sources
 ) -> None:
-    """What a build step as root puts into root's home, the app's user finds in its own.
+    """If a build step, as root, fetches content into root's home, the app's user still finds it.
 
     Severity: breaks
 
-    On the Hub: the Space is "Running" and each request that needs the content answers 500:
+    On the Hub: the Space is "Running", but each request that needs the content answers 500:
     "Executable doesn't exist at …/.cache/ms-playwright", LookupError: Resource punkt not found,
     FileNotFoundError
 
-    Fix: Run the step as the app's user, after USER; or set the variable that moves the content, such
-    as PLAYWRIGHT_BROWSERS_PATH, NLTK_DATA or HF_HOME, to a folder outside of any home.
+    Fix: Run the step as the app's user, after USER. Or move the content to a folder outside any home,
+    with a variable such as PLAYWRIGHT_BROWSERS_PATH, NLTK_DATA or HF_HOME.
 
     Source: github.com/microsoft/playwright/issues/31746; nltk.org/data.html.
     """
@@ -132,28 +132,30 @@ def test_fetched_content_is_in_reach(
 def test_commit_builds_and_serves(
     run: Run, space: Space, dockerfile: Dockerfile, started: Start
 ) -> None:
-    """Where the build takes files that .gitignore keeps out of the push, the committed files build and serve as well.
+    """If the build uses files that .gitignore excludes from the push, the committed files alone build and serve too.
 
     Severity: breaks
 
-    On the Hub: ModuleNotFoundError, "Cannot find module" or "no such table": a folder such as lib/,
-    dist/ or data/ that this disk holds and .gitignore names
+    On the Hub: ModuleNotFoundError, "Cannot find module" or "no such table": this disk has a folder
+    such as lib/, dist/ or data/ that .gitignore names
 
-    Fix: Take the files out of .gitignore (`!lib/`) and commit them, or make them in the Dockerfile.
+    Fix: Add an exception to .gitignore (`!lib/`) and commit the files, or create them in the Dockerfile.
 
     Source: gitignore(5); hub-docs spaces-sdks-docker.md: the image is built from the repository.
     """
     if space.ref or started.container is None or started.failure:
-        not_promised("the working folder is not what is built here, or it does not serve itself")
+        not_promised(
+            "the build does not use the working folder, or the Space does not serve with it"
+        )
     repository = repository_of(space)
     if repository is None:
         not_promised("nothing of the folder is committed to a git repository")
     taken = ignored_in_build(dockerfile, space.folder, repository)
     ignored = [one for one in taken if may_be_needed(one)]
     if not ignored:
-        not_promised("the build takes no file that .gitignore keeps out of the push")
+        not_promised("the build uses no file that .gitignore excludes from the push")
     shown = ", ".join(ignored[:4]) + (" …" if len(ignored) > 4 else "")
-    expected = "a build and a start from what is committed alone"
+    expected = "a build and a start from the committed files alone"
     with tempfile.TemporaryDirectory(prefix="preflight-commit-") as scratch:
         repository.export(Path(scratch) / "tree")
         committed = replace(space, name=f"{space.name}-committed", source=Path(scratch) / "tree")

@@ -10,14 +10,14 @@ from preflight.rules.pages import Page
 
 
 def test_lets_the_hub_show_the_page(visited: Visit, front_page: str) -> None:
-    """No header of the front page keeps huggingface.co from showing it in a frame.
+    """No header of the front page prevents huggingface.co from showing it in a frame.
 
     Severity: breaks
 
-    On the Hub: the Space's page is blank, "refused to connect"; the address on hf.space works
+    On the Hub: the Space's page is blank, or "refused to connect"; the address on hf.space works
 
-    Fix: Leave X-Frame-Options out, or send Content-Security-Policy: frame-ancestors 'self'
-    https://huggingface.co, which overrules it.
+    Fix: Do not send X-Frame-Options, or send Content-Security-Policy: frame-ancestors 'self'
+    https://huggingface.co, which overrides it.
 
     Source: Content Security Policy Level 3, 6.4.2; hub-docs spaces-embed.md;
     github.com/qdonnars/ohmywind/pull/191.
@@ -26,13 +26,13 @@ def test_lets_the_hub_show_the_page(visited: Visit, front_page: str) -> None:
 
 
 def test_isolation_leaves_the_page_whole(visited: Visit, page: Page) -> None:
-    """Under Cross-Origin-Embedder-Policy: require-corp the page's files of other sites are marked `crossorigin`.
+    """If the page sends Cross-Origin-Embedder-Policy: require-corp, its tags for files of other sites have `crossorigin`.
 
     Severity: risk
 
     On the Hub: scripts, styles or frames of other sites are missing: "blocked by response"
 
-    Fix: Write `crossorigin` on the tags, serve the files yourself, or send `credentialless`.
+    Fix: Add `crossorigin` to the tags, serve the files from the Space, or send `credentialless`.
 
     Source: HTML Living Standard, 7.1.4 Cross-origin embedder policies.
     """
@@ -43,14 +43,14 @@ def test_isolation_leaves_the_page_whole(visited: Visit, page: Page) -> None:
 
 
 def test_keeps_its_cookies(visited: Visit) -> None:
-    """Cookies that the front page or a sign-in page sets come back from the frame: SameSite=None; Secure.
+    """Cookies of the front page and of sign-in pages have SameSite=None; Secure, so that the browser sends them from the frame.
 
     Severity: risk
 
-    On the Hub: a visitor of the Space's page signs in and is signed out at once, or each form
+    On the Hub: on the Space's page, a visitor is signed out right after signing in, or each form
     answers 403; the address on hf.space works
 
-    Fix: SameSite=None; Secure; Partitioned, and no Domain.
+    Fix: Set SameSite=None; Secure; Partitioned, and no Domain.
 
     Source: hub-docs spaces-cookie-limitations.md; publicsuffix.org lists hf.space.
     """

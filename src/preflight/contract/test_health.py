@@ -1,4 +1,4 @@
-"""Health: `/health` tells at once that the process lives, whatever its dependencies do; so does HEALTHCHECK."""
+"""Health: `/health` and HEALTHCHECK report at once whether the process is alive, whatever its dependencies do."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from preflight.model.space import Space
 from preflight.rules.dockerfile import Dockerfile
 from preflight.rules.dockerfile_steps import health_command_problems, port_problems
 
-# Longer than a scheduler's hiccup, shorter than any time-out of a client library.
+# Longer than a scheduling delay, shorter than any client library's time-out.
 AT_ONCE = 1.0
 
 
 @pytest.fixture
 def health(space: Space, subject: Answering) -> requests.Response:
-    """The answer of GET /health, for the checks of what it says."""
+    """The answer to GET /health, for checks of its content."""
     answer = subject.get("/health")
     if not space.follows_conventions:
         if answer.status_code == 404:
-            not_promised("the Space has no /health, and its `preflight.toml` promises none")
+            not_promised("the Space has no /health, and its `preflight.toml` does not promise it")
         if "html" in answer.headers.get("Content-Type", ""):
-            not_promised("a page answers at /health, as single-page apps answer every path")
+            not_promised("/health answers with an HTML page, as single-page apps do on every path")
     return answer
 
 
 @pytest.fixture
 def liveness(health: requests.Response) -> None:
-    """Skips the checks of a /health that does not even answer."""
+    """Skips checks of a /health that answers with an error."""
     if health.status_code >= 400:
         pytest.skip("not checked: /health does not answer, see health.has_its_shape")
 
@@ -55,9 +55,9 @@ def test_has_its_shape(space: Space, health: requests.Response) -> None:
 
     Severity: advice
 
-    On the Hub: nothing by itself; who polls the Space cannot tell a sound process from a lost dependency
+    On the Hub: nothing by itself; a monitor cannot distinguish a failed process from a lost dependency
 
-    Fix: {"status": "ok", "version": "1.0", "services": {"database": "connected"}}
+    Fix: Answer {"status": "ok", "version": "1.0", "services": {"database": "connected"}}
 
     Source: ours: the Hub's own probe is unknown.
     """
@@ -92,13 +92,13 @@ def shape_problems(body: Any) -> Iterator[Problem]:
 
 @pytest.fixture(scope="session")
 def failing(run: Run) -> Iterator[Callable[[int], Container]]:
-    """A bare server in the place of a Space, which answers 500 on the given port."""
+    """A minimal server in place of a Space, which answers 500 on the given port."""
     known: dict[int, Container] = {}
 
     def on(port: int) -> Container:
         if port not in known:
             observer = Observer.start(run, port, failing=True)
-            known[port] = Container("a bare server", observer.id, port)
+            known[port] = Container("a minimal server", observer.id, port)
         return known[port]
 
     yield on
@@ -112,13 +112,13 @@ Failing = Callable[[int], Container]
 @pytest.mark.alone
 @pytest.mark.usefixtures("liveness", "unhurried")
 def test_answers_fast(container: Container, failing: Failing) -> None:
-    """99 of 100 answers of an idle /health come within 50 ms.
+    """On an idle Space, 99 of 100 requests to /health are answered within 50 ms.
 
     Severity: risk
 
-    On the Hub: a monitor that polls it slows the Space down, or takes it for dead under load
+    On the Hub: a monitor's requests slow the Space down, or the monitor reports a loaded Space as down
 
-    Fix: Answer from memory; ask dependencies in the background. --hub health_latency=SECONDS
+    Fix: Answer from memory, and check dependencies in the background. `--hub health_latency=SECONDS` sets the limit.
 
     Source: ours: the Hub's own probe is unknown.
     """
@@ -126,20 +126,20 @@ def test_answers_fast(container: Container, failing: Failing) -> None:
     took = best_p99(container)
     if took <= budget:
         return
-    # A bare server tells how fast this machine is just now.
+    # A minimal server shows how fast this machine is at the moment.
     floor = best_p99(failing(container.port))
     if took <= budget + 3 * floor:
-        pytest.skip(f"this machine is too busy: a bare server needs {floor * 1000:.0f} ms too")
+        pytest.skip(f"this machine is too busy: a minimal server takes {floor * 1000:.0f} ms")
     violated(
         expected=f"p99 of /health at most {budget * 1000:g} ms",
-        actual=f"{took * 1000:.0f} ms (a bare server on this machine: {floor * 1000:.0f} ms)",
+        actual=f"{took * 1000:.0f} ms (a minimal server on this machine: {floor * 1000:.0f} ms)",
     )
 
 
 def best_p99(server: Answering) -> float:
-    """Seconds within which 99 of 100 answers on /health come, in the best of up to five rounds.
+    """Seconds within which 99 of 100 requests to /health are answered, in the best of up to five rounds.
 
-    What else runs on this machine only ever makes a round slower.
+    Other processes on this machine can only make a round slower.
     """
     best, deadline = float("inf"), time.monotonic() + 5
     for _ in range(5):
@@ -159,13 +159,13 @@ def seconds(subject: Answering) -> float:
 
 @pytest.mark.usefixtures("liveness")
 def test_gives_nothing_away(space: Space, health: requests.Response) -> None:
-    """/health holds no value of a Secret and no version of a dependency.
+    """The answer of /health contains no value of a Secret and no version of a dependency.
 
     Severity: risk
 
-    On the Hub: everybody can read it: a key, or which published hole fits
+    On the Hub: everyone can read a key, or look up published vulnerabilities of that version
 
-    Fix: Name services and their state, nothing else; `version` is the Space's own.
+    Fix: Report only services and their state. `version` is the version of the Space.
 
     Source: ours: the address is public.
     """
@@ -175,7 +175,7 @@ def test_gives_nothing_away(space: Space, health: requests.Response) -> None:
     leaked = [
         one.name
         for one in (declaration.secrets if declaration else [])
-        # A short value may well be part of a sentence.
+        # A short value may be part of an ordinary text.
         if len(given.get(one.name, "")) >= 8 and given[one.name] in text
     ]
     if leaked:
@@ -190,33 +190,33 @@ def test_gives_nothing_away(space: Space, health: requests.Response) -> None:
 
 @pytest.fixture(scope="session")
 def isolated(image: Image, rehearsal: Rehearsal) -> Container:
-    """The Space, serving, with every declared dependency accepting connections and never answering."""
+    """The serving Space, whose declared dependencies accept connections and never answer."""
     attempt = rehearsal.isolated()
     if attempt is None:
         not_promised("no variable of `.env.example` is marked @dependency")
     if attempt.failure or attempt.container is None:
         failure = attempt.failure
         violated(
-            expected="a Space that serves while its dependencies are out of reach",
+            expected="a Space that serves while its dependencies are unreachable",
             actual=f"{failure.kind}: {failure.actual}" if failure else "it did not start",
-            fix="Listen first; reach dependencies afterwards, and again after a failure.",
+            fix="Listen first. Connect to dependencies afterwards, and reconnect after a failure.",
         )
     return attempt.container
 
 
 @pytest.mark.usefixtures("liveness")
 def test_waits_for_no_dependency(isolated: Container) -> None:
-    """With dependencies that accept a connection and never answer, /health answers as fast as ever.
+    """If dependencies accept connections and never answer, /health still answers within a second.
 
     Severity: risk
 
-    On the Hub: a slow database makes the whole Space look dead, and it is restarted
+    On the Hub: a slow database makes the whole Space look down, and the Space is restarted
 
-    Fix: Ask dependencies in the background, with a time-out, and let /health report what was last seen.
+    Fix: Check dependencies in the background, with a time-out. Let /health report the last result.
 
     Source: ours: the Hub's own probe is unknown.
     """
-    # Whatever asks the dependency in the background, or on demand, is waiting for it by now.
+    # By now, each check of a dependency is waiting for its answer.
     slowest = max(seconds(isolated) for _ in range(20))
     if slowest > AT_ONCE:
         violated(
@@ -227,13 +227,13 @@ def test_waits_for_no_dependency(isolated: Container) -> None:
 
 @pytest.mark.usefixtures("liveness")
 def test_outage_of_a_dependency_shows(isolated: Container) -> None:
-    """With its dependencies out of reach the Space serves, /health stays 200, and the outage shows: /ready 503, or "degraded".
+    """If its dependencies are unreachable, the Space serves, /health stays 200, and /ready answers 503 or /health reports "degraded".
 
     Severity: risk
 
-    On the Hub: the Space is restarted again and again for a fault that is elsewhere; or all looks well and every request fails
+    On the Hub: the Space restarts in a loop though the fault is elsewhere, or looks healthy while every request fails
 
-    Fix: Keep liveness (/health) apart from readiness (/ready), which answers 503 with the reason.
+    Fix: Separate liveness (/health) from readiness (/ready), and let /ready answer 503 with the reason.
 
     Source: ours: the Hub's own probe is unknown.
     """
@@ -260,7 +260,7 @@ def test_outage_of_a_dependency_shows(isolated: Container) -> None:
 
 @pytest.fixture
 def health_command(space: Space, image: Image) -> list[str]:
-    """The image's HEALTHCHECK as a command, for the checks of what it tells."""
+    """The image's HEALTHCHECK command, for checks of its result."""
     health = image.config.get("Healthcheck") or {}
     form, *words = health.get("Test") or ["NONE"]
     if form == "NONE":
@@ -275,13 +275,13 @@ def health_command(space: Space, image: Image) -> list[str]:
 def test_health_command_passes_while_it_serves(
     image: Image, container: Container, health_command: list[str]
 ) -> None:
-    """The image's HEALTHCHECK command exists and succeeds in the Space that serves.
+    """The image's HEALTHCHECK command exists, and succeeds while the Space serves.
 
     Severity: advice
 
-    On the Hub: nothing, it ignores HEALTHCHECK; elsewhere the container is "unhealthy" for ever
+    On the Hub: nothing, since the Hub ignores HEALTHCHECK; elsewhere the container stays "unhealthy"
 
-    Fix: Ask `app_port` on 127.0.0.1 with the image's own runtime, and have the program in the image.
+    Fix: Send a request to `app_port` on 127.0.0.1 with a program that is in the image, such as its runtime.
 
     Source: no documentation of the Hub names HEALTHCHECK; observed: Spaces run with one that cannot
     fail.
@@ -319,9 +319,9 @@ def test_health_command_fails_with_the_app(
 
     Severity: advice
 
-    On the Hub: nothing, it ignores HEALTHCHECK; elsewhere a broken container counts as healthy
+    On the Hub: nothing, since the Hub ignores HEALTHCHECK; elsewhere a broken container counts as healthy
 
-    Fix: Let it exit with 1 on any other status than 200: no `|| true`, no `|| exit 0`, no mere port test.
+    Fix: Exit with 1 for any status except 200. Do not use `|| true`, `|| exit 0` or a test of the port alone.
 
     Source: no documentation of the Hub names HEALTHCHECK; observed: Spaces run with one that cannot
     fail.

@@ -1,4 +1,4 @@
-"""The first hour: what grows with each request, what is printed, and what the Hub stops."""
+"""The first hour: resources that grow with each request, Secrets in the log, and programs that the Hub pauses."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from preflight.model.space import Space
 from preflight.rules import hour as rules
 from preflight.rules.dockerfile import Dockerfile, DockerfileError
 
-# A short value may well be part of a word.
+# A short value may be part of a word.
 SHORTEST_SECRET = 8
-# Of the memory; what is left is for requests that do some work.
+# Of the memory; the rest is for requests that do work.
 NEARLY_FULL = 0.85
 
 
@@ -33,13 +33,13 @@ def dockerfile(space: Space) -> Dockerfile:
 
 
 def test_workers_fit_the_cpus(space: Space, dockerfile: Dockerfile) -> None:
-    """The number of workers does not follow the cores that the container sees: those are its host's.
+    """The number of workers does not depend on the number of cores that the container sees: these are the host's.
 
     Severity: risk
 
-    On the Hub: dozens of workers on 2 CPUs: a slow start, "Memory limit exceeded (16Gi)"
+    On the Hub: dozens of workers on 2 CPUs: a slow start, or "Memory limit exceeded (16Gi)"
 
-    Fix: Write a number, or read CPU_CORES, which the Hub sets.
+    Fix: Use a fixed number, or read CPU_CORES, which the Hub sets.
 
     Source: hub-docs spaces-overview.md, CPU_CORES; docs.python.org os.cpu_count: of the system, not
     of the container's limit.
@@ -48,15 +48,15 @@ def test_workers_fit_the_cpus(space: Space, dockerfile: Dockerfile) -> None:
 
 
 def test_keeps_nothing_of_a_request(visited: Visit, container: Container, front_page: str) -> None:
-    """A few hundred harmless requests leave no memory, no open descriptor and no ended child behind.
+    """After a few hundred harmless requests, the Space uses no more memory, file descriptors or child processes than before.
 
     Severity: risk
 
-    On the Hub: the Space works for a day, then "Memory limit exceeded (16Gi)", "Too many open files"
-    or "can't fork", and is restarted
+    On the Hub: the Space works for a day, then fails with "Memory limit exceeded (16Gi)", "Too many
+    open files" or "can't fork", and restarts
 
-    Fix: Bound caches and lists that each request adds to, close what is opened, wait for children
-    (tini as PID 1 reaps those of others).
+    Fix: Limit caches and lists that each request extends, close files and connections, and wait for
+    child processes (tini as PID 1 reaps orphans).
 
     Source: hub-docs spaces-gpus.md, 16 GB on cpu-basic; wait(2), zombies.
     """
@@ -66,7 +66,7 @@ def test_keeps_nothing_of_a_request(visited: Visit, container: Container, front_
 
 
 def kept(found: Burst, path: str) -> list[Problem]:
-    """What the app has kept of each request."""
+    """What the app retains of each request."""
     after = f"in the last rounds of {found.requests} requests for GET {path}"
     problems = []
     if found.peak > NEARLY_FULL * HUB.memory:
@@ -74,7 +74,7 @@ def kept(found: Burst, path: str) -> list[Problem]:
             Problem(
                 f"at most {NEARLY_FULL:.0%} of the Space's {HUB.memory / 1024**3:g} GB of memory",
                 f"{found.peak / 1024**3:.1f} GB at the peak of {found.requests} requests for GET {path}",
-                "Use fewer workers or smaller models, and load each once.",
+                "Use fewer workers or smaller models, and load each model once.",
             )
         )
     if grown := found.grows(lambda one: one.memory, SLACK):
@@ -89,20 +89,23 @@ def kept(found: Burst, path: str) -> list[Problem]:
         )
     if grown := found.grows(lambda one: one.unreaped, CHILDREN):
         problems.append(
-            Problem("children that are waited for", f"{grown} ended children more {after}")
+            Problem(
+                "a wait for each child process that has ended",
+                f"{grown} ended children more {after}",
+            )
         )
     return problems
 
 
 def test_prints_no_secret(space: Space, container: Container, visited: Visit) -> None:
-    """The run log holds no value of a Secret, neither from the start nor from a request.
+    """The run log contains no value of a Secret, neither from the start nor from a request.
 
     Severity: risk
 
-    On the Hub: the key stands in the run log, which collaborators read and tools collect
+    On the Hub: the key is in the run log, which collaborators read and tools collect
 
-    Fix: Print the name of a setting, never its value; log no whole environment, header or exception
-    that holds one.
+    Fix: Print a setting's name, never its value. Do not log the whole environment, or a header or
+    exception that contains a value.
 
     Source: OWASP Logging Cheat Sheet, Data to exclude.
     """
@@ -113,7 +116,7 @@ def test_prints_no_secret(space: Space, container: Container, visited: Visit) ->
     }
     known = {name: value for name, value in values.items() if len(value) >= SHORTEST_SECRET}
     if not known:
-        not_promised("`.env.example` declares no Secret whose value could be told apart")
+        not_promised("`.env.example` declares no Secret whose value could be recognised")
     log = container.logs()
     require_none(
         Problem("no value of a Secret in the run log", f"the value of {name} is in line {line}")
@@ -124,26 +127,26 @@ def test_prints_no_secret(space: Space, container: Container, visited: Visit) ->
 
 
 def test_runs_nothing_that_is_paused(dockerfile: Dockerfile, container: Container) -> None:
-    """No program of a kind for which the Hub pauses Spaces: proxies, tunnels, VNC servers, search proxies, miners.
+    """The Space runs no program for which the Hub pauses Spaces: proxies, tunnels, VNC servers, search proxies, miners.
 
     Severity: risk
 
     On the Hub: PAUSED, "Flagged as abusive", within minutes of a push
 
-    Fix: Leave it out. The Hub's support can be written to where the use is a legitimate one.
+    Fix: Remove the program. If its use is legitimate, write to the Hub's support.
 
-    Source: observed: 7 Spaces with searxng, a VNC server, wireproxy or xray were paused so.
+    Source: observed: 7 Spaces with searxng, a VNC server, wireproxy or xray were paused with this text.
     """
     listed = docker("top", container.id, "-eo", "args", check=False).stdout.splitlines()[1:]
     require_none(list(rules.paused_problems(dockerfile, listed))[:3])
 
 
 def test_origin_patterns_match_one_site(space: Space, direct: Answering) -> None:
-    """A pattern for allowed origins matches its own sites alone: each dot in it is escaped.
+    """A pattern for allowed origins matches only the intended sites: each dot in it is escaped.
 
     Severity: risk
 
-    On the Hub: https://wwwXexample.com, which anybody may register, reads what a visitor may read
+    On the Hub: https://wwwXexample.com, which anyone can register, reads what a visitor may read
 
     Fix: Escape the dots and match the whole origin: https://([a-z0-9-]+\\\\.)?example\\\\.com
 
@@ -151,13 +154,13 @@ def test_origin_patterns_match_one_site(space: Space, direct: Answering) -> None
     """
     loose = rules.loose_origins(rules.start_files(space.folder))
     if not loose:
-        not_promised("no pattern for origins in the sources could be read")
+        not_promised("the sources contain no readable pattern for origins")
     for origin, file, line, pattern in loose[:4]:
         answer = direct.get("/", headers={"Origin": origin})
         if answer.headers.get("Access-Control-Allow-Origin") == origin:
             report(
                 Problem(
-                    "a pattern that matches its own sites alone",
+                    "a pattern that matches only the intended sites",
                     f"GET / from {origin} is answered with Access-Control-Allow-Origin: {origin}, by {pattern}",
                     file=file,
                     line=line,

@@ -1,4 +1,4 @@
-"""The image: it builds as the Hub builds it, keeps no secret and wastes no space."""
+"""The image: it builds as on the Hub, contains no secret and wastes no space."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from preflight.model.space import Space
 
 
 def test_builds(built: Image | BuildError) -> None:
-    """The image builds from the folder alone, with Variables as build args and Secrets as build secrets only.
+    """The image builds from the folder alone, with Variables as build args and Secrets only as build secrets.
 
     Severity: breaks
 
     On the Hub: "Build error", Job failed with exit code: 1
 
-    Fix: Correct the step that is named; the Hub has neither files that are not committed nor Secrets as build args.
+    Fix: Correct the step that is named. On the Hub, the build has no uncommitted files, and no Secrets as build args.
 
     Source: hub-docs spaces-sdks-docker.md.
     """
@@ -36,11 +36,11 @@ def test_builds(built: Image | BuildError) -> None:
 
 
 def test_user_is_uid_1000(space: Space, image: Image, contents: Contents) -> None:
-    """USER is uid 1000, which the Hub's documentation names.
+    """USER is uid 1000, as the Hub's documentation says.
 
     Severity: risk
 
-    On the Hub: nothing as far as it was observed; "PermissionError: [Errno 13] Permission denied" where the container runs as uid 1000, as documented
+    On the Hub: nothing was observed; if the container runs as uid 1000, as documented: "PermissionError: [Errno 13] Permission denied"
 
     Fix: RUN useradd --create-home --uid 1000 user, then USER 1000 (in node images: USER node).
 
@@ -58,15 +58,15 @@ def test_user_is_uid_1000(space: Space, image: Image, contents: Contents) -> Non
 
 
 def test_home_and_tmp_are_writable(image: Image, contents: Contents) -> None:
-    """The user that the container runs as may write its home folder and /tmp, where the image has them.
+    """The container's user can write to its home folder and /tmp, if the image has them.
 
     Severity: risk
 
     On the Hub: PermissionError: [Errno 13] Permission denied: '/.cache' (or '/home/user/…')
 
-    Fix: RUN useradd --create-home --uid 1000 user, and leave /tmp as the base image made it.
+    Fix: Use RUN useradd --create-home --uid 1000 user. Leave /tmp as the base image has it.
 
-    Source: the texts are reported by users between 2022 and 2024.
+    Source: users reported the texts between 2022 and 2024.
     """
     user = uid_of(image, contents)
     if user == 0:
@@ -74,7 +74,9 @@ def test_home_and_tmp_are_writable(image: Image, contents: Contents) -> None:
     gid = next((gid for _, uid, gid, _ in contents.users if uid == user), 0)
     home = home_of(image, contents)
     if home == "/" and contents.users:
-        advise(f"a home folder of uid {user}", "HOME is /, and libraries that cache there fail")
+        advise(
+            f"a home folder of uid {user}", "HOME is /, where libraries cannot write their caches"
+        )
     for path in {home, "/tmp"} - {"/"}:
         entry = contents.entries.get(path)
         if entry and not entry.writable_by(user, gid):
@@ -85,13 +87,13 @@ def test_home_and_tmp_are_writable(image: Image, contents: Contents) -> None:
 
 
 def test_keeps_no_secret(space: Space, contents: Contents) -> None:
-    """No value of a Secret is in any layer, ENV, label or the history, also not where a later layer deletes it.
+    """No layer, ENV, label or history entry contains a value of a Secret, even if a later layer deletes it.
 
     Severity: risk
 
-    On the Hub: everybody who can pull the image reads the key ("Run with Docker" offers it for a public Space)
+    On the Hub: everyone who can pull the image can read the key ("Run with Docker" offers the image of a public Space)
 
-    Fix: RUN --mount=type=secret,id=NAME,mode=0444 and use /run/secrets/NAME within that one RUN; write it nowhere.
+    Fix: Use RUN --mount=type=secret,id=NAME,mode=0444, and read /run/secrets/NAME in that RUN only. Do not write the value to a file.
 
     Source: hub-docs spaces-run-with-docker.md.
     """
@@ -103,13 +105,13 @@ def test_keeps_no_secret(space: Space, contents: Contents) -> None:
 
 
 def test_size_is_within_budget(contents: Contents) -> None:
-    """All layers together, and the largest of them, are within their budgets.
+    """The total size of all layers and the size of the largest layer are within their budgets.
 
     Severity: risk; advice without conventions
 
-    On the Hub: "exporting cache" ends with exit code 137; a slow wake-up, since each start pulls the image
+    On the Hub: "exporting cache" ends with exit code 137, or a slow wake-up, since each start pulls the image
 
-    Fix: Build in one stage and copy the result into a slim one; load models at run time. What the Hub takes is not documented: --hub image_budget=BYTES, layer_budget=BYTES.
+    Fix: Build in one stage, and copy the result into a slim final stage. Load models at run time. The Hub's limit is not documented; `--hub image_budget=BYTES` and `--hub layer_budget=BYTES` set the budgets.
 
     Source: reported by users: Cinnamon/kotaemon issue 725; the Hub's limit is unknown.
     """
@@ -129,13 +131,13 @@ def test_size_is_within_budget(contents: Contents) -> None:
 
 
 def test_wastes_no_space(contents: Contents) -> None:
-    """Few bytes are in files that a later layer replaces or deletes: they stay in the image.
+    """Files that a later layer replaces or deletes take little space: they stay in the image.
 
     Severity: risk; advice without conventions
 
     On the Hub: the image is up to twice its size; "exporting cache" ends with exit code 137
 
-    Fix: Delete in the RUN that made the file; COPY --chown=1000:1000 instead of a later chown -R. --hub waste_budget=BYTES sets the budget.
+    Fix: Delete a file in the RUN that creates it. Use COPY --chown=1000:1000 instead of a later chown -R. `--hub waste_budget=BYTES` sets the budget.
 
     Source: hub-docs spaces-sdks-docker.md advises against recursive chown.
     """

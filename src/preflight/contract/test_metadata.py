@@ -1,4 +1,4 @@
-"""The README's front matter: what the Hub reads before it builds anything."""
+"""The README's front matter, which the Hub reads before it builds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from preflight.rules import metadata as rules
 
 @pytest.fixture
 def front(space: Space) -> FrontMatter:
-    """The front matter, for the checks of its keys."""
+    """The front matter, for checks of its keys."""
     try:
         return space.front_matter
     except FrontMatterError:
@@ -20,7 +20,7 @@ def front(space: Space) -> FrontMatter:
 
 
 def test_front_matter_is_recognised(space: Space) -> None:
-    """README.md starts with a block of YAML between two lines of three hyphens.
+    """README.md starts with a YAML block between two lines of three hyphens.
 
     Severity: breaks
 
@@ -38,13 +38,13 @@ def test_front_matter_is_recognised(space: Space) -> None:
 
 
 def test_block_is_at_the_first_byte(space: Space) -> None:
-    """Nothing stands before the block, not even a byte order mark.
+    """Nothing precedes the YAML block, not even a byte order mark.
 
     Severity: breaks
 
     On the Hub: Configuration error: Missing configuration in README; `hf upload` sees no metadata
 
-    Fix: Save README.md as UTF-8 without BOM, its first character a hyphen.
+    Fix: Save README.md as UTF-8 without BOM, with a hyphen as its first character.
 
     Source: huggingface_hub repocard.py, the Hub's own expression.
     """
@@ -52,14 +52,14 @@ def test_block_is_at_the_first_byte(space: Space) -> None:
 
 
 def test_keys_stand_once(front: FrontMatter) -> None:
-    """Each key of the front matter stands once.
+    """Each key of the front matter occurs once.
 
     Severity: breaks
 
     On the Hub: Sorry, your push was rejected during YAML metadata verification; the Hub's
     message for a doubled key is not documented
 
-    Fix: Delete all but one.
+    Fix: Delete all occurrences but one.
 
     Source: YAML 1.2 forbids it; the Hub's text is unknown.
     """
@@ -71,8 +71,8 @@ def test_sdk_is_docker(front: FrontMatter) -> None:
 
     Severity: breaks
 
-    On the Hub: Configuration error: Missing configuration in README; or the Space is built as
-    another kind and the Dockerfile is never used
+    On the Hub: Configuration error: Missing configuration in README; or the Hub builds the
+    Space with another SDK and ignores the Dockerfile
 
     Fix: Put `sdk: docker` into the front matter of README.md.
 
@@ -82,15 +82,15 @@ def test_sdk_is_docker(front: FrontMatter) -> None:
 
 
 def test_values_have_their_type(front: FrontMatter) -> None:
-    """Every key has a value of the type that the Hub's reference gives; keys that a Docker Space
-    does not use (`dockerfile`, `python_version`) are advice.
+    """Every key has a value of the type in the Hub's reference; keys that a Docker Space does not
+    use (`dockerfile`, `python_version`) are advice.
 
     Severity: breaks
 
     On the Hub: Sorry, your push was rejected during YAML metadata verification, naming the
     key
 
-    Fix: Quote what has to be a string, unquote numbers and booleans, write lists as lists.
+    Fix: Quote strings, do not quote numbers and booleans, and write lists as YAML lists.
 
     Source: hub-docs spaces-config-reference.md.
     """
@@ -104,7 +104,7 @@ def test_app_port_is_unprivileged(front: FrontMatter) -> None:
 
     On the Hub: "app_port" must be greater than or equal to 1025
 
-    Fix: Let the app listen on 7860, which needs no `app_port` at all, or on another high port.
+    Fix: Let the app listen on 7860, which needs no `app_port`, or on another port from 1025.
 
     Source: hub-docs spaces-config-reference.md; the text is reported by users.
     """
@@ -112,13 +112,13 @@ def test_app_port_is_unprivileged(front: FrontMatter) -> None:
 
 
 def test_colours_are_known(front: FrontMatter) -> None:
-    """`colorFrom` and `colorTo` are among red, yellow, green, blue, indigo, purple, pink, gray.
+    """`colorFrom` and `colorTo` are red, yellow, green, blue, indigo, purple, pink or gray.
 
     Severity: breaks
 
     On the Hub: "colorFrom" must be one of [red, yellow, green, blue, indigo, purple, pink, gray]
 
-    Fix: Choose one of the eight names; other names and hex values are refused.
+    Fix: Use one of the eight names. The Hub refuses other names and hex values.
 
     Source: hub-docs spaces-config-reference.md; the text was measured.
     """
@@ -130,8 +130,8 @@ def test_emoji_is_one(front: FrontMatter) -> None:
 
     Severity: breaks
 
-    On the Hub: Configuration error: Missing configuration in README (users report a word in place of
-    the emoji as its cause)
+    On the Hub: Configuration error: Missing configuration in README (users report this
+    for a word in place of the emoji)
 
     Fix: Paste one emoji character.
 
@@ -148,7 +148,7 @@ def test_short_description_is_short(front: FrontMatter) -> None:
     On the Hub: Sorry, your push was rejected during YAML metadata verification: - Error:
     "short_description" length must be less than or equal to 60 characters long
 
-    Fix: Shorten it; the old build keeps serving until a push is accepted.
+    Fix: Shorten it. The old build keeps serving until the Hub accepts a push.
 
     Source: the Hub's answer to a push, seen in public repositories.
     """
@@ -179,7 +179,7 @@ def test_suggested_hardware_exists(front: FrontMatter) -> None:
     On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
     `suggested_hardware`
 
-    Fix: Use a flavor of the Hub's list, `cpu-basic` for one; the key never assigns hardware.
+    Fix: Use a flavor from the Hub's list, for example `cpu-basic`. The key does not assign hardware.
 
     Source: hub-docs spaces-config-reference.md.
     """
@@ -194,7 +194,7 @@ def test_header_is_known(front: FrontMatter) -> None:
     On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
     the key
 
-    Fix: Use one of the values, or delete the key.
+    Fix: Use one of these values, or delete the key.
 
     Source: hub-docs spaces-config-reference.md.
     """
@@ -217,13 +217,13 @@ def test_custom_headers_are_allowed(front: FrontMatter) -> None:
 
 
 def test_startup_duration_is_one(front: FrontMatter) -> None:
-    """`startup_duration_timeout` is a duration such as `30m` or `1h`.
+    """`startup_duration_timeout` is a duration, such as `30m` or `1h`.
 
     Severity: breaks
 
     On the Hub: Launch timed out, workload was not healthy after 30 min
 
-    Fix: Write a number and a unit, quoted; without the key the Hub waits 30 minutes.
+    Fix: Write a number and a unit in quotes. Without the key, the Hub waits 30 minutes.
 
     Source: hub-docs spaces-config-reference.md; the grammar is not documented.
     """
@@ -237,7 +237,7 @@ def test_base_path_is_absolute(front: FrontMatter) -> None:
 
     On the Hub: the Space page shows an empty frame or an error instead of the app
 
-    Fix: Write it as `/path`; the app is served from the root either way.
+    Fix: Write it as `/path`. The app is served from the root in any case.
 
     Source: hub-docs spaces-config-reference.md.
     """
@@ -245,14 +245,14 @@ def test_base_path_is_absolute(front: FrontMatter) -> None:
 
 
 def test_oauth_scopes_exist(front: FrontMatter) -> None:
-    """`hf_oauth_scopes` lists scopes that the Hub grants.
+    """`hf_oauth_scopes` lists only scopes that the Hub grants.
 
     Severity: breaks
 
     On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
     `hf_oauth_scopes`; or the visitor's sign-in is refused
 
-    Fix: Use the scopes of the Hub's page on OAuth; `openid` and `profile` are always granted.
+    Fix: Use scopes from the Hub's page on OAuth. The Hub always grants `openid` and `profile`.
 
     Source: hub-docs spaces-oauth.md.
     """
@@ -267,7 +267,7 @@ def test_oauth_expiration_is_allowed(front: FrontMatter) -> None:
     On the Hub: Sorry, your push was rejected during YAML metadata verification, naming
     `hf_oauth_expiration_minutes`
 
-    Fix: Lower it; without the key a token lives 480 minutes.
+    Fix: Lower it. Without the key, a token is valid for 480 minutes.
 
     Source: hub-docs spaces-oauth.md.
     """
@@ -275,13 +275,13 @@ def test_oauth_expiration_is_allowed(front: FrontMatter) -> None:
 
 
 def test_hub_accepts_the_metadata(space: Space, pytestconfig: pytest.Config) -> None:
-    """The Hub's own endpoint accepts README.md.
+    """The Hub's validation endpoint accepts README.md.
 
     Severity: breaks
 
     On the Hub: Sorry, your push was rejected during YAML metadata verification
 
-    Fix: Change what the Hub names; this is the same check that a push goes through.
+    Fix: Correct what the Hub names. The Hub applies the same check to a push.
 
     Source: huggingface_hub hf_api.py, POST /api/validate-yaml.
     """

@@ -1,4 +1,4 @@
-"""The page: what it loads and requests is there for a visitor, whose browser runs somewhere else."""
+"""The page: a visitor's browser, on another machine, can load everything that the page requests."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from preflight.rules.pages import Page, asset_problems, request_problems
 
 
 def test_assets_are_there(visited: Visit, page: Page) -> None:
-    """Each script, stylesheet and icon that the page loads from the Space is answered with its content.
+    """The Space answers each request for the page's scripts, stylesheets and icons with the file's content.
 
     Severity: breaks
 
-    On the Hub: a white page with status 200; the browser's console shows 404 for the scripts, or
+    On the Hub: a white page with status 200; the browser's console shows 404 for scripts, or
     "Expected a JavaScript module script but the server responded with a MIME type of text/html"
 
-    Fix: Build the front end for the path /, and copy the whole build into the image.
+    Fix: Build the front end for the path /, and copy the complete build into the image.
 
     Source: vite.dev/guide/static-deploy, base; github.com/mjcrepeau/retirement-planner/issues/5.
     """
@@ -40,12 +40,12 @@ def test_assets_are_there(visited: Visit, page: Page) -> None:
 
 
 def test_requests_reach_the_space(visited: Visit, page: Page) -> None:
-    """No request of the page and its scripts goes to localhost, to a private address, to another port, or without TLS.
+    """No request of the page or its scripts goes to localhost, to a private address, to another port, or without TLS.
 
     Severity: breaks
 
-    On the Hub: the page loads and stays empty, "Failed to fetch": localhost is the visitor's own
-    machine, and browsers block http:// and ws:// from an https:// page
+    On the Hub: the page loads, but stays empty, "Failed to fetch": localhost is the visitor's
+    machine, and browsers block http:// and ws:// on an https:// page
 
     Fix: Request paths without a host, or build addresses from location.origin.
 
@@ -57,20 +57,20 @@ def test_requests_reach_the_space(visited: Visit, page: Page) -> None:
 def test_named_paths_answer(
     request: pytest.FixtureRequest, space: Space, visited: Visit, started: Start
 ) -> None:
-    """GET on each path that the page, the README or /openapi.json names ends without a server error.
+    """GET of each path that the page, the README or /openapi.json names gets no server error.
 
     Severity: risk
 
-    On the Hub: the Space is "Running" and what it is for answers 500
+    On the Hub: the Space is "Running", but its main functions answer 500
 
-    Fix: Read the run log at that request: a file that is absent or not readable, a setting that is
-    not entered, a service that is out of reach.
+    Fix: Look in the run log at that request for an absent or unreadable file, a missing setting or
+    an unreachable service.
 
     Source: RFC 9110, 15.6.
     """
     if not visited.paths:
-        not_promised("neither the page, the README nor /openapi.json names a further path")
-    # 501 and 503 say that something is not offered, or not yet.
+        not_promised("neither the page, the README nor /openapi.json names another path")
+    # 501 and 503 mean: not implemented, or not yet available.
     failed = {
         path: answer
         for path, answer in visited.paths.items()
@@ -84,31 +84,31 @@ def test_named_paths_answer(
         as_root = answers_as_root(run, space, image, list(failed))
     for path, answer in failed.items():
         expected = f"a status below 500 for GET {path}, which the Space names itself"
-        told = f"GET {path} answers {answer.status}: {answer.text[:120]}"
+        seen = f"GET {path} answers {answer.status}: {answer.text[:120]}"
         if 0 < as_root.get(path, 0) < 400:
             report(
                 Problem(
                     expected,
-                    f"{told}; with --user=0, as root, it answers {as_root[path]}: the app's user may "
-                    "not read or write something that root may, or looks for it in another home",
-                    "Give the file to the app's user, or make it after USER; root's home is /root.",
+                    f"{seen}; with --user=0, as root, it answers {as_root[path]}: the app's user can't "
+                    "read or write a file that root can, or looks for it in another home",
+                    "Make the app's user the owner of the file, or create it after USER. The home of root is /root.",
                     severity=Severity.BREAKS,
                 )
             )
         else:
-            report(Problem(expected, told))
+            report(Problem(expected, seen))
 
 
 def answers_as_root(run: Run, space: Space, image: Image, paths: list[str]) -> dict[str, int]:
-    """What the Space answers to GET `paths` where root runs it; empty where root runs it anyway."""
+    """The Space's status for GET of each of `paths` if it runs as root; empty if root is its user anyway."""
     user = str(image.config.get("User") or "").partition(":")[0]
     if user in ("", "0", "root"):
         return {}
-    begun = start(run, space, image, options=["--user=0"], observed=False)
-    if begun.container is None:
+    as_root = start(run, space, image, options=["--user=0"], observed=False)
+    if as_root.container is None:
         return {}
-    with begun.container as container:
-        if begun.failure:
+    with as_root.container as container:
+        if as_root.failure:
             return {}
         port = AtThePort(container)
         return {path: ask(port, path).status for path in paths}
@@ -121,24 +121,24 @@ def test_renders_in_the_frame(
     subject: Answering,
     front_page: str,
 ) -> None:
-    """In a browser, inside the frame of huggingface.co, the page shows something, throws no error, and gets what it requests.
+    """In a browser, in a frame on huggingface.co, the page is not blank, throws no error, and gets an answer to each request.
 
     Severity: breaks
 
-    On the Hub: a white frame, or a page that never fills; the cause stands in the browser's console
+    On the Hub: a white frame, or a page that stays incomplete; the browser's console shows the cause
 
-    Fix: Open the screenshot of this run, then the page with the browser's console.
+    Fix: Look at the screenshot of this run, then open the page with the browser's console.
 
-    Source: hub-docs spaces-embed.md; Playwright, with the machine's own Chromium.
+    Source: hub-docs spaces-embed.md; Playwright, with this machine's Chromium.
     """
     if not request.config.getoption("--browser"):
         pytest.skip("renders the page only with --browser")
     if not isinstance(subject, ThroughEdge):
-        pytest.skip("needs the rehearsed edge: a live page is opened by hand")
+        pytest.skip("needs the rehearsed edge: open a live page by hand")
     if any(frame_problems(visited.front.headers, front_page)):
         pytest.skip("not checked: the frame stays blank, see frame.lets_the_hub_show_the_page")
     run: Run = request.getfixturevalue("run")
-    # Beside the run's own folder, which is removed after a run that holds.
+    # Outside the run's folder, which a run without findings removes.
     screenshot = run.folder.parent / "screenshots" / f"{subject.name.replace('/', '-')}.png"
     found = render(subject, front_page, HUB.owner, screenshot)
     material(screenshot)
@@ -147,10 +147,10 @@ def test_renders_in_the_frame(
 
 
 def rendered_problems(found: Rendered) -> list[Problem]:
-    """What a visitor would miss."""
+    """The faults that a visitor would see."""
     problems = []
     if found.blank:
-        problems.append(Problem("a page with something to be seen on it", "the frame is blank"))
+        problems.append(Problem("a page with visible content", "the frame is blank"))
     if found.local:
         shown = ", ".join(dict.fromkeys(found.local[:3]))
         problems.append(

@@ -1,4 +1,4 @@
-"""What `git push` would send: the history, its files, and what the build would miss."""
+"""The push: the history and files that `git push` sends, and files that the build would miss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _repositories: dict[tuple[object, str | None], Repository | None] = {}
 
 @pytest.fixture
 def repository(space: Space) -> Repository:
-    """The history that would be pushed."""
+    """The history to be pushed."""
     found = repository_of(space)
     if found is None:
         pytest.skip("nothing of the folder is committed to a git repository: nothing to push yet")
@@ -25,7 +25,7 @@ def repository(space: Space) -> Repository:
 
 
 def repository_of(space: Space) -> Repository | None:
-    """What would be pushed, read once for all checks of a Space; None when nothing is committed."""
+    """The repository to be pushed, read once for all checks of a Space; None if nothing is committed."""
     _ = space.folder  # Skips where only a URL is known.
     assert space.working_folder is not None
     key = (space.working_folder, space.ref)
@@ -36,17 +36,17 @@ def repository_of(space: Space) -> Repository | None:
 
 
 def test_files_are_small_enough(repository: Repository) -> None:
-    """No file over 10 MiB in any commit that would be pushed, unless it is in LFS.
+    """Every file over 10 MiB in the commits to be pushed is in LFS.
 
     Severity: breaks
 
     On the Hub: Your push was rejected because it contains files larger than 10 MiB. Offending
     files: …
 
-    Fix: `git lfs migrate import --include=PATH`, or push an orphan branch; deleting the file in a
-    later commit does not take it out of the history.
+    Fix: Run `git lfs migrate import --include=PATH`, or push an orphan branch. Deleting the file in a
+    later commit does not remove it from the history.
 
-    Source: hub-docs spaces-github-actions.md; the text was measured.
+    Source: hub-docs spaces-github-actions.md; the text was observed.
     """
     require_none(rules.large_blob_problems(repository.history))
     if repository.missing_history:
@@ -54,25 +54,25 @@ def test_files_are_small_enough(repository: Repository) -> None:
 
 
 def test_binaries_are_in_lfs(repository: Repository) -> None:
-    """No binary file outside LFS in any commit that would be pushed.
+    """Every binary file in the commits to be pushed is in LFS.
 
     Severity: risk
 
     On the Hub: `git push`: Your push was rejected because it contains binary files. Please use
     https://huggingface.co/docs/hub/xet to store binary files. `hf upload` stores them in Xet by itself
 
-    Fix: `git lfs migrate import --include=PATH` with the rule in the folder's own .gitattributes,
-    or make the file in the build. Which files the Hub takes for binary is not documented; this
-    harness goes by a NUL in the first 8000 bytes, as git does.
+    Fix: Run `git lfs migrate import --include=PATH` with the rule in the folder's own .gitattributes,
+    or create the file in the build. How the Hub recognises a binary file is not documented; like
+    git, Preflight looks for a NUL in the first 8000 bytes.
 
-    Source: the text of `git push` was measured; of 89 Spaces observed 7 hold raw binaries of up
-    to 80 kB, which `hf upload` or an older Hub took.
+    Source: the text of `git push` was observed; 7 of 89 observed Spaces contain raw binaries of up
+    to 80 kB, which `hf upload` or an older Hub accepted.
     """
     require_none(rules.binary_problems(repository.history))
 
 
 def test_repository_fits(repository: Repository) -> None:
-    """The history to be pushed, LFS included, is below the Hub's 1 GB for a Space.
+    """The history to be pushed, including LFS, is smaller than the Hub's 1 GB for a Space.
 
     Severity: breaks
 
@@ -81,7 +81,7 @@ def test_repository_fits(repository: Repository) -> None:
     Fix: Keep models and data in a model or dataset repository and download them, or squash the
     history.
 
-    Source: reported by users; the documentation names no limit for Spaces.
+    Source: reported by users; the documentation does not name a limit for Spaces.
     """
     require_none(rules.size_problems(repository.history))
     if warning := rules.size_warning(repository.history):
@@ -89,14 +89,14 @@ def test_repository_fits(repository: Repository) -> None:
 
 
 def test_dotenv_is_not_committed(repository: Repository) -> None:
-    """No `.env` in any commit that would be pushed.
+    """No commit to be pushed contains a `.env` file.
 
     Severity: risk
 
-    On the Hub: everybody reads the keys in the Space's files and history; it must count as leaked
+    On the Hub: everyone can read the keys in the Space's files and history; the keys count as leaked
 
-    Fix: Add `.env` to .gitignore, take it out of the history, replace the keys, and enter them as
-    Secrets in the Space's settings.
+    Fix: Add `.env` to .gitignore, and remove it from the history. Replace the keys, and enter the new
+    ones as Secrets in the Space's settings.
 
     Source: hub-docs security-secrets.md.
     """
@@ -106,13 +106,13 @@ def test_dotenv_is_not_committed(repository: Repository) -> None:
 
 
 def test_no_key_is_committed(repository: Repository) -> None:
-    """Nothing that has the shape of a key in any commit that would be pushed.
+    """No commit to be pushed contains text in the form of a key.
 
     Severity: risk
 
-    On the Hub: an e-mail "secrets found in your repository"; the key is public until replaced
+    On the Hub: an e-mail "secrets found in your repository"; the key is public until you replace it
 
-    Fix: Replace the key, take it out of the history, and enter the new one as a Secret.
+    Fix: Replace the key, remove it from the history, and enter the new key as a Secret.
 
     Source: hub-docs security-secrets.md: TruffleHog scans each push, reports, and does not block.
     """
@@ -120,28 +120,28 @@ def test_no_key_is_committed(repository: Repository) -> None:
 
 
 def test_lfs_content_is_there(space: Space) -> None:
-    """The build gets the content of LFS files, not their pointers.
+    """The build gets the content of LFS files instead of their pointers.
 
     Severity: risk
 
     On the Hub: the app fails to parse a model or image that holds `version https://git-lfs…`
 
-    Fix: `git lfs pull` before a rehearsal; keep `filter=lfs` rules in the Space folder's own
-    .gitattributes, since rules outside of it are not pushed.
+    Fix: Run `git lfs pull` before a check. Keep `filter=lfs` rules in the Space folder's own
+    .gitattributes, since rules outside it are not pushed.
 
-    Source: observed: the content of LFS files is there at build and at run.
+    Source: observed: the content of LFS files is available at build and run time.
     """
     require_none(rules.pointer_problems(space.folder, committed=space.ref is not None))
 
 
 def test_dockerfile_is_at_the_root(space: Space) -> None:
-    """The Dockerfile lies at the root of what is pushed, in a file called `Dockerfile`.
+    """The root of the pushed folder contains a file named `Dockerfile`.
 
     Severity: breaks
 
-    On the Hub: the build fails at once, no Dockerfile is found; `NO_APP_FILE`
+    On the Hub: `NO_APP_FILE`: the build fails at once, since it finds no Dockerfile
 
-    Fix: Move it to the Space folder's root; no key of the front matter points elsewhere.
+    Fix: Move it to the Space folder's root. No key of the front matter names another path.
 
     Source: OpenEnv's push command and users' reports.
     """
@@ -154,25 +154,25 @@ def test_dockerfile_is_at_the_root(space: Space) -> None:
         )
         violated(
             expected="Dockerfile at the folder's root",
-            actual=f"there is none; near: {', '.join(near[:3])}" if near else "there is none",
+            actual=f"there is none; similar: {', '.join(near[:3])}" if near else "there is none",
             fix=None
             if near
-            else "Write one: `preflight new my-space` makes a Space that starts, to copy from.",
+            else "Write one. `preflight new my-space` creates a Space that starts, to copy from.",
         )
 
 
 def test_build_files_are_committed(space: Space) -> None:
-    """Every file that the Dockerfile takes from the folder is committed; changes that are not are
-    named as a warning.
+    """Every file that the Dockerfile copies from the folder is committed; uncommitted changes are
+    advice.
 
     Severity: breaks
 
     On the Hub: Build error: COPY … not found; Job failed with exit code: 1
 
-    Fix: Commit the file, or build it in a stage; a push sends committed files alone, so a
-    git-ignored `dist/` that exists here does not exist there. `--ref HEAD` judges what is committed.
+    Fix: Commit the file, or create it in a build stage. A push sends only committed files: a
+    git-ignored `dist/` exists here, but not on the Hub. `--ref HEAD` checks the committed files.
 
-    Source: hub-docs spaces-overview.md: each push is built from what is committed.
+    Source: hub-docs spaces-overview.md: each push is built from the committed files.
     """
     try:
         dockerfile = Dockerfile.of_folder(space.folder)
@@ -182,9 +182,9 @@ def test_build_files_are_committed(space: Space) -> None:
     if in_git and (changed := rules.dirty_files(in_git)):
         shown = ", ".join(changed[:5]) + (" …" if len(changed) > 5 else "")
         advise(
-            "all that is judged is committed",
+            "only committed changes in the folder",
             f"not committed, so not in a push: {shown}",
-            "Commit it; --ref HEAD judges what is committed.",
+            "Commit it, or check the committed files with --ref HEAD.",
         )
     require_none(rules.build_source_problems(dockerfile, space.folder, in_git))
     if in_git and (ignored := rules.ignored_in_build(dockerfile, space.folder, in_git)):
@@ -205,7 +205,7 @@ def test_names_do_not_collide(space: Space) -> None:
 
     On the Hub: Configuration error: Collision on variables and secrets names
 
-    Fix: Keep a name as a Variable or as a Secret, not both.
+    Fix: Declare the name either as a Variable or as a Secret.
 
     Source: the text is reported by users.
     """
@@ -221,16 +221,16 @@ def test_names_do_not_collide(space: Space) -> None:
 
 
 def test_name_fits_the_hub(space: Space, pytestconfig: pytest.Config) -> None:
-    """The Space's name is one that the Hub takes, and short enough to be its address.
+    """The Hub accepts the Space's name, and its address is short enough.
 
     Severity: breaks
 
     On the Hub: the repository cannot be created
 
-    Fix: Use letters, digits, `-`, `_` and `.`; the address is <owner>-<name> in lower case, `.` and `_` as `-`.
+    Fix: Use letters, digits, `-`, `_` and `.`. The address is <owner>-<name> in lower case, with `-` for `.` and `_`.
 
-    Source: huggingface_hub validates names by the same rule; observed: a long name is not
-    refused.
+    Source: huggingface_hub validates names by the same rule; observed: the Hub does not
+    refuse a long name.
     """
     repository = repository_of(space)
     assert space.working_folder is not None
@@ -243,7 +243,7 @@ def test_name_fits_the_hub(space: Space, pytestconfig: pytest.Config) -> None:
         owner, name = named[0]
         require_none(rules.name_problems(name))
     else:
-        # The folder's name is a guess at the Space's name, and the folder is not at fault for a bad one.
+        # The folder's name is only a guess at the Space's name, so an invalid one is advice.
         owner = remotes[0][0] if remotes else ""
         for problem in rules.name_problems(name):
             advise(problem.expected, f"the folder's name, {problem.actual!r}")

@@ -1,4 +1,4 @@
-"""Shutdown and restart: a Space ends on SIGTERM, loses no answer, and starts again from its image."""
+"""Shutdown and restart: a Space exits on SIGTERM, loses no answer, and starts again."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from preflight.model.problems import Problem, Severity
 # A Space that does not start is one finding: start.serves.
 pytestmark = pytest.mark.usefixtures("container")
 
-# Where data is kept, and not a cache: SQLite's and other embedded databases.
+# Paths of data rather than caches: SQLite and other embedded databases.
 DATA = r"\.(db|sqlite3?|duckdb|mdb|rdb)$|/chroma|/qdrant"
 
 
 @pytest.fixture(scope="session")
 def second_life(image: Image, rehearsal: Rehearsal) -> SecondLife:
-    """What became of a second replica of the Space."""
+    """The life of a second replica of the Space."""
     life = rehearsal.second_life()
     if life is None:
         pytest.skip("not checked: the Space does not start, see start.serves")
@@ -31,7 +31,7 @@ def second_life(image: Image, rehearsal: Rehearsal) -> SecondLife:
 
 @pytest.fixture
 def ended(second_life: SecondLife) -> SecondLife:
-    """The same, where the replica lived to be sent SIGTERM."""
+    """The same, if the replica served until it got SIGTERM."""
     if second_life.answer is None:
         pytest.skip(
             "not checked: the replica did not serve, see shutdown.two_replicas_serve_at_once"
@@ -40,13 +40,13 @@ def ended(second_life: SecondLife) -> SecondLife:
 
 
 def test_two_replicas_serve_at_once(second_life: SecondLife) -> None:
-    """A new replica starts while the old one still serves, as at every update.
+    """A new replica starts while the old replica still serves, as in every update.
 
     Severity: breaks
 
-    On the Hub: the update never gets ready and the old version goes on serving (stage RUNNING_APP_STARTING).
+    On the Hub: the update never gets ready, and the old version keeps serving (stage RUNNING_APP_STARTING)
 
-    Fix: Let a start need no exclusive lock, port or file that the running replica holds.
+    Fix: Do not make a start depend on an exclusive lock, port or file that the running replica holds.
 
     Source: huggingface_hub: the stage RUNNING_APP_STARTING.
     """
@@ -58,15 +58,15 @@ def test_two_replicas_serve_at_once(second_life: SecondLife) -> None:
 
 
 def test_starts_again_after_a_kill(second_life: SecondLife) -> None:
-    """After SIGKILL the same container serves again: nothing on its disk is in the way.
+    """After SIGKILL, the same container serves again: nothing on its disk prevents a start.
 
     Severity: risk; advice without conventions
 
-    On the Hub: nothing where each start gets a container of its own; "Runtime error" after running out of memory once, where it does not
+    On the Hub: nothing if each start gets a new container; otherwise "Runtime error" once the Space has run out of memory
 
-    Fix: Do not rely on pid files, locks or half-written files of an earlier process.
+    Fix: Ignore or delete the pid files, locks and incomplete files of an earlier process.
 
-    Source: ours: whether the Hub starts a container again is unknown.
+    Source: ours: whether the Hub restarts a container is unknown.
     """
     if second_life.restart is None:
         pytest.skip("not checked: see shutdown.two_replicas_serve_at_once")
@@ -77,23 +77,23 @@ def test_starts_again_after_a_kill(second_life: SecondLife) -> None:
         shown = ", ".join([*data, *(one for one in written if one not in data)][:5])
         report(
             Problem(
-                "nothing on the disk that a restart loses",
+                "no file on the disk that a restart loses",
                 f"this Space wrote {shown}" + (" …" if len(written) > 5 else ""),
-                "Keep data in a service outside, or in a Storage Bucket mounted by the Space's settings.",
-                "data is gone after each restart, rebuild and sleep",
+                "Keep data in an external service, or in a Storage Bucket that the Space's settings mount.",
+                "data is lost at each restart, rebuild and sleep",
                 severity=Severity.RISK if data else Severity.ADVICE,
             )
         )
 
 
 def test_ends_when_told_to(ended: SecondLife) -> None:
-    """On SIGTERM the Space ends by itself with exit code 0 before it is killed.
+    """On SIGTERM, the Space exits with code 0 before it is killed.
 
     Severity: risk; advice without conventions
 
-    On the Hub: every restart and update cuts off what visitors are doing; data that is written on exit is lost.
+    On the Hub: every restart and update cuts visitors' requests off, and data that is written at exit is lost
 
-    Fix: Use the exec form of CMD so that the server itself is PID 1, and handle SIGTERM.
+    Fix: Use the exec form of CMD, so that the server is PID 1, and handle SIGTERM.
 
     Source: Docker sends SIGTERM, then SIGKILL; the Hub's own grace period is unknown.
     """
@@ -110,13 +110,13 @@ def test_ends_when_told_to(ended: SecondLife) -> None:
 
 
 def test_finishes_requests_in_flight(ended: SecondLife) -> None:
-    """A request that is under way at SIGTERM still gets its answer.
+    """A request in flight at SIGTERM still gets its answer.
 
     Severity: risk; advice without conventions
 
-    On the Hub: "502 Bad Gateway" or "Failed to fetch" for some visitors at every update.
+    On the Hub: "502 Bad Gateway" or "Failed to fetch" for some visitors at every update
 
-    Fix: Stop accepting, finish what was started, then end; most servers do once they receive SIGTERM.
+    Fix: Stop accepting connections, finish the requests in flight, then exit. Most servers do this if they receive SIGTERM.
 
     Source: Docker sends SIGTERM, then SIGKILL; the Hub's own grace period is unknown.
     """
@@ -124,4 +124,4 @@ def test_finishes_requests_in_flight(ended: SecondLife) -> None:
     if answer.startswith(b"HTTP/1."):
         return
     actual = answer.decode(errors="replace") or "the connection was closed without an answer"
-    violated(expected="an HTTP answer to the request that was under way", actual=actual)
+    violated(expected="an HTTP answer to the request in flight", actual=actual)

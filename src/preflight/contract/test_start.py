@@ -1,4 +1,4 @@
-"""The start: the Space listens where the Hub asks, answers, needs no more than it gets, and stays up."""
+"""The start: the Space answers on the port that the Hub probes, within the Hub's limits, and keeps running."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from preflight.engine.start import Start
 from preflight.model.hub_profile import DOCUMENTED_PORTS, HUB, outbound
 from preflight.model.problems import Problem
 
-# What a clean start prints is read by people; more than this hides the one line that matters.
+# People read the log of a start; more than this hides the line that matters.
 LOG_BUDGET = 1024 * 1024
 
 
 def test_serves(started: Start) -> None:
-    """Within its time, on 2 CPUs and with nothing cached, the Space answers HTTP on `app_port`, on all interfaces, and goes on running.
+    """The Space answers HTTP on `app_port`, on all interfaces, within the start deadline, with 2 CPUs and empty caches, and keeps running.
 
     Severity: breaks
 
     On the Hub: Launch timed out, workload was not healthy after 30 min; or "Runtime error"
 
-    Fix: Listen on 0.0.0.0 and `app_port` first, then load models and reach dependencies.
+    Fix: Listen on 0.0.0.0 and `app_port` first. Then load models and connect to dependencies.
 
-    Source: observed: both texts stand on the pages of Spaces.
+    Source: observed: both texts are on the pages of Spaces.
     """
     if started.failure:
         if started.log:
             material(Path(started.log))
         violated(
-            expected=f"an HTTP answer within {HUB.start_deadline:g} s, and no end after it",
+            expected=f"an HTTP answer within {HUB.start_deadline:g} s, and a process that keeps running",
             actual=f"{started.failure.kind}: {started.failure.actual}",
             fix=started.failure.fix,
             on_the_hub=started.failure.on_the_hub,
@@ -55,11 +55,11 @@ def test_serves(started: Start) -> None:
 def test_front_page_answers(
     subject: Answering, front_page: str, refused: list[Refused], host_refusal: str
 ) -> None:
-    """GET on the page that the Hub shows (`base_path`, or /) answers with a status below 400.
+    """GET of the page that the Hub shows (`base_path`, or /) gets a status below 400.
 
     Severity: risk
 
-    On the Hub: the Space is "Running" and its page shows "Not Found" or an error
+    On the Hub: the Space is "Running", but its page shows "Not Found" or an error
 
     Fix: Answer GET / with a page or a short JSON, or set `base_path` in README.md to a path that answers.
 
@@ -71,20 +71,20 @@ def test_front_page_answers(
     if status in (401, 403):
         advise(
             f"a status below 400 for GET {front_page}",
-            f"{status}, which is all that visitors of the Space's page see",
+            f"{status}; visitors of the Space's page see nothing else",
         )
     elif status >= 400:
         violated(expected=f"a status below 400 for GET {front_page}", actual=f"{status}")
 
 
 def test_front_page_answers_head(subject: Answering, front_page: str) -> None:
-    """HEAD on that page answers as GET does.
+    """HEAD of the page that the Hub shows gets a status below 400, as GET does.
 
     Severity: risk; advice without conventions
 
     On the Hub: the Space stays "Starting" though its log shows `HEAD / 405` (forum thread 174616; disputed)
 
-    Fix: Answer HEAD where GET is answered: FastAPI routes need `methods=["GET", "HEAD"]`.
+    Fix: Answer HEAD wherever you answer GET. FastAPI routes need `methods=["GET", "HEAD"]`.
 
     Source: forum thread 174616, disputed.
     """
@@ -103,13 +103,13 @@ def test_front_page_answers_head(subject: Answering, front_page: str) -> None:
 
 
 def test_starts_without_alarms(started: Start, container: Container) -> None:
-    """A clean start prints no line that tells of a warning or an error, and no flood.
+    """A clean start prints no warnings or errors, and at most 1 MiB.
 
     Severity: advice
 
-    On the Hub: the one line that explains a failure is lost among those that are always there
+    On the Hub: the line that explains a failure is lost among lines that every start prints
 
-    Fix: Cure what is warned of, or log it at a lower level.
+    Fix: Fix the cause of the warning, or log it at a lower level.
 
     Source: ours: the Hub does not read logs.
     """
@@ -123,15 +123,15 @@ def test_starts_without_alarms(started: Start, container: Container) -> None:
 
 
 def test_answers_in_http(direct: Answering) -> None:
-    """Each request gets one whole HTTP answer: a status, valid headers, and a body that ends as declared.
+    """Each request gets one complete HTTP answer: a status, valid headers, and a body of the declared length.
 
     Severity: risk
 
-    On the Hub: "502 Bad Gateway", or a page that never ends loading, for the requests that are named
+    On the Hub: "502 Bad Gateway", or a page that never finishes loading, for the requests that are named
 
-    Fix: Let the framework frame the answer; catch errors in handlers, and answer 500 instead of closing the connection.
+    Fix: Let the framework set Content-Length and Transfer-Encoding. Catch errors in handlers, and answer 500 instead of closing the connection.
 
-    Source: RFC 9112, 6; a proxy answers 502 in the place of what it can't read.
+    Source: RFC 9112, 6; a proxy answers 502 if it can't read the answer.
     """
     requests = [
         ("GET", "/"),
@@ -152,11 +152,11 @@ def test_answers_in_http(direct: Answering) -> None:
 
 @pytest.mark.usefixtures("container")
 def test_serves_as_uid_1000(image: Image, contents: Contents, as_uid_1000: Start) -> None:
-    """The Space also serves as uid 1000, as the Hub's documentation says that it runs.
+    """The Space also serves as uid 1000, which the Hub's documentation names.
 
     Severity: risk; advice without conventions
 
-    On the Hub: nothing as far as it was observed; "PermissionError: [Errno 13] Permission denied" where the container runs as uid 1000, as documented
+    On the Hub: nothing was observed; if the container runs as uid 1000, as documented: "PermissionError: [Errno 13] Permission denied"
 
     Fix: RUN useradd --create-home --uid 1000 user, COPY --chown=1000:1000, then USER 1000 (in node images: USER node).
 
@@ -168,13 +168,13 @@ def test_serves_as_uid_1000(image: Image, contents: Contents, as_uid_1000: Start
 
 @pytest.fixture(scope="session")
 def as_uid_1000(image: Image, rehearsal: Rehearsal) -> Start:
-    """A start as uid 1000; the one that all checks share, where that is the image's own user."""
+    """A start as uid 1000; the start that all checks share, if that is the image's user."""
     return _further(rehearsal.as_uid_1000())
 
 
 @pytest.fixture(scope="session")
 def hardened(image: Image, rehearsal: Rehearsal) -> Start:
-    """A start with a read-only disk but for home and /tmp, and without capabilities."""
+    """A start without capabilities, and with a read-only disk except for home and /tmp."""
     return _further(rehearsal.hardened())
 
 
@@ -185,7 +185,7 @@ def _further(attempt: Start | None) -> Start:
 
 
 def require_serving(start: Start, expected: str) -> None:
-    """A violation where a further start of the Space does not serve."""
+    """Raise a Violation if this further start of the Space does not serve."""
     if start.failure:
         if start.log:
             material(Path(start.log))
@@ -194,30 +194,30 @@ def require_serving(start: Start, expected: str) -> None:
 
 @pytest.mark.usefixtures("container")
 def test_writes_only_home_and_tmp(image: Image, hardened: Start, contents: Contents) -> None:
-    """The Space works with a read-only disk but for its home and /tmp, without capabilities, and without a way to gain any.
+    """The Space works without capabilities or a way to gain any, and with a read-only disk except for its home and /tmp.
 
     Severity: risk; advice without conventions
 
-    On the Hub: PermissionError: [Errno 13] Permission denied, at the first write elsewhere
+    On the Hub: PermissionError: [Errno 13] Permission denied, at the first write to another folder
 
-    Fix: Write below the home folder or /tmp; set cache folders there by ENV.
+    Fix: Write below the home folder or /tmp. Set cache folders there with ENV.
 
-    Source: observed: the disk is writable; as uid 1000 only these folders are.
+    Source: observed: the disk is writable; for uid 1000, only these folders are.
     """
     home = home_of(image, contents)
     require_serving(hardened, f"an answer with {home} and /tmp as the only writable folders")
 
 
 def test_dials_open_ports_only(container: Container) -> None:
-    """From its first packet on, the Space opens connections to ports that are known to be open: 80, 443 and 8080.
+    """From its first packet on, the Space connects only to ports that are known to be open: 80, 443 and 8080.
 
     Severity: risk
 
-    On the Hub: a time-out, or [Errno 101] Network is unreachable: mail servers were reported out of reach; PostgreSQL on 5432 was reached
+    On the Hub: a time-out or [Errno 101] Network is unreachable; users could not reach mail servers, but could reach PostgreSQL on 5432
 
     Fix: Use the service's HTTPS endpoint or a proxy on port 443.
 
-    Source: hub-docs spaces-overview.md: other ports than 80, 443 and 8080 are blocked; observed:
+    Source: hub-docs spaces-overview.md: all ports except 80, 443 and 8080 are blocked; observed:
     5432 is open.
     """
     assert container.observer is not None

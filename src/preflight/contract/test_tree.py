@@ -1,4 +1,4 @@
-"""The tree: what git sends may differ from what this disk holds."""
+"""The tree: the files that git pushes can differ from the files on this disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflight.rules.dockerfile import Dockerfile, DockerfileError
 
 @pytest.fixture
 def dockerfile(space: Space) -> Dockerfile:
-    """The Space's Dockerfile, which names what it starts and copies."""
+    """The Space's Dockerfile, which names the files that it starts and copies."""
     try:
         return Dockerfile.of_folder(space.folder)
     except (FileNotFoundError, DockerfileError):
@@ -25,7 +25,7 @@ def dockerfile(space: Space) -> Dockerfile:
 
 @pytest.fixture
 def repository(space: Space) -> Repository:
-    """The history that would be pushed."""
+    """The history to be pushed."""
     found = repository_of(space)
     if found is None:
         pytest.skip("nothing of the folder is committed to a git repository: nothing to push yet")
@@ -33,7 +33,7 @@ def repository(space: Space) -> Repository:
 
 
 def working(space: Space) -> Path:
-    """The folder on this disk, also where a committed revision is judged."""
+    """The folder on this disk, even if a committed revision is checked."""
     assert space.working_folder is not None
     return space.working_folder
 
@@ -41,13 +41,13 @@ def working(space: Space) -> Path:
 def test_scripts_are_executable(
     space: Space, dockerfile: Dockerfile, repository: Repository
 ) -> None:
-    """A script that the image starts directly has the executable bit in the commit, not only on this disk.
+    """A script that the image starts directly is executable in the commit, not only on this disk.
 
     Severity: breaks
 
     On the Hub: Runtime error, exec ./start.sh: permission denied
 
-    Fix: git update-index --chmod=+x SCRIPT, then commit.
+    Fix: Run `git update-index --chmod=+x SCRIPT`, then commit.
 
     Source: git-update-index(1), --chmod; git config core.fileMode is false on Windows and many mounts.
     """
@@ -57,13 +57,13 @@ def test_scripts_are_executable(
 def test_scripts_have_unix_line_ends(
     space: Space, dockerfile: Dockerfile, repository: Repository
 ) -> None:
-    """A script that the image starts has LF in the commit and after the checkout by .gitattributes.
+    """A script that the image starts has LF line ends in the commit, and .gitattributes keeps them at checkout.
 
     Severity: breaks
 
     On the Hub: exec ./start.sh: no such file or directory; env: 'bash\\r': No such file or directory
 
-    Fix: `*.sh text eol=lf` in .gitattributes, git add --renormalize ., and commit.
+    Fix: Write `*.sh text eol=lf` into .gitattributes, run `git add --renormalize .`, and commit.
 
     Source: gitattributes(5), eol.
     """
@@ -71,11 +71,11 @@ def test_scripts_have_unix_line_ends(
 
 
 def test_submodules_can_be_cloned(dockerfile: Dockerfile, repository: Repository) -> None:
-    """Each gitlink has a line in .gitmodules with an https:// address.
+    """Each submodule has an https:// address in .gitmodules.
 
     Severity: breaks
 
-    On the Hub: the folder is empty: COPY finds nothing, or the app misses a module at its start
+    On the Hub: the folder is empty: COPY finds no file, or the app lacks a module at its start
 
     Fix: Commit the files themselves, or add the submodule with its public address.
 
@@ -85,13 +85,13 @@ def test_submodules_can_be_cloned(dockerfile: Dockerfile, repository: Repository
 
 
 def test_names_differ_by_more_than_case(repository: Repository) -> None:
-    """No two committed names differ in case alone.
+    """No two committed names differ only in case.
 
     Severity: advice
 
-    On the Hub: both files are there; a checkout on macOS or Windows, and so what was tested, holds one
+    On the Hub: both files exist, but a checkout on macOS or Windows has only one: the test did not cover the other
 
-    Fix: Take the name that is not meant out of the commit.
+    Fix: Remove the wrong file from the commit.
 
     Source: git-config(1), core.ignoreCase.
     """
@@ -99,13 +99,13 @@ def test_names_differ_by_more_than_case(repository: Repository) -> None:
 
 
 def test_links_stay_in_the_folder(repository: Repository) -> None:
-    """Symbolic links lead to what is pushed with them.
+    """Each symbolic link leads to a file in the same push.
 
     Severity: risk
 
-    On the Hub: FileNotFoundError for a file that is there on this machine
+    On the Hub: FileNotFoundError for a file that exists on this machine
 
-    Fix: Commit the content in the place of the link.
+    Fix: Commit the content instead of the link.
 
     Source: git stores a link's target as text; gitglossary(7), tree object.
     """

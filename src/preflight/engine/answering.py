@@ -1,4 +1,4 @@
-"""Something that answers HTTP, and what a probe does with whatever it sends."""
+"""A server that answers HTTP, and the limits of a probe on its answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import urllib3
 # Reading an answer must not outlast a check.
 REQUEST_TIMEOUT = 10
 TRIES = 2
-# More of a page than any check reads.
+# Larger than any check reads.
 LARGEST_BODY = 8 * 1024**2
 
 
@@ -37,25 +37,25 @@ class EndlessBody(requests.Timeout):
 
 
 class Answering:
-    """Something that answers HTTP at `url`."""
+    """A server that answers HTTP at `url`."""
 
     url: str
     safe_only = False
-    """Whether it is sent GET, HEAD and OPTIONS alone, and few of them."""
+    """Whether checks may send only GET, HEAD and OPTIONS, and few of them."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.http = requests.Session()
-        # Proxy settings of this machine are not for its own containers.
+        # Proxy settings of this machine do not apply to its containers.
         self.http.trust_env = False
         self._silent: Counter[str] = Counter()
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send one request; a redirect is shown, not followed.
+        """Send one request; a redirect is returned, not followed.
 
         The body is read up to LARGEST_BODY, unless `stream` is given. A request that was twice not
         answered in REQUEST_TIMEOUT is not waited for again.
-        Raises NoAnswer, whatever the other side does instead of answering.
+        Raises NoAnswer for every failure.
         """
         line = f"{method} {path}"
         if self._silent[line] >= TRIES:
@@ -95,7 +95,7 @@ def read_body(answer: requests.Response, deadline: float, most: int) -> tuple[by
     Raises urllib3's HTTPError where the body is not as its headers declare.
     """
     end, body = time.monotonic() + deadline, b""
-    # `iter_content` waits for a whole block, which a body that drips may never fill.
+    # `iter_content` waits for a whole block, which a slow body may never fill.
     while part := answer.raw.read1(64 * 1024, decode_content=True):
         body += part
         if len(body) > most or time.monotonic() > end:
@@ -114,16 +114,16 @@ def _read(answer: requests.Response, deadline: float) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Why there is no answer, without the addresses and objects that the library prints."""
+    """The reason of a failure, without the addresses and objects that the library prints."""
     causes = list(_causes(error))
     for kind, reason in _REASONS:
         if any(isinstance(one, kind) for one in causes):
             return reason
-    return str(error) if isinstance(error, EndlessBody) else f"no answer ({type(error).__name__})"
+    return str(error) if isinstance(error, EndlessBody) else "the connection failed"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and all that it wraps: `requests` wraps urllib3's errors, which wrap the socket's."""
+    """An error and its causes: `requests` wraps urllib3's errors, which wrap the socket's."""
     yield error
     inner = [one for one in (*error.args, getattr(error, "reason", None)) if one is not error]
     for one in inner:

@@ -1,4 +1,4 @@
-"""Make sure of the base images: from a registry, or as stand-ins where no registry answers.
+"""Provide the base images: from a registry, or as stand-ins when no registry answers.
 
 Standard library only.
 """
@@ -15,11 +15,11 @@ from preflight.engine.install import Failure, answers, say
 from preflight.engine.stand_ins import install_mmdebstrap, make, name_for, recipe_for
 
 stood_in_for: set[str] = set()
-"""The official images that this process has built with stand-ins for."""
+"""The official images that stand-ins have replaced in this process."""
 
 
 class NoStandIn(Failure):
-    """A base image can neither be pulled here nor stood in for."""
+    """A base image can't be pulled here, and has no stand-in."""
 
 
 def named_in(dockerfile: str) -> list[str]:
@@ -27,7 +27,7 @@ def named_in(dockerfile: str) -> list[str]:
 
     An ARG before the first FROM counts with its default; a name that has none is left out.
     """
-    # A line that ends in a backslash goes on in the next one.
+    # A line that ends in a backslash continues on the next line.
     text = re.sub(r"\\\n", " ", dockerfile)
     head = re.split(r"(?mi)^\s*FROM\s", text, maxsplit=1)[0]
     defaults = dict(re.findall(r"(?mi)^\s*ARG\s+(\w+)=[\"']?([^\s\"']*)", head))

@@ -13,7 +13,7 @@ from preflight.engine.causes import NO_NETWORK, Stage, cause_in
 
 @dataclass(frozen=True)
 class BuildFailure:
-    """Why a build failed, for people."""
+    """Why a build failed."""
 
     step: str
     last_lines: list[str]
@@ -52,7 +52,7 @@ def digest(output: str, lines: int = 12) -> BuildFailure:
     ]
     cause = cause_in(evidence, Stage.BUILD) or cause_in(output, Stage.BUILD)
     last = telling[-lines:]
-    # Two outputs of a command come in any order, so what tells the cause may have come long before.
+    # Standard and error output are interleaved, so the cause may be far above the last lines.
     tells = [line for line in telling if cause and cause.found_in(line)]
     if tells and tells[-1] not in last:
         last = [tells[-1], *last[1:]]
@@ -66,7 +66,7 @@ def digest(output: str, lines: int = 12) -> BuildFailure:
 
 
 def progress_of(output: str) -> str:
-    """How far a build is, from BuildKit's plain output so far: `building (step 4 of 9)`."""
+    """A build's progress, from BuildKit's plain output so far: `building (step 4 of 9)`."""
     # "#8 [build 3/5] RUN …": each stage counts its own steps.
     titles = re.findall(r"^#\d+ \[(?:(\S+) +)?(\d+)/(\d+)\] (.+)$", output, re.M)
     if not titles:

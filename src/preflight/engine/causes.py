@@ -1,4 +1,4 @@
-"""The one table of causes: what a failed build or start said, why, and what to change.
+"""The table of causes: patterns in the log of a failed build or start, the cause and the fix.
 
 Standard library only: `preflight up` uses it before anything is installed.
 """
@@ -18,7 +18,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Cause:
-    """What a text tells: the cause, and its fix at each stage where it occurs."""
+    """A pattern in a log, the cause, and the fix at each stage where it occurs."""
 
     pattern: str
     what: str
@@ -33,7 +33,7 @@ class Cause:
 
 
 def cause_in(text: str, stage: Stage) -> Cause | None:
-    """The most telling cause of a failure at `stage`; None when nothing fits."""
+    """The most specific cause of a failure at `stage`; None when no pattern matches."""
     return next((one for one in CAUSES if one.fix(stage) and one.found_in(text)), None)
 
 
@@ -62,7 +62,7 @@ NO_NETWORK = Cause(
     "check the network of this machine and proxy settings of the engine",
 )
 
-# Most telling first.
+# Most specific first.
 CAUSES = (
     Cause(
         r"no space left on device|Errno 28\b|ENOSPC",

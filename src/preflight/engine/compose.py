@@ -1,4 +1,4 @@
-"""One life cycle for stacks of Compose services: build, start, wait, look into, remove.
+"""The life cycle of a stack of Compose services: build, start, wait, inspect, remove.
 
 Standard library only: `preflight up` uses it before anything is installed.
 """
@@ -62,7 +62,7 @@ class Compose:
 
     @property
     def command(self) -> list[str]:
-        """The beginning of each command, as a user would type it after `docker`."""
+        """The start of each command, as a user would type it after `docker`."""
         project = [f"--project-name={self.project}"] if self.project else []
         return ["compose", *(f"--file={path}" for path in self.files), *project]
 
@@ -73,7 +73,7 @@ class Compose:
         ).stdout
 
     def try_run(self, *arguments: str, deadline: float = 60) -> Completed:
-        """What `docker compose ARGUMENTS` left, whatever its exit code. Raises DockerError at the deadline."""
+        """The result of `docker compose ARGUMENTS`, with any exit code. Raises DockerError at the deadline."""
         return docker(
             *self.command, *arguments, deadline=deadline, environment=self.environment, check=False
         )
@@ -124,7 +124,7 @@ class Compose:
             code = state.get("ExitCode")
             if health.get("Status") == "healthy" or (status == "exited" and code == 0):
                 return None
-            # Without a HEALTHCHECK, running is all that there is to wait for.
+            # Without a HEALTHCHECK, a running container is the final state.
             if status == "running" and not health:
                 return None
             if status not in ("created", "running"):
@@ -136,7 +136,7 @@ class Compose:
                 return self._not_healthy(service, container, what, None, health)
             raise NotYet(health.get("Status") or status)
 
-        # A probe comes every 200 ms (start_interval), and each look is a process.
+        # Docker probes every 200 ms (start_interval), and each inspection is a process.
         return wait_until(f"{service}: waits for its health", end - time.monotonic() + 5, look, 0.1)
 
     @staticmethod
@@ -150,7 +150,7 @@ class Compose:
 
 
 def left_of(project: str) -> dict[str, list[str]]:
-    """What exists of a project: names of its containers, networks and volumes."""
+    """The names of a project's containers, networks and volumes."""
     mark = f"--filter=label={PROJECT}={project}"
     return {
         "container": docker("ps", "--all", "--format", "{{.Names}}", mark).stdout.split(),

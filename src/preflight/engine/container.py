@@ -1,4 +1,4 @@
-"""A container of a Space, run as the Hub runs it and asked from outside it."""
+"""A container of a Space, run as the Hub runs it and probed from outside."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Exit:
 class Container(Answering):
     """A running or ended container. Requests go to its published port, from outside.
 
-    A probe from inside the container would reach a server that listens on loopback alone.
+    A probe from inside the container would also reach a server that listens on loopback only.
     observer: the container that owns its network, when there is one.
     """
 
@@ -56,13 +56,13 @@ class Container(Answering):
 
     @property
     def inspection(self) -> dict[str, Any]:
-        """What `docker inspect` says now."""
+        """The present output of `docker inspect`."""
         found: list[dict[str, Any]] = json.loads(docker("inspect", self.id).stdout)
         return found[0]
 
     @property
     def state(self) -> dict[str, Any]:
-        """Status, ExitCode, OOMKilled … of now."""
+        """The present Status, ExitCode, OOMKilled …"""
         state: dict[str, Any] = self.inspection["State"]
         return state
 
@@ -76,12 +76,12 @@ class Container(Answering):
         return f"http://{engine.host()}:{published[0].rpartition(':')[2]}"
 
     def resident_memory(self) -> int:
-        """Bytes that its processes hold in memory now, what they share counted for each."""
+        """Resident bytes of its processes now; shared memory counts for each process."""
         listed = docker("top", self.id, "-eo", "pid,rss", check=False).stdout.split()
         return sum(int(kibibytes) for kibibytes in listed[3::2]) * 1024
 
     def forget_port(self) -> None:
-        """Read the published port again: a restarted container gets another one."""
+        """Read the published port again: a restarted container gets another port."""
         self.__dict__.pop("url", None)
 
     def wait_until_serving(
@@ -93,8 +93,8 @@ class Container(Answering):
     ) -> float:
         """Seconds from start to the first HTTP answer at `path` (with `status`, when given).
 
-        watch: called a few times a second with the last request's failure; what it returns is shown
-        as what is seen, and it raises NotServing once waiting longer changes nothing.
+        watch: called a few times a second with the last request's failure. Its result is the progress
+        shown; it raises NotServing when further waiting changes nothing.
         Raises NotServing when the deadline passes, and at once when the container has ended.
         """
         path = HUB.readiness_path if path is None else path
@@ -108,20 +108,20 @@ class Container(Answering):
             now = time.monotonic() - self._started
             failure = None
             try:
-                # The status line alone tells: a page need not end.
+                # The status line is enough: a page may never end.
                 with self.get(path, timeout=2, stream=True) as answer:
                     if status is None or answer.status_code == status:
                         return time.monotonic() - self._started
                 last_seen = f"GET {path} answers {answer.status_code}"
             except NoAnswer as error:
                 failure, last_seen = error, str(error)
-            # A command of the engine costs more than a request to the server.
+            # An engine command costs more than a request to the server.
             if now - checked > max(0.25, min(now / 4, 1)):
                 checked = now
                 if self.state["Status"] != "running":
                     raise NotServing(self.describe("ended instead of serving"))
                 seen = watch(failure)
-            # How a connection fails changes from one to the next; where it listens is worth a line.
+            # Connection errors vary from request to request; only the listening ports are shown.
             raise NotYet(seen or last_seen, seen)
 
         try:
@@ -130,7 +130,7 @@ class Container(Answering):
                 + (longer if allowed > 1.5 * own else ""),
                 max(0.0, allowed - (time.monotonic() - self._started)),
                 look,
-                # Precise to a twentieth; each request costs the machine on which the server gets ready.
+                # Precise to 5 %; each request takes time from the starting server.
                 lambda _: min(max(0.02, (time.monotonic() - self._started) / 20), 0.5),
             )
         except Overdue as overdue:
@@ -143,7 +143,7 @@ class Container(Answering):
     def wait_for_exit(self, deadline: float, most: float = 10) -> Exit | None:
         """How the container ended, or None when it still runs after `deadline` seconds.
 
-        most: by how much a busy machine may stretch the deadline.
+        most: the largest factor by which a busy machine stretches the deadline.
         """
         started = time.monotonic()
         try:
@@ -153,7 +153,7 @@ class Container(Answering):
         return Exit(int(code), time.monotonic() - started, self.logs())
 
     def start_again(self) -> None:
-        """Start the ended container anew; its disk is as it was, its published port is another."""
+        """Start the ended container again, with its disk; its published port changes."""
         docker("start", self.id)
         self.forget_port()
         self._started = time.monotonic()
@@ -191,7 +191,7 @@ class Container(Answering):
         return f"{self.name} {what}\nstate: {state['Status']}{code}\nlog:\n{log}"
 
     def save(self, folder: Path) -> Path:
-        """Keep its log from the first line and its state in `folder`; gives the log's path."""
+        """Keep its full log and its state in `folder`; returns the log's path."""
         kept = folder / f"{self.name}-{self.id[:12]}"
         docker("inspect", self.id, log=kept.with_suffix(".json"), check=False)
         docker("logs", self.id, log=kept.with_suffix(".log"), check=False)
@@ -214,7 +214,7 @@ class Container(Answering):
 class SpaceContainer(Container):
     """A container of a Space's image, run as the Hub runs it.
 
-    Its own user, 2 CPUs, 16 GB, no bind mount, HEALTHCHECK ignored.
+    The image's user, 2 CPUs, 16 GB, no bind mount, HEALTHCHECK ignored.
     """
 
     @classmethod
@@ -261,7 +261,7 @@ class SpaceContainer(Container):
     ) -> Exit | None:
         """Run `image` as `start` does until it ends by itself; None when it still runs after `deadline` s.
 
-        options: further options of `docker run`. command: in the place of the image's CMD.
+        options: further options of `docker run`. command: replaces the image's CMD.
         """
         began = time.monotonic()
         name = f"{run.id}-{secrets.token_hex(4)}"
@@ -292,13 +292,13 @@ CANNOT_RUN = (126, 127)
 
 
 class CannotRun(DockerError):
-    """The engine could not run the image's command: it is not there, or not executable."""
+    """The engine could not run the image's command: it is absent or not executable."""
 
 
 def stretched(deadline: float, most: float = 10) -> float:
-    """A deadline in seconds, longer by as much as more processes want to run here than there are CPUs, up to `most` times.
+    """The deadline in seconds, times the load per CPU of this machine: at least 1, at most `most`.
 
-    The Hub gives a Space two CPUs of its own; a busy machine must not make a sound Space look slow.
+    The Hub reserves two CPUs for a Space; a busy machine must not make a sound Space look slow.
     """
     waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
     return deadline * min(max(waiting, 1), most)
@@ -320,5 +320,5 @@ def _variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def _engine_cpus(run: Run) -> int:
-    # `docker info` asks every plugin of the command line, and takes longer than most commands.
+    # `docker info` starts every command-line plug-in, and takes longer than most commands.
     return int(run.once("engine-cpus", lambda: docker("info", "--format", "{{.NCPU}}").stdout))

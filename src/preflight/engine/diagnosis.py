@@ -1,4 +1,4 @@
-"""Why a Space does not serve: what happened, what the Hub would show, what to change."""
+"""Why a Space does not serve: the cause, the Hub's message, the fix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUT_OF_MEMORY = "Memory limit exceeded (16Gi)"
 
 
 class Kind(StrEnum):
-    """What became of a start that does not serve."""
+    """The outcome of a start that does not serve."""
 
     EXITED = "exited"
     CRASH_LOOP = "crash loop"
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """missing: the variables without which the Space does not start, by its log and its code."""
+    """missing: the variables that the Space needs to start, by its log and its code."""
 
     kind: Kind
     actual: str
@@ -45,10 +45,10 @@ class Diagnosis:
 
 
 def classify(container: Container, seconds: float, folder: Path | None = None) -> Diagnosis:
-    """Why `container`, which does not serve after `seconds`, does not.
+    """Why `container` does not serve after `seconds`.
 
-    folder: the Space's, whose code tells which variables it needs.
-    An ended container is started once more, to see whether it ends each time.
+    folder: the Space's folder; its code shows the variables that it needs.
+    An ended container is started once more, to detect whether it ends each time.
     """
     state = container.state
     if state["OOMKilled"] or state["ExitCode"] == 137:
@@ -97,7 +97,7 @@ _ALARM = re.compile(
 
 
 def _with_missing(found: Diagnosis, container: Container, folder: Path | None) -> Diagnosis:
-    """`found`, naming the variables that are missing where the log says that it is one."""
+    """`found`, with the names of missing variables when the log reports any."""
     reads = needed(folder) if folder else []
     given = {one.partition("=")[0] for one in container.inspection["Config"].get("Env") or []}
     known = [read.name for read in reads]
@@ -127,7 +127,7 @@ def _ended(container: Container, code: int) -> Diagnosis:
     if code == 0:
         return Diagnosis(
             Kind.EXITED,
-            f"its command came to its end with exit code 0; no server is left{said}",
+            f"its command ended with exit code 0; no server is left{said}",
             CRASHED,
             fix or "let CMD start the server in the foreground",
         )
@@ -196,7 +196,7 @@ def _running(container: Container, seconds: float) -> Diagnosis:
 
 
 def _repeated_crashes(log: str) -> str | None:
-    """A line that reports a process's end, if it stands in the log three times or more."""
+    """A line that reports a process's end, if the log has it at least three times."""
     pattern = re.compile(
         r"Traceback \(most|\bdied\b|crash|exit(ed|ing)?\b.*\b(code|status|pid)|Uncaught", re.I
     )

@@ -1,4 +1,4 @@
-"""Docker commands, each with a deadline, none through a shell."""
+"""Docker commands, each with a deadline and without a shell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO, Any
 
 @dataclass(frozen=True)
 class Completed:
-    """What a command left: exit code, output, error output."""
+    """The result of a command: exit code, output, error output."""
 
     command: tuple[str, ...]
     returncode: int
@@ -35,11 +35,11 @@ class DockerError(Exception):
 
 
 class DockerTimeout(DockerError):
-    """A Docker command outlived its deadline, and was killed with its children."""
+    """A Docker command exceeded its deadline, and was killed with its children."""
 
 
 class NoDocker(DockerError):
-    """The command `docker` is not on this machine."""
+    """The command `docker` is not installed on this machine."""
 
 
 def docker(
@@ -54,7 +54,7 @@ def docker(
 
     deadline: seconds. check: raise DockerError on an exit code other than 0.
     log: a file, by its path or open, that receives both outputs as they come, instead of the result.
-    Raises DockerTimeout and NoDocker, whatever `check` says.
+    Raises DockerTimeout and NoDocker, regardless of `check`.
     """
     command = ("docker", *arguments)
     path, stream = (log, None) if isinstance(log, Path) else (None, log)
@@ -121,7 +121,7 @@ def _process(command: tuple[str, ...], **options: Any) -> Iterator[subprocess.Po
             # Output of a build or a container need not be UTF-8.
             encoding="utf-8",
             errors="replace",
-            # A group of its own: Ctrl-C reaches the suite alone, which then ends the commands.
+            # A separate process group: Ctrl-C reaches only this process, which then ends the commands.
             start_new_session=True,
             **options,
         )
@@ -148,7 +148,7 @@ def _timeout(command: tuple[str, ...], deadline: float, where: str = "") -> Dock
 
 
 def end_running_commands() -> None:
-    """Kill every Docker command that is under way and refuse new ones until `reopen`."""
+    """Kill every running Docker command, and refuse new commands until `reopen`."""
     global _closed
     with _running_lock:
         _closed = True
@@ -157,7 +157,7 @@ def end_running_commands() -> None:
 
 
 def end_commands_of(thread: threading.Thread) -> None:
-    """Kill the Docker commands that a thread has under way; each raises DockerError there."""
+    """Kill the running Docker commands of a thread; each raises DockerError there."""
     with _running_lock:
         for process, owner in _running.items():
             if owner == thread.ident:

@@ -1,4 +1,4 @@
-"""The Hub's edge in front of running containers: `edge/Caddyfile`, with settings of one's own."""
+"""The Hub's edge in front of running containers: `edge/Caddyfile`, with chosen settings."""
 
 from __future__ import annotations
 
@@ -59,21 +59,21 @@ class Edge:
 
     @classmethod
     def running(cls, run: Run, container_id: str, network: str, owner: str, port: int) -> Self:
-        """An edge that another process of this run has started and seen answer, at `port`."""
+        """An edge at `port` that another process of this run has started."""
         edge = cls.__new__(cls)
         edge._run, edge.id, edge._network, edge.owner = run, container_id, network, owner
         edge.port = port
         return edge
 
     def add(self, name: str, container: Container) -> None:
-        """Let the edge reach a container as the Space `name`, beside those it reaches so already."""
+        """Let the edge reach a container as the Space `name`, beside its other containers."""
         # The name as the host name spells it: lower case, no "_" and no ".".
         host = HUB.host(name, self.owner)
         alias = host.removesuffix(".hf.space").removeprefix(f"{self.owner.lower()}-")
         docker("network", "connect", f"--alias={alias}", self._network, container.id)
 
     def space(self, name: str) -> ThroughEdge:
-        """The Space `name` as the world reaches it: over TLS, by its public host name."""
+        """The Space `name` as visitors reach it: over TLS, by its public host name."""
         return ThroughEdge(name, HUB.host(name, self.owner), self.port, self._authority)
 
     @property
@@ -83,7 +83,7 @@ class Edge:
 
     @property
     def _authority(self) -> Path:
-        """The certificate to trust: the edge signs its own itself."""
+        """The certificate to trust: the edge signs its certificates itself."""
         return self._run.folder / "once" / f"{self._network}.crt"
 
     def __enter__(self) -> Self:
@@ -101,10 +101,10 @@ class Edge:
         docker("network", "rm", self._network, check=False)
 
     def _find(self) -> None:
-        """Learn its port and its certificate, once it answers."""
+        """Read its port and its certificate, once it answers."""
         self.port = int(docker("port", self.id, "443/tcp").stdout.split()[0].rpartition(":")[2])
         self._authority.parent.mkdir(parents=True, exist_ok=True)
-        # A name that is no Space's, so that none is asked; each domain has a certificate of its own.
+        # The name of a Space that does not exist, so no Space gets a request. Each domain has its certificate.
         name = HUB.host("any", self.owner)
         hosts = [name, name.replace(".hf.space", ".hf.localhost")]
 
@@ -120,12 +120,12 @@ class Edge:
         root = f"{self.id}:/data/caddy/pki/authorities/local/root.crt"
         copy = self._authority.with_name(secrets.token_hex(4))
         docker("cp", root, str(copy))
-        # In one step: who asks through this edge already reads the file at any time.
+        # Atomically: other processes that use this edge may read the file at any time.
         copy.replace(self._authority)
 
 
 class AtThePort(Answering):
-    """A Space asked at its own port with the headers that the edge would send it."""
+    """A Space at its own port, with requests that carry the edge's headers."""
 
     def __init__(self, container: Container) -> None:
         super().__init__(container.name)
@@ -135,7 +135,7 @@ class AtThePort(Answering):
 
 
 def _hand_shakes(port: int, host: str) -> bool:
-    """Whether TLS is spoken there; who speaks it is not asked yet."""
+    """Whether the port answers in TLS; the certificate is not verified yet."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -149,7 +149,7 @@ def _hand_shakes(port: int, host: str) -> bool:
 
 
 class ThroughEdge(Answering):
-    """A Space asked through an edge on this machine: its host name goes into TLS and `Host` alone."""
+    """A Space through an edge on this machine: its host name is only in TLS and in `Host`."""
 
     def __init__(self, name: str, host: str, port: int, authority: Path) -> None:
         super().__init__(name)
@@ -161,7 +161,7 @@ class ThroughEdge(Answering):
 
 
 class Named(HTTPAdapter):
-    """Names `host` in the TLS handshake, whatever address is dialled."""
+    """Sends `host` in the TLS handshake, for any address."""
 
     def __init__(self, host: str) -> None:
         self._host = host

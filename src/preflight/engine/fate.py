@@ -1,4 +1,4 @@
-"""Whether a start that does not answer yet may still come to something."""
+"""Whether a start that does not answer yet may still serve."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from preflight.engine.docker import docker
 from preflight.engine.observer import SYN_SENT, Listener
 from preflight.model.hub_profile import HUB
 
-# Seconds of CPU in which a process that merely waits for requests may do its housekeeping.
+# Seconds of CPU that a process may use for housekeeping while it waits for requests.
 IDLE_CPU_SECONDS = 1
 
 
 class Fate:
-    """Called while a Space with an observed network starts: what it does instead of answering.
+    """Called while a Space with an observed network starts; describes what it does before it answers.
 
     Raises NotServing where waiting longer changes nothing: the app's port is bound to loopback
     alone; or, for `HUB.elsewhere` seconds, it listens on other ports alone, or answers each request
@@ -40,7 +40,7 @@ class Fate:
         if on_port and all(one.loopback for one in on_port):
             raise NotServing(container.describe(f"listens on {_listed(on_port)} alone"))
         elsewhere = [one for one in listening if one.port != container.port]
-        # A server that is not ready accepts and is silent; one that is wrong answers, in its way.
+        # A server that is not ready accepts connections and stays silent; a wrong server answers.
         wrong = failure is not None and not isinstance(failure, Silence) if on_port else elsewhere
         if not wrong or any(one.startswith(SYN_SENT) for one in connections):
             self._seen = None
@@ -48,7 +48,8 @@ class Fate:
             what = f"answers {failure}" if on_port else f"listens on {_listed(elsewhere)} alone"
             raise NotServing(container.describe(what))
         if on_port:
-            return f"it is listened on; {failure or 'nothing is answered yet'}"
+            silent = failure is None or isinstance(failure, Silence)
+            return f"the port is open; {'no answer yet' if silent else failure}"
         return f"it listens on {_listed(elsewhere)}" if elsewhere else "it listens on no port yet"
 
     def _is_still(self, sockets: object) -> bool:
@@ -70,7 +71,7 @@ def _threads(container: Container) -> tuple[int, int, bool]:
 
 
 def _kinds_of_lines(container: Container) -> frozenset[str]:
-    """What the end of its log says, numbers apart: a line that comes again is nothing new."""
+    """The kinds of lines at the end of its log, without numbers: a repeated line is not new."""
     lines = plain(container.logs(tail=200)).splitlines()
     return frozenset(re.sub(r"\d+", "0", line)[:300] for line in lines)
 

@@ -34,7 +34,7 @@ class Image:
 
     @cached_property
     def inspection(self) -> dict[str, Any]:
-        """What `docker image inspect` says."""
+        """The output of `docker image inspect`."""
         found: list[dict[str, Any]] = json.loads(docker("image", "inspect", self.tag).stdout)
         return found[0]
 
@@ -100,9 +100,9 @@ def build_own(run: Run, name: str, folder: Path) -> Image:
 
 
 class BuildError(DockerError):
-    """The build failed; the message says which step, the likely cause and where the log is.
+    """The build failed; the message has the step, the likely cause and the path of the log.
 
-    unjudged: why the Hub's own build may well succeed; empty where the folder is at fault.
+    unjudged: why the Hub's build may still succeed; empty when the folder is at fault.
     """
 
     def __init__(self, message: str, log: Path, fix: str, unjudged: str = "") -> None:
@@ -159,9 +159,7 @@ def build(
                 )  # fmt: skip
         except DockerTimeout as error:
             last = indented(last_lines(_text_of(log), 5))
-            fix = (
-                "find out what the last step waits for; --hub build_deadline=SECONDS allows it more"
-            )
+            fix = "find out what the last step waits for; --hub build_deadline=SECONDS allows more time"
             raise BuildError(f"{error}. The last lines:\n{last}", log, fix) from None
         except DockerError as error:
             failure = digest(_text_of(log) or str(error))
@@ -176,7 +174,7 @@ def _text_of(log: Path) -> str:
 
 
 def _unjudged(folder: Path, failure: BuildFailure) -> str:
-    """Why a failed build says nothing of the folder: what it lacked is this machine's."""
+    """Why a failed build is no verdict on the folder: this machine lacked something."""
     unreachable = [one for one in base_images(folder) if one in _unreachable]
     if unreachable:
         return f"no registry gives the base image {', '.join(unreachable)} here, and nothing stands in for it"
@@ -205,13 +203,13 @@ def stand_in(image: str) -> str | None:
     """The stand-in's name, or None when the official image is here or can be pulled."""
     if image not in _known:
         try:
-            # A run names its stand-ins once, at its end; only what takes long is worth a line here.
+            # A run lists its stand-ins once, at its end; here only a slow step prints a line.
             with shown(lambda: f"getting the base image {image}"):
                 found = ensure_base_images([image], say=lambda _: None)
             _known[image] = found.get(image)
             stood_in_for.update(found)
         except NoStandIn:
-            # The build itself then says why, in the words that the user will meet elsewhere too.
+            # The build then fails with the engine's message.
             _known[image] = None
             _unreachable.add(image)
         except Failure as failure:

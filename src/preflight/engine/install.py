@@ -1,4 +1,4 @@
-"""Make sure of a Docker engine with Compose v2 and Buildx.
+"""Provide a Docker engine with Compose v2 and Buildx.
 
 Standard library only: it runs before anything is installed.
 """
@@ -49,7 +49,7 @@ def say(message: str) -> None:
 
 
 class Failure(SystemExit):
-    """What can't be brought about here, and what to do; the message has been printed."""
+    """Something is missing and can't be installed here; the message has been printed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(1)
@@ -63,9 +63,9 @@ def fail(message: str) -> NoReturn:
 
 @contextmanager
 def one_at_a_time(what: str, shared: bool = False) -> Iterator[None]:
-    """Hold off every other process of this machine's user that does the same; the lock ends with its process.
+    """Block other processes of this user that do the same; the lock ends with its process.
 
-    shared: hold off only those that do it unshared.
+    shared: block only processes that do it unshared.
     """
     name = re.sub(r"[^a-z0-9]+", "-", what.lower())
     with (Path(tempfile.gettempdir()) / f"preflight-{os.getuid()}-{name}.lock").open("w") as lock:
@@ -80,7 +80,7 @@ def one_at_a_time(what: str, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def building(no_cache: bool) -> Iterator[None]:
-    """Hold while the engine builds an image: builds run side by side, one without the layer cache alone.
+    """Hold while the engine builds an image: builds run in parallel, but a build without the cache runs alone.
 
     An engine older than 28 dies when a build without the cache meets another one that shares steps with
     it: the solver walks a step that never started. Source: moby/buildkit pull request 5606.
@@ -109,7 +109,7 @@ class Engine:
 
 
 def look() -> Engine | None:
-    """The engine that answers, or None. One command: each is a process that loads every plug-in."""
+    """The engine that answers, or None. A single command, since each loads every plug-in."""
     output = answers(["docker", "info", "--format", "{{json .}}"])
     found: dict[str, Any] = json.loads(output) if output and output.strip() else {}
     if not found.get("ServerVersion"):
@@ -142,9 +142,9 @@ def version_tuple(text: str) -> tuple[int, ...]:
 
 
 def ensure() -> Engine:
-    """Return the engine when it, Compose v2 and Buildx are there.
+    """Return the engine, after installing it, Compose v2 and Buildx where absent.
 
-    Raises SystemExit with what to install when that can't be brought about here.
+    Raises SystemExit with the fix when they can't be installed here.
     """
     found = look()
     if found is None:
@@ -191,7 +191,7 @@ def install() -> None:
     """Install engine, Compose and Buildx from Debian's or Ubuntu's own packages."""
     if not can_install():
         fail(
-            f"there is no Docker engine, and only Debian and Ubuntu as root or with sudo are installed by this script. {INSTALL_HINT}"
+            f"there is no Docker engine, and this script installs it only on Debian and Ubuntu, as root or with sudo. {INSTALL_HINT}"
         )
     release = dict(
         line.split("=", 1)
@@ -209,7 +209,7 @@ def install() -> None:
         wanted = [f"{package}/{NEWER_SUITE}" for package in PACKAGES]
     else:
         fail(
-            f"there is no Docker engine, and this script knows Debian and Ubuntu only, not {family or 'this system'}. {INSTALL_HINT}"
+            f"there is no Docker engine, and this script supports only Debian and Ubuntu, not {family or 'this system'}. {INSTALL_HINT}"
         )
     say(
         f"no Docker engine here: installing {' '.join(wanted)} from this machine's package sources …"
@@ -219,7 +219,7 @@ def install() -> None:
 
 
 def add_newer_suite() -> None:
-    """Add the newer Debian suite beside the configured one, at a priority that upgrades nothing."""
+    """Add the newer Debian suite beside the configured suite, at a priority that upgrades no package."""
     sources = Path("/etc/apt/sources.list.d/debian.sources")
     one_line = Path("/etc/apt/sources.list")
     if sources.exists():
@@ -279,7 +279,7 @@ def _answering() -> Engine | None:
     if refuses_this_user():
         fail(NOT_IN_GROUP)
     if PID_FILE.exists() and not pid_runs(PID_FILE):
-        # An engine that was killed a moment ago still counts as a process until init has seen its end.
+        # A killed engine remains a process until init has reaped it.
         if "is still running" not in "\n".join(log_lines()[-1:]):
             return None
         launch()
@@ -287,7 +287,7 @@ def _answering() -> Engine | None:
 
 
 def launch() -> None:
-    """Start dockerd in a session of its own, so that Ctrl-C in this terminal does not end it."""
+    """Start dockerd in a new session, so that Ctrl-C in this terminal does not end it."""
     run_as_root(["sh", "-c", f"setsid nohup dockerd >{LOG_FILE} 2>&1 & echo $! >{PID_FILE}"])
 
 
@@ -296,7 +296,7 @@ def log_lines() -> list[str]:
 
 
 def last_words() -> str:
-    """Why the engine that start() started has ended by itself, from its log; empty when it runs or was not started here."""
+    """Why the engine of start() ended, from its log; empty when it runs or was not started here."""
     if not PID_FILE.exists() or pid_runs(PID_FILE):
         return ""
     lines = log_lines()
@@ -305,7 +305,7 @@ def last_words() -> str:
 
 
 def stop() -> None:
-    """Stop the engine that start() started; any other is left alone."""
+    """Stop the engine that start() started; leave any other engine running."""
     if not PID_FILE.exists():
         return
     pid = int(PID_FILE.read_text())
@@ -341,7 +341,7 @@ def as_root(command: list[str]) -> list[str]:
 
 def run_as_root(command: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # apt-get does not wait for another one: it fails.
+    # apt-get fails when another apt-get runs.
     with one_at_a_time("apt-get"):
         done = subprocess.run(
             as_root(command), env=environment, capture_output=True, text=True, timeout=600
@@ -363,7 +363,7 @@ def write_as_root(path: Path, text: str) -> None:
 
 
 def limit_to(found: Engine) -> None:
-    """A Space has 2 CPUs and 16 GB; an engine refuses more CPUs than it has."""
+    """Limit the Spaces to the engine's CPUs and memory: it refuses more CPUs than it has."""
     if found.cpus < 2:
         say(f"this engine has {found.cpus} CPU; a Space has 2: starts will be slower than on the Hub.")  # fmt: skip
         os.environ.setdefault("SPACE_CPUS", str(found.cpus))

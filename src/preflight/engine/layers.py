@@ -1,4 +1,4 @@
-"""What is in an image's layers, read in one pass over `docker image save`, without running anything."""
+"""The content of an image's layers, read in one pass over `docker image save`, without running the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from preflight.engine.image import Image
 from preflight.engine.run import LABEL, Run
 from preflight.model.hub_profile import HUB
 
-# Reading 2 GiB takes a small machine about 20 s.
+# A small machine reads 2 GiB in about 20 s.
 DEADLINE = 300
 _CHUNK = 1 << 20
 # Source: sqlite.org/fileformat.html, 1.3.
@@ -30,7 +30,7 @@ _SQLITE = b"SQLite format 3\0"
 class Entry:
     """A file or folder as the image holds it.
 
-    layer: the number of the layer that it comes from, 0 for the first. database: a SQLite file.
+    layer: the number of its layer, from 0. database: whether it is a SQLite file.
     """
 
     uid: int
@@ -48,7 +48,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: the instruction that made it, bytes of its files, and those it wastes.
+    """One layer: the instruction that made it, the bytes of its files, and its wasted bytes.
 
     wasted: bytes of files of earlier layers that this one replaces or deletes; they stay in the image.
     """
@@ -60,7 +60,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Contents:
-    """An image's layers, its users, the entries asked for, and where values of Secrets were found.
+    """An image's layers, its users, the requested entries, and the places of Secrets' values.
 
     leaks: pairs of a Secret's name and the place, never a value.
     """
@@ -113,7 +113,7 @@ def contents_of(run: Run, image: Image, secrets: Mapping[str, str]) -> Contents:
                 return found
         found = asdict(read_image(image.tag, secrets))
         kept.parent.mkdir(parents=True, exist_ok=True)
-        # In one step: another run may read it at any time.
+        # Atomically: another run may read it at any time.
         part = kept.with_name(f"{name}.{run.id}")
         part.write_text(json.dumps({"content": content, "found": found}))
         part.replace(kept)
@@ -129,16 +129,16 @@ def contents_of(run: Run, image: Image, secrets: Mapping[str, str]) -> Contents:
 
 
 def _digest(image: Image, secrets: Mapping[str, str]) -> str:
-    """What the outcome of reading depends on: layers, settings and history of the image, the values looked for, this file."""
+    """A hash of all that the result depends on: layers, settings, history, the Secrets' values, this file."""
     history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image.tag).stdout
     settings = {**image.config, "Labels": {**(image.config.get("Labels") or {}), LABEL: ""}}
     layers = image.inspection["RootFS"]["Layers"]
-    told = json.dumps([layers, settings, history, dict(secrets)], sort_keys=True)
-    return hashlib.sha256(told.encode() + Path(__file__).read_bytes()).hexdigest()
+    inputs = json.dumps([layers, settings, history, dict(secrets)], sort_keys=True)
+    return hashlib.sha256(inputs.encode() + Path(__file__).read_bytes()).hexdigest()
 
 
 def read_image(tag: str, secrets: Mapping[str, str]) -> Contents:
-    """Read an image from the engine. Raises DockerError when the engine does not hand it over whole."""
+    """Read an image from the engine. Raises DockerError when the stream breaks off."""
     process = subprocess.Popen(
         ["docker", "image", "save", tag], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -161,7 +161,7 @@ def read_image(tag: str, secrets: Mapping[str, str]) -> Contents:
 
 @dataclass
 class _Blob:
-    """One layer's files: path → (bytes, entry); what it deletes; where Secrets stand; /etc/passwd."""
+    """One layer's files: path → (bytes, entry); deleted paths; places of Secrets; /etc/passwd."""
 
     files: dict[str, tuple[int, Entry]] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
@@ -218,7 +218,7 @@ def _layer(stream: IO[bytes], secrets: Mapping[str, str]) -> _Blob:
 
 
 def _found(content: IO[bytes], secrets: Mapping[str, str], before: bytes) -> Iterator[str]:
-    """Names of the Secrets whose value is in a file. before: what was read of it already."""
+    """Names of the Secrets whose value is in a file. before: the part that was read already."""
     wanted = {name: value.encode() for name, value in secrets.items()}
     overlap = max(map(len, wanted.values()))
     window = before + content.read(_CHUNK)
@@ -233,7 +233,7 @@ def _found(content: IO[bytes], secrets: Mapping[str, str], before: bytes) -> Ite
 def _joined(
     blobs: dict[str, _Blob], documents: dict[str, Any], secrets: Mapping[str, str]
 ) -> Contents:
-    """The layers in their order, with what each takes from the ones before it."""
+    """The layers in order, each with the bytes that it wastes in earlier layers."""
 
     def masked(text: str) -> str:
         for value in secrets.values():

@@ -1,4 +1,4 @@
-"""A Space that runs on the Hub, or anywhere: known by its URL alone, and other people use it."""
+"""A Space on the Hub or elsewhere: only its URL is known, and it has other users."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ LEAST_SECONDS_BETWEEN = 0.2
 
 
 class NotSent(Exception):
-    """A request was not sent to a live Space; the message says why, and what sends it."""
+    """A request was not sent to a live Space; the message has the reason and the option that sends it."""
 
 
 class Live(Answering):
-    """A Space at its URL. It is sent safe methods alone, at most 60 requests, 5 a second.
+    """A Space at its URL. It gets only safe methods, at most 60 requests, 5 per second.
 
     writes: any method, as often as the checks need.
     """
@@ -47,8 +47,8 @@ class Live(Answering):
         parts = urlsplit(url)
         self.host = host = parts.hostname or ""
         if host.endswith(".localhost") and parts.scheme == "https":
-            # Such names are this machine's (RFC 6761), but not every resolver knows; the rehearsed
-            # edge signs its certificates itself, and what goes to loopback is read by no other machine.
+            # Such names mean this machine (RFC 6761), but not every resolver knows them. The rehearsed
+            # edge signs its certificates itself; no other machine can read loopback traffic.
             self.url = f"https://127.0.0.1:{parts.port or 443}"
             self.http.headers["Host"] = parts.netloc
             self.http.mount("https://", Named(host))
@@ -71,7 +71,7 @@ class Live(Answering):
         return super().request(method, path, **options)
 
     def _take_turn(self) -> None:
-        # Requests of several threads go out one after the other.
+        # Requests of several threads are serialized.
         with self._turn:
             if self.sent >= MOST_REQUESTS:
                 raise NotSent(
@@ -99,7 +99,7 @@ def wake(live: Live) -> Start:
         return Start(live, time.monotonic() - began)
 
     try:
-        # A visitor who waits; more often would be a load test.
+        # As often as a waiting visitor would reload; more would be a load test.
         return wait_until(
             f"{live.name}: waits for {live.url}",
             HUB.wake_deadline,
@@ -116,7 +116,7 @@ def wake(live: Live) -> Start:
 
 
 def _no_such_host(host: str) -> str:
-    """Why the name of a host leads nowhere; empty where it does, or where a proxy resolves it."""
+    """Why a host name can't be resolved; empty when it can, or when a proxy resolves it."""
     if host.endswith(".localhost") or requests.utils.get_environ_proxies(f"https://{host}"):
         return ""
     try:

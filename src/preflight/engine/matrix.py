@@ -1,4 +1,4 @@
-"""The environments that a Space must refuse and accept, and how it took each of them."""
+"""The environments that a Space must refuse or accept, and its response to each."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from preflight.model.space import Space
 class Outcome:
     """What the Space did in the environment of `case`.
 
-    served: it answered. code: its exit code, None where it did not end. output: what it printed, or
-    what was seen last where it neither ended nor served.
+    served: it answered. code: its exit code, None when it did not end. output: its log, or the last
+    observation when it neither ended nor served.
     """
 
     case: Case
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def cases(declaration: EnvironmentDeclaration) -> list[Case]:
-    """The matrix, the valid environment first; one that several variables ask for stands in it once."""
+    """The matrix, the valid environment first; an environment that several variables need occurs once."""
     once: dict[tuple[bool, str, frozenset[tuple[str, str]]], Case] = {}
     for case in _cases(declaration):
         here = case.id if "sample-here" in case.id else ""
@@ -53,7 +53,7 @@ def _cases(declaration: EnvironmentDeclaration) -> Iterator[Case]:
     missing = declaration.everything_missing()
     if missing.refused:
         yield missing
-    # What a condition requires is judged apart from what that condition reads.
+    # Variables that a condition requires are judged apart from the variables that it reads.
     groups: dict[Condition | None, list[Variable]] = {}
     for variable in declaration.variables:
         condition = variable.required if isinstance(variable.required, Condition) else None
@@ -72,7 +72,7 @@ def _cases(declaration: EnvironmentDeclaration) -> Iterator[Case]:
     yield from _pasted(declaration)
 
 
-# What comes along when a value is copied from a terminal, a file or a document.
+# Characters that come along when a value is copied from a terminal, a file or a document.
 PASTED = (
     ("with a newline after it", "{}\n"),
     ("with spaces around it", "  {} "),
@@ -94,7 +94,7 @@ def _pasted(declaration: EnvironmentDeclaration) -> Iterator[Case]:
     short = {}
     for one in declaration.variables:
         least = one.type.given.get("minLength", "")
-        # Where the type takes other options too, a shorter text may break one of those.
+        # When the type has further options, a shorter text may break one of them.
         if least.isdigit() and int(least) > 1 and set(one.type.given) == {"minLength"}:
             short[one.name] = valid.get(one.name, "x" * int(least))[: int(least) - 1]
     for how, pattern in PASTED[:2]:
@@ -121,7 +121,7 @@ def _together(
     ]
     conditional = isinstance(variables[0].required, Condition)
     for column in range(max(map(len, rows), default=0)):
-        # Where they are required on a condition, that condition holds.
+        # The conditions that require them hold.
         environment = (
             declaration.environment_for(variables[0])
             if conditional
@@ -145,7 +145,7 @@ def try_case(run: Run, space: Space, image: Image, case: Case) -> Outcome:
     hub = {} if "sample-here" in case.id else HUB.environment(space.name, space.name)
     environment = {**hub, **case.environment}
     if case.refused:
-        # A refusal comes before any connection, and a network is a third of a start's cost.
+        # A Space refuses before it connects, and a network is a third of a start's cost.
         alone = ["--network=none"]
         end = SpaceContainer.run_to_exit(run, image, environment, HUB.refusal_deadline, alone)
         if end is None:

@@ -1,7 +1,7 @@
-"""A Space's network, watched from beside it: what it connects to from its first packet on, where it listens.
+"""A Space's observed network: its connections from the first packet on, and its listening sockets.
 
-`assets/egress` runs in a container of its own, which owns the network namespace and the published
-port; the Space's container joins it. Ports that the profile of the Hub blocks are refused there.
+`assets/egress` runs in a separate container, which owns the network namespace and the published
+port; the Space's container joins it. It refuses the ports that the Hub's profile blocks.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Observer:
         return observer
 
     def connections(self) -> list[Connection]:
-        """Where the Space has connected to so far, each address and port once; loopback and name servers are left out."""
+        """The Space's connections so far, each address and port once, without loopback and name servers."""
         names: list[str] = []
         found = []
         for report in self._reports():
@@ -108,11 +108,11 @@ class Observer:
         return found
 
     def listening(self) -> list[Listener]:
-        """The listening sockets of now, the observer's own left out."""
+        """The present listening sockets, without the observer's."""
         return self.sockets()[0]
 
     def sockets(self) -> tuple[list[Listener], frozenset[str]]:
-        """The listening sockets of now, and the connections to elsewhere with their state."""
+        """The present listening sockets, and the outgoing connections with their state."""
         tables = docker("exec", self.id, "cat", "/proc/net/tcp", "/proc/net/tcp6").stdout
         found = [
             one for one in listeners(tables) if (one.loopback, one.port) != (True, SILENT_PORT)
@@ -120,7 +120,7 @@ class Observer:
         return found, connections(tables)
 
     def break_off(self) -> None:
-        """Close the silent connections on loopback port 9, and refuse further ones."""
+        """Close the silent connections on loopback port 9, and refuse new connections."""
         docker("kill", "--signal=USR1", self.id)
 
     def remove(self) -> None:
@@ -137,11 +137,11 @@ def listeners(tables: str) -> list[Listener]:
 
 
 def connections(tables: str) -> frozenset[str]:
-    """Connections to elsewhere that live or are being made, as `STATE ADDRESS:PORT`."""
+    """Outgoing connections, open or opening, as `STATE ADDRESS:PORT`."""
     served = {one.port for one in listeners(tables)}
     found = set()
     for local, remote, state in _rows(tables):
-        # A connection to a port that is listened on came from elsewhere.
+        # A connection to a listening port is incoming.
         if state not in (LISTEN, TIME_WAIT) and _address(local)[1] not in served:
             other = Listener(*_address(remote))
             if not other.loopback:

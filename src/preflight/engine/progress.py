@@ -1,4 +1,4 @@
-"""What a run waits for, shown while it waits. Standard library only."""
+"""Shows what a run waits for. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ EVERY_SECONDS = 1.0
 """A wait that ends sooner shows nothing."""
 
 _show: Callable[[str], None] | None = None
-_last = ""
+_once = False
+_shown: set[str] = set()
 
 
-def show_by(show: Callable[[str], None] | None) -> None:
-    """Give each line of progress to `show`; None shows nothing, which is the default."""
-    global _show, _last
-    _show, _last = show, ""
+def show_by(show: Callable[[str], None] | None, *, once: bool = False) -> None:
+    """Pass each line of progress to `show`; None, the default, shows nothing.
+
+    once: show no line twice, as in a log. Otherwise a line is omitted only if it repeats the last line.
+    """
+    global _show, _once
+    _show, _once = show, once
+    _shown.clear()
 
 
 def show(line: str) -> None:
-    """Show one line, where anybody looks; several that wait for the same show it once."""
-    global _last
-    if _show and line != _last:
-        _last = line
-        _show(line)
+    """Show one line, if a run shows progress. Several waits for the same outcome show it once."""
+    if _show is None or line in _shown:
+        return
+    if not _once:
+        _shown.clear()
+    _shown.add(line)
+    _show(line)
 
 
 @contextmanager
@@ -32,7 +39,7 @@ def shown(describe: Callable[[], str]) -> Iterator[None]:
     """While the block runs, show `describe()` once a second, each text once."""
     ended = threading.Event()
 
-    def tell() -> None:
+    def repeat() -> None:
         last = ""
         while not ended.wait(EVERY_SECONDS):
             line = describe()
@@ -43,10 +50,10 @@ def shown(describe: Callable[[], str]) -> Iterator[None]:
     if _show is None:
         yield
         return
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    shower = threading.Thread(target=repeat, daemon=True)
+    shower.start()
     try:
         yield
     finally:
         ended.set()
-        teller.join(timeout=EVERY_SECONDS)
+        shower.join(timeout=EVERY_SECONDS)

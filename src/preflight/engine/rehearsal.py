@@ -1,4 +1,4 @@
-"""One Space's part of a run: its image and all its containers, each made once, side by side."""
+"""One Space's part of a run: its image and all its containers, each made once, in parallel."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from preflight.engine.start import Start, environment_of, start
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
 
-# A start waits for the engine, the disk and its own settling for half of its time.
+# A start spends half of its time waiting for the engine, the disk and its settling.
 AT_ONCE = 2 * (os.cpu_count() or 1)
-# In which order its parts are made. The edge takes a second, and needs no Space yet.
+# The order in which its parts are made. The edge takes a second, and needs no Space yet.
 ORDER = (
     *("image", "edge", "started", "subject", "contents", "second_life", "hardened", "tried"),
     *("as_uid_1000", "isolated"),
@@ -30,7 +30,7 @@ ORDER = (
 
 
 class Rehearsal:
-    """What a run makes of one Space. Each method waits for its outcome, and makes it where that has not happened.
+    """What a run makes of one Space. Each method waits for its outcome, and makes it if needed.
 
     Use it in a `with` statement, which removes the containers. Each method raises BuildError where
     the image does not build, and DockerError when the engine fails.
@@ -46,13 +46,13 @@ class Rehearsal:
         self._edges = ExitStack()
 
     def begin(self, wanted: Iterable[str]) -> None:
-        """Make what `wanted` names by its methods in the background: the observed start first, alone."""
+        """Call the methods named in `wanted` in the background: the observed start first, alone."""
         for name in ORDER:
             if name in wanted:
                 getattr(self, f"_{name}")()
 
     def quiet(self) -> None:
-        """Wait until nothing goes on in the background: for what measures time."""
+        """Wait until the background work has ended, before a check that measures time."""
         wait(list(self._futures.values()))
 
     def image(self) -> Image:
@@ -68,22 +68,22 @@ class Rehearsal:
         return self._started().result()
 
     def subject(self) -> ThroughEdge | None:
-        """The first start as the world reaches it on the Hub; None where it does not serve."""
+        """The first start as visitors reach it on the Hub; None when it does not serve."""
         return self._subject().result()
 
     def hardened(self) -> Start | None:
         """A start with a read-only disk but for home and /tmp, without capabilities.
 
-        None, as for each further start, where the first one does not serve.
+        None, as for each further start, when the first start does not serve.
         """
         return self._hardened().result()
 
     def as_uid_1000(self) -> Start | None:
-        """A start as the user that the Hub's documentation names; `started` where that is the image's own."""
+        """A start as the user that the Hub's documentation names; `started` when it is the image's user."""
         return self._as_uid_1000().result()
 
     def tried(self) -> list[Outcome] | None:
-        """How the Space took each environment of its declaration's matrix."""
+        """The Space's response to each environment of its declaration's matrix."""
         futures = self._tried().result()
         return None if futures is None else [one.result() for one in futures]
 
@@ -92,7 +92,7 @@ class Rehearsal:
         return self._isolated().result()
 
     def second_life(self) -> SecondLife | None:
-        """What became of a second replica."""
+        """The outcome of a second replica."""
         return self._second_life().result()
 
     def __enter__(self) -> Self:
@@ -106,7 +106,7 @@ class Rehearsal:
             closing.result()
 
     def _once(self, name: str, make: Callable[[], Any]) -> Future[Any]:
-        # What another outcome stands on is submitted before it, so the pool can't be full of waiters.
+        # Dependencies are submitted first, so waiting tasks can't fill the pool.
         with self._lock:
             if name not in self._futures:
                 self._futures[name] = self._pool.submit(make)
@@ -158,7 +158,7 @@ class Rehearsal:
         return self._once("contents", make)
 
     def _serving(self) -> Callable[[], Container | None]:
-        """Gives the container of the first start, once it serves."""
+        """Yields the container of the first start, once it serves."""
         started = self._started()
 
         def wait_for_it() -> Container | None:
@@ -170,7 +170,7 @@ class Rehearsal:
     def _further(
         self, name: str, options_of: Callable[[Image, Contents], list[str]]
     ) -> Future[Start | None]:
-        """One more start, with other options of `docker run`; the first one where there are none."""
+        """One more start, with these options of `docker run`; the first start when there are none."""
         serving, image, contents = self._serving(), self._image(), self._contents()
 
         def make() -> Start | None:
@@ -204,7 +204,7 @@ class Rehearsal:
             if serving() is None or declaration is None or not declaration.decorated:
                 return None
             valid, *others = cases(declaration)
-            # All other checks probe the one that runs in the valid environment.
+            # All other checks probe the container that runs in the valid environment.
             served: Future[Outcome] = Future()
             served.set_result(Outcome(valid, True, None, self.started().seconds))
             return [
@@ -254,6 +254,6 @@ def _hardening(image: Image, contents: Contents) -> list[str]:
     options.append("--security-opt=no-new-privileges")
     home = home_of(image, contents)
     if home not in ("/", "/tmp"):
-        # A volume without a name starts with what the image has at that path.
+        # An anonymous volume starts with the image's content at that path.
         options.append(f"--volume={home}")
     return options

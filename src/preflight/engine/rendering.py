@@ -19,12 +19,12 @@ from preflight.engine.edge import ThroughEdge
 from preflight.rules.pages import is_local
 
 LOAD_MS = 5000
-# What a page does after it is loaded: its first requests, its first drawing.
+# Time for a loaded page's first requests and first drawing.
 SETTLE_MS = 2500
 ARGUMENTS = (
     *("--no-sandbox", "--disable-quic", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
-    # The public names lead to this machine here, which a page of another site may not open by itself.
+    # The public names lead to this machine here, which the browser blocks for a page of another site.
     "--disable-features=LocalNetworkAccessChecks",
 )
 HUB_PAGE = "https://huggingface.co/spaces/{owner}/{name}"
@@ -47,11 +47,11 @@ class NoBrowser(Exception):
 
 @dataclass
 class Rendered:
-    """What a visitor's browser made of the page.
+    """The page in a visitor's browser.
 
-    blank: nothing is to be seen. errors: uncaught errors of its scripts. failed: requests to the
-    Space that were answered with an error or not at all. local: requests to the visitor's own
-    machine or a private network, which were not let out.
+    blank: nothing is visible. errors: uncaught errors of its scripts. failed: requests to the
+    Space that got an error or no answer. local: requests to the visitor's machine or a private
+    network, which were blocked.
     """
 
     blank: bool
@@ -62,7 +62,7 @@ class Rendered:
 
 
 def missing() -> str:
-    """What has to be installed before a page can be rendered; empty when all is there."""
+    """What must be installed before a page can be rendered; empty when nothing is missing."""
     try:
         import playwright.sync_api  # noqa: F401
     except ImportError:
@@ -71,7 +71,7 @@ def missing() -> str:
 
 
 def render(space: ThroughEdge, path: str, owner: str, screenshot: Path) -> Rendered:
-    """Open the Hub's page with the Space in its frame, and look for some seconds.
+    """Open the Hub's page with the Space in its frame, and observe it for some seconds.
 
     Raises NoBrowser.
     """
@@ -120,7 +120,7 @@ def _seen(page: Any, host: str, path: str, hub_page: str, screenshot: Path) -> R
 
     page.route("**/*", routed)
     page.on("websocket", lambda socket: _opened(found, socket))
-    # A page that never rests, or never ends loading, is looked at as it is.
+    # A page that never ends loading is judged as it is.
     with suppress(PlaywrightError):
         page.goto(hub_page, wait_until="load", timeout=LOAD_MS)
         page.wait_for_load_state("networkidle", timeout=SETTLE_MS)
@@ -133,7 +133,7 @@ def _seen(page: Any, host: str, path: str, hub_page: str, screenshot: Path) -> R
 
 
 def _failed(found: Rendered, host: str, request: Any) -> None:
-    # What a page leaves behind when it goes on is no failure.
+    # A request that the page aborted by navigating is not a failure.
     if urlsplit(request.url).hostname == host and "ERR_ABORTED" not in str(request.failure):
         found.failed.append(f"{request.method} {request.url[:200]}: {request.failure}")
 

@@ -1,4 +1,4 @@
-"""One pytest run: what it names its containers, where its material goes, how all of it is removed."""
+"""One pytest run: the names of its containers, the folder of its artifacts, and the clean-up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflight.engine import docker as commands
 from preflight.engine.docker import DockerError, docker
 
 LABEL = "dev.preflight.run"
-# Where a run keeps what is made by the first process that needs it.
+# The folder of the values that the first process makes for all.
 ONCE = "once"
 
 
@@ -30,7 +30,7 @@ class Run:
     def __init__(self, reports: Path, run_id: str | None = None, stable: bool = False) -> None:
         checkout = hashlib.sha256(str(reports).encode()).hexdigest()[:8]
         process = psutil.Process()
-        # The owner's pid and start time tell a later run whether this one still lives.
+        # By the owner's pid and start time a later run detects whether this run still lives.
         own = f"{checkout}-{process.pid}-{int(process.create_time())}-{secrets.token_hex(2)}"
         self.id = run_id or (f"preflight-{checkout}-kept" if stable else f"preflight-{own}")
         self.stable = stable
@@ -42,11 +42,11 @@ class Run:
         return ["--label", f"{LABEL}={self.id}"]
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
-        """The JSON value that `make` returns, made by the first xdist worker that asks.
+        """The JSON value that `make` returns, made by the first xdist worker that needs it.
 
-        An error is remembered as well: no worker tries again what has failed.
+        An error is kept as well: no worker repeats a failed call.
         """
-        # Loaded where a run needs it: the checks of a folder alone do not.
+        # Loaded on demand: checks of the files do not need it.
         from filelock import FileLock
 
         path = self.folder / ONCE / f"{key}.json"
@@ -74,7 +74,7 @@ class Run:
             docker("rm", "--force", "--volumes", *alone, check=False)
 
     def remove(self, keep_material: bool) -> None:
-        """Remove this run's containers, networks, volumes and images, whatever state they are in."""
+        """Remove this run's containers, networks, volumes and images, in any state."""
         commands.end_running_commands()
         commands.reopen()
         remove_everything(self.id)
@@ -84,7 +84,7 @@ class Run:
 
 
 def remove_leftovers() -> None:
-    """Remove what runs left that were killed before they could clean up."""
+    """Remove the remains of runs that were killed before their clean-up."""
     own = f'{{{{.Label "{LABEL}"}}}}'
     project = '{{.Label "com.docker.compose.project"}}'
     listed = [
@@ -112,7 +112,7 @@ def _lives(pid: int, started: int) -> bool:
 
 def remove_everything(run_id: str) -> None:
     """Remove the containers, networks, volumes and images of a run."""
-    # A container whose creation was under way when its command was killed shows up a little later.
+    # Docker may finish creating a container after its command was killed, so remove twice.
     for _ in range(3):
         listed = docker(
             "ps", "--all", "--quiet", "--filter", f"label={LABEL}={run_id}"
@@ -125,7 +125,7 @@ def remove_everything(run_id: str) -> None:
             listed = docker(kind, "ls", "--quiet", "--filter", mark).stdout.split()
             if listed:
                 docker(kind, "rm", *listed, check=False)
-    # An image that a newer one took the name of has its id alone.
+    # An image whose name a newer image has taken has only its id.
     name = '{{if eq .Tag "<none>"}}{{.ID}}{{else}}{{.Repository}}:{{.Tag}}{{end}}'
     images = docker(
         "image", "ls", "--filter", f"label={LABEL}={run_id}", "--format", name

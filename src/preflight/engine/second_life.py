@@ -12,13 +12,13 @@ from preflight.engine.container import Container, Exit, NotServing
 from preflight.engine.docker import docker
 from preflight.model.hub_profile import HUB
 
-# What every start makes anew, so that no check misses it.
+# Files that every start makes again, so no check misses them.
 CACHES = r"^/tmp(/|$)|/__pycache__|\.pyc$|/\.(npm|cache)(/|$)"
 
 
 @dataclass(frozen=True)
 class SecondLife:
-    """What became of a second replica. A later part is None where an earlier one stopped it.
+    """The outcome of a second replica. A later part is None when an earlier part stopped it.
 
     beside: what keeps the two from serving at once; empty when they do.
     restart: why it does not serve again after SIGKILL; empty when it does.
@@ -36,7 +36,7 @@ class SecondLife:
 
 
 def lived(first: Container, second: Container) -> SecondLife:
-    """Lead `second` through its life while `first` serves. The caller removes both."""
+    """Run `second` through its life while `first` serves. The caller removes both."""
     try:
         second.wait_until_serving()
     except NotServing as error:
@@ -87,5 +87,7 @@ def _answer_at_the_end(container: Container) -> bytes:
             container.signal("SIGTERM")
             connection.sendall(b": 1}")
             return connection.recv(64)
-    except (OSError, NoAnswer) as error:
-        return type(error).__name__.encode()
+    except NoAnswer as error:
+        return str(error).encode()
+    except OSError as error:
+        return f"no answer: {error.strerror or error}".encode()

@@ -30,7 +30,7 @@ from preflight.engine.install import (
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 PREFIX = "standin/"
-# Documentation and translations are what the official slim images leave out too.
+# The official slim images leave out documentation and translations too.
 SLIM = [
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
@@ -41,7 +41,7 @@ SLIM = [
 ]
 
 
-# What the images that are not slim have more: compilers and the headers that packages build with.
+# The additions of images that are not slim: compilers and headers.
 FULL = [
     *("build-essential", "ca-certificates", "curl", "git", "libffi-dev", "libpq-dev", "libssl-dev"),
     *("pkg-config", "procps", "unzip", "wget", "xz-utils", "zlib1g-dev"),
@@ -52,7 +52,7 @@ FULL = [
 class Recipe:
     """What a stand-in holds: Debian packages, then shell lines run in its root folder ("$1").
 
-    suite: the Debian release. differs: what the official image has otherwise, for people.
+    suite: the Debian release. differs: how it differs from the official image, for messages.
     """
 
     packages: list[str]
@@ -67,7 +67,7 @@ def name_for(image: str) -> str:
     return PREFIX + image.partition("@")[0]
 
 
-# The releases that have each Python; where none has it, the next newer one that some has.
+# The release of each Python version; a missing version takes the next newer one.
 PYTHONS = {
     "3.9": "bookworm",
     "3.10": "bookworm",
@@ -81,7 +81,7 @@ SUITES = ("bookworm", "trixie")
 
 
 def recipe_for(image: str) -> Recipe | None:
-    """How to make a stand-in for an official image; None where there is no way."""
+    """The recipe of an official image's stand-in; None when there is none."""
     name, _, tag = (
         image.removeprefix("docker.io/").removeprefix("library/").partition("@")[0].partition(":")
     )
@@ -135,7 +135,7 @@ def _ubuntu(tag: str) -> Recipe | None:
     newer = re.match(r"24\.04|noble|latest", tag)
     if not newer and not re.match(r"22\.04|jammy|20\.04|focal", tag):
         return None
-    # Ubuntu 24.04 has a user `ubuntu` with uid 1000; earlier ones have none.
+    # Ubuntu 24.04 has a user `ubuntu` with uid 1000; earlier releases do not.
     user = 'chroot "$1" useradd --uid 1000 --create-home --shell /bin/bash ubuntu'
     suite = "trixie" if newer else "bookworm"
     differs = f"Debian {suite} in the place of Ubuntu"
@@ -244,7 +244,7 @@ def install_mmdebstrap() -> None:
 
 
 def make(image: str) -> None:
-    """Make sure of one stand-in; of several processes that want it, the first builds it."""
+    """Provide one stand-in; of several processes that need it, the first builds it."""
     with one_at_a_time(name_for(image)):
         if answers(["docker", "image", "inspect", name_for(image)]) is None:
             build(image)
@@ -259,7 +259,7 @@ def build(image: str) -> None:
         scratch = Path(folder)
         scratch.chmod(0o755)
         hook = scratch / "customize"
-        # The machine's own roots: installs inside a build fail where a company proxy signs with a root of its own.
+        # The machine's root certificates, so that installs work behind a company proxy with a private root.
         hook.write_text(
             f"set -eu\ninstall -m 644 {CA_BUNDLE} $1{CA_BUNDLE}\n" + recipe.customize(scratch)
         )
@@ -298,7 +298,7 @@ def build(image: str) -> None:
 
 
 def fail_saying(what: str, said: str) -> NoReturn:
-    """End with what a command said last, and what to do where that is known."""
+    """Exit with the last lines of a command's output, and the fix when it is known."""
     known = cause_in(said, Stage.BUILD)
     advice = f"\ncause: {known.what}\nfix:   {known.at_build}" if known else ""
     fail(f"{what}:\n{said.strip()[-1500:]}{advice}")

@@ -1,4 +1,4 @@
-"""A Space started as the Hub would start it, and what became of the start."""
+"""A Space started as the Hub would start it, and the outcome of the start."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from preflight.model.space import Space
 
 @dataclass(frozen=True)
 class Start:
-    """How a start went: who answers, with the seconds to the first answer, or why nothing does.
+    """The outcome of a start: the Space with the seconds to its first answer, or why it does not answer.
 
-    log: the full log, kept, when it does not serve. alarms: lines of a clean start's log that tell
-    of a warning or an error. log_bytes: how much it had printed by then. timeline: its steps, each
+    log: the full log, kept, when it does not serve. alarms: lines of a clean start's log that report
+    a warning or an error. log_bytes: the bytes of the log by then. timeline: its steps, each
     with `name`, `start` and `end` in seconds. memory: resident bytes right after the first answer.
     """
 
@@ -46,7 +46,7 @@ class Start:
 
 
 def environment_of(space: Space, declared: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What the Hub injects, and `declared`: by default a value for every variable that is needed.
+    """The Hub's variables, and `declared`: by default a value for every variable that is needed.
 
     Raises EnvironmentDeclarationError when its declaration can't be read.
     """
@@ -68,7 +68,7 @@ def start(
     observed: bool = True,
     silent: bool = False,
 ) -> Start:
-    """Start a Space, and wait until it serves or its fate is clear. The caller removes the container.
+    """Start a Space, and wait until it serves or can't serve any more. The caller removes the container.
 
     environment: instead of `environment_of(space)`. options: further options of `docker run`.
     observed: its network is watched, which takes half as long again; without, where it connects to and
@@ -104,14 +104,14 @@ def start(
 
 
 def _outcome(container: SpaceContainer, space: Space) -> tuple[float, Diagnosis | None]:
-    """Seconds to the first answer, and what is wrong when there is none or the server then ended."""
+    """Seconds to the first answer, and the fault when it does not come or the server then ended."""
     began = time.monotonic()
     try:
         seconds = container.wait_until_serving(watch=Fate(container))
     except NotServing:
         waited = time.monotonic() - began
         return waited, diagnosis.classify(container, waited, space.source)
-    # All else waits for it, and a server that ends a moment later is met by the checks.
+    # Everything else waits for this, and the checks detect a server that ends later.
     if container.wait_for_exit(HUB.settle, most=2) is not None:
         return seconds, diagnosis.classify(container, seconds, space.source)
     return seconds, None
@@ -120,7 +120,7 @@ def _outcome(container: SpaceContainer, space: Space) -> tuple[float, Diagnosis 
 def timeline(container: Container, first_answer: float) -> list[dict[str, Any]]:
     """The steps of a start, in seconds from the creation of its container on.
 
-    first_answer: seconds from its start until it answered, seen from outside.
+    first_answer: seconds from its start to its first answer, measured from outside.
     """
     inspection = container.inspection
     created = _time(inspection["Created"])
@@ -138,5 +138,5 @@ def timeline(container: Container, first_answer: float) -> list[dict[str, Any]]:
 
 
 def _time(stamp: str) -> float:
-    """Seconds since 1970 of the engine's own time stamps, which have nanoseconds."""
+    """Seconds since 1970 of an engine's time stamp, which has nanoseconds."""
     return datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp()

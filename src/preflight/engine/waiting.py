@@ -1,4 +1,4 @@
-"""The one way to wait: with a deadline, a word on what is awaited and on what was last seen."""
+"""Waits with a deadline. Each shows what it waits for, and reports what it last saw."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Outcome = TypeVar("Outcome")
 
 
 class NotYet(Exception):
-    """The outcome is not clear yet. seen: what was seen instead. shown: what of it is worth a line."""
+    """The outcome is not clear yet. seen: what was seen instead. shown: the part of it to print."""
 
     def __init__(self, seen: str = "", shown: str | None = None) -> None:
         super().__init__(seen)
@@ -35,11 +35,11 @@ def wait_until(
     look: Callable[[], Outcome],
     pause: float | Callable[[float], float] = 0.05,
 ) -> Outcome:
-    """What `look` returns, as soon as it does not raise NotYet.
+    """The result of `look`, as soon as it does not raise NotYet.
 
-    what: what is awaited, for people. deadline: seconds.
-    pause: seconds between two looks, or a function of the seconds waited so far.
-    Raises Overdue; whatever else `look` raises ends the wait as well.
+    what: what is awaited, for messages. deadline: seconds.
+    pause: seconds between two calls, or a function of the seconds waited so far.
+    Raises Overdue. Any other error of `look` also ends the wait.
     """
     began = time.monotonic()
     shown, shown_at = "", began

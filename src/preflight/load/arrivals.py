@@ -1,9 +1,9 @@
-"""The open model: visits come at a rate, however long the answers take.
+"""The open model: visits arrive at a rate, however slow the responses are.
 
-In the closed model a person waits for an answer before the next request, so a server that stalls for
-two seconds meets one slow request of each person, and the many that would have come meanwhile are
-never counted (coordinated omission). Here every visit has an intended start, and its first latency
-counts from there. The people are those who are free to take the next visit.
+In the closed model a person waits for a response before the next request. During a stall of two seconds
+each person has one slow request, and the requests that would have come meanwhile are never counted
+(coordinated omission). In the open model every visit has an intended start, and its first latency counts
+from there. A free person takes the next visit.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from locust.runners import WorkerRunner
 
 from preflight.load import plan
 
-# A visit that found no free person for so many seconds is dropped: a caller would have gone.
+# Seconds after which a visit without a free person is dropped: a real visitor would have left.
 PATIENCE = 10
-# Seconds from the first person to the first arrival: the others come meanwhile.
+# Seconds from the first person to the first arrival; the other people start meanwhile.
 HEAD_START = 1.0
 
 
 class Timetable:
-    """When the visits of one kind of people are due in this process. `share`: of the whole rate.
+    """When the visits of a class of people are due in this process. `share`: of the whole rate.
 
-    A visit goes to the person who became free last: that one's connection is still open, and no more
-    connections are opened than visits are under way.
+    A visit goes to the person who became free last, because their connection is still open. So there are
+    no more connections than simultaneous visits.
     """
 
     def __init__(self, rate: plan.Rate, share: float) -> None:
@@ -57,11 +57,11 @@ class Timetable:
                 self._free.remove(turn)
 
     def counts(self) -> tuple[int, int]:
-        """How many visits were due by now, and how many of them no person took."""
+        """How many visits were due so far, and how many of them had no free person."""
         return self._due, self._expired + len(self._waiting)
 
     def stop(self) -> None:
-        """Call no more people up."""
+        """Start no further visits."""
         self._clerk.kill(block=False)
 
     def _call_up(self) -> None:
@@ -75,33 +75,33 @@ class Timetable:
                 self._waiting.append(start + seconds)
 
 
-# Those of the current run, by the class of people.
+# The timetables of the current run, by class of people.
 timetables: dict[str, Timetable] = {}
 
 
 def stop() -> None:
-    """The run ends: no more people are called up, what is under way goes on."""
+    """Start no further visits: the run ends. Visits in progress go on."""
     for table in timetables.values():
         table.stop()
 
 
 def of_kind(environment: Environment, kind: Any) -> Timetable | None:
-    """The timetable for a class of people; None in the closed model, and for those of a fixed count,
-    who look on."""
+    """The timetable for a class of people; None in the closed model and for monitors, whose number is
+    fixed."""
     wanted = plan.rate(environment.parsed_options)
     if wanted is None or kind.fixed_count:
         return None
     if kind.__name__ not in timetables:
-        kinds = [one for one in environment.user_classes if not one.fixed_count]
-        weight = kind.weight / sum(one.weight for one in kinds)
+        kinds = [other for other in environment.user_classes if not other.fixed_count]
+        weight = kind.weight / sum(other.weight for other in kinds)
         timetables[kind.__name__] = Timetable(wanted, weight * share(environment))
     return timetables[kind.__name__]
 
 
 def share(environment: Environment) -> float:
-    """The share of all people, and so of the rate, that this generator process has."""
+    """This generator process's share of all people, and so of the rate."""
     runner, options = environment.runner, environment.parsed_options
     if not isinstance(runner, WorkerRunner) or not options:
         return 1.0
-    everybody: int = getattr(options, "planned_people", 0) or 1
-    return max(0.001, sum(runner.target_user_classes_count.values()) / everybody)
+    planned: int = getattr(options, "planned_people", 0) or 1
+    return max(0.001, sum(runner.target_user_classes_count.values()) / planned)

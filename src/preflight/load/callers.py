@@ -1,6 +1,6 @@
-"""The locustfile of `preflight load`: the gate, the shape, and people who request what slo.toml names.
+"""The locustfile of `preflight load`: the gate, the shape, and people who send the requests of slo.toml.
 
-A table of slo.toml names how its request is made; `loadfile.py` beside it may hold other people.
+A table of slo.toml describes its request; a `loadfile.py` beside it may define other people.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SLO = Path(os.environ.get("LOCUST_SLO", "slo.toml"))
 
 
 def requests_of(path: Path) -> list[Slo]:
-    """What the Callers of a slo.toml request; empty where it can't be read, which the gate reports."""
+    """The requests of a slo.toml's Callers; empty if it is invalid, which the gate reports."""
     try:
         return [s for s in load(path).slos.values() if s.by == CALLER and s.is_request]
     except SloError:
@@ -30,15 +30,15 @@ def requests_of(path: Path) -> list[Slo]:
 
 
 class Caller(Person):
-    """A person who makes one request of slo.toml after the other, each as often as its weight says."""
+    """A person who sends the requests of slo.toml, as often as their weights say."""
 
     requests = requests_of(SLO)
     weights = tuple(slo.weight for slo in requests)
-    # Locust leaves an abstract class out: with a loadfile.py, slo.toml may know no Callers.
+    # Locust ignores an abstract class: with a loadfile.py, slo.toml may need no Callers.
     abstract = not requests and SLO.with_name("loadfile.py").is_file()
 
     def wait_time(self) -> float:
-        """Seconds between two requests of the closed model: half to one and a half times --think."""
+        """Seconds between two requests in the closed model: 0.5 to 1.5 times --think."""
         return float(self.options.think) * random.uniform(0.5, 1.5)
 
     @task

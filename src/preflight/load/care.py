@@ -1,4 +1,4 @@
-"""Care for targets that are not this machine's: a limit of the rate, and an ear for 429 and 5xx."""
+"""Care for targets on other machines: limits the rate, and obeys 429 and 5xx."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from urllib.parse import urlsplit
 import gevent
 import psutil
 
-MOST_RATE = 20.0  # requests a second, unless --max-rate says otherwise
+MOST_RATE = 20.0  # requests a second, unless --max-rate sets another rate
 MOST_SECONDS = 60
-# So many answers 5xx in a row end the load on a Space of others.
+# 5xx responses in a row that end the load on a target on another machine.
 BURST = 5
-# A Retry-After beyond this ends the run's use of the Space anyway.
+# Seconds of a Retry-After that are obeyed; a run there is no longer.
 LONGEST_PAUSE = 60.0
 
 
 class NotYours(ValueError):
-    """A target is not this machine's, and the options do not allow the load; the text says so."""
+    """A target is on another machine, and the options do not allow the load."""
 
 
 def is_own(url: str) -> bool:
-    """Whether a URL is this machine's: its loopback, one of its addresses, `.localhost`, or a name
-    without a dot, as Compose gives its services."""
+    """Whether a URL is on this machine: its loopback, one of its addresses, `.localhost`, or a name
+    without a dot, such as a Compose service."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -38,7 +38,7 @@ def is_own(url: str) -> bool:
 
 
 def check(options: Any, targets: Mapping[str, str], rate: float, seconds: float) -> None:
-    """Raise NotYours unless the options allow what is planned for the targets.
+    """Raise NotYours unless the options allow the planned load on the targets.
 
     rate: the highest rate of arrivals, 0 in the closed model. seconds: the length of the run.
     """
@@ -47,24 +47,24 @@ def check(options: Any, targets: Mapping[str, str], rate: float, seconds: float)
         return
     if not options.yes_load_this:
         raise NotYours(
-            f"{others[0]} is not this machine's. A load test of others' machines needs their consent; "
-            "with it, add --yes-load-this"
+            f"{others[0]} is not this machine's. A load test of another machine needs its owner's "
+            "consent; with the consent, add --yes-load-this"
         )
     most = options.max_rate or MOST_RATE
     if rate > most:
         raise NotYours(
             f"{others[0]} is not this machine's: --rate {rate:g} is more than {most:g} requests a "
-            f"second; lower it, or allow it by --max-rate {rate:g}"
+            f"second; lower it, or allow it with --max-rate {rate:g}"
         )
     if not options.max_rate and not 0 < seconds <= MOST_SECONDS:
         raise NotYours(
             f"{others[0]} is not this machine's: a run takes at most {MOST_SECONDS} s there (-t "
-            f"{MOST_SECONDS}s), unless --max-rate says which rate is right"
+            f"{MOST_SECONDS}s), unless --max-rate sets a rate"
         )
 
 
 class Care:
-    """How one generator process treats one Space of others; all its people share it.
+    """The limits of a generator process for a target on another machine; all its people share them.
 
     rate: requests a second that this process may make.
     """
@@ -72,27 +72,27 @@ class Care:
     def __init__(self, rate: float) -> None:
         self._pause = 1 / rate
         self._next = self._silent_until = 0.0
-        self.errors = 0  # answers 5xx, in a row
+        self.errors = 0  # 5xx responses in a row
 
     @property
     def burst(self) -> bool:
-        """Whether the Space answers 5xx: it is left alone from then on."""
+        """Whether the Space answered 5xx too often in a row; the load on it has ended."""
         return self.errors >= BURST
 
     def wait(self) -> None:
-        """Wait for this request's turn; for ever after a burst."""
+        """Wait for this request's turn; forever after a burst."""
         while True:
             now = time.monotonic()
             self._next = mine = max(now, self._next + self._pause, self._silent_until)
             gevent.sleep(mine - now)
             while self.burst:
                 gevent.sleep(1)
-            # A 429 may have come meanwhile.
+            # A 429 may have arrived meanwhile.
             if time.monotonic() >= self._silent_until:
                 return
 
     def saw(self, status: int, headers: Mapping[str, str]) -> None:
-        """Obey an answer: a 429 stops everybody for its Retry-After, 5xx are counted."""
+        """Obey a response: a 429 pauses all people for its Retry-After, and 5xx are counted."""
         self.errors = self.errors + 1 if status >= 500 else 0
         if status == 429:
             text = headers.get("Retry-After") or "1"
@@ -101,12 +101,12 @@ class Care:
             self._next = 0.0
 
 
-# Those of the current run, by the Space's name.
+# The cares of the current run, by the Space's name.
 cares: dict[str, Care] = {}
 
 
 def of_space(options: Any, space: str, url: str, share: float) -> Care | None:
-    """The care for a Space; None where it is this machine's. share: this process's of the load."""
+    """The care for a Space; None on this machine. share: this process's share of the load."""
     if is_own(url):
         return None
     if space not in cares:

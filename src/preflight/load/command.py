@@ -1,6 +1,6 @@
 """`preflight load`: the gate for any Space, by its URL, its folder or its name on the Hub.
 
-Locust runs in a process of its own, since importing it patches the standard library.
+Locust runs in a separate process, because importing it patches the standard library.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from preflight.model.space import SpaceError, space_of_folder
 CALLERS = Path(__file__).with_name("callers.py")
 SPACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SECONDS = 30
-# Beyond the planned seconds: Locust's start, the last answers, the reports.
+# Seconds beyond the planned length: Locust's start, the last responses, the reports.
 DEADLINE = 120
-# Quiet requests of each path for the draft: to this machine, and to another's.
+# Quiet requests of each path for the draft: to this machine, and to another.
 OWN_SAMPLES, OTHERS_SAMPLES = 20, 4
 
 
@@ -50,7 +50,7 @@ class CannotLoad(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What `preflight load` was asked for; an empty value leaves it to the shape or the rate."""
+    """The options of `preflight load`; the shape or the rate decides an empty value."""
 
     target: str  # URL, folder or OWNER/NAME
     report: Path  # the folder of load.html, .md, .xml, .json and .prom
@@ -63,12 +63,12 @@ class Wanted:
     ca: str = ""
     yes_load_this: bool = False
     max_rate: float = 0.0
-    more: tuple[str, ...] = ()  # options of Locust
+    more: tuple[str, ...] = ()  # passed on to Locust
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is loaded. folder and container: of a Space that was built here."""
+    """What the run loads. folder, container: set only for a Space that was built here."""
 
     url: str
     ca: str = ""
@@ -77,12 +77,12 @@ class Target:
 
 
 def load(wanted: Wanted) -> int:
-    """Make a run and judge it: 0 held, 1 crossed, 2 invalid or no run at all, which is printed."""
+    """Make a run and judge it. Returns 0 held, 1 crossed, 2 invalid or no run; prints the reason."""
     try:
         if importlib.util.find_spec("locust") is None:
             raise CannotLoad("Locust is not installed; pip install 'preflight-for-spaces[load]'")
         wanted.report.mkdir(parents=True, exist_ok=True)
-        # The reports of a run belong to no repository.
+        # Keeps the reports out of the user's repository.
         wanted.report.joinpath(".gitignore").write_text("*\n")
         with opened(wanted) as target:
             return run(wanted, target, _slo(wanted, target))
@@ -95,9 +95,11 @@ def load(wanted: Wanted) -> int:
 
 
 def smoke(folder: Path, report: Path) -> int:
-    """30 s of load on the Space in a folder, judged by its slo.toml or by one drafted for this run;
-    the exit code as of `load`. The reports go to the folder `report`. For `preflight push --load`: a folder that the engine has just built
-    is not built again, so these are the layers that were judged."""
+    """Load the Space in a folder for 30 s, for `preflight push --load`. Returns the exit code of `load`.
+
+    The thresholds are those of its slo.toml, or of a draft for this run. The reports go to the folder
+    `report`. The engine's cache provides the layers that the checks judged.
+    """
     with tempfile.TemporaryDirectory(prefix="preflight-load-") as scratch:
         own = folder / "slo.toml"
         slo = own if own.is_file() else Path(scratch) / "slo.toml"
@@ -146,7 +148,7 @@ def started(folder: Path, reports: Path) -> Iterator[Target]:
             what = outcome.failure.actual if outcome.failure else "it does not start"
             raise CannotLoad(f"{space.name} does not serve: {what}; see: preflight check {folder}")
         if install.host() != "127.0.0.1":
-            # The edge's names mean this machine, and the engine is another's.
+            # The edge's names resolve to this machine, but the engine runs on another.
             yield Target(container.url, folder=folder, container=container)
             return
         with Edge(runs, {space.name: container}, {"X_FORWARDED_FOR": "kept"}) as edge:
@@ -160,7 +162,7 @@ def started(folder: Path, reports: Path) -> Iterator[Target]:
 
 
 def run(wanted: Wanted, target: Target, slo: Path) -> int:
-    """One run of Locust on a running target. Raises CannotLoad when it left no verdict."""
+    """Run Locust on a running target. Returns the exit code; raises CannotLoad without a verdict."""
     page = wanted.report.resolve() / "load.html"
     verdict = page.with_suffix(".json")
     verdict.unlink(missing_ok=True)
@@ -187,7 +189,7 @@ def run(wanted: Wanted, target: Target, slo: Path) -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float) -> int:
-    """The exit code. Ctrl-C reaches both processes; Locust then ends the run and judges it."""
+    """Wait for the exit code. Ctrl-C reaches both processes; Locust then ends and judges the run."""
     while True:
         try:
             return process.wait(deadline)
@@ -203,7 +205,7 @@ def _options(wanted: Wanted, target: Target, slo: Path, page: Path) -> list[str]
     people = slo.with_name("loadfile.py")
     files = f"{CALLERS},{people}" if people.is_file() else str(CALLERS)
     options = ["-f", files, "--headless", "--only-summary", "--loglevel", "ERROR"]
-    # Locust's own tables go to a file: the verdict's has them, with what is allowed.
+    # Locust's tables go to a file: the verdict's table has the same figures, with their limits.
     options += ["--json-file", str(page.with_name("locust")), "--html", str(page)]
     options += ["--host", target.url, "--slo", str(slo), "--shape", wanted.shape]
     options += ["--run-time", f"{_seconds(wanted)}s", "--think", f"{wanted.think:g}"]
@@ -214,7 +216,7 @@ def _options(wanted: Wanted, target: Target, slo: Path, page: Path) -> list[str]
     options += ["--max-rate", f"{wanted.max_rate:g}"] if wanted.max_rate else []
     if target.container and install.host() == "127.0.0.1":
         watched = f"container:{target.container.id}"
-        # Only root may look into another user's process.
+        # Only root may inspect another user's process.
         with suppress(watch.WatchError):
             watch.find(watched)
             options += ["--watch", f"target={watched}"]
@@ -227,7 +229,7 @@ def _seconds(wanted: Wanted) -> int:
 
 
 def _slo(wanted: Wanted, target: Target) -> Path:
-    """The path of slo.toml, drafted where there is none. Raises CannotLoad, NothingToRepeat."""
+    """The path of slo.toml, drafted if absent. Raises CannotLoad, NothingToRepeat."""
     path = (wanted.slo or (target.folder or Path()) / "slo.toml").resolve()
     if path.is_file():
         return path
@@ -239,15 +241,15 @@ def _slo(wanted: Wanted, target: Target) -> Path:
         text = draft(space.get, OWN_SAMPLES if own else OTHERS_SAMPLES, wanted.target)
     except requests.RequestException as error:
         raise CannotLoad(
-            f"{target.url} does not answer ({error}); is it up, and is the URL right?"
+            f"{target.url} does not answer ({error}); start it, or correct the URL"
         ) from None
     path.write_text(text)
-    print(f"load: {path} drafted from a quiet run; look at it and keep it", file=sys.stderr)
+    print(f"load: drafted {path} from a quiet run; check it and keep it", file=sys.stderr)
     return path
 
 
 def _print_end(container: Container) -> None:
-    """How a container ended that should still run."""
+    """Print how the container ended, if it no longer runs."""
     state = container.state
     if state["Status"] != "running":
         killed = ", killed for its memory" if state.get("OOMKilled") else ""

@@ -1,4 +1,4 @@
-"""Two sets of runs, or two runs: what got slower, beyond the noise? Nothing here needs Locust."""
+"""Compare two sets of runs, or two runs: what got slower beyond the noise. Nothing here needs Locust."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-# Between the runs of both there must be a gap as wide as this share.
+# The gap, as a share, that must separate the runs of both sets.
 TOLERANCE = 0.1
-# By how much more of the requests may fail.
+# The share of requests that may fail in addition.
 MORE_FAILURES = 0.01
 PERCENTILES = {"p50": 0.5, "p95": 0.95}
-# How far the quickest times of a fixed piece of work may lie apart on what is called one machine.
+# The difference between the times of a fixed piece of work that counts as the same machine.
 CALIBRATION = 0.2
-# Standard deviations around a percentile of one run: seldom is the true one outside (1 in 400).
+# Standard deviations around a percentile of a run; the true value is outside in 1 of 400 cases.
 SURE = 3.0
 
 # A run's figures for each request name: `latencies`, `samples`, `failures` as in load.json.
@@ -25,12 +25,12 @@ Figures = Mapping[str, Mapping[str, Any]]
 
 
 class CannotCompare(Exception):
-    """There is no comparison; the text says why and what to do."""
+    """No comparison is possible; the text says why and what to do."""
 
 
 def of_reports(old: Path, new: Path) -> list[Row]:
-    """A row for each percentile of each request name in two load.json. Raises CannotCompare when the
-    runs are not alike, or not of one machine as quick as it was."""
+    """A row for each percentile of each request name in two load.json files. Raises CannotCompare if the
+    runs, the machines or the machine's speed differ."""
     before, after = _read(old), _read(new)
     for key in ("model", "arrivals", "shape", "people"):
         first, second = before[key], after[key]
@@ -38,7 +38,7 @@ def of_reports(old: Path, new: Path) -> list[Row]:
             first, second = first["rate"], second["rate"]
         if first != second:
             raise CannotCompare(
-                f"{key} differs: {first} in {old}, {second} in {new}; run both alike"
+                f"{key} differs: {first} in {old}, {second} in {new}; run both with the same options"
             )
     _check_machines(before["machine"], after["machine"])
     rows = []
@@ -52,7 +52,7 @@ def of_reports(old: Path, new: Path) -> list[Row]:
             if ranges[0] and ranges[1]:
                 rows.append(Row(name, percentile, ranges[0], ranges[1], more))
     if not rows:
-        raise CannotCompare("no request was made in both runs")
+        raise CannotCompare("no request name has enough samples in both runs")
     return rows
 
 
@@ -60,7 +60,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(path.read_text())
         if report["verdict"] == "invalid":
-            raise CannotCompare(f"{path} is of an invalid run: {'; '.join(report['reasons'][:2])}")
+            raise CannotCompare(f"{path} holds an invalid run: {'; '.join(report['reasons'][:2])}")
         return {key: report[key] for key in ("model", "arrivals", "shape", "people", "machine", "requests")}  # fmt: skip
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CannotCompare(f"{path} is not a load.json of this version: {error!r}") from None
@@ -69,13 +69,13 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_machines(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     if (old["cpu"], old["cpus"]) != (new["cpu"], new["cpus"]):
         raise CannotCompare(
-            f"another machine: {old['cpus']} CPUs {old['cpu']}, and {new['cpus']} CPUs {new['cpu']}"
+            f"the runs are from different machines: {old['cpus']} CPUs {old['cpu']}, {new['cpus']} CPUs {new['cpu']}"
         )
     ratio = new["calibration_ms"] / old["calibration_ms"]
     if not 1 / (1 + CALIBRATION) <= ratio <= 1 + CALIBRATION:
         raise CannotCompare(
-            f"the machine was {ratio:.2f} times as slow at its fixed piece of work; run both again, "
-            "one after the other, with nothing else at work"
+            f"the machine took {ratio:.2f} times as long for its fixed piece of work; run both again, "
+            "one after the other, without other load"
         )
 
 
@@ -89,8 +89,8 @@ def figures_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def bounds(latencies: Mapping[str, int], share: float) -> tuple[float, float] | None:
-    """Between which milliseconds the percentile of one run lies, by its number of samples: the ranks
-    of order statistics are binomial. None for too few samples."""
+    """The range in milliseconds in which the percentile of a run lies, by its number of samples: ranks of
+    order statistics are binomial. None for too few samples."""
     count = sum(latencies.values())
     spread = SURE * math.sqrt(share * (1 - share) / count) if count else 1.0
     if share <= spread or share + spread >= 1:
@@ -100,8 +100,8 @@ def bounds(latencies: Mapping[str, int], share: float) -> tuple[float, float] | 
 
 @dataclass(frozen=True)
 class Row:
-    """One percentile of one request name: milliseconds of each run, in the order of
-    the runs; of a single run, between which the percentile lies."""
+    """A percentile of a request name: its milliseconds in each run, in the order of the runs, or its
+    range for a single run."""
 
     name: str
     percentile: str
@@ -115,15 +115,15 @@ class Row:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Smallest and largest ratio of two runs that followed each other."""
+        """Smallest and largest ratio of two consecutive runs."""
         ratios = [new / old for old, new in zip(self.old, self.new, strict=True)]
         return min(ratios), max(ratios)
 
     @property
     def change(self) -> str:
-        """Slower only when the quickest new run is by TOLERANCE slower than the slowest old one,
-        and the other way round. Five and five runs of equals come to lie apart, by however little,
-        once in 126 times (Mann-Whitney), and there are twenty rows: hence the tolerance."""
+        """ "slower" if the quickest new run is slower than the slowest old run by TOLERANCE; "faster"
+        vice versa. Five and five equal runs separate completely in 1 of 126 cases (Mann-Whitney), and
+        there are twenty rows: hence the tolerance."""
         if self.more_failures > MORE_FAILURES:
             return f"{self.more_failures:.1%} more fail"
         if min(self.new) > max(self.old) * (1 + TOLERANCE):
@@ -138,14 +138,14 @@ class Row:
 
 
 def compare(old: Sequence[Figures], new: Sequence[Figures]) -> list[Row]:
-    """A row for each percentile of each request name. Raises CannotCompare when there is none."""
+    """A row for each percentile of each request name. Raises CannotCompare without a common request."""
     rows = []
     for name in sorted(set.intersection(*(set(run) for run in (*old, *new)))):
         failed = [sum(r[name]["failures"] for r in runs) for runs in (old, new)]
-        asked = [sum(r[name]["samples"] for r in runs) for runs in (old, new)]
-        if not all(asked):
+        samples = [sum(r[name]["samples"] for r in runs) for runs in (old, new)]
+        if not all(samples):
             continue
-        more = failed[1] / asked[1] - failed[0] / asked[0]
+        more = failed[1] / samples[1] - failed[0] / samples[0]
         for percentile, share in PERCENTILES.items():
             values = [
                 [value_at(r[name]["latencies"], share) for r in runs if r[name]["latencies"]]
@@ -154,12 +154,12 @@ def compare(old: Sequence[Figures], new: Sequence[Figures]) -> list[Row]:
             if len(values[0]) == len(old) and len(values[1]) == len(new):
                 rows.append(Row(name, percentile, values[0], values[1], more))
     if not rows:
-        raise CannotCompare("no request was made to both")
+        raise CannotCompare("no request name has samples in all runs")
     return rows
 
 
 def value_at(latencies: Mapping[str, int], share: float) -> float:
-    """Milliseconds within which `share` of the samples lie. They are kept to three digits."""
+    """Milliseconds that `share` of the samples do not exceed, with three digits."""
     rank = sum(latencies.values()) * share
     for value, count in sorted((float(key), count) for key, count in latencies.items()):
         rank -= count

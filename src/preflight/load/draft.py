@@ -1,7 +1,7 @@
-"""A first slo.toml for a Space that has none: what it offers to repeat, and thresholds with room.
+"""A first slo.toml for a Space without one: its GETs, with generous thresholds.
 
-What a GET may be sent for comes from its OpenAPI document, or from the links of its page. Requests that
-change something (POST, PUT, PATCH, DELETE) are left to the owner.
+The GETs come from the OpenAPI document, or from the links of the page. The owner adds requests that
+change something (POST, PUT, PATCH, DELETE).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Get = Callable[[str], requests.Response]
 
 DOCUMENTS = ("/openapi.json", "/docs/openapi.json", "/swagger.json")
 MOST_PATHS = 12
-# A quiet request's time, times this, is allowed under load; and at least so many milliseconds.
+# A threshold is the latency of a quiet request times ROOM, and at least LEAST milliseconds.
 ROOM, LEAST = 5, {"p50": 20, "p95": 60, "p99": 150}
-# With more names than this, 30 s with ten people have no hundred samples of each.
+# With more names than this, 30 s with ten people give fewer than the 100 samples that p99 needs.
 NAMES_WITH_P99 = 5
 
 
 class NothingToRepeat(Exception):
-    """The Space offers no GET that answers 2xx; the text says what was tried."""
+    """The Space answers no GET with 2xx; the text lists the paths that were tried."""
 
 
 @dataclass(frozen=True)
 class Quiet:
-    """One request name, and how long its answers took in a quiet run."""
+    """A request name and its latencies in a quiet run."""
 
     name: str
     path: str
@@ -45,7 +45,8 @@ class Quiet:
 def draft(get: Get, samples: int, source: str) -> str:
     """The text of a slo.toml.
 
-    samples: quiet requests of each path. source: the target, for the comment. Raises NothingToRepeat, and what `get` raises for the first request.
+    samples: quiet requests of each path. source: the target, for the comment. Raises NothingToRepeat,
+    and any exception of `get` for the first request.
     """
     offered, left_out, origin = _offered(get)
     measured = [
@@ -60,8 +61,8 @@ def draft(get: Get, samples: int, source: str) -> str:
         )
     lines = [
         f"# Drafted by `preflight load` from {origin} of {source}.",
-        f"# Each threshold is {ROOM} times what a quiet request took, and some milliseconds at least.",
-        "# Yours from now on: change what your users would notice. The keys: docs/load.md",
+        f"# Each threshold is {ROOM} times the latency of a quiet request, with a minimum.",
+        "# This file is yours: adapt the thresholds to what your users notice. Keys: docs/load.md",
         *(f"# Left out: {what}" for what in left_out),
     ]
     for quiet in measured:
@@ -82,7 +83,7 @@ def draft(get: Get, samples: int, source: str) -> str:
 
 
 def _offered(get: Get) -> tuple[list[tuple[str, str]], list[str], str]:
-    """Request names with their paths, what was left out and why, and where both come from."""
+    """Request names with their paths, the left-out requests with reasons, and the source of both."""
     page = get("/")
     for path in DOCUMENTS:
         try:
@@ -98,7 +99,7 @@ def _offered(get: Get) -> tuple[list[tuple[str, str]], list[str], str]:
 
 
 def of_document(paths: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[str]]:
-    """The GETs of an OpenAPI document's `paths` that need no value which only its owner knows."""
+    """The GETs in an OpenAPI document's `paths` whose parameters have examples, and what is left out."""
     offered, left_out = [], []
     for path, methods in paths.items():
         if not isinstance(methods, dict) or not path.startswith("/"):
@@ -111,14 +112,14 @@ def of_document(paths: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[s
             shared = methods.get("parameters") or []
             filled = _filled(path, [*shared, *(operation.get("parameters") or [])])
             if filled is None:
-                left_out.append(f"GET {path} (no example for a value; add `path`)")
+                left_out.append(f"GET {path} (a parameter has no example; add `path`)")
             else:
                 offered.append((f"GET {path}", filled))
     return offered, left_out[:MOST_PATHS]
 
 
 def _filled(path: str, parameters: list[Any]) -> str | None:
-    """A path with the examples of its parameters; None where a required one has none."""
+    """A path with its parameters' examples; None if a required parameter has no example."""
     query = {}
     for one in parameters:
         if not isinstance(one, dict) or "name" not in one:
@@ -147,7 +148,7 @@ class _Links(HTMLParser):
 
 
 def links(page: str) -> list[str]:
-    """The paths of the same server from which a page takes scripts, stylesheets and images."""
+    """The paths of a page's scripts, stylesheets and images on the same server."""
     parser = _Links()
     parser.feed(page)
     here = "http://here/"
@@ -156,14 +157,14 @@ def links(page: str) -> list[str]:
 
 
 def _measured(get: Get, name: str, path: str, samples: int) -> Quiet | None:
-    """None where the answer is not a success."""
+    """Latencies of a path; None if a response is not 2xx."""
     milliseconds, status = [], 0
     for _ in range(samples):
         try:
             answer = get(path)
         except requests.RequestException:
             return None
-        # Until the headers came: a live Space's turn to be asked is not its time.
+        # Time to the headers: the wait for a live Space's rate limit does not count.
         milliseconds.append(answer.elapsed.total_seconds() * 1000)
         status = answer.status_code
         if not 200 <= status < 300:
@@ -172,6 +173,6 @@ def _measured(get: Get, name: str, path: str, samples: int) -> Quiet | None:
 
 
 def _up(value: float) -> int:
-    """Rounded up to two digits."""
+    """Round up to two digits."""
     step: int = 10 ** max(0, math.floor(math.log10(max(value, 1))) - 1)
     return math.ceil(value / step) * step

@@ -1,4 +1,4 @@
-"""What a run saw, as plain values. Nothing here needs Locust."""
+"""The figures of a run, as plain values. Nothing here needs Locust."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
 @dataclass(frozen=True)
 class Figures:
-    """What a run saw of one request name."""
+    """The figures of a request name in a run."""
 
     samples: int = 0
     failures: int = 0
-    unanswered: int = 0  # of the failures: no status came back
-    limited: int = 0  # answers 429, not among the samples
+    unanswered: int = 0  # failures without a status
+    limited: int = 0  # 429 responses, not among the samples
     latencies: Mapping[float, int] = field(default_factory=dict)  # milliseconds -> samples
     errors: tuple[str, ...] = ()  # most frequent first
 
     def percentile(self, key: str) -> float | None:
-        """Milliseconds for a key of PERCENTILES; None where too few samples can tell."""
+        """Milliseconds for a key of PERCENTILES; None for too few samples."""
         return quantile(self.latencies, PERCENTILES[key])
 
 
 @dataclass(frozen=True)
 class Generator:
-    """What one generator process reported about itself; histograms, a sample each."""
+    """The histograms that a generator process reported about itself."""
 
     # Percent of a core, used or waited for -> seconds.
     cpu: Mapping[int, int] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """The open model's timetable: how many visits were due, and how many of them found no free person."""
+    """The open model: how many visits were due, and how many of them found no free person."""
 
     rate: str  # in words: "50 a second", "10 to 200 a second"
     due: int = 0
@@ -46,42 +46,42 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Run:
-    """A whole run, or a part of it; all generator processes together."""
+    """A run or a part of it, with all generator processes."""
 
     seconds: float
-    people: Mapping[str, int]  # each class of people that was chosen -> how many there were
+    people: Mapping[str, int]  # chosen class of people -> number
     figures: Mapping[str, Figures]
     targets: Mapping[str, str] = field(default_factory=dict)  # Space -> URL
-    # How many people were wanted, and for how many seconds all of them were there; None: not counted.
+    # The planned people, and for how many seconds all of them were active; None: not counted.
     wanted: int = 0
     complete: float | None = None
     arrivals: Arrivals | None = None  # None: the closed model
     generators: Mapping[str, Generator] = field(default_factory=dict)
-    steal: float = 0.0  # these two as in Limits
+    steal: float = 0.0  # steal and busy: as in Limits
     busy: float = 0.0
     growth: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # Space -> per hour
-    # In a run that waits for Spaces to wake: Space -> seconds until its first own answer, None when
-    # there was none.
+    # In a run that waits for Spaces to wake: Space -> seconds until its first response; None without a
+    # response.
     woke: Mapping[str, float | None] = field(default_factory=dict)
-    # Spaces that answered at first and then no more -> second of the last answer.
+    # Spaces that responded and then stopped -> second of the last response.
     died: Mapping[str, float] = field(default_factory=dict)
-    # Spaces of others that the load left alone after a burst of 5xx -> answers 5xx.
+    # Targets on other machines whose load ended after a burst of 5xx -> number of 5xx.
     burst: Mapping[str, int] = field(default_factory=dict)
-    faults: tuple[str, ...] = ()  # further reasons to call the run invalid
-    stopped: bool = False  # ended early, since nothing could change the verdict any more
+    faults: tuple[str, ...] = ()  # further reasons that make the run invalid
+    stopped: bool = False  # ended early, because the verdict could not change any more
 
     @property
     def cpu(self) -> float:
-        """What the busiest process used or waited for in four seconds out of five, of one core."""
+        """Share of a core that the busiest process used or waited for, in four seconds out of five."""
         return max((nearest_rank(g.cpu, 0.8) for g in self.generators.values()), default=0) / 100
 
     @property
     def late_ms(self) -> float:
-        """How late the timers of the latest process were (p95), in milliseconds."""
+        """Delay of the timers (p95) of the worst process, in milliseconds."""
         return max((nearest_rank(g.late, 0.95) for g in self.generators.values()), default=0)
 
     def called(self, space: str) -> str:
-        """A Space's name; of the only target of a run, its URL."""
+        """A Space's name; for a single unnamed target, its URL."""
         return space or self.targets.get("", "the target")
 
 
@@ -91,15 +91,15 @@ def space_of(name: str) -> str:
 
 
 def quantile(latencies: Mapping[float, int], share: float) -> float | None:
-    """The latency within which `share` of the samples lie; None when there are too few samples for
-    one of them to lie beyond: a p99 of fifty samples is their maximum."""
+    """The latency that `share` of the samples do not exceed. None if too few samples exist for one of them
+    to exceed it: a p99 of fifty samples is their maximum."""
     if sum(latencies.values()) < samples_for(share):
         return None
     return nearest_rank(latencies, share)
 
 
 def samples_for(share: float) -> int:
-    """The least number of samples of which one lies beyond `share` of them."""
+    """The least number of samples of which one is beyond the percentile `share`."""
     return round(1 / (1 - share))
 
 
@@ -114,7 +114,7 @@ def nearest_rank(histogram: Mapping[float, int] | Mapping[int, int], share: floa
 
 
 def since(now: Run, then: Run) -> Run:
-    """The part of a run between two of its moments."""
+    """The part of a run between two moments."""
 
     def less(a: Mapping[Any, int], b: Mapping[Any, int]) -> dict[Any, int]:
         return {key: count for key in a if (count := a[key] - b.get(key, 0))}
@@ -145,8 +145,8 @@ def since(now: Run, then: Run) -> Run:
 
 
 def three_digits(milliseconds: float) -> float:
-    """A latency as the histogram keeps it: three significant digits, as HdrHistogram's default in
-    wrk2 does; Locust's own two would move a p99 by up to 5 %."""
+    """Round a latency for the histogram to three significant digits, as HdrHistogram does by default in
+    wrk2. Locust's two digits would change a p99 by up to 5 %."""
     if milliseconds < 10:
         return round(milliseconds, 2)
     if milliseconds < 100:

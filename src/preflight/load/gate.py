@@ -1,7 +1,7 @@
-"""The gate: judges the run by slo.toml and sets the exit code: 0 held, 1 crossed, 2 invalid.
+"""The gate judges a run by slo.toml and sets the exit code: 0 held, 1 crossed, 2 invalid.
 
-A locustfile that imports this module has it. Locust by itself exits 1 after a single failed request
-and 0 when no request was made at all (Source: locust/main.py, shutdown()).
+Importing this module in a locustfile installs the gate. Without it Locust exits 1 after a single failed
+request, and 0 after a run without any request (Source: locust/main.py, shutdown()).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from preflight.load.people import awake
 from preflight.load.shapes import SETTLE
 from preflight.load.witness import FINISH, RUNNING, Witness, report_to_master
 
-# Seconds that two clocks, or one clock before and after, may differ.
+# Seconds by which two clocks may differ, or by which a clock may change during the run.
 CLOCK_DIFFERENCE = 2.0
-# Options with which Locust shows something and makes no run.
+# Options with which Locust prints something and makes no run.
 SHOWS = {"-h", "--help", "-V", "--version", "-l", "--list", "--show-task-ratio", "--show-task-ratio-json"}  # fmt: skip
 
 
 def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
-    """Put the gate into a run that starts; called by Locust."""
+    """Install the gate in a run. Locust calls this at the start."""
     environment.events.test_start.add_listener(forget_last_run)
     if isinstance(environment.runner, runners.WorkerRunner):
         report_to_master(environment)
@@ -55,16 +55,16 @@ def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
         run_options.OptionError,
         care.NotYours,
     ) as error:
-        # Locust catches what a listener raises, except this.
+        # Locust catches any exception of a listener except SystemExit.
         print(f"Load: invalid (exit code 2): {error}", file=sys.stderr)
-        atexit.unregister(never_began)
+        atexit.unregister(never_started)
         raise SystemExit(2) from None
     if web_ui:
         tab.show(gate, web_ui, hide_host="" not in run_options.targets(environment))
 
 
 def forget_last_run(**_: Any) -> None:
-    """What is kept for all people of a process belongs to one run."""
+    """Clear the state that all people of a process share."""
     awake.clear()
     arrivals.stop()
     arrivals.timetables.clear()
@@ -76,7 +76,7 @@ events.init.add_listener(install)
 
 
 class Gate:
-    """Judges the figures of a single process or of a master."""
+    """Judges the figures of a single process, or of a master and its workers."""
 
     installed: Gate | None = None
 
@@ -92,7 +92,7 @@ class Gate:
         self.verdict: judge.Verdict | None = None
         self.interrupted = False
         self.witnesses = {"": Witness()}
-        self.begin()
+        self.start_run()
         self.started = 0.0
         self.busy = 0.0
         if self.options.headless:
@@ -102,7 +102,7 @@ class Gate:
         else:
             self.witnesses[""].watch(environment)
         for event, listener in {
-            "test_start": self.begin,
+            "test_start": self.start_run,
             "test_stopping": self.end,
             "quitting": self.conclude,
             "quit": self.print_verdict,
@@ -117,17 +117,17 @@ class Gate:
         Gate.installed = self
 
     def interrupt(self) -> None:
-        """End the run, which is judged as far as it came; at once at the second signal."""
+        """End the run and judge it so far. A second signal ends it at once."""
         if self.interrupted or not self.started:
-            never_began()
+            never_started()
         self.interrupted = True
         self.runner.quit()
 
-    def begin(self, **_: Any) -> None:
-        """A run starts: forget the last."""
+    def start_run(self, **_: Any) -> None:
+        """Called when a run starts: clear the last run."""
         plan.settle(self.options)
         if plan.rate(self.options):
-            # What is under way at the end counts too: of a stall, it is the slow part.
+            # Requests in flight at the end count too: after a stall they are the slow ones.
             given = self.environment.stop_timeout or 0.0
             self.environment.stop_timeout = max(given, arrivals.PATIENCE)
         self.started, self.ended = time.time(), 0.0
@@ -139,7 +139,7 @@ class Gate:
         self.workers: set[str] = set(getattr(self.runner, "clients", ()))
         self.finished: set[str] = set()
         self.stopped = False
-        # Parts of the run in which the number of people stayed the same, and the one that is open.
+        # Finished parts of the run with a constant number of people, and the current part.
         self.parts: list[Run] = []
         self.part: Run | None = None
         self.target, self.changed = 0, 0.0
@@ -147,15 +147,15 @@ class Gate:
             watched.clear()
 
     def end(self, **_: Any) -> None:
-        """The run ends: wait for the last figures of the workers."""
+        """Called when the run ends: wait for the last figures of the workers."""
         self.count_people()
         self.close_part()
         self.ended = time.time()
         self.witnesses[""].count_arrivals()
         arrivals.stop()
         if isinstance(self.runner, runners.MasterRunner):
-            # Locust gives its workers half a second for their last figures, and doesn't look
-            # whether they came. Source: locust/runners.py, MasterRunner.quit()
+            # Locust waits half a second for its workers' last figures, and doesn't check
+            # whether they arrived. Source: locust/runners.py, MasterRunner.quit()
             lost = self.lost_workers(now=True)
             self.runner.send_message(FINISH)
             deadline = time.time() + 5 + (self.environment.stop_timeout or 0.0)
@@ -164,17 +164,17 @@ class Gate:
             self.look_for_other_work()
 
     def look_for_other_work(self) -> None:
-        """The share of this machine's CPU that is in use while there is no load: then the Spaces,
-        if they run here, get less than they would have alone."""
+        """Measure the share of this machine's CPU that is in use without load. Other work takes CPU
+        from the Spaces if they run here."""
         if self.thresholds.limits.busy >= 1:
             return
-        gevent.sleep(0.3)  # the Spaces finish what they were asked
+        gevent.sleep(0.3)  # the Spaces finish their last requests
         psutil.cpu_percent()
         gevent.sleep(0.5)
         self.busy = max(self.busy, psutil.cpu_percent() / 100)
 
     def receive(self, client_id: str, data: dict[str, Any]) -> None:
-        """A worker's report."""
+        """Take in a worker's report."""
         self.workers.add(client_id)
         self.witnesses.setdefault(client_id, Witness()).add(data["witness"])
         if abs(time.time() - data["now"]) > CLOCK_DIFFERENCE:
@@ -182,22 +182,22 @@ class Gate:
         (self.finished.add if data["final"] else self.finished.discard)(client_id)
 
     def present(self) -> dict[str, int]:
-        """How many people of each class are there now."""
+        """The current number of people of each class."""
         if isinstance(self.runner, runners.MasterRunner):
             present = dict(self.runner.reported_user_classes_count)
         else:
             present = self.runner.user_classes_count
-        # Workers report on every class, also on those that the master left out.
+        # Workers also report classes that the master left out.
         return {kind: present.get(kind, 0) for kind in self.people}
 
     def count_people(self) -> None:
-        """Keep the most people of each class that were there."""
+        """Keep the largest number of people of each class."""
         for kind, count in self.present().items():
             self.people[kind] = max(count, self.people[kind])
 
     def patrol(self) -> None:
-        """Once a second: look at the Spaces, mark the parts of the run, and end a run that can't
-        give another verdict any more."""
+        """Once a second: sample the Spaces, mark the parts of the run, and end a run whose verdict
+        can't change any more."""
         while True:
             gevent.sleep(1)
             if self.runner.state not in RUNNING or self.stopped or self.ended:
@@ -217,27 +217,27 @@ class Gate:
                 gevent.spawn(self.runner.quit if self.options.headless else self.runner.stop)
 
     def print_progress(self) -> None:
-        """Every five seconds, where Locust prints no tables of its own."""
+        """Print a line every five seconds if Locust prints no tables."""
         second = round(time.time() - self.started)
         if not self.options.only_summary or second % 5:
             return
         total, wanted = self.environment.stats.total, plan.seconds(self.options)
         print(
             f"load: second {second}{f' of {wanted}' if wanted else ''}: "
-            f"{sum(self.present().values())} people, {total.num_requests} answers, "
+            f"{sum(self.present().values())} people, {total.num_requests} responses, "
             f"{total.num_failures} failed",
             file=sys.stderr,
             flush=True,
         )
 
     def close_part(self) -> None:
-        """The number of people changes, or the run ends."""
+        """End the current part: the number of people changes, or the run ends."""
         if self.part:
             self.parts.append(since(self.run(), self.part))
         self.part = None
 
     def is_decided(self) -> bool:
-        """Whether nothing that still happens can change the verdict."""
+        """Whether the verdict can't change any more."""
         run = self.run()
         if judge.silent_spaces(run.figures, at_least=5) or self.lost_workers():
             return True
@@ -248,12 +248,12 @@ class Gate:
         if self.options.shape == "step":
             found = judge.capacities(self.thresholds, self.parts).values()
             return bool(found) and all(done for _, done in found)
-        # The rest of a spike, a wake or a ramp is not like its beginning.
+        # The rest of a spike, a wake or a ramp differs from its start.
         even = self.options.shape not in ("spike", "wake") and ":" not in self.options.shape
         return even and judge.hopeless(self.thresholds.slos, run, plan.seconds(self.options))
 
     def lost_workers(self, now: bool = False) -> set[str]:
-        """The workers that went away, after the end of a run also those that didn't finish."""
+        """The workers that disappeared; after the end of a run also those that didn't finish."""
         if not isinstance(self.runner, runners.MasterRunner):
             return set()
         clients = self.runner.clients
@@ -261,7 +261,7 @@ class Gate:
         return self.workers - self.finished - (set() if self.ended and not now else here)
 
     def run(self) -> Run:
-        """The run as it is now."""
+        """The run so far."""
         stats, witnesses, now = self.environment.stats, [*self.witnesses.values()], time.time()
         waking = self.options.shape == "wake"
         even = self.options.shape not in plan.OF_PEOPLE
@@ -285,7 +285,7 @@ class Gate:
         )
 
     def faults(self) -> list[str]:
-        """What makes the run invalid, whatever its figures are."""
+        """The reasons that make the run invalid whatever its figures are."""
         faults = [f"worker {id} was lost" for id in sorted(self.lost_workers())]
         wanted, seconds = plan.seconds(self.options), (self.ended or time.time()) - self.started
         try:
@@ -293,24 +293,26 @@ class Gate:
         except (run_options.OptionError, care.NotYours) as refusal:
             faults.append(str(refusal))
         if not self.started:
-            faults.append("the run never began")
+            faults.append("the run never started")
         elif self.ended and wanted and not self.stopped and seconds < wanted - 2:
             faults.append(f"the run ended after {seconds:.0f} s of {wanted} s")
         if self.ended and self.options.shape == "wake":
             asleep = reading.woke(self.environment.stats).keys()
             seen = reading.figures(self.environment.stats, self.witnesses.values())
             for space in sorted({space_of(name) for name in seen} - asleep):
-                faults.append(f"{space} was awake: no request met the edge's 503")
+                faults.append(f"{space} was awake: no request got the edge's 503")
         if self.ended and self.options.shape == "soak" and not self.stopped:
             for watched in self.watched:
                 if not watched.growth():
-                    faults.append(
-                        f"{watched.name}: too few samples to see whether it grows; run longer"
-                    )
+                    faults.append(f"{watched.name}: too few samples to detect growth; run longer")
         if any(witness.clock > CLOCK_DIFFERENCE for witness in self.witnesses.values()):
-            faults.append("a generator's clock was set during the run, so no time can be trusted")
+            faults.append(
+                "a generator's clock was changed during the run, so its times are invalid"
+            )
         for id in sorted(self.skewed):
-            faults.append(f"the clock of worker {id} differs from the master's; set both by NTP")
+            faults.append(
+                f"the clock of worker {id} differs from the master's; synchronize both by NTP"
+            )
         for raised in self.runner.exceptions.values():
             faults.append(f"a task raised {raised['count']} times: {raised['msg']}")
         if log.unhandled_greenlet_exception:
@@ -318,7 +320,7 @@ class Gate:
         return faults
 
     def judge(self) -> judge.Verdict:
-        """A step run is judged by its first step, a spike by what follows it; any other as one."""
+        """Judge a step run by its first step, a spike by the part after it, any other run as a whole."""
         run = self.run()
         if not self.parts or self.options.shape not in ("step", "spike"):
             return judge.judge(self.thresholds, run)
@@ -331,7 +333,7 @@ class Gate:
         return verdict
 
     def conclude(self, **_: Any) -> None:
-        """Judge, and write the reports."""
+        """Judge the run and write the reports."""
         if not self.started and not self.options.headless:
             return  # the web UI was opened and closed
         if self.options.headless and not isinstance(self.runner, runners.MasterRunner):
@@ -345,26 +347,26 @@ class Gate:
             )
 
     def print_verdict(self, **_: Any) -> None:
-        """After Locust's own tables, so that the verdict comes last."""
+        """Print the verdict after Locust's tables, so that it comes last."""
         if self.verdict is None:
             return
         try:
             print("\n" + report.table(self.verdict), flush=True)
         except BrokenPipeError:
-            # Python would exit with 120 for what it can't write. Source: docs.python.org, signal, SIGPIPE
+            # Python would exit with 120 if it can't write its output. Source: docs.python.org, signal, SIGPIPE
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @atexit.register
-def never_began() -> None:
-    """Locust exits 1, which here means "crossed", also when it gives up before the run: a class that
-    it does not know, workers that don't come, an option that it can't use. Registered before Locust
-    registers the end of its own child processes, and so called after it."""
+def never_started() -> None:
+    """Exit with 2 if there was no run. Locust exits 1, which here means "crossed", when it stops before the
+    run: an unknown class, missing workers, an invalid option. This handler is registered before Locust's
+    handler that ends its child processes, so Python calls it after that handler."""
     gate = Gate.installed
     headless = "--headless" in sys.argv or os.environ.get("LOCUST_HEADLESS", "").lower() in ("1", "true")  # fmt: skip
     is_run = headless and not SHOWS & set(sys.argv) and "--worker" not in sys.argv
     if (gate.options.headless and not gate.verdict) if gate else (is_run and in_main_process()):
-        what = "the run was interrupted" if gate and gate.started else "the run never began"
+        what = "the run was interrupted" if gate and gate.started else "the run never started"
         with suppress(OSError):
             print(f"Load: invalid (exit code 2): {what}", file=sys.stderr, flush=True)
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What slo.toml makes of a run: held, crossed or invalid. Nothing here needs Locust."""
+"""Judges a run by slo.toml: held, crossed or invalid. Nothing here needs Locust."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from preflight.load.figures import PERCENTILES, Figures, Run, samples_for, space
 from preflight.load.slo import Limits, Slo, Thresholds
 
 HELD, CROSSED, INVALID = "held", "crossed", "invalid"
-# Row states beside these three.
+# Further states of a row.
 NOT_RUN, NOT_JUDGED = "not run", "not judged"
 # k6 has distinct codes too; it uses 99 where we use 1. Source: grafana/k6 errext/exitcodes
 EXIT_CODES = {HELD: 0, CROSSED: 1, INVALID: 2}
@@ -19,34 +19,33 @@ GROWING = {
     "connections": "connections",
     "disk": "MB on disk",
 }
-# Of the arrivals of the open model, how many must have been made; and of the run, the share in which
-# all people must have been there.
+# The share of the open model's arrivals that must have been served, and the share of the run in which all
+# people must have been active.
 OFFERED, COMPLETE = 0.99, 1 / 3
 
 
 @dataclass
 class Row:
-    """One line of the verdict."""
+    """A line of the verdict."""
 
     name: str
     slo: Slo | None
     figures: Figures
     rate: float
-    # HELD, CROSSED, INVALID, NOT_RUN, or NOT_JUDGED in a run that was ended early and for a Space
-    # that did not wake.
+    # HELD, CROSSED, INVALID, NOT_RUN, or NOT_JUDGED (the run ended early, or the Space did not wake).
     state: str
     reasons: list[str]
 
 
 @dataclass
 class Verdict:
-    """What became of a run."""
+    """The result of a run."""
 
     state: str
-    reasons: list[str]  # every one names a request, or the fault that makes the run invalid
+    reasons: list[str]  # each names a request, or the fault that makes the run invalid
     rows: list[Row]
     run: Run
-    notes: list[str] = field(default_factory=list)  # found out besides, say the capacity
+    notes: list[str] = field(default_factory=list)  # other results, such as the capacity
 
     @property
     def exit_code(self) -> int:
@@ -54,15 +53,19 @@ class Verdict:
 
 
 def judge(thresholds: Thresholds, run: Run) -> Verdict:
-    """Every request name of slo.toml whose people took part must have been seen and hold; every
-    name that was seen must be in slo.toml. An invalid run is never called crossed: the reader of
-    "crossed" looks for the fault in the Space. A Space that died under load is that fault, whatever
-    its machine did meanwhile."""
+    """Judge a run. Every request name of slo.toml whose people took part must have samples and hold, and
+    every name with samples must be in slo.toml.
+
+    An invalid run is never "crossed", because "crossed" means a fault of the Space. A Space that died under
+    load has such a fault, whatever its machine did meanwhile.
+    """
     rows = [_row(slo, run) for slo in thresholds.slos.values()]
     for name, seen in run.figures.items():
         if name not in thresholds.slos:
             rate = seen.samples / run.seconds if run.seconds else 0.0
-            rows.append(Row(name, None, seen, rate, CROSSED, ["slo.toml does not know this name"]))
+            rows.append(
+                Row(name, None, seen, rate, CROSSED, ["slo.toml has no table for this name"])
+            )
     notes = [f"{space} woke after {s:.1f} s" for space, s in run.woke.items() if s is not None]
     if dead := [*_dead(run)]:
         return Verdict(CROSSED, dead, rows, run, notes)
@@ -87,8 +90,8 @@ def judge(thresholds: Thresholds, run: Run) -> Verdict:
 
 
 def capacities(thresholds: Thresholds, steps: Sequence[Run]) -> dict[str, tuple[str, bool]]:
-    """For each Space, the rate at which its thresholds last held over steps of rising load, in
-    words, and whether its limit was found."""
+    """For each Space, the rate of the last step of rising load at which its thresholds held, in words,
+    and whether a later step crossed."""
     found: dict[str, tuple[str, bool]] = {}
     for space in sorted({space_of(name) for step in steps for name in step.figures}):
         held = "less than the first step"
@@ -109,8 +112,8 @@ def capacities(thresholds: Thresholds, steps: Sequence[Run]) -> dict[str, tuple[
 
 
 def hopeless(slos: Mapping[str, Slo], run: Run, planned: float) -> bool:
-    """Whether a run of `planned` seconds will cross a threshold whatever still happens, even if the
-    rest came twice as fast as so far and was perfect. True from the fifth second on at most."""
+    """Whether a run of `planned` seconds will certainly cross a threshold, even if the rest is perfect and
+    twice as fast as so far. Always false in the first five seconds."""
     if run.seconds < 5 or planned <= run.seconds:
         return False
     growth = 1 + 2 * (planned - run.seconds) / run.seconds
@@ -131,7 +134,7 @@ def hopeless(slos: Mapping[str, Slo], run: Run, planned: float) -> bool:
 
 
 def silent_spaces(figures: Mapping[str, Figures], at_least: int = 1) -> list[str]:
-    """The Spaces of which no request got any answer, among those with `at_least` samples."""
+    """The Spaces with `at_least` samples that answered no request."""
     made: dict[str, int] = {}
     answered: dict[str, int] = {}
     for name, seen in figures.items():
@@ -165,8 +168,8 @@ def _row(slo: Slo, run: Run) -> Row:
         row.reasons.append(f"{failed:.1%} failed > {slo.failures:.1%}{errors}")
     if seen.limited > slo.limited * (seen.limited + seen.samples):
         row.reasons.append(
-            f"{seen.limited} answers 429, more than {slo.limited:.0%}: the Space limits people who "
-            "keep to the limit, or does not tell them apart by X-Forwarded-For"
+            f"{seen.limited} responses 429, more than {slo.limited:.0%}: the Space limits people below "
+            "its limit, or does not distinguish them by X-Forwarded-For"
         )
     if seen.samples and rate < slo.rate:
         row.reasons.append(f"{rate:.2g} requests a second < {slo.rate:g}")
@@ -174,7 +177,7 @@ def _row(slo: Slo, run: Run) -> Row:
         row.state = CROSSED
     if not seen.samples and not seen.limited:
         row.state = INVALID
-        row.reasons = ["no request was made; is the name right, and was the run long enough?"]
+        row.reasons = ["no request was made; correct the name, or run longer"]
     elif seen.samples and seen.samples < needed:
         row.state = INVALID
         row.reasons.insert(
@@ -184,8 +187,8 @@ def _row(slo: Slo, run: Run) -> Row:
 
 
 def _excuse_the_unreached(rows: Sequence[Row]) -> None:
-    """A visit ends at the first step that fails, so that its later steps lack samples: that is the
-    failing step's fault, and none of the run."""
+    """Excuse later steps without samples: a visit ends at the first step that fails, so the missing samples
+    are that step's fault, not the run's."""
     failing = {
         row.slo.by
         for row in rows
@@ -199,9 +202,11 @@ def _excuse_the_unreached(rows: Sequence[Row]) -> None:
 
 
 def _needed(slo: Slo) -> int:
-    """How many samples tell: what the table wants, or what its highest percentile does."""
-    asked = [samples_for(share) for key, share in PERCENTILES.items() if slo.limit(key) is not None]
-    return max(int(slo.samples), *asked) if asked else int(slo.samples)
+    """The number of samples that the table or its highest percentile requires."""
+    needed = [
+        samples_for(share) for key, share in PERCENTILES.items() if slo.limit(key) is not None
+    ]
+    return max(int(slo.samples), *needed) if needed else int(slo.samples)
 
 
 def _why(slo: Slo, needed: int) -> str:
@@ -215,12 +220,10 @@ def _dead(run: Run) -> Iterable[str]:
     for space, second in run.died.items():
         yield (
             f"{run.called(space)}: answered until second {second:.0f} and then no more: the Space "
-            "died or hangs under load; look at its log"
+            "died or hangs under load; see its log"
         )
     for space, count in run.burst.items():
-        yield (
-            f"{run.called(space)}: {count} answers 5xx in a row; the load has left it alone since"
-        )
+        yield (f"{run.called(space)}: {count} responses 5xx in a row, so the load on it ended")
 
 
 def _faults(limits: Limits, run: Run) -> Iterable[str]:
@@ -229,22 +232,22 @@ def _faults(limits: Limits, run: Run) -> Iterable[str]:
         if not count:
             yield f"there was no {kind}; use more people (-u)"
     if here < run.wanted and not run.stopped:
-        yield f"only {here} of {run.wanted} people came; use a longer -t or a higher -r"
+        yield f"only {here} of {run.wanted} people started; use a longer -t or a higher -r"
     elif run.complete is not None and run.complete < run.seconds * COMPLETE and not run.stopped:
         yield (
-            f"all {run.wanted} people were there for {run.complete:.0f} s of {run.seconds:.0f} s "
-            "alone; use a longer -t or a higher -r"
+            f"all {run.wanted} people were active for only {run.complete:.0f} s of {run.seconds:.0f} s; "
+            "use a longer -t or a higher -r"
         )
     if run.arrivals and run.arrivals.dropped > (1 - OFFERED) * run.arrivals.due:
         yield (
-            f"the rate could not be offered: {run.arrivals.dropped} of {run.arrivals.due} arrivals "
-            f"found all {here} people waiting for an answer; use more people (-u), a lower --rate, "
+            f"the generator could not keep the rate: {run.arrivals.dropped} of {run.arrivals.due} arrivals "
+            f"found all {here} people waiting for a response; use more people (-u), a lower --rate, "
             "or more generators"
         )
     if not run.woke and not any(seen.samples for seen in run.figures.values()):
         yield "no request was made"
     for space in silent_spaces(run.figures):
-        yield f"{run.called(space)}: no request was answered; is it up, and is its URL right?"
+        yield f"{run.called(space)}: no request was answered; start it, or correct its URL"
     yield from _starved(limits, run)
 
 
@@ -257,12 +260,12 @@ def _starved(limits: Limits, run: Run) -> Iterable[str]:
     if run.late_ms > limits.late_ms:
         yield (
             f"the generator was late ({run.late_ms:g} ms > {limits.late_ms:g} ms): it or its "
-            "machine was starved, and every latency includes this"
+            "machine was starved, and every latency includes this delay"
         )
     if run.steal > limits.steal:
         yield f"the host took {run.steal:.0%} of this machine's CPU (> {limits.steal:.0%})"
     if run.busy > limits.busy:
         yield (
-            f"this machine does other work: {run.busy:.0%} of its CPU was in use before or after "
+            f"this machine had other work: {run.busy:.0%} of its CPU was in use before or after "
             f"the load (> {limits.busy:.0%})"
         )

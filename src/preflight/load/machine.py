@@ -1,4 +1,4 @@
-"""Which machine a run was made on, and how quick it was then: two runs compare only where both agree."""
+"""The machine of a run and its speed: two runs are comparable only if both agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-# Bytes hashed, and how often: the quickest time is what the machine can do.
+# Bytes to hash, and how often: the shortest time is the machine's speed.
 WORK, TIMES = bytes(2_000_000), 9
 
 
@@ -25,10 +25,10 @@ def calibrated() -> dict[str, Any]:
 
 
 def _work() -> float:
-    begin = time.perf_counter()
+    start = time.perf_counter()
     hashlib.sha256(WORK).digest()
     sum(range(100_000))
-    return time.perf_counter() - begin
+    return time.perf_counter() - start
 
 
 def _model() -> str:

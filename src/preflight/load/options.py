@@ -1,4 +1,4 @@
-"""The options of a run: Locust's own and ours, read and completed."""
+"""The options of a run: those of Locust and of the gate, read and completed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OptionError(ValueError):
 
 
 def add(parser: LocustArgumentParser) -> None:
-    """Add an option for each Space that the people of the locustfile name, and those of the gate.
+    """Add the gate's options, and a URL option for each Space that the locustfile's people use.
     A worker gets the values from its master."""
 
     def add(option: str, default: Any, help: str, **more: Any) -> None:
@@ -37,31 +37,38 @@ def add(parser: LocustArgumentParser) -> None:
         add(f"--{space}", "", which, type=url)
     add("--origin", "", "Origin of the page that calls the Spaces", type=url)
     choices = "; ".join(f"{shape}: {what}" for shape, (what, _) in plan.SHAPES.items())
-    add("--shape", "steady", f"How many people when. {choices}", type=plan.a_shape)
-    rate = "Arrivals a second: the open model, with latencies from the intended start; 0: the closed one"
+    add(
+        "--shape",
+        "steady",
+        f"How the number of people or the rate changes. {choices}",
+        type=plan.a_shape,
+    )
+    rate = (
+        "Arrivals a second (open model): latencies count from the intended start; 0: closed model"
+    )
     add("--rate", 0.0, rate, type=plan.a_number)
-    think = "Seconds between two requests of a Caller of slo.toml in the closed model"
+    think = "Seconds between two requests of a Caller in slo.toml (closed model)"
     add("--think", 0.2, think, type=plan.a_number)
     watch = "CPU, memory and open files to sample: NAME=container:ID or NAME=pid:N, comma-separated"
     add("--watch", "", watch, include_in_web_ui=False)
     authority = (
-        "Certificate authority (PEM file) of https:// targets, in the place of the usual ones"
+        "Certificate authority (PEM file) of https:// targets, instead of the system's authorities"
     )
     add("--ca", "", authority, type=pem, include_in_web_ui=False)
     add("--slo", "", "Thresholds that the run must hold; by default slo.toml beside the locustfile",
         include_in_web_ui=False)  # fmt: skip
-    yes = "The owner of a target that is not this machine's wants this load"
+    yes = "Confirm that the owner of a target on another machine agrees to this load"
     add("--yes-load-this", False, yes, action="store_true", include_in_web_ui=False)
     most = (
-        f"Requests a second to a target that is not this machine's; {care.MOST_RATE:g} by default"
+        f"Highest requests a second to a target on another machine; {care.MOST_RATE:g} by default"
     )
     add("--max-rate", 0.0, most, type=plan.a_number, include_in_web_ui=False)
 
 
 def complete(environment: Environment) -> None:
-    """Fill in what the options left open: targets, people, length, the path of slo.toml.
+    """Set the options that are still empty: targets, people, length, the path of slo.toml.
 
-    Raises OptionError, and NotYours for a target that needs a consent.
+    Raises OptionError, and NotYours for a target whose owner has to agree.
     """
     options: Any = environment.parsed_options
     _choose_spaces(environment)
@@ -79,19 +86,21 @@ def complete(environment: Environment) -> None:
     for space in missing:
         setattr(options, space.replace("-", "_"), published.get(space, ""))
     for kind in environment.user_classes:
-        # The web UI asks for a Host unless each class has one.
+        # The web UI requires a Host unless each class has a host.
         if issubclass(kind, Person) and kind.space:
             kind.host = target(environment, kind.space) or kind.space
     check_targets(environment)
 
 
 def check_targets(environment: Environment) -> None:
-    """Raise OptionError where a Space has no URL, and NotYours where a load needs its owner's consent."""
+    """Raise OptionError if a Space has no URL, and NotYours if a target's owner has to agree."""
     options: Any = environment.parsed_options
     urls = targets(environment)
     for space in sorted(space for space, url in urls.items() if not url):
         if not space:
-            raise OptionError("--host: which URL? For example --host http://127.0.0.1:7860")
+            raise OptionError(
+                "--host: the URL is missing; for example --host http://127.0.0.1:7860"
+            )
         raise OptionError(
             f"this folder's Compose stack does not run {space}, so there is nothing to load; start "
             f"it (make up), or name a URL: --{space} http://127.0.0.1:7860"
@@ -101,7 +110,7 @@ def check_targets(environment: Environment) -> None:
 
 
 def targets(environment: Environment) -> dict[str, str]:
-    """The URL of each Space of this run, by its name; the only one of a run without names by ""."""
+    """The URL of each Space of this run, by its name. The name of a single unnamed target is ""."""
     kinds = [kind for kind in environment.user_classes if issubclass(kind, Person)]
     return {kind.space: target(environment, kind.space) for kind in kinds}
 
@@ -112,7 +121,7 @@ def spaces(kinds: Iterable[Any]) -> list[str]:
 
 
 def url(text: str) -> str:
-    """The value of a URL option; empty is none. Raises ArgumentTypeError."""
+    """The value of a URL option, or an empty text. Raises ArgumentTypeError."""
     parts = urlsplit(text)
     if text and (parts.scheme not in ("http", "https") or not parts.netloc):
         raise ArgumentTypeError(f"must be a URL like http://127.0.0.1:7861, not {text!r}")
@@ -130,7 +139,7 @@ def pem(text: str) -> str:
 
 
 def _people() -> list[type[Person]]:
-    """All classes of people that are not abstract: those of the locustfile."""
+    """The classes of people that are not abstract, so those of the locustfile."""
     found, left = [], [Person]
     while left:
         kind = left.pop()
@@ -141,8 +150,8 @@ def _people() -> list[type[Person]]:
 
 
 def _choose_spaces(environment: Environment) -> None:
-    """`--tags backend-py`: the people of one Space alone. Locust would leave the others without a
-    task and fail with each of them (Source: locust/user/task.py), so they are taken out here."""
+    """`--tags backend-py`: keep only the people of that Space. Locust would keep the others without a
+    task and fail with each of them (Source: locust/user/task.py)."""
     options: Any = environment.parsed_options
     kinds: list[Any] = environment.user_classes
     known = {kind.space for kind in kinds}

@@ -1,4 +1,4 @@
-"""What all simulated people share: requests, streams, uploads and WebSockets, counted and timed."""
+"""The base of all simulated people: counts and times requests, streams, uploads and WebSockets."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_WAITING
 from preflight.load import arrivals, care
 from preflight.load.slo import CONNECT, FIRST
 
-# Put aside for load tests, so no machine has it as its address. Source: RFC 2544 appendix C.2.2, RFC 6890
+# Reserved for load tests, so no machine has such an address. Source: RFC 2544 appendix C.2.2, RFC 6890
 ADDRESSES = IPv4Network("198.18.0.0/15")
-# Ends the name under which answers of the rate limiter are counted, apart from real answers.
+# Name suffix that separates the rate limiter's responses from the others.
 LIMITED = " (429)"
-# The same for answers of the edge while a Space wakes.
+# Name suffix of the edge's responses while a Space wakes.
 WAKING = " (waking)"
 
 
 class Person(FastHttpUser):
     """A person in a browser.
 
-    `space` is the name of the Space that they use: its URL comes from the option of the same name.
-    Without one the URL is Locust's own --host, and request names are `METHOD /path`.
+    `space` names the Space; its URL comes from the option of the same name. Without a name the URL is
+    Locust's --host, and request names are `METHOD /path`.
     """
 
     abstract = True
     space: ClassVar[str] = ""
-    # Of the page from which they call, unless --origin says another.
+    # Origin of the page that calls the Space; --origin overrides it.
     origin: ClassVar[str] = ""
-    # Certificates are verified.
+    # Locust then verifies certificates.
     insecure = False
-    # Without these a Space that hangs would give no sample at all within a short run.
+    # Without these a Space that hangs gives no sample in a short run.
     connection_timeout = 5.0
     network_timeout = 10.0
 
@@ -56,7 +56,7 @@ class Person(FastHttpUser):
         self.expects_waking: bool = options.shape == "wake"
         self.ssl_context_factory = partial(trusting, options.ca)
         self.fixed_headers = _fixed_headers(self.host, options.origin or self.origin)
-        self.due: float | None = None  # intended start of a visit that has not sent anything yet
+        self.due: float | None = None  # intended start of a visit without a request so far
         self.timetable = arrivals.of_kind(environment, type(self))
         if self.timetable:
             self.wait_time = self._next_arrival  # type: ignore[method-assign]
@@ -64,21 +64,21 @@ class Person(FastHttpUser):
         self.arrive()
 
     def on_start(self) -> None:
-        """Locust's: before the first visit."""
+        """Called by Locust before the first visit."""
         if self.timetable:
-            # Locust ends at once who waits, and gives time to who is at work.
+            # At the end Locust stops waiting people at once and lets working people finish.
             self._state = LOCUST_STATE_WAITING
             self._next_arrival()
             self._state = LOCUST_STATE_RUNNING
 
     def arrive(self) -> None:
         """Become a new person: another address, no cookies. A Space limits each client address, so
-        people who shared one would measure the limiter."""
+        people with a shared address would measure the limiter."""
         self.address = str(ADDRESSES[random.randrange(1, ADDRESSES.num_addresses - 1)])
         self.client.cookiejar.clear()
 
     def think(self) -> None:
-        """Between two requests of a visit, as long as between two visits of the closed model."""
+        """Pause between two requests of a visit, as long as between two visits of the closed model."""
         gevent.sleep(type(self).wait_time(self))
 
     def call(
@@ -91,12 +91,12 @@ class Person(FastHttpUser):
         check: Callable[[Any], None] | None = None,
         **body: Any,
     ) -> Any:
-        """Send one request, counted as `METHOD space/path`, and return the JSON of the answer, or
-        None where it is not JSON.
+        """Send a request, counted as `METHOD space/path`. Returns the JSON of the response, or None if it
+        is not JSON.
 
-        body: `json=`, `data=` or `files=`, as Locust takes them. name: in the place of `path`.
-        A status other than `expect`, or an AssertionError of `check`, is a failure and ends the
-        visit (RescheduleTask), since the next step needs this one. So does a 429.
+        body: `json=`, `data=` or `files=`, as Locust takes them. name: replaces `path` in the name.
+        A status other than `expect`, or an AssertionError of `check`, is a failure. It ends the visit
+        (RescheduleTask), because the next step needs this step. A 429 ends the visit too.
         """
         done, content = False, None
         waited = self._turn()
@@ -128,16 +128,16 @@ class Person(FastHttpUser):
         until: str | None = None,
         last: str | None = "done",
     ) -> None:
-        """Read a stream as it comes, counted as `METHOD space/path`: the latency is to its end.
+        """Read a stream, counted as `METHOD space/path`. The latency lasts to the end of the stream.
 
-        The time to its first event, or to the first event `first`, is a figure of its own,
-        `METHOD space/path (first)`. last: the event with which a stream has to end; None: any.
+        The time to its first event, or to the first event `first`, is a separate figure,
+        `METHOD space/path (first)`. last: the last event of a complete stream; None: any.
         until: leave at this event and close the connection; counted as `METHOD space/path (left)`.
         """
         name = self.space + (name or path) + (" (left)" if until else "")
-        # Compressed, events could only be read at the end.
+        # In a compressed stream, events would be readable only at the end.
         headers = {"Accept-Encoding": "identity"}
-        begin = time.perf_counter() - self._turn()
+        start = time.perf_counter() - self._turn()
         with self._send(method, path, name, headers, json=json, stream=True) as answer:
             if not self.has_status(answer, 200):
                 return
@@ -148,7 +148,7 @@ class Person(FastHttpUser):
                     if frame.startswith(b"event: "):
                         events.append(frame.split(b"\n")[0][7:].decode(errors="replace"))
                     if to_first is None and (first is None or first in events):
-                        to_first = time.perf_counter() - begin
+                        to_first = time.perf_counter() - start
                     if until and until in events:
                         break
             except FAILURE_EXCEPTIONS as error:
@@ -161,29 +161,29 @@ class Person(FastHttpUser):
                     answer.failure(f"the stream ended with {events[-1:]}")
                 else:
                     answer.success()
-            answer.request_meta["response_time"] = (time.perf_counter() - begin) * 1000
-            answer.release()  # closes the connection unless the stream is at its end
+            answer.request_meta["response_time"] = (time.perf_counter() - start) * 1000
+            answer.release()  # closes the connection unless the stream has ended
         if to_first is not None and not until:
             self._figure(method, name + FIRST, to_first)
 
     def websocket(
         self, path: str, message: str, *, check: Callable[[str], None] | None = None
     ) -> None:
-        """Open a WebSocket, send a message, await its reply, close; counted as `WS space/path`: the
-        latency is the reply's. The opening is a figure of its own, `WS space/path (connect)`."""
-        begin = time.perf_counter() - self._turn()
+        """Open a WebSocket, send a message, wait for the reply, close; counted as `WS space/path`. The
+        latency is that of the reply. The handshake is a separate figure, `WS space/path (connect)`."""
+        start = time.perf_counter() - self._turn()
         url = "ws" + str(self.host).removeprefix("http") + path
         headers = {k: v for k, v in self.headers().items() if k != "Origin"}
         secure = {"context": trusting(self.options.ca, None)} if url.startswith("wss") else None
         status, fault = 0, ""
-        asked = begin
+        sent = start
         try:
             connection = websocket.create_connection(
                 url, timeout=self.network_timeout, header=headers, sslopt=secure,
                 origin=self.fixed_headers.get("Origin"),
             )  # fmt: skip
-            status, asked = 101, time.perf_counter()
-            self._figure("WS", self.space + path + CONNECT, asked - begin)
+            status, sent = 101, time.perf_counter()
+            self._figure("WS", self.space + path + CONNECT, sent - start)
             connection.send(message)
             reply = connection.recv()
             if check:
@@ -195,12 +195,12 @@ class Person(FastHttpUser):
             fault = f"{type(error).__name__}: {error}"
         if self.care:
             self.care.saw(status, {})
-        self._figure("WS", self.space + path, time.perf_counter() - asked, status, fault)
+        self._figure("WS", self.space + path, time.perf_counter() - sent, status, fault)
         if fault:
             raise RescheduleTask
 
     def headers(self) -> dict[str, str]:
-        """The headers of each request. A Space of others gets no made-up client address."""
+        """The headers of each request. A target on another machine gets no synthetic client address."""
         return (
             self.fixed_headers
             if self.care
@@ -208,9 +208,11 @@ class Person(FastHttpUser):
         )
 
     def has_status(self, answer: Any, expected: int) -> bool:
-        """Whether the answer has the status; else it is counted as what it is. A 429 is counted
-        under a name of its own: it is quick and would flatter the percentiles. So is a 503 until
-        the Space's first own answer, in a run that waits for it to wake."""
+        """Whether the response has the expected status; any other status is counted.
+
+        A 429 is counted under a separate name: it is quick and would improve the percentiles. In a run
+        that waits for the Space to wake, a 503 before the Space's first response is counted separately too.
+        """
         status = answer.status_code
         if self.care:
             self.care.saw(status, answer.headers or {})
@@ -242,20 +244,20 @@ class Person(FastHttpUser):
         headers: Mapping[str, str] | None = None,
         **how: Any,
     ) -> Any:
-        """Send a request whose answer the caller judges, in a `with` statement."""
+        """Send a request. The caller judges the response in a `with` statement."""
         return self.client.request(
             method, path, name=name, headers={**self.headers(), **(headers or {})}, catch_response=True, **how
         )  # fmt: skip
 
     def _next_arrival(self) -> float:
-        """Wait for the next visit of the open model. Returns the seconds that Locust has to wait more."""
+        """Wait for the next visit of the open model. Returns the further wait for Locust: 0 s."""
         assert self.timetable
         self.due = self.timetable.take()
         return 0.0
 
     def _turn(self) -> float:
-        """Wait until a request may be sent. Returns the seconds since the intended start of the visit;
-        0 after its first request, and in the closed model."""
+        """Wait until a request may be sent. Returns the seconds since the intended start of the visit.
+        They are 0 after the first request, and in the closed model."""
         if self.care:
             self.care.wait()
         due, self.due = self.due, None
@@ -264,7 +266,7 @@ class Person(FastHttpUser):
     def _figure(
         self, method: str, name: str, seconds: float, status: int | None = None, fault: str = ""
     ) -> None:
-        """Count what Locust's client does not request. status: None where it is a part of one."""
+        """Count a figure that Locust's client does not. status: None for a part of a request."""
         self.environment.events.request.fire(
             request_type=method,
             name=name,
@@ -277,7 +279,7 @@ class Person(FastHttpUser):
 
 
 def _fixed_headers(url: str, origin: str) -> dict[str, str]:
-    """The headers that a person sends to a URL each time."""
+    """The headers that every request to a URL has."""
     headers = {"Origin": origin} if origin else {}
     token = os.environ.get("HF_TOKEN")
     if token and url.startswith("https://") and url.endswith(".hf.space"):
@@ -287,14 +289,14 @@ def _fixed_headers(url: str, origin: str) -> dict[str, str]:
 
 
 class Status:
-    """An answer of which the status is known alone."""
+    """A response of which only the status is known."""
 
     def __init__(self, status_code: int) -> None:
         self.status_code = status_code
 
 
 def _read(answer: Any, check: Callable[[Any], None] | None) -> tuple[Any, str]:
-    """The JSON of an answer, None where it is not JSON; and what is wrong with it."""
+    """The JSON of a response, or None if it is not JSON; and the failure, or an empty text."""
     content = None
     kind = (answer.headers or {}).get("content-type")
     if answer.content and (kind is None or "json" in kind):
@@ -314,13 +316,13 @@ def _read(answer: Any, check: Callable[[Any], None] | None) -> tuple[Any, str]:
 
 
 def _end_of_frame(answer: Any) -> bytes:
-    """What ends an event: a blank line of server-sent events, a line otherwise."""
+    """The end of an event: a blank line in server-sent events, else a line end."""
     kind = (answer.headers or {}).get("content-type") or ""
     return b"\n\n" if kind.startswith("text/event-stream") else b"\n"
 
 
 def target(environment: Environment, space: str) -> str:
-    """The URL of a Space in this run; empty when there is none."""
+    """The URL of a Space in this run, or an empty text."""
     options: Any = environment.parsed_options
     if not space:
         return environment.host or ""
@@ -329,15 +331,15 @@ def target(environment: Environment, space: str) -> str:
 
 @cache
 def trusting(authority: str, cafile: str | None) -> ssl.SSLContext:
-    """Believes certificates of this authority alone, or where none is given of those in `cafile`."""
+    """A TLS context that trusts only this authority, or without it the authorities in `cafile`."""
     return gevent.ssl.create_default_context(cafile=authority or cafile)
 
 
 class Monitor(Person):
-    """The platform or an uptime service: sees whether the rest of the load makes /health slow."""
+    """The platform or an uptime service: detects whether the load makes /health slow."""
 
     abstract = True
-    # One for each Space, however many other people there are.
+    # A single monitor for each Space, whatever the number of other people.
     fixed_count = 1
     wait_time = constant_throughput(4)
 
@@ -347,35 +349,35 @@ class Monitor(Person):
 
 
 def is_alive(body: Any) -> None:
-    """The check of a liveness answer."""
+    """The check of a liveness response."""
     assert body["status"] in ("ok", "degraded"), "unknown status"
 
 
-# When a Space answered by itself for the first time in this run.
+# The time of each Space's first response in this run, without the edge's.
 awake: dict[str, float] = {}
 
 
 def is_awake(space: str) -> bool:
-    """A second later than its first own answer: what the edge said before may still be on its way."""
+    """Whether a Space woke more than a second ago: earlier responses of the edge may still arrive."""
     return space in awake and time.monotonic() > awake[space] + 1
 
 
 def resolve(host: str, *arguments: Any, **options: Any) -> Any:
-    """Names below `.localhost` are this machine (RFC 6761 section 6.3), whether the resolver knows
-    it or not."""
+    """Resolve names below `.localhost` to this machine (RFC 6761 section 6.3), even if the resolver does
+    not."""
     local = isinstance(host, str) and host.endswith(".localhost")
     return getaddrinfo("127.0.0.1" if local else host, *arguments, **options)
 
 
 def send_at_once(_pool: ConnectionPool, connection: gevent.socket.socket) -> None:
-    """The head and the body of a request are two writes, and after a TLS handshake the second would
-    wait 40 ms for the acknowledgement of the first (Nagle's algorithm)."""
+    """Turn off Nagle's algorithm. The head and the body of a request are two writes, and after a TLS
+    handshake the second would wait 40 ms for the acknowledgement of the first."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 getaddrinfo = gevent.socket.getaddrinfo
-# Once for Locust's client, once for what Locust has patched of the standard library.
+# Locust's client uses the first, the patched standard library the second.
 gevent.socket.getaddrinfo = resolve  # type: ignore[assignment]
 socket.getaddrinfo = resolve  # type: ignore[assignment]
-# A hook for subclasses, but the client makes its pools itself. Source: geventhttpclient/connectionpool.py
+# A hook for subclasses, but the client creates its pools itself. Source: geventhttpclient/connectionpool.py
 ConnectionPool.after_connect = send_at_once  # type: ignore[method-assign, assignment]

@@ -1,5 +1,4 @@
-"""What a run is planned to be: its shape, length, people and rate, from its options. Nothing here
-needs Locust."""
+"""The plan of a run from its options: shape, length, people and rate. Nothing here needs Locust."""
 
 from __future__ import annotations
 
@@ -9,22 +8,22 @@ from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from typing import Any
 
-# What to find out with each, and how many seconds it takes unless --run-time says so.
+# The help text of each shape, and its seconds unless --run-time sets them.
 SHAPES = {
     "steady": ("-u people for -t", 0),
     "smoke": ("30 seconds", 30),
-    "step": ("half as many people more every 15 s until each Space has crossed", 600),
-    "spike": ("five times the people for the middle third; judged is the third after it", 90),
-    "soak": ("an hour; --watch what must not grow", 3600),
-    "wake": ("30 seconds, everybody at once, to Spaces that sleep behind the edge", 30),
+    "step": ("the people grow by half every 15 s until each Space has crossed", 600),
+    "spike": ("five times the people for the middle third; the last third is judged", 90),
+    "soak": ("an hour; with --watch, growth is judged", 3600),
+    "wake": ("30 seconds, all people at once, to Spaces that sleep behind the edge", 30),
     "ramp:LOW..HIGH": ("arrivals at a rate that rises from LOW to HIGH a second", 60),
 }
 RAMP = re.compile(r"ramp:(\d+(?:\.\d+)?)\.\.(\d+(?:\.\d+)?)")
-# Shapes that change the people themselves, so that no rate can be kept.
+# Shapes that change the number of people, so they can't keep a rate.
 OF_PEOPLE = ("step", "spike", "wake")
-# People, and how many of them come a second, unless -u and -r say so.
+# People, and how many start per second, unless -u and -r set them.
 PEOPLE = 10
-# In the open model, people for each arrival a second: enough for a Space that stalls for as many seconds.
+# In the open model, people per arrival a second: enough for a stall of as many seconds.
 PEOPLE_PER_RATE, LEAST_PEOPLE, MOST_PEOPLE = 5, 20, 1000
 
 
@@ -48,12 +47,12 @@ class Rate:
         """Seconds after the start at which the arrival of this number is due."""
         if not self._slope:
             return number / self.low
-        # After t seconds there were low*t + slope*t²/2 arrivals; of a falling rate, the last ones never.
+        # After t seconds there were low*t + slope*t²/2 arrivals; a falling rate never reaches higher numbers.
         below = self.low**2 + 2 * self._slope * number
         return (math.sqrt(below) - self.low) / self._slope if below >= 0 else math.inf
 
     def count(self, seconds: float) -> float:
-        """How many arrivals were due after so many seconds."""
+        """The number of arrivals due after so many seconds."""
         return self.low * seconds + self._slope * seconds**2 / 2
 
     @property
@@ -62,8 +61,8 @@ class Rate:
 
 
 def settle(options: Any) -> None:
-    """Fill in what follows from other options. A worker gets from its master what is not an option of
-    Locust's own (Source: locust/runners.py), hence the two names."""
+    """Set the options that follow from others. A worker does not get Locust's options from its master, only
+    the others (Source: locust/runners.py): hence the two `planned_` names."""
     wanted = rate(options)
     if not options.num_users:
         options.num_users = people_for(wanted) if wanted else PEOPLE
@@ -73,13 +72,13 @@ def settle(options: Any) -> None:
 
 
 def seconds(options: Any) -> int:
-    """Seconds that a run takes; 0 is until it is stopped."""
+    """Length of a run in seconds; 0: until it is stopped."""
     kind = "ramp:LOW..HIGH" if options.shape.startswith("ramp:") else options.shape
     return int(options.run_time or SHAPES[kind][1])
 
 
 def rate(options: Any) -> Rate | None:
-    """What --rate or `--shape ramp:LOW..HIGH` want; None for the closed model."""
+    """The rate of --rate or `--shape ramp:LOW..HIGH`; None for the closed model."""
     length = float(getattr(options, "planned_seconds", 0) or seconds(options))
     if ramp := RAMP.fullmatch(options.shape):
         return Rate(float(ramp[1]), float(ramp[2]), length)
@@ -87,7 +86,7 @@ def rate(options: Any) -> Rate | None:
 
 
 def people_for(wanted: Rate) -> int:
-    """How many people a rate needs."""
+    """The number of people that a rate needs."""
     return min(MOST_PEOPLE, max(LEAST_PEOPLE, math.ceil(wanted.most * PEOPLE_PER_RATE)))
 
 

@@ -1,4 +1,4 @@
-"""Locust's counts and the reports of all generator processes, read as a Run."""
+"""Reads the parts of a Run from Locust's counts and the reports of all generator processes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from preflight.load.people import LIMITED, WAKING
 from preflight.load.plan import Rate
 from preflight.load.witness import Witness
 
-# Seconds and requests without an answer, after which a Space that had answered counts as dead.
+# Seconds and requests without a response after which a Space counts as dead.
 SILENT_SECONDS, SILENT_REQUESTS = 2.0, 5
-# Locust's own extension point for the histogram. Source: docs.locust.io, customizing response time bucketing
+# Locust's extension point for the histogram. Source: docs.locust.io, customizing response time bucketing
 locust_stats.bucket_response_time = three_digits  # type: ignore[assignment]
 
 
 def figures(stats: Any, witnesses: Iterable[Witness]) -> dict[str, Figures]:
-    """What was seen of each request name."""
+    """The figures of each request name."""
     errors: dict[str, Counter[str]] = defaultdict(Counter)
     for error in stats.errors.values():
         text = StatsError.parse_error(error.error)
@@ -35,7 +35,7 @@ def figures(stats: Any, witnesses: Iterable[Witness]) -> dict[str, Figures]:
         entry, limited = entries.get(name), entries.get(name + LIMITED)
         found[name] = Figures(
             samples=entry.num_requests if entry else 0,
-            # A 429 that is not right, say without Retry-After, counts as a failure too.
+            # An invalid 429, such as without Retry-After, also counts as a failure.
             failures=sum(e.num_failures for e in (entry, limited) if e),
             unanswered=unanswered[name],
             limited=limited.num_requests if limited else 0,
@@ -46,17 +46,17 @@ def figures(stats: Any, witnesses: Iterable[Witness]) -> dict[str, Figures]:
 
 
 def generators(witnesses: dict[str, Witness]) -> dict[str, Generator]:
-    """What each generator process reported about itself."""
+    """The histograms of each generator process."""
     return {id: Generator(cpu=dict(w.cpu), late=dict(w.late)) for id, w in witnesses.items()}
 
 
 def steal(witnesses: Iterable[Witness]) -> float:
-    """The largest share of CPU that a host took from a generator's machine."""
+    """The largest share of CPU, 0..1, that a host took from a generator's machine."""
     return max((sum(w.steal) / len(w.steal) for w in witnesses if w.steal), default=0)
 
 
 def arrivals(rate: Rate | None, witnesses: Iterable[Witness]) -> Arrivals | None:
-    """How the timetable of the open model was kept; None in the closed model."""
+    """Due and dropped arrivals of the open model; None in the closed model."""
     if rate is None:
         return None
     kept = [*witnesses]
@@ -64,7 +64,7 @@ def arrivals(rate: Rate | None, witnesses: Iterable[Witness]) -> Arrivals | None
 
 
 def died(witnesses: Iterable[Witness], began: float, now: float) -> dict[str, float]:
-    """The Spaces that answered and then no more, with the second of their last answer."""
+    """The Spaces that responded and then stopped, with the second of their last response."""
     last: dict[str, float] = {}
     unanswered: Counter[str] = Counter()
     for witness in witnesses:
@@ -79,18 +79,17 @@ def died(witnesses: Iterable[Witness], began: float, now: float) -> dict[str, fl
 
 
 def silent(witnesses: Iterable[Witness]) -> bool:
-    """Whether a Space does not answer just now; whether it died, the next seconds tell."""
+    """Whether a Space does not respond at the moment. It may still recover."""
     return any(count >= SILENT_REQUESTS for w in witnesses for count in w.silent.values())
 
 
 def bursts(witnesses: Iterable[Witness]) -> dict[str, int]:
-    """The Spaces of others that the load has left alone, with their answers 5xx in a row."""
+    """The targets on other machines whose load ended, with their 5xx responses in a row."""
     return {space: count for w in witnesses for space, count in w.bursts.items()}
 
 
 def woke(stats: Any) -> dict[str, float | None]:
-    """Of a run with --shape wake: seconds until each Space answered by itself; None for one that did
-    not."""
+    """In a run with --shape wake: seconds until each sleeping Space responded; None without a response."""
     asleep, answered = dict[str, float](), set[str]()
     for (name, method), entry in stats.entries.items():
         space = space_of(f"{method} {name}")

@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 
 
 def cells(row: Row) -> list[str]:
-    """One text for each of COLUMNS: what was measured / what is allowed."""
+    """A text for each of COLUMNS: measured / allowed."""
 
     def pair(actual: str, limit: str | None) -> str:
         return f"{actual} / {limit}" if limit is not None else actual
@@ -46,18 +46,18 @@ def cells(row: Row) -> list[str]:
 
 
 def headline(verdict: Verdict) -> str:
-    """The verdict, who made the load, in which model, and how the generator did."""
+    """The verdict, the people, the model, and the load on the generator."""
     run = verdict.run
     people = ", ".join(f"{count} {name}" for name, count in run.people.items() if count)
     return (
-        f"{verdict.state} (exit code {verdict.exit_code}): {people or 'nobody'}, {model(run)}, "
+        f"{verdict.state} (exit code {verdict.exit_code}): {people or 'no people'}, {model(run)}, "
         f"{run.seconds:.0f} s{', ended early' if run.stopped else ''}; generator {run.cpu:.0%} of a "
         f"core, {run.late_ms:g} ms late"
     )
 
 
 def model(run: Run) -> str:
-    """Which model a run followed, in words."""
+    """The model of a run, in words."""
     if run.arrivals is None:
         return "closed model (people wait for answers)"
     seen = run.arrivals
@@ -68,7 +68,7 @@ def model(run: Run) -> str:
 
 
 def lines_of(verdict: Verdict) -> list[str]:
-    """What stands below the headline: the targets, the reasons, what was found out besides."""
+    """The lines below the headline: targets, reasons, notes."""
     targets = [f"{space or 'target'}: {url}" for space, url in verdict.run.targets.items()]
     return [", ".join(targets) or "no target", *verdict.reasons, *verdict.notes]
 
@@ -114,7 +114,7 @@ def html(verdict: Verdict, watched: Sequence[Watched]) -> str:
 
 
 def charts(watched: Watched) -> str:
-    """A Space's own side of the run, so that "slow" can be kept apart from "starved"."""
+    """A Space's resources during the run, which distinguish "slow" from "starved"."""
     series: list[tuple[str, Sequence[float]]] = [
         ("CPU, cores", watched.cpu),
         ("memory, MB", watched.memory),
@@ -141,7 +141,7 @@ def charts(watched: Watched) -> str:
 
 
 def junit(verdict: Verdict) -> str:
-    """One test case for each request name, and one for the validity of the run."""
+    """JUnit XML: a test case for each request name, and a test case for the validity of the run."""
     suite = xml.Element("testsuite", name="load", time=f"{verdict.run.seconds:.1f}")
     properties = xml.SubElement(suite, "properties")
     for space, url in verdict.run.targets.items():
@@ -152,7 +152,7 @@ def junit(verdict: Verdict) -> str:
     for row in verdict.rows:
         case = xml.SubElement(suite, "testcase", classname="load", name=row.name)
         if row.state == NOT_RUN:
-            xml.SubElement(case, "skipped", message="no person who makes this request took part")
+            xml.SubElement(case, "skipped", message="the run had no people who make this request")
         elif row.state != HELD:
             xml.SubElement(case, "failure", message="; ".join(row.reasons)).text = (
                 row.slo.why if row.slo else ""
@@ -252,10 +252,10 @@ def prometheus(verdict: Verdict, shape: str) -> str:
     lines = [
         *series("verdict", "gauge", "0 held, 1 crossed, 2 invalid",
                 [(_labels(shape=shape), EXIT_CODES[verdict.state])]),
-        *series("latency_seconds", "gauge", "Latency at a quantile of the run.", latencies),
-        *series("samples", "gauge", "Answers of the run.", [(labels, s.samples) for labels, s in rows]),
-        *series("failures", "gauge", "Answers that failed.", [(labels, s.failures) for labels, s in rows]),
-        *series("limited", "gauge", "Answers 429.", [(labels, s.limited) for labels, s in rows]),
+        *series("latency_seconds", "gauge", "Latency at a quantile of the run, in seconds.", latencies),
+        *series("samples", "gauge", "Responses in the run.", [(labels, s.samples) for labels, s in rows]),
+        *series("failures", "gauge", "Responses that failed.", [(labels, s.failures) for labels, s in rows]),
+        *series("limited", "gauge", "429 responses.", [(labels, s.limited) for labels, s in rows]),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -272,7 +272,7 @@ def write(
     machine: dict[str, Any],
     shape: str,
 ) -> None:
-    """Put the verdict at the top of Locust's HTML report, and beside it as .md, .xml (JUnit), .json
+    """Write the verdict at the top of Locust's HTML report, and beside it as .md, .xml (JUnit), .json
     and .prom (Prometheus)."""
     page = report.read_text()
     report.write_text(page.replace("<body>", "<body>" + html(verdict, watched), 1))

@@ -1,4 +1,4 @@
-"""How many people when: the one shape of Locust's, which follows --shape."""
+"""The Locust shape class, which sets the number of people by --shape."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from locust import LoadTestShape
 from preflight.load import plan
 
 STEP = 15
-# Seconds after a change of people in which nothing is judged.
+# Seconds after a change of the number of people that are not judged.
 SETTLE = 5
-# People a second who come where the shape decides. Locust warns of more than a hundred; those of the
-# open model are there before their first visit.
+# People who start per second if the shape decides. Locust warns above a hundred. The people of the open
+# model all start before their first visit.
 AT_ONCE, WAITING = 100, 10_000
 
 
 class Shape(LoadTestShape):
-    """Follows --shape, with -u, -r and -t (or the fields of the web UI) as its measure."""
+    """Follows --shape, scaled by -u, -r and -t or the fields of the web UI."""
 
-    # Locust then keeps -u, -r and -t, and their fields in the web UI.
+    # Locust then accepts -u, -r and -t, and shows their fields in the web UI.
     use_common_options = True
 
     def tick(self) -> tuple[int, float] | None:
-        """People wanted now and how many may come per second; None ends the run."""
+        """The number of people now, and how many may start per second; None ends the run."""
         assert self.runner and self.runner.environment.parsed_options
         options = self.runner.environment.parsed_options
         seconds: float = self.get_run_time()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""slo.toml: what a run must hold, and what the people of `preflight load` request."""
+"""slo.toml: the thresholds of a run, and the requests that `preflight load` sends."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-# Who makes the requests of a table without `by`.
+# The class of people for a table without `by`.
 CALLER = "Caller"
-# End the names of figures that come with another request: no request of their own.
+# Suffixes of figures that are part of another request.
 FIRST, CONNECT = " (first)", " (connect)"
 
 
@@ -20,56 +20,54 @@ class SloError(ValueError):
 
 @dataclass(frozen=True)
 class Slo:
-    """What one request name must hold, and how a Caller makes that request."""
+    """The thresholds of a request name, and how a Caller sends the request."""
 
-    name: str  # "METHOD space/path", or "METHOD /path" where there is one target
+    name: str  # "METHOD space/path", or "METHOD /path" for a single target
     by: str = CALLER  # the class of people who make this request
     p50: float | None = None  # milliseconds
     p95: float | None = None
     p99: float | None = None
     p999: float | None = None
     failures: float = 0.01  # share of samples, 0..1
-    samples: int = 0  # fewer make the run invalid; each percentile asks for some of its own
+    samples: int = 0  # least number of a valid run; a percentile may need more
     rate: float = 0.0  # samples per second, at least
     limited: float = 0.0  # share of answers that may be 429, 0..1
     why: str = ""
-    # The rest is for Callers.
-    path: str = ""  # with a query, where it is another than the name's
-    weight: float = 1.0  # how often, beside the others
+    # Only for Callers:
+    path: str = ""  # path and query, if they differ from the name
+    weight: float = 1.0  # relative frequency
     expect: int = 200
     json: Any = None  # the body
-    stream: bool = False  # read as it comes; `NAME (first)` is the time to its first event
+    stream: bool = False  # read as a stream; `NAME (first)` is the time to the first event
     upload: str = ""  # a file beside slo.toml, sent as the form field `file`
-    send: str = ""  # of a WS name: the message whose reply is awaited
+    send: str = ""  # for a WS name: the message to which the Space replies
 
     def limit(self, percentile: str) -> float | None:
-        """Milliseconds that a key of PERCENTILES may have; None when it is not asked for."""
+        """The limit of a key of PERCENTILES in milliseconds; None without a limit."""
         value: float | None = getattr(self, percentile.replace(".", ""))
         return value
 
     @property
     def is_request(self) -> bool:
-        """Whether it is requested, and not a figure that comes with another request."""
+        """Whether this is a request, not a figure that is part of another request."""
         return not self.name.endswith((FIRST, CONNECT))
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What makes a run worth judging. Beyond these the generator, not the Space, was measured."""
+    """Limits of a valid run. Beyond them the run measured the generator, not the Space."""
 
-    # Of one core, 0..1, that a generator process may use or wait for in four seconds out of five.
+    # Share of a core, 0..1, that a generator process may use or wait for in four seconds out of five.
     # Locust warns above the same share. Source: locust/runners.py
     cpu: float = 0.9
-    late_ms: float = (
-        30  # how late a timer of the generator may be (p95): each answer is late by as much
-    )
+    late_ms: float = 30  # delay of the generator's timers (p95); every latency includes it
     steal: float = 0.1  # share of this machine's CPU taken by its host, 0..1
     busy: float = 0.3  # share of this machine's CPU in use before or after the load, 0..1
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How much a Space may grow in an hour, watched by --watch."""
+    """How much a Space may grow in an hour; --watch measures it."""
 
     memory: float = 20  # MB
     files: float = 20  # open files
@@ -79,14 +77,14 @@ class Growth:
 
 @dataclass(frozen=True)
 class Wake:
-    """How a Space may wake."""
+    """The limit for waking a Space."""
 
-    seconds: float = 60  # until its first answer; the rehearsal's own start deadline
+    seconds: float = 60  # until its first response; the rehearsal's start deadline
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """slo.toml."""
+    """The content of a slo.toml."""
 
     limits: Limits
     growth: Growth
@@ -95,10 +93,9 @@ class Thresholds:
 
 
 def load(path: Path) -> Thresholds:
-    """Read slo.toml: a table for each request name, and `generator`, `growth` and `wake`, which have
-    defaults.
+    """Read slo.toml: a table for each request name, and the optional `generator`, `growth` and `wake`.
 
-    Raises SloError when the file can't be read, or a key is missing, unknown or of a wrong type.
+    Raises SloError if the file can't be read, or a key is missing, unknown or of a wrong type.
     """
     try:
         tables = tomllib.loads(path.read_text())
@@ -121,9 +118,9 @@ def _slo(path: Path, name: str, table: Any) -> Slo:
     if not method.isupper() or "/" not in target:
         raise SloError(f'{path}: [{name}] is not a request name; write one such as ["GET /health"]')
     if slo.upload and not (path.parent / slo.upload).is_file():
-        raise SloError(f"{path}: [{name}] upload: there is no file {path.parent / slo.upload}")
+        raise SloError(f"{path}: [{name}] upload: the file {path.parent / slo.upload} is missing")
     if slo.path and not slo.path.startswith("/"):
-        raise SloError(f"{path}: [{name}] path must begin with /, not {slo.path!r}")
+        raise SloError(f"{path}: [{name}] path must start with /, not {slo.path!r}")
     return slo
 
 
@@ -131,7 +128,7 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
-# By a field's declared type: what a value must be, in words, and whether it is.
+# A field's declared type -> the valid values in words, and the check.
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("a text", lambda value: isinstance(value, str)),
     "bool": ("true or false", lambda value: isinstance(value, bool)),

@@ -12,12 +12,12 @@ from preflight.load import report
 if TYPE_CHECKING:
     from preflight.load.gate import Gate
 
-# Locust has one Host for all people, which a run on named Spaces does not read.
+# Locust has a single Host for all people, and a run on named Spaces does not read it.
 WITHOUT_HOST = '<style>.MuiFormControl-root:has(input[name="host"]){display:none}</style></head>'
 
 
 def show(gate: Gate, web_ui: WebUI, hide_host: bool) -> None:
-    """Add the tab and the address. Source: locust examples/extend_web_ui.py"""
+    """Add the tab and the route /verdict. Source: locust examples/extend_web_ui.py"""
     keys = {column: column.replace(" ", "_") for column in report.COLUMNS}
     structure = [{"key": key, "title": column} for column, key in keys.items()]
     web_ui.template_args["extended_tabs"] = [{"title": "Verdict", "key": "verdict"}]

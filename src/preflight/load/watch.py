@@ -1,5 +1,4 @@
-"""The server's side of a run: CPU, memory, network, open files, connections and disk of the Spaces,
-once a second."""
+"""Samples CPU, memory, network, open files, connections and disk of the Spaces once a second."""
 
 import json
 import os
@@ -11,20 +10,20 @@ from typing import Any
 
 import psutil
 
-# What grew by less in a whole run is not a trend.
+# Less growth than this in a whole run is not a trend.
 LEAST = {"memory": 5, "files": 10, "connections": 10, "disk": 5}
-# The engine adds up a container's disk file by file, so it is asked less often.
+# Seconds between two samples of a container's disk: the engine adds it up file by file.
 DISK_EVERY = 5
 
 
 class WatchError(ValueError):
-    """--watch cannot be followed; the text says why and what to do."""
+    """The value of --watch is invalid; the text says why and what to do."""
 
 
 class Watched:
-    """One Space: a process and its children; of a container its first process.
+    """A Space: a process (of a container, its first process) and its children.
 
-    `target` is `container:ID` or `pid:NUMBER`; raises WatchError when there is none.
+    `target` is `container:ID` or `pid:NUMBER`; raises WatchError if it does not exist.
     """
 
     def __init__(self, name: str, target: str) -> None:
@@ -39,16 +38,16 @@ class Watched:
         self.seconds: list[float] = []
         self.cpu: list[float] = []  # cores
         self.memory: list[float] = []  # MB, resident
-        self.network: list[float] = []  # MB so far, both ways
+        self.network: list[float] = []  # MB so far, received and sent
         self.files: list[int] = []  # open files, connections among them
         self.connections: list[int] = []  # sockets
-        self.disk: list[float] = []  # MB written to the container's own disk and still there
+        self.disk: list[float] = []  # MB on the container's disk that it has written
         self.disk_due = 0.0
 
     def sample(self, second: float) -> None:
         try:
             found = [self.process, *self.process.children(recursive=True)]
-            # The same objects as before: psutil measures CPU since an object's previous call.
+            # Keep the objects: psutil measures CPU since an object's previous call.
             self.children = {p.pid: self.children.get(p.pid, p) for p in found}
             family = self.children.values()
             cpu = sum(p.cpu_percent() for p in family) / 100
@@ -68,7 +67,7 @@ class Watched:
         self.disk.append(disk)
 
     def sample_disk(self) -> float:
-        """MB; of a process outside a container, 0."""
+        """MB on the container's disk; 0 for a process outside a container."""
         kind, _, container = self.target.partition(":")
         if kind == "container" and time.monotonic() >= self.disk_due:
             self.disk_due = time.monotonic() + DISK_EVERY
@@ -76,7 +75,7 @@ class Watched:
         return self.disk[-1] if self.disk else 0.0
 
     def look_again(self) -> None:
-        """It ended; a container may have come back with another process."""
+        """Find the process again: a restarted container has another process."""
         try:
             process = find(self.target)
         except WatchError:
@@ -86,8 +85,8 @@ class Watched:
             self.restarts += 1
 
     def growth(self) -> dict[str, float]:
-        """By how much each of LEAST grows in an hour; the first third of the samples is left out as
-        warm-up. Empty for less than ten samples."""
+        """The growth of each key of LEAST in an hour, without the first third of the samples (warm-up).
+        Empty for fewer than ten samples."""
         first = len(self.seconds) // 3
         seconds = self.seconds[first:]
         if len(seconds) < 10:
@@ -128,30 +127,30 @@ def pid_of(container: str) -> str:
 
 
 def inspect(container: str, *options: str) -> Any:
-    """What the engine says of a running container. Raises WatchError."""
+    """The engine's description of a running container. Raises WatchError."""
     command = ["docker", "inspect", *options, container]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise WatchError(f"--watch: docker can't be asked: {error}") from None
+        raise WatchError(f"--watch: docker inspect failed: {error}") from None
     if done.returncode or not (found := json.loads(done.stdout)[0])["State"]["Running"]:
         raise WatchError(f"--watch: no running container {container}")
     return found
 
 
 def written(container: str, pid: int) -> float:
-    """MB on what a container can write to: its own layer, its volumes and its tmpfs. The log is
-    not among them: the engine keeps it."""
+    """MB that a container has written to its layer, its volumes and its tmpfs. The log does not count: the
+    engine keeps it."""
     found = inspect(container, "--size")
     mounts = [mount["Destination"] for mount in found["Mounts"] if mount["RW"]]
     mounts += found["HostConfig"].get("Tmpfs") or {}
-    # A process's files as it sees them itself. Source: proc(5), /proc/[pid]/root
+    # A process's files as the process sees them. Source: proc(5), /proc/[pid]/root
     total = sum(size_of(Path(f"/proc/{pid}/root{mount}")) for mount in mounts)
     return (total + int(found.get("SizeRw") or 0)) / 1e6
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder; what goes while it is counted is left out."""
+    """Bytes of all files below a folder; files that disappear meanwhile do not count."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -163,7 +162,7 @@ def size_of(folder: Path) -> int:
 
 
 def open_files(pid: int) -> list[str]:
-    """What a process has open, as `socket:[inode]`, a path …"""
+    """The open files of a process: `socket:[inode]`, a path …"""
     found = []
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -174,7 +173,7 @@ def open_files(pid: int) -> list[str]:
 
 
 def traffic(pid: int) -> float:
-    """MB through the interfaces of a process's network, of a container thus its own; without lo."""
+    """MB through the interfaces of a process's network namespace, without lo."""
     total = 0
     for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]:
         interface, numbers = line.split(":")

@@ -1,7 +1,7 @@
-"""What one generator process can report about itself, and how a worker sends it to its master.
+"""The report of a generator process about itself, and how a worker sends it to its master.
 
-Locust samples its CPU every ten seconds and only warns (Source: locust/runners.py), which a short run
-never sees.
+Locust samples its CPU only every ten seconds and only warns (Source: locust/runners.py), which is too late
+for a short run.
 """
 
 from __future__ import annotations
@@ -20,37 +20,39 @@ from locust.env import Environment
 from preflight.load import arrivals, care
 from preflight.load.figures import space_of
 
-# Seconds that a worker waits for its master's end.
+# Seconds that a worker waits for its master to end.
 LEAVE_DEADLINE = 30
-FINISH = "finish"  # master to worker: stop everybody and send the last figures
+FINISH = "finish"  # master to worker: stop all people and send the last figures
 RUNNING = (runners.STATE_SPAWNING, runners.STATE_RUNNING)
-# What the edge answers, or 0 for no answer, for a Space that does not run.
+# The edge's statuses for a Space that does not run; 0: no response.
 NOT_RUNNING = (0, 502, 503, 504)
 
 
 class Witness:
-    """The record of one generator process."""
+    """The record of a generator process."""
 
     def __init__(self) -> None:
-        # Percent of a core that it used or, on a busy machine, waited for -> seconds
+        # Percent of a core that the process used or waited for -> seconds
         self.cpu: Counter[int] = Counter()
-        self.steal: list[float] = []  # share of this machine's CPU, a sample per second
+        self.steal: list[
+            float
+        ] = []  # share of this machine's CPU that its host took, a sample per second
         self.late: Counter[int] = Counter()  # milliseconds -> timers
         self.unanswered: Counter[str] = Counter()  # request name -> requests
-        # Space -> when it last answered by itself, and how many requests it did not answer since.
+        # Space -> time of its last response without the edge's, and unanswered requests since.
         self.answered: dict[str, float] = {}
         self.silent: Counter[str] = Counter()
-        self.bursts: dict[str, int] = {}  # Space -> answers 5xx in a row
+        self.bursts: dict[str, int] = {}  # Space -> 5xx responses in a row
         self.due = self.dropped = 0  # arrivals
-        self.clock = 0.0  # seconds by which the clock was set while it ran
+        self.clock = 0.0  # seconds by which the clock was changed during the run
 
     def watch(self, environment: Environment) -> None:
-        """Record from now on, while people are there."""
+        """Record from now on, while people are active."""
         environment.events.request.add_listener(self.count)
         gevent.spawn(self._look, environment)
 
     def count(self, request_type: str, name: str, response: Any, **_: Any) -> None:
-        """One answer, or a request without one; figures without a response are none."""
+        """Count a response, or a request without a response. Figures of request parts have response None."""
         if response is None:
             return
         status, full = getattr(response, "status_code", 0), f"{request_type} {name}"
@@ -64,19 +66,19 @@ class Witness:
             self.silent[space] = 0
 
     def count_arrivals(self) -> None:
-        """Read the timetables; to be called while there are people."""
+        """Read the timetables; call this while people are active."""
         counts = [table.counts() for table in arrivals.timetables.values()]
         self.due, self.dropped = sum(c[0] for c in counts), sum(c[1] for c in counts)
 
     def clear(self) -> None:
-        """Forget the run so far."""
+        """Clear the run so far."""
         self.take()
         self.answered, self.bursts, self.silent = {}, {}, Counter()
         self.due = self.dropped = 0
         self.clock = 0.0
 
     def take(self) -> dict[str, Any]:
-        """What was recorded since the last call, and the state, as plain values for the wire."""
+        """The records since the last call, and the state, as plain values to send."""
         self.bursts.update({space: c.errors for space, c in care.cares.items() if c.burst})
         report = {
             "cpu": dict(self.cpu),
@@ -94,7 +96,7 @@ class Witness:
         return report
 
     def add(self, report: dict[str, Any]) -> None:
-        """Take in what the same process sent since the last report."""
+        """Add a report that the same process sent."""
         self.steal += report["steal"]
         self.cpu.update(report["cpu"])
         self.late.update(report["late"])
@@ -116,10 +118,10 @@ class Witness:
             self.late[int((now - due) * 1000)] += 1
             if now - second < 1:
                 continue
-            # Only Linux knows what its host took.
+            # Only Linux reports the CPU that the host took.
             steal = getattr(psutil.cpu_times_percent(), "steal", 0.0)
             before, demand = demand, cpu_demand()
-            if second:  # the first call has nothing to compare with
+            if second:  # the first sample has no predecessor
                 self.cpu[round(100 * (demand - before) / (now - second))] += 1
                 self.steal.append(steal / 100)
             second = now
@@ -129,7 +131,7 @@ class Witness:
 
 
 def listens(options: Any) -> bool:
-    """Whether the master of this worker is still there."""
+    """Whether the master of this worker still accepts connections."""
     try:
         gevent.socket.create_connection((options.master_host, options.master_port), 2).close()
         return True
@@ -138,7 +140,7 @@ def listens(options: Any) -> bool:
 
 
 def cpu_demand() -> float:
-    """Seconds of CPU that this process has used or, being ready to run, waited for."""
+    """Seconds of CPU that this process used, or waited for while it was ready to run."""
     try:
         # Nanoseconds on a CPU, and in its queue. Source: Documentation/scheduler/sched-stats.rst
         used, waited, _ = Path("/proc/self/schedstat").read_text().split()
@@ -148,12 +150,12 @@ def cpu_demand() -> float:
 
 
 def clock_offset() -> float:
-    """The clock against one that cannot be set: constant unless the first is set."""
+    """The wall clock minus the monotonic clock: constant unless the wall clock is changed."""
     return time.time() - time.monotonic()
 
 
 def report_to_master(environment: Environment) -> None:
-    """Send what this worker can report about itself along with its figures."""
+    """Send this worker's witness report along with its figures."""
     runner = environment.runner
     assert isinstance(runner, runners.WorkerRunner)
     witness = Witness()
@@ -175,8 +177,8 @@ def report_to_master(environment: Environment) -> None:
 
     def leave(**_: Any) -> None:
         environment.process_exit_code = 0  # the master judges
-        # `docker compose up --exit-code-from master` stops the master, and shows no more of it, as
-        # soon as a worker's container is at its end.
+        # `docker compose up --exit-code-from master` stops the master, and drops its further output, as
+        # soon as a worker's container ends.
         options: Any = environment.parsed_options
         deadline = time.monotonic() + LEAVE_DEADLINE
         while not options.processes and time.monotonic() < deadline and listens(options):

@@ -5,14 +5,14 @@
 | module       | what it does                                                             |
 |--------------|--------------------------------------------------------------------------|
 | `server`     | the process: state folder, address, clean-up                               |
-| `api`        | what `huggingface_hub` calls; `git_http`: git's own http-backend           |
+| `api`        | the API that `huggingface_hub` calls; `git_http`: git's http-backend       |
 | `receive`    | the pre-receive hook: the contract's rules, in the Hub's words           |
 | `builder`    | one build: build, start, switch; `builders` gives each Space one thread    |
 | `replicas`   | the containers of a Space; `logs`: its build's and theirs                |
-| `repository` | what is kept of a Space: its git repository, its settings, its stage     |
+| `repository` | the state of a Space: its git repository, its settings, its stage        |
 
-A Hub that dies is started again: it then starts each Space anew.
+A Hub that is started again on the same state starts each Space again.
 """
 
 BRANCH = "refs/heads/main"
-"""The one that is built."""
+"""The branch that is built."""

@@ -1,4 +1,4 @@
-"""What the Hub's answers share: errors, a Space's runtime, its address."""
+"""Parts of the Hub's answers: errors, a Space's runtime, its address."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Route = tuple[str, list[str], str]
 
 
 class Refused(Exception):
-    """An answer that is an error: status, message, the Hub's name of the error, more of the body."""
+    """An error answer: status, message, the Hub's name of the error, further fields of the body."""
 
     def __init__(self, status: int, message: str, code: str = "", **more: str) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 
 def runtime_of(space: Space) -> dict[str, Any]:
-    """The Space as `get_space_runtime` shows it. A replica that has ended by itself is found out here."""
+    """The Space as `get_space_runtime` returns it. Detects a replica that has ended by itself."""
     state = space.state
     if state.stage == "RUNNING":
         shown = docker(
@@ -52,7 +52,7 @@ def runtime_of(space: Space) -> dict[str, Any]:
 
 
 def setting_of(given: dict[str, str]) -> dict[str, str]:
-    """A Variable or Secret as it is kept: value, description, when it was entered."""
+    """A stored Variable or Secret: value, description, time of entry."""
     described = {"description": given["description"]} if given.get("description") else {}
     return {"value": given["value"], **described, "updatedAt": now()}
 

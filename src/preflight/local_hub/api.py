@@ -1,7 +1,7 @@
 """What the Hub answers over HTTP: git's remotes, and the API that `huggingface_hub` calls.
 
 Source of paths and shapes: huggingface_hub `hf_api.py`, `_commit_api.py`, `lfs.py`, `_space_api.py`.
-Every caller is believed: the Hub listens on loopback alone.
+Callers are not authenticated: the Hub listens on loopback only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def make_app(hub: Hub, builders: Builders) -> Flask:
 
     @app.before_request
     def is_there() -> None:
-        """Whatever is asked of a Space, it has to exist."""
+        """Refuse a request for a Space that does not exist."""
         if space := (request.view_args or {}).get("space"):
             hub.space(space.id)
 
@@ -52,7 +52,7 @@ def make_app(hub: Hub, builders: Builders) -> Flask:
 
     @app.errorhandler(KeyError)
     def incomplete(error: KeyError) -> Response:
-        return refused(Refused(400, f"{error} is missing in what was sent"))
+        return refused(Refused(400, f"the request lacks {error}"))
 
     @app.errorhandler(HTTPException)
     def unknown(error: HTTPException) -> Response:

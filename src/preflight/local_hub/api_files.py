@@ -22,7 +22,7 @@ LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsiz
 
 
 class Files:
-    """What is in a repository: commits by the API, LFS, git itself."""
+    """The content of a repository: commits by the API, LFS, git itself."""
 
     routes: ClassVar[list[Route]] = [
         ("/api/spaces/<space:space>/xet-write-token/<path:revision>", ["GET"], "xet"),
@@ -96,7 +96,7 @@ class Files:
             return Response(stored.read_bytes(), mimetype="application/octet-stream")
         content = request.get_data()
         if hashlib.sha256(content).hexdigest() != oid:
-            raise Refused(422, "the content is not what its SHA-256 says")
+            raise Refused(422, "the content does not match its SHA-256")
         space.lfs.mkdir(exist_ok=True)
         new = stored.with_suffix(f".{threading.get_ident()}")
         new.write_bytes(content)

@@ -61,7 +61,7 @@ class Repos:
     def delete_repo(self) -> Response:
         space = self._hub.space(self._named_in(request.get_json()))
         with space.change() as state:
-            # Whatever builds has no say any more.
+            # A running build must not change the Space any more.
             state.builds += 1
             state.stage, state.container, edge = "DELETING", None, state.edge
         self._builders.end(space)

@@ -1,4 +1,4 @@
-"""A Hub of one's own for tests: `preflight hub` on a free port, with a state folder of its own."""
+"""A Hub for tests: `preflight hub` on a free port, with its own state folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class HubInABox:
     def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:
         self.folder = folder
         self._settings = [f"--hub={setting}" for setting in settings]
-        # Owned by this process: a later test run removes what a killed one leaves.
+        # Owned by this process: a later test run removes the remains of a killed run.
         self._run = Run(folder)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,7 +68,7 @@ class HubInABox:
         return Hub(self.folder).space(space_id)
 
     def edge(self, space_id: str) -> ThroughEdge:
-        """A Space that has been started, as the world reaches it."""
+        """A started Space, as visitors reach it."""
         space = self.kept(space_id)
         state = space.state
         assert state.edge and state.edge_port, f"{space_id} has not been started yet"
@@ -76,7 +76,7 @@ class HubInABox:
         return edge.space(space.name)
 
     def wait(self, space_id: str, deadline: float = 120) -> SpaceRuntime:
-        """The runtime once the builder has come to an end. Raises TimeoutError."""
+        """The runtime once the builder has ended. Raises TimeoutError."""
         return self.api.wait_for_space(space_id, timeout=deadline, poll_interval=0.1)
 
     def log(self) -> str:

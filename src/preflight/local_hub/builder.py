@@ -1,6 +1,6 @@
-"""One build of a Space: it builds what was received, starts it, and switches when it is ready.
+"""One build of a Space: it builds the received commit, starts it, and switches when it is ready.
 
-The earlier build serves until the new one answers, and on when it never does.
+The earlier build serves until the new build answers, and keeps serving when it never does.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from preflight.rules import metadata
 
 
 class Superseded(Exception):
-    """Something newer was asked for."""
+    """A newer build was requested."""
 
 
 class Failed(Exception):
-    """The Space gets no further; what its page will say."""
+    """The build or the start failed; has the message of the Space's page."""
 
     def __init__(self, stage: str, message: str) -> None:
         super().__init__(message)
@@ -169,7 +169,7 @@ class Builder:
         try:
             container.wait_until_serving(deadline=deadline, watch=self._still_wanted)
         except Superseded:
-            # It has no requests that it could finish.
+            # It has no requests to finish.
             container.remove()
             raise
         except NotServing:
@@ -180,7 +180,7 @@ class Builder:
         return container
 
     def _edge(self, port: int) -> Edge:
-        """The Space's edge: the one that runs, or a new one at the same address."""
+        """The Space's running edge, or a new edge at the same address."""
         state = self.space.state
         if state.edge and state.edge_port and runs(state.edge):
             return Edge.running(
@@ -190,7 +190,7 @@ class Builder:
             "OWNER": self.space.owner,
             "APP_PORT": str(port),
             "UPDATE": "shared",
-            # The address of a replica that is gone answers nothing, not even a refusal.
+            # The address of a removed replica does not even refuse connections.
             "DIAL_TIMEOUT": "250ms",
             "VISIBILITY": "private" if state.private else "public",
         }
@@ -209,10 +209,10 @@ class Builder:
         return edge
 
     def _switch(self, edge: Edge, container: Container, port: int) -> None:
-        """Let the edge reach the new replica too; it serves alone once the old one is stopped."""
+        """Let the edge reach the new replica too; it serves alone once the old replica has stopped."""
         state = self.space.state
         if state.edge_app_port != port:
-            # An edge knows one port. For the second that a new one takes, nothing answers.
+            # An edge has a single app port. Nothing answers for the second that a new edge takes.
             docker("rm", "--force", "--volumes", edge.id)
             edge = self._edge(port)
         edge.add(self.space.name, container)

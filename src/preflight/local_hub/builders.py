@@ -1,4 +1,4 @@
-"""A thread for each build of a Space; a newer one takes the place of the one at work."""
+"""A thread for each build of a Space; a newer build replaces a running build."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from preflight.local_hub.builder import Builder, Failed, Superseded
 from preflight.local_hub.replicas import retire_all_but_serving
 from preflight.local_hub.repository import Hub, NoSuchSpace, Space
 
-# Seconds for the build at work to notice that a newer one was requested.
+# Seconds for a running build to detect that a newer build was requested.
 TURN_DEADLINE = 60
 
 
 class Builders:
-    """Starts a build where one is requested. At most one of a Space is at work."""
+    """Starts the requested builds. At most one build of a Space runs."""
 
     def __init__(self) -> None:
         self._at_work: dict[str, threading.Thread] = {}
         self._changing = threading.Lock()
 
     def start(self, space: Space, how: str) -> None:
-        """how: see `Builder.work`. The build at work on this Space is ended."""
+        """Start a build. how: see `Builder.work`. Ends a running build of this Space."""
         if how != "restart":
-            # A reader of the log wants this build's from now on.
+            # From now on, readers of the log get this build's log.
             space.build_log.unlink(missing_ok=True)
         with space.change() as state:
             state.builds += 1
@@ -38,7 +38,7 @@ class Builders:
             thread.start()
 
     def end(self, space: Space) -> None:
-        """End the build at work on a Space, which sees in `State.builds` that it is overtaken."""
+        """End the running build of a Space; it detects in `State.builds` that it is superseded."""
         with self._changing:
             thread = self._at_work.pop(space.id, None)
         if thread:
@@ -55,7 +55,7 @@ def _build(space: Space, number: int, how: str, before: threading.Thread | None)
     if before:
         _end(before)
     builder = Builder(space, number)
-    # Deleted, or overtaken by a newer build: this build is no longer wanted.
+    # The Space was deleted, or a newer build supersedes this one.
     with suppress(Superseded, NoSuchSpace):
         try:
             builder.work(how)
@@ -64,7 +64,7 @@ def _build(space: Space, number: int, how: str, before: threading.Thread | None)
         except DockerError as error:
             builder.mark("BUILD_ERROR", f"Job failed: {error}")
         except Exception:
-            # A fault of this Hub: the Space must not stay at BUILDING for ever.
+            # A fault of this Hub must not keep the Space at BUILDING for ever.
             traceback.print_exc()
             builder.mark("BUILD_ERROR", "Job failed with exit code: 1")
         finally:
@@ -73,7 +73,7 @@ def _build(space: Space, number: int, how: str, before: threading.Thread | None)
 
 
 def _end(thread: threading.Thread) -> None:
-    """Return when the thread has ended; what it waits for of Docker is killed."""
+    """Kill the Docker commands of the thread, and return when it has ended."""
     for _ in range(TURN_DEADLINE * 10):
         if not thread.is_alive():
             return

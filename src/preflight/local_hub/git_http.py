@@ -30,10 +30,10 @@ def serve_git(space: Space, rest: str, received: Callable[[], None]) -> Response
 def _served(
     space: Space, rest: str, held: ExitStack, received: Callable[[], None] | None
 ) -> Response:
-    """`serve_git`, with what `held` holds released at the end of the answer."""
+    """`serve_git`; releases `held` at the end of the answer."""
     before = space.head
     with tempfile.TemporaryFile() as body:
-        # git reads its input to the end before it says much; a pipe each way could get stuck.
+        # git may write before it has read all its input; two pipes could deadlock.
         shutil.copyfileobj(request.stream, body)
         environment = git_environment(
             GIT_PROJECT_ROOT=str(space.folder), GIT_HTTP_EXPORT_ALL="1", PATH_INFO=f"/repo.git/{rest}",
@@ -60,7 +60,7 @@ def _served(
     def answer() -> Iterator[bytes]:
         while chunk := stdout.read1(65536):  # type: ignore[attr-defined]
             yield chunk
-        # Before the client has seen the end: its next request must find the Space at BUILDING.
+        # Before the answer ends, so that the client's next request finds the Space at BUILDING.
         end()
 
     def end() -> None:

@@ -1,6 +1,6 @@
 """The two logs of a Space, as the Hub shows them: each line an event `{"data": …, "timestamp": …}`.
 
-The build's is written beside BuildKit's own by the builder; the replica's is the engine's.
+The builder writes the build's log from BuildKit's; the replica's log is the engine's.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def say(log: Path, *lines: str) -> None:
 
 @contextmanager
 def relayed(raw: Path, log: Path) -> Iterator[None]:
-    """Meanwhile, write what BuildKit writes to `raw` into `log`, in the Hub's shape."""
+    """While the block runs, copy BuildKit's output in `raw` to `log`, in the Hub's format."""
     ended = threading.Event()
 
     def relay() -> None:
@@ -123,7 +123,7 @@ class _HubShape:
         return [*self._under(number), said[1] or said[2] or "", *([""] if said[2] else [])]
 
     def _under(self, number: str) -> list[str]:
-        # Steps that run beside each other take turns in the log.
+        # The lines of parallel steps alternate in the log.
         if number == self._current:
             return []
         self._current = number

@@ -1,4 +1,4 @@
-"""The pre-receive hook: the contract's own rules, in the Hub's words.
+"""The pre-receive hook: the contract's rules, in the Hub's words.
 
 git runs it in the repository before any ref moves: `old new ref` lines on stdin, an exit code other
 than 0 refuses the push. What it prints, git shows with `remote: ` before each line.
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def refusal(git_dir: Path, commit: str, ref: str) -> str | None:
-    """What the Hub says instead of taking this commit; None when it takes it.
+    """The Hub's message when it refuses this commit; None when it accepts it.
 
     Raises GitError when git can't read the commit.
     """
@@ -76,14 +76,14 @@ def refusal(git_dir: Path, commit: str, ref: str) -> str | None:
 
 
 def metadata_errors(readme: bytes) -> list[str]:
-    """For what in the front matter the Hub refuses a push. No block at all is accepted: CONFIG_ERROR."""
+    """The front matter faults for which the Hub refuses a push. It accepts an absent block: CONFIG_ERROR."""
     if not recognised(readme):
         return []
     try:
         front = FrontMatter.of_readme(readme)
     except FrontMatterError as error:
         return [error.problem.actual]
-    # Where the Hub's own words are not known, ours say what is expected.
+    # Where the Hub's message is not known, ours says what is expected.
     return [problem.on_the_hub or problem.actual for problem in _metadata_problems(front)]
 
 

@@ -1,4 +1,4 @@
-"""The containers of a Space, and what is known of them."""
+"""The containers of a Space, and their state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPACE_LABEL = "dev.preflight.space"
 
 
 def retire_all_but_serving(space: Space, seconds: float | None = None) -> None:
-    """Stop every container of the Space but the one that serves, also what a killed builder left.
+    """Stop every container of the Space but the serving one, including those of a killed builder.
 
     Each gets SIGTERM and `seconds` to finish its requests, by default as many as on the Hub.
     """

@@ -1,4 +1,4 @@
-"""What is kept of a Space: its git repository, its settings, its stage, who serves it."""
+"""The stored state of a Space: its git repository, settings, stage and serving container."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class NoSuchSpace(Exception):
 
 @dataclass
 class State:
-    """What is known of a Space. `builds` counts what was asked of the builder: the last one counts.
+    """The state of a Space. `builds` counts the requested builds; only the last is valid.
 
-    `sha` is the commit that `stage` speaks of; `serving_sha` the one that `container` runs;
-    `image_sha` the one that `image` was built from, which outlives the container.
+    `sha` is the commit of `stage`, `serving_sha` the commit of `container`, and `image_sha` the
+    commit of `image`, which outlives the container.
     """
 
     private: bool = False
@@ -84,7 +84,7 @@ class State:
         return self.stage.endswith(("BUILDING", "APP_STARTING"))
 
     def stage_while(self, stage: str) -> str:
-        """The name of a stage of the builder: another one while an earlier build serves."""
+        """The name of a builder's stage, which differs while an earlier build serves."""
         return f"RUNNING_{stage}" if self.container else stage
 
 
@@ -105,7 +105,7 @@ class Hub:
 
     @property
     def default_id(self) -> str:
-        """One for each state folder. Ours has no owner process, so that no test run removes it."""
+        """An id for each state folder. It names no owner process, so no test run removes it."""
         return f"preflight-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}-hub"
 
     def space(self, space_id: str) -> Space:
@@ -134,7 +134,7 @@ class Space:
         self.state_file = self.folder / "state.json"
         self.build_log = self.folder / "build.jsonl"
         self.run_log = self.folder / "run.jsonl"
-        """Of a replica that is gone; the log of one that runs is the engine's."""
+        """The log of a removed replica; the engine has the log of a running replica."""
 
     @classmethod
     def create(cls, hub: Hub, space_id: str, state: State) -> Space:
@@ -161,12 +161,12 @@ class Space:
         return space
 
     def delete(self) -> None:
-        """Remove the repository and all that is known of it."""
+        """Remove the repository and its state."""
         shutil.rmtree(self.folder)
 
     @property
     def state(self) -> State:
-        """What is known now. Raises NoSuchSpace when it was deleted."""
+        """The present state. Raises NoSuchSpace when the Space was deleted."""
         try:
             return State(**json.loads(self.state_file.read_bytes()))
         except FileNotFoundError:
@@ -174,7 +174,7 @@ class Space:
 
     @contextmanager
     def change(self) -> Iterator[State]:
-        """The state, to be changed; kept when the block ends without an error."""
+        """The state, to change; stored when the block ends without an error."""
         with self.lock:
             state = self.state
             yield state
@@ -184,7 +184,7 @@ class Space:
         new = self.state_file.with_suffix(".new")
         new.touch(mode=0o600)
         new.write_text(json.dumps(asdict(state), indent=1))
-        # A reader finds the old state or the new one, also when this process is killed here.
+        # A reader finds the old or the new state, even when this process is killed here.
         new.replace(self.state_file)
 
     @property
@@ -229,7 +229,7 @@ class Space:
     def commit(self, files: dict[str, bytes], deleted: list[str], message: str) -> str:
         """Make a commit on top of main, without moving main; returns its id.
 
-        deleted: paths; one that ends in a slash is a folder.
+        deleted: paths; a path that ends in a slash is a folder.
         """
         parent = self.git("for-each-ref", "--format=%(objectname)", BRANCH)
         index = self.git_dir / "commit.index"
@@ -255,7 +255,7 @@ class Space:
 
 
 def name_faults(space_id: str) -> Iterator[str]:
-    """What the Hub has against the name of a Space."""
+    """Why the Hub refuses the name of a Space."""
     for part in space_id.split("/"):
         for problem in name_problems(part):
             yield f"{part!r}: {problem.expected}"

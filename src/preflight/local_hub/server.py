@@ -44,7 +44,7 @@ def serve(state: Path, port: int, run_id: str, fields: Sequence[str]) -> int:
         )
         return 1
     hub.id_file.write_text(run_id or hub.default_id)
-    # What an earlier Hub has built once may be gone by now.
+    # Images of an earlier Hub may have been removed.
     for known in hub.run.folder.glob("once/*.json"):
         known.unlink()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -52,7 +52,7 @@ def serve(state: Path, port: int, run_id: str, fields: Sequence[str]) -> int:
     try:
         server = make_server("127.0.0.1", port, make_app(hub, builders), threaded=True)
     except SystemExit:
-        # werkzeug has printed why, a taken port for one.
+        # werkzeug has printed the reason, such as a taken port.
         return 1
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

@@ -44,7 +44,7 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
 
 @dataclass
 class _Ignore:
-    """`.dockerignore`: patterns from the context's root, the last match decides."""
+    """`.dockerignore`: patterns from the context's root; the last match decides."""
 
     rules: list[tuple[bool, re.Pattern[str]]] = field(default_factory=list)
 

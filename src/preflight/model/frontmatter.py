@@ -33,7 +33,7 @@ class Place(TypedDict):
 
 
 class FrontMatterError(Exception):
-    """The front matter is not recognised or not readable; carries the problem to report."""
+    """The front matter is not recognised or not readable; holds the problem to report."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.actual)
@@ -54,7 +54,7 @@ class FrontMatter:
         return self.values.get(key, default)
 
     def at(self, key: str) -> Place:
-        """Where `key` stands, as `Problem` takes it."""
+        """The file and line of `key`, as arguments of `Problem`."""
         return {"file": README, "line": self.lines[key]}
 
     @classmethod
@@ -62,7 +62,7 @@ class FrontMatter:
         """Recognise and parse the block.
 
         Raises:
-            FrontMatterError: with the problem, when there is no block or it is no mapping.
+            FrontMatterError: with the problem, when the block is absent or is not a mapping.
         """
         text = text_of(readme)
         match = HUB_PATTERN.match(text)
@@ -123,8 +123,8 @@ class FrontMatter:
 def means_a_space(readme: bytes) -> bool:
     """Whether a README is meant to be a Space's, also when its front matter is broken.
 
-    A block that can be read means it when it has a key that only Spaces have. One that cannot be
-    read means it when the file opens like one, or names an `sdk` near its top.
+    A valid block means a Space when it has a key that only Spaces have. An invalid block means a
+    Space when the file opens like a block, or names an `sdk` near its top.
     """
     try:
         return not _ONLY_SPACES.isdisjoint(FrontMatter.of_readme(readme).values)

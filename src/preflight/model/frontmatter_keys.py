@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Key:
-    """What the Hub's reference says of one key."""
+    """The Hub's reference of a key."""
 
     kind: str
     """One of KINDS."""

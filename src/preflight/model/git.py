@@ -1,4 +1,4 @@
-"""git: one way to run it, and a folder's repository as a push would send it."""
+"""Runs git, and reads a folder's repository as a push would send it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_C
 
 
 class GitError(Exception):
-    """git failed; the message has git's own words, without passwords of addresses."""
+    """git failed; the message is git's, without passwords of addresses."""
 
 
 def git(
@@ -40,7 +40,7 @@ def git(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run git in `folder`.
 
-    given: its standard input. environment: variables beside the inherited ones. deadline: seconds.
+    given: its standard input. environment: variables added to the inherited ones. deadline: seconds.
     check: raise GitError on an exit code other than 0.
 
     Raises:
@@ -78,7 +78,7 @@ class Blob:
     size: int
     binary: bool = False
     lfs_size: int | None = None
-    """What an LFS pointer stands for; None for every other blob."""
+    """The path of the content of an LFS pointer; None for every other blob."""
     secrets: tuple[tuple[int, str], ...] = ()
     """Line and kind of what looks like a key. Never the key."""
 
@@ -118,7 +118,7 @@ class Repository:
         raise GitError(f"--ref {revision}: {top} has no such revision")
 
     def git(self, *arguments: str) -> bytes:
-        """What a git command prints in this repository. Raises GitError."""
+        """The output of a git command in this repository. Raises GitError."""
         return git(self.root, *arguments).stdout
 
     @property
@@ -177,7 +177,7 @@ class Repository:
 
     @cached_property
     def missing_history(self) -> str | None:
-        """What a shallow clone lacks; None when the history is whole."""
+        """The history that a shallow clone lacks; None when the history is complete."""
         if self.git("rev-parse", "--is-shallow-repository").strip() != b"true":
             return None
         count = self.git("rev-list", "--count", self.revision).decode().strip()
@@ -204,10 +204,10 @@ class Repository:
         return list(dict.fromkeys(found))
 
     def export(self, into: Path) -> None:
-        """Write the committed tree into `into`, as a clone of what is pushed would have it.
+        """Write the committed tree into `into`, as a clone of the pushed commit would have it.
 
-        LFS pointers stay pointers. Not `git archive`: it would leave out what `.gitattributes`
-        marks `export-ignore`, and a push does not.
+        LFS pointers stay pointers. `git archive` would leave out files that `.gitattributes`
+        marks `export-ignore`; a push sends them.
 
         Raises:
             GitError: when the folder is not committed at the revision.
@@ -221,7 +221,7 @@ class Repository:
                 raise GitError(f"{self.revision} of {self.root} has nothing committed at {where}")
             git(
                 self.root,
-                # A bare repository has no work tree, and git wants to know of one.
+                # A bare repository has no work tree, and git needs one.
                 *(f"--work-tree={into}", "-c", "core.autocrlf=false"),
                 *("-c", "filter.lfs.required=false"),
                 *("-c", "filter.lfs.smudge=", "-c", "filter.lfs.process="),
@@ -234,7 +234,7 @@ def _judged(path: str, content: bytes) -> Blob:
     if content.startswith(LFS_POINTER):
         size = re.search(rb"^size (\d+)$", content, re.MULTILINE)
         return Blob(path, len(content), lfs_size=int(size.group(1)) if size else 0)
-    # UTF-16 is text; Spaces whose requirements.txt is saved so run on the Hub.
+    # UTF-16 is text; Spaces with a requirements.txt in UTF-16 run on the Hub.
     if b"\0" in content[:BINARY_PROBE] and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return Blob(path, len(content), binary=True)
     return Blob(path, len(content), secrets=tuple(sorted(keys_in(content))))

@@ -1,4 +1,4 @@
-"""The values of variables that a run is given: by option, from files, from examples."""
+"""The values of variables for a run: from options, files and examples."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dotenv import dotenv_values
 
 
 class GivenError(Exception):
-    """A value can't be read; the message names the option or the file, and what to write."""
+    """A value can't be read; the message names the option or the file, and the fix."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """Values by name, and for each name where its value is from."""
+    """Values by name, and the origin of each value."""
 
     values: dict[str, str]
     origins: dict[str, str]
 
     def __str__(self) -> str:
-        """Where the values are from, with the names and never a value; empty when there are none."""
+        """The origins with the names, never a value; empty when there are no values."""
         by_origin: dict[str, list[str]] = {}
         for name, origin in self.origins.items():
             by_origin.setdefault(origin, []).append(name)
@@ -36,8 +36,8 @@ def given_values(
     """The values for the Space in `folder`; an earlier origin wins over a later one.
 
     pairs: NAME=VALUE of `--env`. files: those of `--env-file`.
-    examples: the values of a plain `.env.example`. None: it has decorators, so that valid values are
-    made from it, and the folder's `.env`, which holds a developer's own keys, is not read.
+    examples: the values of a plain `.env.example`. None: it has decorators; valid values are made
+    from it, and the folder's `.env` is not read, because it holds the developer's keys.
     Raises GivenError.
     """
     origins: list[tuple[str, dict[str, str]]] = [("--env", dict(map(_pair, pairs)))]
@@ -78,7 +78,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not _NAME.fullmatch(name):
-        # What follows may be a Secret: only the name is shown.
+        # The value may be a Secret: print the name only.
         raise GivenError(f"--env {name}: write --env NAME=VALUE, with a name of letters, digits, _")
     return name, value
 

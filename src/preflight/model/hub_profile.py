@@ -1,9 +1,9 @@
-"""What the Hub is taken to do, in two profiles. A value that no source settles is a field here, and
-nowhere else.
+"""The assumed behaviour of the Hub, in two profiles. Every value without a definite source is a field
+here.
 
-`observed` is the default: what Spaces on the Hub show. `documented` is what hub-docs says
-(github.com/huggingface/hub-docs). `--hub documented` takes the second one, `--hub NAME=VALUE`
-sets one field.
+`observed` is the default: the behaviour of Spaces on the Hub. `documented` is the behaviour in
+hub-docs (github.com/huggingface/hub-docs). `--hub documented` takes that profile, `--hub
+NAME=VALUE` sets one field.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class Rehearsal:
 
     @property
     def profile(self) -> str:
-        """The profile whose values these are, with what differs from it: `observed, uid=1001`."""
+        """The nearest profile, and the fields that differ from it: `observed, uid=1001`."""
         changed = {
             name: {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.metadata["values"][name]}
             for name in (OBSERVED, DOCUMENTED)
@@ -188,7 +188,7 @@ class Rehearsal:
         """Take a whole profile by its name, or set one field by `NAME=VALUE`; several values are
         separated by commas.
 
-        Raises ValueError when there is no such profile or field, or its value is of another kind.
+        Raises ValueError for an unknown profile or field, or a value of another type.
         """
         name, equals, text = assignment.partition("=")
         if not equals and name in (OBSERVED, DOCUMENTED):
@@ -217,7 +217,7 @@ HUB = Rehearsal()
 
 @dataclass(frozen=True)
 class Outbound:
-    """What is known of connections from a Space to a port, beyond the three documented ones."""
+    """The evidence on connections from a Space to a port that is not documented as open."""
 
     severity: Severity
     known: str
@@ -230,7 +230,7 @@ _UNKNOWN = Outbound(Severity.ADVICE, "documented as blocked; whether it is was n
 
 
 def outbound(port: int) -> Outbound | None:
-    """What is known of a port; None for one that the documentation says is open.
+    """The evidence on a port; None for a port that is documented as open.
 
     Under a profile that blocks the port, connecting to it breaks the Space.
     """

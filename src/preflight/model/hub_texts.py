@@ -1,4 +1,4 @@
-"""What the Hub itself says of a Space that does not run, and what it means."""
+"""The Hub's messages about a Space that does not run, and their meaning."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ TEXTS = (
 
 
 def meaning_of(text: str) -> HubText | None:
-    """What is known of a text of the Hub; None when nothing is."""
+    """The meaning of a text of the Hub; None when it is unknown."""
     return next((one for one in TEXTS if re.search(one.pattern, text)), None)

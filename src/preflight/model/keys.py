@@ -1,12 +1,12 @@
-"""What a key looks like that must not be pushed."""
+"""The shapes of keys that must not be pushed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-# The shapes that providers document. A key of our own making has no shape; TruffleHog, which the
-# Hub runs on every push, asks the provider and needs none.
+# The shapes that providers document. A self-made key has no shape. TruffleHog, which the Hub runs on
+# every push, verifies keys with the provider.
 KEY_SHAPES: dict[str, re.Pattern[bytes]] = {
     "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\s*\n[A-Za-z0-9+/=]{40}"),
     "a Hugging Face token": re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b"),

@@ -1,10 +1,10 @@
-"""`preflight.toml`: what the owner of a Space wants of its findings.
+"""`preflight.toml`: how the owner of a Space wants findings judged.
 
 fail-on = "risk"        findings from this severity on end a run with exit code 1; "breaks" by default
-conventions = true      this Space keeps the conventions of docs/rehearsal.md, so they are asked of it
+conventions = true      also check the conventions of docs/rehearsal.md
 
 [waive]
-"cors.varies_by_origin" = "one front end alone asks, and no cache is between"
+"cors.varies_by_origin" = "a single front end calls, without a cache in between"
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FILE = "preflight.toml"
 
 
 class PolicyError(Exception):
-    """A `preflight.toml` that can't be used; the message names the key and what to write."""
+    """An invalid `preflight.toml`; the message names the key and the fix."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Policy:
         """Read the folder's `preflight.toml`; the defaults where there is none.
 
         Raises:
-            PolicyError: naming the key, what was wrong, and what to write.
+            PolicyError: naming the key, the fault and the fix.
         """
         path = folder / FILE if folder else None
         if path is None or not path.is_file():

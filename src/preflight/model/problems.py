@@ -1,4 +1,4 @@
-"""What a rule returns for each fault that it finds."""
+"""The result of a rule for each fault that it finds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """What a finding costs on the Hub, the worst first."""
+    """The effect of a finding on the Hub, the worst first."""
 
     BREAKS = "breaks"
     """The Hub does not accept, build or start the Space, or it does not answer."""
@@ -23,16 +23,15 @@ class Severity(StrEnum):
 
 
 class CannotJudge(Exception):
-    """A check can't come to a verdict, for a reason that is not the Space's; the message is the reason."""
+    """A check can't judge, for a reason outside the Space; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """One fault, as the pure rules of this library return it.
 
-    `fix` says more than the rule's own `Fix:` could, because it knows the case; so does
-    `on_the_hub`. `severity`: None for the rule's own. `file`: relative to the Space's folder, with
-    `line`, counted from 1, where the fault has a place in it.
+    `fix` and `on_the_hub` are specific to this case; None for the rule's texts. `severity`: None
+    for the rule's severity. `file`: relative to the Space's folder. `line`: counted from 1.
     """
 
     expected: str

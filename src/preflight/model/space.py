@@ -1,4 +1,4 @@
-"""A Space: the folder that is pushed, and what it says about itself."""
+"""A Space: the folder that is pushed, and its declarations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SpaceError(Exception):
 
 
 class NoFolder(Exception):
-    """What was wanted needs the Space's folder, and only its URL is known."""
+    """The operation needs the Space's folder, and only its URL is known."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Space:
     """One Docker Space under test.
 
     `source` is the folder that is judged, built and run: the working folder, or with `--ref` a
-    clean export of what is committed. It is None when only a URL is known (`--live`).
+    clean export of the commit. It is None when only a URL is known (`--live`).
     `working_folder` is the folder in its repository, and `ref` the revision that would be pushed.
-    `given` holds the values of variables that this run was given.
+    `given` holds the values of variables for this run.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Space:
 
     @cached_property
     def _front_matter(self) -> FrontMatter | FrontMatterError:
-        # What is wrong is found once as well: of an enormous file that takes longest.
+        # The error is cached too: an enormous file takes longest to read.
         try:
             return FrontMatter.of_readme(self.readme_bytes)
         except FrontMatterError as error:
@@ -84,7 +84,7 @@ class Space:
 
     @cached_property
     def declaration(self) -> EnvironmentDeclaration | None:
-        """What `.env.example` declares; None when the Space has no such file.
+        """The declaration in `.env.example`; None when the file is absent.
 
         Raises:
             EnvironmentDeclarationError: with one line per fault, each with file and line number.
@@ -94,7 +94,7 @@ class Space:
 
     @cached_property
     def policy(self) -> Policy:
-        """What `preflight.toml` says; the defaults when the Space has no such file.
+        """The choices in `preflight.toml`; the defaults when the file is absent.
 
         Raises:
             PolicyError: when it can't be used.
@@ -103,8 +103,8 @@ class Space:
 
     @property
     def environment(self) -> dict[str, str]:
-        """A value for every variable that the Space needs: those given for this run, else valid ones
-        by its declaration.
+        """A value for every variable that the Space needs: given for this run, or else made from its
+        declaration.
 
         Raises:
             EnvironmentDeclarationError: when the declaration can't be read.
@@ -113,7 +113,7 @@ class Space:
         return {**declared, **self.given}
 
     def is_secret(self, name: str) -> bool:
-        """Whether a variable is a Secret: as declared, else by what its name suggests."""
+        """Whether a variable is a Secret: by its declaration, or else by its name."""
         declaration = self.declaration
         declared = declaration.variables if declaration and declaration.decorated else ()
         known = {one.name: one.sensitive for one in declared}
@@ -121,7 +121,7 @@ class Space:
 
     @cached_property
     def secrets_to_find(self) -> dict[str, str]:
-        """The values of declared Secrets that stand in no file of the Space: found elsewhere, they leak."""
+        """The values of declared Secrets that no file of the Space contains: any occurrence is a leak."""
         declaration = self.declaration
         if declaration is None:
             return {}
@@ -140,7 +140,7 @@ class Space:
 
     @property
     def app_port(self) -> int:
-        """The port that the Hub asks: `app_port`, or its default when that cannot be read."""
+        """The port to which the Hub connects: `app_port`, or its default when it cannot be read."""
         if self.source is None:
             return DEFAULT_APP_PORT
         try:
@@ -151,7 +151,7 @@ class Space:
 
 
 def space_of_folder(folder: Path, *, name: str | None = None) -> Space:
-    """The Space in `folder`, judged as it stands in the working tree.
+    """The Space in `folder`, with the present files of the working tree.
 
     Raises:
         SpaceError: when the folder does not exist or is not a folder.
@@ -167,9 +167,9 @@ def space_of_folder(folder: Path, *, name: str | None = None) -> Space:
 def spaces_of_compose(compose_yaml: Path) -> list[Space]:
     """The Spaces among a compose file's services, in the file's order.
 
-    A service is a Space when it builds a local folder whose README means to be a Space's. A README
-    that means to be one and fails (broken YAML, no `sdk`, another `sdk`) counts: its fault is for
-    the checks to report, and dropping it would hide the very Space that cannot be pushed.
+    A service is a Space when it builds a local folder whose README is meant to be a Space's. An
+    invalid README (broken YAML, no `sdk`, another `sdk`) counts too: the checks report its fault, and
+    leaving it out would hide a Space that cannot be pushed.
 
     Raises:
         SpaceError: when the file cannot be read or a build context does not exist.
@@ -190,7 +190,9 @@ def spaces_of_compose(compose_yaml: Path) -> list[Space]:
             continue
         folder = compose_yaml.parent / context
         if not folder.is_dir():
-            raise SpaceError(f"{compose_yaml}: service {name} builds {context}, which is no folder")
+            raise SpaceError(
+                f"{compose_yaml}: service {name} builds {context}, which is not a folder"
+            )
         readme = folder / "README.md"
         if readme.is_file() and means_a_space(readme.read_bytes()):
             spaces.append(space_of_folder(folder, name=str(name)))
@@ -205,7 +207,7 @@ def _build_context(service: Any) -> str | None:
 
 
 class _ComposeLoader(yaml.SafeLoader):
-    """Compose has tags of its own (`!reset`, `!override`), of no interest here."""
+    """Ignores the tags of Compose (`!reset`, `!override`)."""
 
 
 _ComposeLoader.add_multi_constructor("!", lambda loader, suffix, node: None)

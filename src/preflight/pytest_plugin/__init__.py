@@ -1,8 +1,8 @@
-"""The pytest plugin: `pytest --space DIR` judges a Space, in any folder.
+"""The pytest plugin: `pytest --space DIR` checks a Space, in any folder.
 
-pytest loads this module in every run of an environment that holds the package, so it adds options
-and nothing else. A run that names a Space is handed to a pytest of its own, with the contract's
-settings: the settings, conftests and plug-ins of the folder where it is typed belong to other tests.
+pytest loads this module in every run if the package is installed, so it adds only options. A run
+that names a Space starts a separate pytest with the contract's settings: the settings, conftests and
+plug-ins of the current folder belong to other tests.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pytest
 from preflight.pytest_plugin import options
 
 CONTRACT = Path(__file__).resolve().parents[1] / "contract"
-# The modules of the contract that need no Docker engine.
+# The contract's modules that do not need a Docker engine.
 STATIC = ("metadata", "push", "tree", "declaration", "dockerfile", "build")
 SESSION = "preflight.pytest_plugin.session"
-# Options whose value pytest would take for a folder of tests before it knows them, and `check` for a Space.
+# Before it knows these options, pytest would mistake their value for a test folder, and `check` for a Space.
 TAKE_A_VALUE = (
     *("--space", "--report-dir", "--env", "--env-file", "--ref", "--live", "--through", "--owner"),
     *("--hub", "--fail-on", "--format", "-k", "-m", "-n", "-p", "-o", "-r", "-W"),
@@ -47,17 +47,17 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def judge(arguments: Sequence[str], names_tests: bool = False) -> int:
-    """Run `command` with these arguments, and return its exit code: 0 all holds, 1 findings, 2 could
-    not judge, 5 nothing to judge."""
+    """Run `command` with these arguments, and return its exit code: 0 all rules hold, 1 findings, 2
+    could not judge, 5 nothing to judge."""
     code = subprocess.call(command(arguments, names_tests))
-    # pytest's own codes for its internal errors and for a wrong use of it.
+    # pytest's codes for an internal error and for a usage error.
     return 2 if code in (3, 4) else code
 
 
 def command(arguments: Sequence[str], names_tests: bool = False) -> list[str]:
     """The command that runs the contract with these pytest arguments.
 
-    names_tests: they hold tests of the contract by their paths; otherwise all of it runs.
+    names_tests: the arguments name tests of the contract by path; otherwise the whole contract runs.
     """
     whole = [] if names_tests else [str(CONTRACT)]
     settings = ("-c", str(CONTRACT / "pytest.ini"))
@@ -65,7 +65,7 @@ def command(arguments: Sequence[str], names_tests: bool = False) -> list[str]:
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:
-    """The arguments with each option and its value in one."""
+    """The arguments, with each option and its value joined."""
     joined: list[str] = []
     for argument in arguments:
         if joined and joined[-1] in TAKE_A_VALUE:

@@ -1,7 +1,7 @@
-"""The one document of a run, preflight.json, from which every other output is made.
+"""The document of a run, preflight.json, from which every other output is made.
 
-Its form is docs/schema/preflight-1.json. A record is what one check found out about one Space;
-`report` makes them.
+Its schema is docs/schema/preflight-1.json. A record is the result of one check of one Space;
+`report` makes the records.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ LIFE_CYCLE = [
     *("metadata", "push", "tree", "dockerfile", "build", "declaration", "image", "start", "edge"),
     *("frame", "page", "files", "environment", "health", "cors", "hour", "shutdown", "isolation"),
 ]
-"""The order of the contract's modules, which is that of a Space's life."""
-# Where one of these does not hold, most others can't be judged.
+"""The contract's modules, in the order of a Space's life."""
+# If one of these does not hold, most other rules can't be judged.
 FIRST = ["push.dockerfile_is_at_the_root", "image.builds", "start.serves"]
 
 
@@ -40,7 +40,7 @@ def document(
     folders: Mapping[str, Path | None],
     rules: Iterable[str],
 ) -> dict[str, Any]:
-    """All that a run found out.
+    """All results of a run.
 
     policies, folders: of each Space by its name. rules: the ids of all checks that exist.
     """
@@ -69,7 +69,7 @@ def document(
 
 
 def exit_code(records: Sequence[Record]) -> int:
-    """0 all holds, 1 a finding from `fail-on` on, 2 a check could not judge, 5 nothing to judge."""
+    """0 all rules hold, 1 a finding of severity `fail-on` or higher, 2 a check could not judge, 5 nothing to judge."""
     if not records:
         return NOTHING
     if any(one["fails"] for one in records):
@@ -80,7 +80,7 @@ def exit_code(records: Sequence[Record]) -> int:
 def space_entry(
     name: str, folder: Path | None, policy: Policy, records: Sequence[Record], rules: set[str]
 ) -> dict[str, Any]:
-    """What a run found out about one Space, counted."""
+    """The counted results of one Space."""
     outcomes = Counter(one["outcome"] for one in records)
     counts = Counter(
         one["severity"] for record in records for one in record["findings"] if not one["waived"]
@@ -103,7 +103,7 @@ def space_entry(
 
 
 def _state(rule: str, records: Sequence[Record], rules: set[str]) -> str:
-    """Whether a waiver was `used`, waived nothing (`unused`), names no rule, or was not asked."""
+    """The state of a waiver: `used`, `unused` (it waived nothing), `no such rule`, or `not asked` (its rule was skipped)."""
     if rule not in rules:
         return "no such rule"
     own = [one for one in records if rule_of(one) == rule and one["outcome"] != "skipped"]
@@ -128,7 +128,7 @@ def rule_of(record: Record) -> str:
 
 
 def in_order(record: Record) -> tuple[str, int, int]:
-    """The key by which records are sorted: what stops a Space first, then its life's order."""
+    """The sort key of records: first what stops a Space, then the order of its life."""
     rule = rule_of(record)
     at = FIRST.index(rule) if rule in FIRST else len(FIRST)
     return record["space"], at, position(rule)
@@ -141,7 +141,7 @@ def position(rule: str) -> int:
 
 
 def findings(records: Iterable[Record], *, waived: bool = False) -> list[tuple[Record, Record]]:
-    """Each finding with its record, the worst first. waived: the waived ones, and not the others."""
+    """Each finding with its record, the worst first. waived: only waived findings, instead of only the others."""
     order = list(Severity)
     found = [
         (record, one)
@@ -160,7 +160,7 @@ def place(finding: Record) -> str:
 
 
 def rules_address() -> str | None:
-    """Where the published pages of the rules lie, if the package names it: its project URL `Rules`."""
+    """The address of the published rule pages: the package's project URL `Rules`; None without it."""
     urls = _metadata_all("Project-URL")
     found = (url.partition(", ") for url in urls)
     return next((address.rstrip("/") for label, _, address in found if label == "Rules"), None)

@@ -1,4 +1,4 @@
-"""Where a run writes: its report, its logs, and nothing anywhere else."""
+"""The folder of a run's report and logs. A run writes nowhere else."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 
 def report_folder(config: pytest.Config) -> Path:
-    """`--report-dir`, relative to the folder where the run was typed; else a folder of the user's cache.
+    """`--report-dir`, relative to the current folder; by default a folder in the user's cache.
 
-    It ignores itself in git, so that a report never shows up in the repository that is judged.
+    Its .gitignore keeps a report out of the repository that is checked.
     """
     given = config.getoption("--report-dir")
     typed_in = config.invocation_params.dir
@@ -25,7 +25,7 @@ def report_folder(config: pytest.Config) -> Path:
 
 
 def in_the_cache(invoked_in: Path) -> Path:
-    """The report folder of what is judged from the folder `invoked_in`."""
+    """The report folder of runs that start in the folder `invoked_in`."""
     # Outside the Space's folder: a report there would be part of its build context.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(str(invoked_in).encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""The document of a run in the forms that other programs read: GitHub, GitLab, SARIF, JUnit, JSON."""
+"""The document of a run in formats for other programs: GitHub, GitLab, SARIF, JUnit, JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from preflight.pytest_plugin.document import PACKAGE, Record, findings, rule_of,
 
 Document = Mapping[str, Any]
 
-# What a finding without a place of its own is shown at: each rule is about one of these files.
+# The file of a finding that has no place, by module; otherwise the Dockerfile.
 FILES = {"metadata": "README.md", "declaration": ".env.example", "environment": ".env.example"}
 
 
 def as_json(document: Document) -> str:
-    """The document itself; docs/schema/preflight-1.json is its form."""
+    """The document itself; docs/schema/preflight-1.json is its schema."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -190,7 +190,7 @@ FILES_OF_A_RUN = {
     "gitlab.json": as_gitlab,
     "preflight.xml": as_junit,
 }
-"""What each run leaves in its report folder, beside the page."""
+"""The files that each run writes to its report folder, besides the page."""
 
 
 def message(record: Record, finding: Record) -> str:
@@ -202,8 +202,8 @@ def message(record: Record, finding: Record) -> str:
 
 
 def located(document: Document, record: Record, finding: Record) -> tuple[str, int]:
-    """Path, relative to where the run was started, and line of a finding; its rule's file, line 1,
-    where it has no place of its own."""
+    """Path, relative to the folder where the run started, and line of a finding; without a place, its
+    rule's file and line 1."""
     folders = {one["name"]: one["folder"] for one in document["spaces"]}
     module = str(record["id"]).partition(".")[0]
     file = finding["file"] or FILES.get(module, "Dockerfile")
@@ -213,7 +213,7 @@ def located(document: Document, record: Record, finding: Record) -> tuple[str, i
 
 
 def fingerprint(record: Record, finding: Record) -> str:
-    """The same for the same finding in a later run, wherever its line has moved to."""
+    """A hash that is the same for the same finding in a later run, even if its line has moved."""
     parts: Iterable[str] = (record["space"], record["id"], finding["file"] or "", finding["actual"])
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

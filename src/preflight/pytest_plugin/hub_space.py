@@ -20,15 +20,15 @@ LARGEST_POINTER = 1024
 
 
 def endpoint() -> str:
-    """The Hub's address: HF_ENDPOINT, as its own client reads it."""
+    """The Hub's address: HF_ENDPOINT, as in `huggingface_hub`."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def clone(option: str, into: Path) -> Space:
-    """Clone the Space that `hf:OWNER/NAME` names into a folder of `into`, with its large files.
+    """Clone the Space `hf:OWNER/NAME` into a folder in `into`, with its large files.
 
-    A private one is read with HF_TOKEN. From here on the rehearsal takes OWNER for the Spaces' owner.
-    Raises SpaceError naming the Space and what git said.
+    A private Space needs HF_TOKEN. From here on, the rehearsal uses OWNER as the Spaces' owner.
+    Raises SpaceError, which names the Space and git's message.
     """
     named = re.fullmatch(r"hf:([\w.-]+)/([\w.-]+)", option)
     if named is None:
@@ -44,13 +44,13 @@ def clone(option: str, into: Path) -> Space:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise SpaceError(
-            f"--space {option}: {address} is not cloned within {CLONE_TIMEOUT_S} s"
+            f"--space {option}: git did not clone {address} within {CLONE_TIMEOUT_S} s"
         ) from None
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["git said nothing"])[-1]
+        said = (done.stderr.strip().splitlines() or ["git printed nothing"])[-1]
         raise SpaceError(
             f"--space {option}: {address} can't be cloned: {said}. A private Space needs HF_TOKEN; "
-            "another Hub than huggingface.co, HF_ENDPOINT"
+            "a Hub other than huggingface.co needs HF_ENDPOINT"
         )
     _fetch_large_files(folder, address)
     HUB.owner = owner
@@ -58,8 +58,8 @@ def clone(option: str, into: Path) -> Space:
 
 
 def _environment() -> dict[str, str]:
-    """git's environment: never a question, and the token where nobody reads it off the command line."""
-    # Large files are fetched below, whether or not git-lfs is installed.
+    """git's environment: it disables prompts, and keeps the token off the command line."""
+    # `_fetch_large_files` does not depend on an installed git-lfs.
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1"}
     token = os.environ.get("HF_TOKEN")
     if token:
@@ -73,7 +73,7 @@ def _environment() -> dict[str, str]:
 
 
 def _fetch_large_files(folder: Path, address: str) -> None:
-    """Put the content in the place of LFS pointers, as the Hub's build has it."""
+    """Replace LFS pointers by their content, which the Hub's build gets."""
     token = os.environ.get("HF_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     for path in folder.rglob("*"):

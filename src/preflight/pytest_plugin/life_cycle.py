@@ -1,4 +1,4 @@
-"""pytest plugin: a run cleans up after itself whatever happens, and keeps what explains a failure."""
+"""pytest plugin: a run always cleans up, and keeps the logs that explain a failure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from preflight.pytest_plugin import CONTRACT
 from preflight.pytest_plugin.running import FAILED, run_of
 from preflight.pytest_plugin.targets import SPACES
 
-# Each worker with a file of such a folder would start the same upstreams and Spaces once more.
+# All files of such a folder go to the same xdist worker, since each worker starts the upstreams and Spaces again.
 ONE_WORKER = ("tests/backend_py/", "tests/backend_node/")
 
 _KEPT = pytest.StashKey[str]()
@@ -28,10 +28,10 @@ _STAND_INS = pytest.StashKey[set[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell starts a background job with SIGINT ignored, and so would be what this run starts.
+    # A shell starts a background job with SIGINT ignored, and this run's child processes would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # CI ends a job with SIGTERM; the clean-up has to run then too.
+    # CI ends a job with SIGTERM; the clean-up must run then too.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     for assignment in config.getoption("--hub"):
         try:
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup() -> Generator[None, object, object]:
-    """A check that needs the Space's folder is skipped where only its URL is known."""
+    """Skip a check that needs the Space's folder if only its URL is known."""
     try:
         return (yield)
     except NoFolder as reason:
@@ -65,8 +65,8 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadfile` all checks of a Space stay on one worker, which makes its containers once;
-    so do the files of a folder in ONE_WORKER."""
+    """With `--dist loadfile`, run all checks of a Space on one worker, which starts its containers once.
+    The files of each folder in ONE_WORKER share a worker too."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
@@ -86,7 +86,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Learn what a finished xdist worker has built with."""
+    """Collect the stand-ins that a finished xdist worker has used."""
     names = getattr(node, "workeroutput", {}).get("stand_ins", [])
     node.config.stash.setdefault(_STAND_INS, set()).update(names)
 
@@ -101,14 +101,14 @@ def pytest_runtest_makereport(
         unjudged = (DockerError, CannotJudge)
         by_docker = call.excinfo is not None and call.excinfo.errisinstance(unjudged)
         if by_docker and not item.session.shouldstop and (problem := engine_problem()):
-            # No other test could pass. pytest ends with exit code 2.
+            # No other test can pass. pytest exits with code 2.
             item.session.shouldstop = problem
     return report
 
 
 @pytest.fixture(scope="session")
 def run(pytestconfig: pytest.Config) -> Run:
-    """This run: its id, its folder, its clean-up. Raises CannotJudge when no Docker engine answers."""
+    """This run: its id, its folder, its clean-up. Raises CannotJudge if no Docker engine answers."""
     if problem := engine_problem():
         raise CannotJudge(problem)
     run = run_of(pytestconfig)
@@ -117,7 +117,7 @@ def run(pytestconfig: pytest.Config) -> Run:
 
 
 def engine_problem() -> str:
-    """Why no engine answers and what to do, in one line; empty when one does."""
+    """Why no engine answers and what to do, in one line; empty if an engine answers."""
     try:
         docker("version", "--format", "{{.Server.Version}}", deadline=20)
     except NoDocker:
@@ -136,7 +136,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(config, "workerinput"):
         config.workeroutput["stand_ins"] = sorted(stood_in_for)
         return
-    # Without an engine there was no `run`, and nothing was made.
+    # Without an engine, the fixture `run` failed and nothing was created.
     if not (run.folder / ONCE).exists():
         return
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -158,7 +158,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"on failure, logs and states go to {run_of(config).folder}"
+    return f"after a failure, logs and states are in {run_of(config).folder}"
 
 
 def pytest_terminal_summary(
@@ -167,30 +167,30 @@ def pytest_terminal_summary(
     stand_ins = sorted(config.stash.setdefault(_STAND_INS, set()) | stood_in_for)
     if stand_ins:
         terminalreporter.write_line(
-            f"NO IMAGE REGISTRY ANSWERED: stand-ins took the place of {', '.join(stand_ins)}. "
+            f"NO IMAGE REGISTRY ANSWERED: stand-ins replaced {', '.join(stand_ins)}. "
             "Sizes and base layers differ from the Hub's.",
             yellow=True,
         )
     left = config.stash.get(_LEFT, None)
     if left:
         terminalreporter.write_line(
-            f"THE CLEAN-UP FAILED; the next run removes what is left. {left}",
+            f"THE CLEAN-UP FAILED; the next run removes the leftovers. {left}",
             red=True,
         )
     kept = config.stash.get(_KEPT, None)
     if kept:
         terminalreporter.write_line(
-            f"the stack is left up. Look: docker compose -p {kept} ps · logs. Remove: "
+            f"the stack is still running. Inspect: docker compose -p {kept} ps · logs. Remove: "
             f"docker compose -p {kept} down --volumes --remove-orphans",
             yellow=True,
         )
 
 
 def _keep_logs(run: Run) -> None:
-    """Keep logs from the first line and the state of every container of the run in its folder."""
+    """Save the complete log and the state of each of the run's containers in the run's folder."""
     mark = f"--filter=label={LABEL}={run.id}"
     listed = docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}", mark).stdout
-    # Loaded where it is used: the checks of a folder alone do without most of the engine.
+    # Imported here: checks of a folder alone do not need most of the engine.
     from preflight.engine.container import Container
 
     for line in listed.splitlines():

@@ -1,4 +1,4 @@
-"""The page of a run: the contract's verdicts and what was measured for them, in one self-contained file."""
+"""The page of a run: the contract's verdicts and their measurements, in one self-contained file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from preflight.pytest_plugin.document import Record, findings, place, waiver_not
 from preflight.pytest_plugin.terminal import verdict
 
 TEMPLATE = "page.html.jinja"
-# Characters of an instruction or an output that a table shows.
+# Characters of an instruction or an output in a table.
 SHOWN = 160
 
 
 def write(folder: Path, document: Mapping[str, Any], tests: Counter[str]) -> Path:
-    """Write index.html into `folder`, with the load run's figures where load.json lies there.
+    """Write index.html into `folder`, with the load run's figures if `folder` contains load.json.
 
-    document: as preflight.json holds it. tests: how many tests of the whole run ended how, where it ran more than the contract.
+    document: the content of preflight.json. tests: the number of tests by outcome, if the run had other tests than the contract.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -54,7 +54,7 @@ def write(folder: Path, document: Mapping[str, Any], tests: Counter[str]) -> Pat
 
 @dataclass(frozen=True)
 class Card:
-    """What the page says of one Space."""
+    """One Space on the page."""
 
     space: Mapping[str, Any]
     """The Space's entry in the document."""
@@ -87,7 +87,7 @@ class Card:
 
     @property
     def state(self) -> str:
-        """How it stands: good, bad, or none where nothing was judged."""
+        """good, bad, or none if nothing was judged."""
         if self.space["verdict"] != "held":
             return "bad"
         return "good" if self.space["held"] or self.space["found"] else "none"
@@ -97,7 +97,7 @@ class Card:
         return waiver_notes(self.space)
 
     def rows(self, what: str) -> list[Record]:
-        """What the checks gave the page under this name (`findings.show`)."""
+        """The rows that the checks added to the page under this name (`findings.show`)."""
         return [row for one in self.records for row in one["shown"].get(what, [])]
 
     def first(self, what: str) -> Record | None:
@@ -105,7 +105,7 @@ class Card:
 
     @cached_property
     def cors(self) -> Grid:
-        """Origin by route: may a page there read the answer, and should it."""
+        """Origin by route: whether a page of that origin can read the answer, and whether that is correct."""
         grid = Grid()
         for row in self.rows("cors"):
             good = row["readable"] == row["listed"]
@@ -116,7 +116,7 @@ class Card:
 
     @cached_property
     def environment(self) -> Grid:
-        """Variable by fault, of the starts in which one variable alone was wrong."""
+        """Variable by fault, for starts in which only one variable was invalid."""
         grid = Grid()
         for row in self.rows("environment"):
             if row["refused"] and len(row["names"]) == 1 and not row["kind"].startswith("all at"):
@@ -125,7 +125,7 @@ class Card:
 
     @property
     def environment_else(self) -> list[Record]:
-        """The other starts: several variables at once, or with an environment that is right."""
+        """The other starts: with several invalid variables, or with a valid environment."""
         alone = {(row.title, kind) for row, kind in self.environment.cells}
         return [
             {**row, "outcome": outcome_of(row)}
@@ -136,7 +136,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Heading:
-    """Of a row."""
+    """The heading of a row."""
 
     title: str
     detail: str = ""
@@ -144,7 +144,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Cell:
-    """What happened, and whether it was as it has to be."""
+    """The outcome, and whether it is correct."""
 
     text: str
     good: bool
@@ -152,7 +152,7 @@ class Cell:
 
 @dataclass
 class Grid:
-    """A table of cells by row and column, both in the order of their first cell."""
+    """A table of cells. Rows and columns are in the order of their first cells."""
 
     cells: dict[tuple[Heading, str], Cell] = field(default_factory=dict)
 
@@ -171,25 +171,25 @@ class Grid:
 def outcome_of(row: Record) -> str:
     """What the Space did in one environment."""
     if row["code"] is None:
-        return f"serves, {duration(row['seconds'])}" if row["serves"] else "went on running"
+        return f"serves, {duration(row['seconds'])}" if row["serves"] else "kept running"
     return f"exit code {row['code']}, {duration(row['seconds'])}"
 
 
 def load_run(folder: Path) -> Record | None:
-    """The figures of the last load run, where it left them; None for a file that is none."""
+    """The figures of the last load run; None if its file is absent or invalid."""
     try:
         found = json.loads((folder / "load.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(found, dict) or not {"verdict", "requests", "watched"} <= set(found):
         return None
-    # A load run may be of another day than this run.
+    # The load run may be older than this run.
     made = datetime.fromtimestamp((folder / "load.json").stat().st_mtime, UTC)
     return {**found, "made": made}
 
 
 def marked(text: str) -> Markup:
-    """Text with what stands between backticks as code."""
+    """Text, in which the parts between backticks are code."""
     parts = [
         f"<code>{part}</code>" if number % 2 else part
         for number, part in enumerate(str(escape(text)).split("`"))
@@ -198,7 +198,7 @@ def marked(text: str) -> Markup:
 
 
 def points(values: Sequence[float], seconds: Sequence[float]) -> str:
-    """The points of an SVG polyline in a box of 300 by 60, the largest value at its top."""
+    """The points of an SVG polyline in a box of 300 by 60; the largest value is at the top."""
     top, last = max(values) or 1, seconds[-1] or 1
     return " ".join(
         f"{300 * second / last:.1f},{58 - 56 * value / top:.1f}"
@@ -207,7 +207,7 @@ def points(values: Sequence[float], seconds: Sequence[float]) -> str:
 
 
 def slowest(request: Record) -> float:
-    """The highest percentile of a request that is known."""
+    """The highest known percentile of a request, in ms."""
     return float(max(request[key] or 0 for key in ("p50", "p95", "p99")))
 
 

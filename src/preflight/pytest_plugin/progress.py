@@ -1,4 +1,4 @@
-"""pytest plugin: shows what a run waits for, though pytest captures what its tests print."""
+"""pytest plugin: shows what a run waits for, although pytest captures the tests' output."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _STREAM = pytest.StashKey[int]()
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.verbose < -1:
         return
-    # While a test runs, the error output belongs to pytest; this copy stays the terminal's.
+    # pytest redirects standard error while a test runs; this copy still leads to the terminal.
     stream = config.stash[_STREAM] = os.dup(2)
-    # On a terminal the line takes the place of the dots of the checks that have run.
+    # On a terminal, the line replaces the dots of the checks that have run.
     start = "\r" if os.isatty(stream) else ""
-    progress.show_by(lambda line: _write(stream, f"{start}{line}\n"))
+    on_terminal = os.isatty(1) and os.isatty(stream)
+    progress.show_by(lambda line: _write(stream, f"{start}{line}\n"), once=not on_terminal)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -32,5 +33,5 @@ def _write(stream: int, text: str) -> None:
     try:
         os.write(stream, text.encode())
     except OSError:
-        # No reader is left: `preflight check | head`.
+        # The reader has closed the pipe, as in `preflight check | head`.
         progress.show_by(None)

@@ -1,7 +1,7 @@
-"""pytest plugin: a record for each contract check, and at a run's end its document, page and verdict.
+"""pytest plugin: makes a record for each contract check, and the run's document, page and verdict.
 
-Each record travels as `user_properties` of pytest's own report, which reaches the controller from
-xdist's workers; the controller alone writes and prints.
+pytest's report carries each record in `user_properties` from xdist's workers to the controller. Only
+the controller writes and prints.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ CONTRACT = terminal.CONTRACT
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a contract check whose docstring does not state its rule in full, and put the checks in
-    the order of a Space's life: what the folder alone shows is known before anything is built."""
+    """Refuse a contract check whose docstring lacks a paragraph. Sort the checks by the order of a
+    Space's life, so that checks of the folder run before the build ends."""
     items.sort(key=lambda item: position(check_id(item)) if _is_contract(item) else -1)
     faults = []
     for item in items:
@@ -58,7 +58,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make a record of what the check found; a check fails by `fail-on`, not by finding something."""
+    """Record the check's result. Only a finding of severity `fail-on` or higher fails a check."""
     report = yield
     if not _is_contract(item) or (call.when != "call" and report.passed):
         return report
@@ -71,11 +71,11 @@ def pytest_runtest_makereport(
     if record["outcome"] == "error":
         report.longrepr = f"could not judge {record['id']}: {reason}"
     if record["outcome"] == "found":
-        # The finding says all there is to say; a stack trace would bury it.
+        # A stack trace would hide the finding.
         report.outcome = "failed" if record["fails"] else "passed"
         report.longrepr = finding(record) if record["fails"] else None
         if call.when == "setup" and not record["fails"]:
-            # Its fixtures are not there, so the check itself can't run.
+            # A fixture failed, so the check can't run.
             report.outcome, report.longrepr = "skipped", (str(item.path), 0, "it has findings")
     report.user_properties.append(("preflight", json.dumps(record)))
     return report
@@ -88,7 +88,7 @@ def _record(
     violated: bool,
     reason: str,
 ) -> Record:
-    """What one check found out, as preflight.json holds it."""
+    """The result of one check, as an entry of preflight.json."""
     rule, space = _rule(item), _space(item)
     policy = space.policy if space else Policy()
     own = rule.severity_for(policy.conventions)
@@ -141,7 +141,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 class Collector:
-    """Gathers the records of all workers on the controller."""
+    """Collects the records of all workers on the controller."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -156,7 +156,7 @@ class Collector:
             if name == "preflight":
                 record = json.loads(str(value))
                 key = (record["space"], record["id"])
-                # A failed tear-down must not hide what the check itself found.
+                # A failed tear-down must not hide the check's findings.
                 if key not in self.records or self.records[key]["outcome"] == "held":
                     self.records[key] = record
                     if isinstance(self._reporter, terminal.Reporter):
@@ -166,7 +166,7 @@ class Collector:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if not isinstance(self._reporter, terminal.Reporter):
             return
-        # An engine that is gone stops a run as well; Ctrl-C is pytest's to report.
+        # A stopped engine also stops a run. pytest reports Ctrl-C.
         ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if ended or session.shouldstop:
             session.exitstatus = exit_code(list(self.records.values()))
@@ -185,7 +185,7 @@ class Collector:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, written in FILES_OF_A_RUN.items():
             (self.folder / name).write_text(written(found), encoding="utf-8")
-        # Loads a template engine, for which no check has to wait.
+        # Imported here: the template engine takes time to load, and no check needs it.
         from preflight.pytest_plugin import page
 
         alone = isinstance(terminalreporter, terminal.Reporter)
@@ -268,7 +268,7 @@ def _space(item: pytest.Item) -> Space | None:
 
 
 def _reason(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
-    """Why a check was skipped, or why it could not judge, in one line; a trace goes to the run's folder."""
+    """Why a check was skipped or could not judge, in one line; a stack trace goes to the run's folder."""
     if report.skipped and isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     if call.excinfo is None or isinstance(call.excinfo.value, Violation):

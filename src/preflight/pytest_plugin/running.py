@@ -14,7 +14,7 @@ _KEY = pytest.StashKey[Run]()
 
 
 def run_of(config: pytest.Config) -> Run:
-    """The run of this pytest process, made at the first call; xdist workers get the controller's."""
+    """The run of this pytest process, created at the first call; xdist workers get the controller's run."""
     run = config.stash.get(_KEY, None)
     if run is None:
         worker = getattr(config, "workerinput", None)
@@ -22,7 +22,7 @@ def run_of(config: pytest.Config) -> Run:
         run = Run(report_folder(config), worker["preflight_run"] if worker else None, stable)
         config.stash[_KEY] = run
         if worker is None:
-            # What an earlier run of a stable id made may be gone or outdated by now.
+            # The results of an earlier run with this stable id may be absent or outdated.
             shutil.rmtree(run.folder / ONCE, ignore_errors=True)
     return run
 

@@ -1,4 +1,4 @@
-"""All that a run of the contract needs: targets, life cycle and report."""
+"""The plugins that a run of the contract needs: targets, life cycle and report."""
 
 pytest_plugins = [
     "preflight.pytest_plugin.targets",

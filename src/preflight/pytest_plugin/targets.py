@@ -1,7 +1,7 @@
-"""pytest plugin: which Spaces the contract is for, and the fixture `space` that hands them out.
+"""pytest plugin: the Spaces that the contract checks, and the fixture `space`.
 
-A test that asks for `space` runs once for each; its id is the Space's name. Without an option the
-targets are the Spaces of `compose.yaml`, judged as they stand in the working folder.
+A test that takes `space` runs once for each Space; its id is the Space's name. Without an option, the
+targets are the Spaces of `compose.yaml`, with their working folders.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--browser: {reason}")
     try:
         spaces = config.stash[SPACES] = _targets(config)
-        # Read here, so that a wrong `preflight.toml` ends the run and not each check.
+        # Read here, so that an invalid `preflight.toml` ends the run instead of failing each check.
         _ = [space.policy for space in spaces]
     except (SpaceError, GitError, PolicyError) as error:
         raise pytest.UsageError(str(error)) from error
@@ -74,7 +74,7 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     for space in config.stash.get(SPACES, []):
-        # A clean export has nothing to fix, and a URL has no folder.
+        # A clean export must not be fixed, and a URL has no folder.
         if space.source and not space.ref and can_be_fixed(space.source):
             terminalreporter.write_line(
                 f"{space.name}/README.md has faults that --fix corrects: preflight check {space.source} --fix"
@@ -85,10 +85,10 @@ def _targets(config: pytest.Config) -> list[Space]:
     folders: list[str] = config.getoption("--space")
     ref = config.getoption("--ref")
     if config.getoption("--fix") and (ref or not folders):
-        raise SpaceError("--fix mends working folders: write --space DIR --fix, without --ref")
+        raise SpaceError("--fix changes working folders: write --space DIR --fix, without --ref")
     compose = config.invocation_params.dir / "compose.yaml"
     if folders:
-        # Relative to where the command was typed, as for any other path option.
+        # Relative to the current folder, as for any path option.
         spaces = [_target(config, one) for one in folders]
         if config.getoption("--fix") and not hasattr(config, "workerinput"):
             _fix(config, spaces)
@@ -104,15 +104,15 @@ def _targets(config: pytest.Config) -> list[Space]:
     if spaces and not judged and not live:
         pytest.exit(
             "; ".join(f"{one.name} is not a Docker Space" for one in spaces)
-            + ": `sdk` in README.md names another kind, which the Hub builds without a Dockerfile. "
-            "Preflight checks Docker Spaces alone",
+            + ": `sdk` in README.md names another SDK, which the Hub builds without a Dockerfile. "
+            "Preflight checks only Docker Spaces",
             returncode=pytest.ExitCode.NO_TESTS_COLLECTED,
         )
     return [with_values(config, space) for space in _named_apart(live or judged)]
 
 
 def _is_of_another_kind(space: Space) -> bool:
-    """Whether the Hub runs it as a Gradio, Streamlit or static Space; with a Dockerfile, `sdk` is wrong."""
+    """Whether it is a Gradio, Streamlit or static Space. If it has a Dockerfile, its `sdk` is invalid instead."""
     try:
         sdk = space.front_matter.get("sdk")
     except FrontMatterError:
@@ -136,7 +136,7 @@ def _fix(config: pytest.Config, spaces: list[Space]) -> None:
     for space in spaces:
         difference = fix_folder(space.folder)
         lines.append(difference or f"--fix: nothing mechanical to fix in {space.name}/README.md")
-    # Shown also with -q, and before anything is judged.
+    # Printed even with -q, and before the first check.
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("\n".join(lines), flush=True)
 
@@ -146,7 +146,7 @@ def _committed(space: Space, ref: str, export: Path) -> Space:
     assert folder is not None
     repository = Repository.of_folder(folder, ref)
     if repository is None:
-        raise SpaceError(f"--ref {ref}: {folder} is in no git repository")
+        raise SpaceError(f"--ref {ref}: {folder} is not in a git repository")
     repository.export(export)
     fill_submodules(repository, export)
     return replace(space, source=export, ref=ref)
@@ -161,7 +161,7 @@ def _live(option: str, spaces: list[Space]) -> Space:
 
 
 def _named_apart(spaces: list[Space]) -> list[Space]:
-    """Two folders may have one name; their parents' names tell them apart."""
+    """Two folders can have the same name; their parents' names then distinguish them."""
     counts = Counter(space.name for space in spaces)
     named: list[Space] = []
     for space in spaces:
@@ -169,6 +169,6 @@ def _named_apart(spaces: list[Space]) -> list[Space]:
         if counts[name] > 1 and space.working_folder is not None:
             name = f"{space.working_folder.parent.name}/{name}"
         if any(one.name == name for one in named):
-            raise SpaceError(f"two targets are called {name}; name each folder once")
+            raise SpaceError(f"two targets have the name {name}; name each folder once")
         named.append(replace(space, name=name))
     return named

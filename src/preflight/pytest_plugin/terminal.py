@@ -1,7 +1,7 @@
-"""pytest plugin: what a run of the contract prints, for people. Findings come first.
+"""pytest plugin: prints a run of the contract for people. Findings come first.
 
-A finding that breaks a Space is printed as soon as it is known. pytest's own reporter, whose dots,
-skips and traces belong to tests, is replaced for a run of the contract alone.
+A finding of severity `breaks` is printed as soon as it is known. In a run of the contract alone, this
+replaces pytest's reporter, whose dots, skips and stack traces belong to tests.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if standard is None or hasattr(config, "workerinput"):
         return
     config.pluginmanager.unregister(standard)
-    # What another program reads goes to stdout alone, and people's text out of its way.
+    # Standard output is for the other program, so the text for people goes to standard error.
     file = sys.stderr if config.getoption("--format") != "text" else sys.stdout
     config.pluginmanager.register(Reporter(config, file), "terminalreporter")
 
 
 def judges_alone(config: pytest.Config) -> bool:
-    """Whether this run is of the contract and of nothing else."""
+    """Whether this run contains only the contract."""
     paths = [Path(one.partition("::")[0]) for one in config.args]
     resolved = [(config.invocation_params.dir / one).resolve() for one in paths]
     of_contract = [one == CONTRACT or CONTRACT in one.parents for one in resolved]
@@ -56,9 +56,9 @@ def judges_alone(config: pytest.Config) -> bool:
 
 
 class Reporter(TerminalReporter):  # type: ignore[misc]
-    """Prints findings in the place of tests.
+    """Prints findings instead of tests.
 
-    pytest calls its reporter final and offers no other way to replace what it prints.
+    pytest marks its reporter as final, but has no other way to replace its output.
     """
 
     def __init__(self, config: pytest.Config, file: Any) -> None:
@@ -67,14 +67,14 @@ class Reporter(TerminalReporter):  # type: ignore[misc]
         self.writer = Writer(self)
 
     def found(self, record: Record) -> None:
-        """Print a record's findings now, where they break the Space."""
+        """Print a record's findings now if they break the Space."""
         breaks = [one for one in record["findings"] if one["severity"] == Severity.BREAKS]
         if breaks and not breaks[0]["waived"] and self.config.getoption("--format") == "text":
             self.printed.add((record["space"], record["id"]))
             self.writer.finding(record, breaks)
 
     def summarise(self, document: Mapping[str, Any], page: Path | None) -> None:
-        """Print what is left to say, and the verdict."""
+        """Print the remaining findings and the verdict."""
         several = len(document["spaces"]) > 1
         for space in document["spaces"]:
             own = [one for one in document["checks"] if one["space"] == space["name"]]
@@ -82,10 +82,14 @@ class Reporter(TerminalReporter):  # type: ignore[misc]
         if page:
             self.writer.line(f"The page of this run: {page}", dim=True)
 
-    # What pytest prints of tests, which these are not.
+    # These hooks suppress pytest's output about tests.
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self._session = session
+        if self.config.option.verbose > 0:
+            self._write_report_lines_from_hooks(
+                self.config.hook.pytest_report_header(config=self.config, start_path=self.startpath)
+            )
         xdist = self.config.pluginmanager.getplugin("terminaldistreporter")
         if xdist:
             self.config.pluginmanager.unregister(xdist)
@@ -116,12 +120,11 @@ class Reporter(TerminalReporter):  # type: ignore[misc]
         self.config.hook.pytest_terminal_summary(
             terminalreporter=self, exitstatus=exitstatus, config=self.config
         )
-        if session.shouldfail:
-            self.writer.line(str(session.shouldfail), red=True)
+        for reason in (session.shouldfail, session.shouldstop):
+            if reason:
+                self.writer.line(str(reason), red=True)
         if exitstatus == pytest.ExitCode.INTERRUPTED and not session.shouldstop:
-            self.writer.line(
-                "Stopped before the end: what is above is what was known by then.", red=True
-            )
+            self.writer.line("Stopped before the end: the findings above are incomplete.", red=True)
         return result
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -134,7 +137,7 @@ class Reporter(TerminalReporter):  # type: ignore[misc]
 
 
 class Writer:
-    """Writes findings to a terminal, as wide as it is, in colours where it shows them."""
+    """Writes findings to a terminal, in its width and, if it supports them, in colours."""
 
     def __init__(self, reporter: TerminalReporter) -> None:
         self._out = reporter
@@ -147,7 +150,7 @@ class Writer:
         self._out.write_line(text, **markup)
 
     def finding(self, record: Record, found: Sequence[Record]) -> None:
-        """The whole of what is to be known of one severity's findings of a check."""
+        """Print a check's findings of one severity in full."""
         severity = Severity(found[0]["severity"])
         self._head(severity, record)
         self._part("", record["rule"])
@@ -160,7 +163,7 @@ class Writer:
         self.line()
 
     def short(self, record: Record, found: Sequence[Record]) -> None:
-        """A check's advice in two lines or little more."""
+        """Print a check's advice in about two lines."""
         self._head(Severity.ADVICE, record)
         self._part("", "; ".join(dict.fromkeys(self._placed(one) for one in found)))
         self._part("", " ".join(dict.fromkeys(one["fix"] for one in found)), "→ ")
@@ -173,7 +176,7 @@ class Writer:
         *,
         heading: bool,
     ) -> None:
-        """All that was not printed yet of one Space, and its verdict in one line."""
+        """Print all results of one Space that are not yet printed, and its verdict in one line."""
         for severity in Severity:
             grouped: dict[str, list[Record]] = {}
             of = {record["id"]: record for record in records}
@@ -243,14 +246,14 @@ class Writer:
         return ": ".join(part for part in (place(finding), finding["actual"]) if part)
 
     def _linked(self, rule: str, text: str) -> str:
-        """The rule's id as a link to its page (OSC 8), on a terminal and where the page has an address."""
+        """The rule's id; on a terminal, a link (OSC 8) to its page if the page has an address."""
         if not self._pages or not self._out.hasmarkup:
             return text
         return f"\033]8;;{self._pages}/{rule}.md\033\\{text}\033]8;;\033\\"
 
 
 def verdict(space: Mapping[str, Any]) -> str:
-    """How much was asked of a Space, and what came of it."""
+    """The verdict on a Space, and how many checks had which outcome."""
     counts = [f"{count} {severity}" for severity, count in space["findings"].items() if count]
     parts = [plural(space["held"], "check") + " held"]
     if space["found"]:
@@ -275,7 +278,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def plain(records: Sequence[Record]) -> Iterator[str]:
-    """A line for each finding, for a run in which the contract is one part of many tests."""
+    """A line for each finding, for a run that contains other tests than the contract."""
     for record, one in findings(records):
         if not record["fails"]:
             yield f"{one['severity']}: {record['space']}: {record['id']}: {one['actual'].splitlines()[0]}"

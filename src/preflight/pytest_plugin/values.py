@@ -1,4 +1,4 @@
-"""pytest plugin: the values of variables that a run is given, and a line that says where they are from."""
+"""pytest plugin: the values of a run's variables, and a line that names their sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ORIGINS = pytest.StashKey[dict[str, str]]()
 
 
 def with_values(config: pytest.Config, space: Space) -> Space:
-    """The Space with the values that this run gives it. Raises SpaceError for what can't be read."""
+    """The Space with this run's values. Raises SpaceError if a value or file can't be read."""
     if space.source is None:
         return space
     try:

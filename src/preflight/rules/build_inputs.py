@@ -1,4 +1,4 @@
-"""What a build reads: Variables that reach no step, folders of this machine, bases that have ended."""
+"""What a build reads: Variables that reach no step, folders of this machine, unmaintained base images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflight.model.environment import EnvironmentDeclaration
 from preflight.model.problems import Problem, Severity
 from preflight.rules.dockerfile import Dockerfile, Stage, at, environment_of, script_of
 
-# A build tool puts variables of these names into the bundle, and nothing changes them afterwards.
+# A build tool puts variables of these names into the bundle; only a rebuild changes them.
 _BUNDLED = re.compile(
     r"\b(?:VITE|NEXT_PUBLIC|REACT_APP|NUXT_PUBLIC|PUBLIC|VUE_APP|GATSBY|EXPO_PUBLIC)_[A-Z0-9_]+\b"
 )
@@ -75,29 +75,29 @@ def _bundled(
 
 def _empty(name: str, command: Command, why: str, before_from: bool) -> Problem:
     where = (
-        "stands before FROM, where steps do not see it"
+        "is declared before FROM, where no step sees it"
         if before_from
         else "is absent in this stage"
     )
     return Problem(
         f"ARG {name} in the stage, before the step that reads it",
-        f"{why}, and ARG {name} {where}: it is empty in the build",
-        f"Write ARG {name} below FROM, before this step; the Hub passes each Variable as a build "
-        "argument. What is in the bundle changes by a rebuild alone.",
+        f"{why}, and ARG {name} {where}: the value is empty in the build",
+        f"Write ARG {name} below FROM, before this step. The Hub passes each Variable as a build "
+        "argument. Only a rebuild changes the bundle.",
         severity=Severity.RISK,
         **at(command),
     )
 
 
 def _before_from(folder: Path) -> set[str]:
-    """Names of ARGs that stand before the first FROM."""
+    """Names of the ARGs before the first FROM."""
     text = (folder / "Dockerfile").read_text(encoding="utf-8", errors="replace")
     head = re.split(r"(?mi)^\s*FROM\s", text, maxsplit=1)[0]
     return set(re.findall(r"(?mi)^\s*ARG\s+(\w+)", head))
 
 
 def front_end_variables(folder: Path) -> list[tuple[str, str, bool]]:
-    """Name, place of the first use, and whether each use has a fallback, of variables for the bundle."""
+    """Variables that enter the bundle: name, place of the first use, whether each use has a fallback."""
     found: dict[str, tuple[str, bool]] = {}
     given = set()
     for name in sorted(context_files(folder)):
@@ -127,9 +127,9 @@ def front_end_variables(folder: Path) -> list[tuple[str, str, bool]]:
 def copied_over_problems(
     dockerfile: Dockerfile, folder: Path, tracked: set[str] | None
 ) -> Iterator[Problem]:
-    """Folders of this machine that a COPY puts over what a step has installed or built.
+    """Folders of this machine that a COPY writes over the result of an earlier step.
 
-    tracked: what is committed; None where nothing is, and then each file counts.
+    tracked: the committed paths; None without a repository, and then each file counts.
     """
     here = {name.split("/")[0] for name in context_files(folder) if "/" in name}
     for stage in dockerfile.stages:
@@ -146,12 +146,12 @@ def copied_over_problems(
                     continue
                 pushed = tracked is None or any(one.startswith(f"{name}/") for one in tracked)
                 yield Problem(
-                    f"{name} in .dockerignore, since a step of the image makes it",
-                    f"COPY . puts this machine's {name} over what a RUN made"
+                    f"{name} in .dockerignore, because a step of the build creates it",
+                    f"COPY . overwrites the {name} that a RUN created with the {name} of this machine"
                     + (
                         ""
                         if pushed
-                        else "; the Hub has no such folder, so its image differs from this one"
+                        else "; the Hub has no such folder, so its image differs from the one built here"
                     ),
                     f"Write {name} into .dockerignore and .gitignore.",
                     severity=Severity.RISK if pushed else Severity.ADVICE,
@@ -162,7 +162,7 @@ def copied_over_problems(
 
 @dataclass(frozen=True)
 class Support:
-    """Until when a system or a language is maintained. gone: its packages have left the mirrors."""
+    """The date until which a system or a language is maintained. gone: the mirrors have removed its packages."""
 
     name: str
     until: datetime.date
@@ -170,7 +170,7 @@ class Support:
 
 
 def support_of(base: str) -> list[Support]:
-    """What is known of a base image by its name and tag."""
+    """The maintenance of a base image, by its name and tag."""
     known = tomllib.loads(Path(__file__).with_name("end_of_life.toml").read_text(encoding="utf-8"))
     repository, _, tag = base.partition("@")[0].rpartition("/")[2].partition(":")
     found = []
@@ -225,13 +225,13 @@ def ended_problems(dockerfile: Dockerfile, today: datetime.date) -> Iterator[Pro
             lost = one.gone and installs
             yield Problem(
                 "a base image that is maintained",
-                f"FROM {stage.base}: {one.name} was maintained until {one.until}"
+                f"FROM {stage.base}: the maintenance of {one.name} ended on {one.until}"
                 + (
-                    ", and its packages have left the mirrors: apt-get update ends with 404"
+                    "; the mirrors have removed its packages, and apt-get update fails with 404"
                     if lost
                     else ""
                 ),
-                "Name a base that is maintained, such as python:3.12-slim-bookworm or node:24-bookworm-slim.",
+                "Use a maintained base image, such as python:3.12-slim-bookworm or node:24-bookworm-slim.",
                 severity=Severity.RISK if lost else Severity.ADVICE,
                 file="Dockerfile",
                 line=stage.line,
@@ -239,7 +239,7 @@ def ended_problems(dockerfile: Dockerfile, today: datetime.date) -> Iterator[Pro
 
 
 def unpinned_problems(dockerfile: Dockerfile, folder: Path) -> Iterator[Problem]:
-    """Requirements without a version, where no lock file fixes them."""
+    """Requirements without a version, in a folder without a lock file."""
     if any((folder / one).is_file() for one in _LOCKS):
         return
     for stage in dockerfile.stages:
@@ -258,7 +258,7 @@ def _unpinned(folder: Path, name: str) -> Iterator[Problem]:
         return
     loose = []
     raw = path.read_bytes()
-    # PowerShell's `pip freeze > requirements.txt` writes UTF-16, and pip reads it by its mark.
+    # PowerShell's `pip freeze > requirements.txt` writes UTF-16, and pip reads it by its byte order mark.
     utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     lines = raw.decode("utf-16" if utf_16 else "utf-8", "replace").splitlines()
     for number, line in enumerate(lines, 1):
@@ -269,8 +269,8 @@ def _unpinned(folder: Path, name: str) -> Iterator[Problem]:
         place = path.relative_to(folder).as_posix()
         yield Problem(
             f"a version for each requirement of {place}, or a lock file",
-            f"{', '.join(text for _, text in loose[:4])}{' …' if len(loose) > 4 else ''}: each build may get another release",
-            "Write NAME==VERSION; `uv pip compile` or `pip freeze` lists what is installed now.",
+            f"{', '.join(text for _, text in loose[:4])}{' …' if len(loose) > 4 else ''}: each build may install another release",
+            "Write NAME==VERSION; `uv pip compile` or `pip freeze` lists the installed versions.",
             file=place,
             line=loose[0][0],
         )

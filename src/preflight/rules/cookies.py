@@ -1,4 +1,4 @@
-"""Cookies in the Hub's frame, which is another site: what a browser keeps of them."""
+"""Cookies in the Hub's frame, which is another site: which of them a browser keeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from preflight.model.problems import Problem, Severity
 
-# Who sets a cookie of this name, and which setting changes it.
+# The framework that sets a cookie of this name, and the setting that changes it.
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (r"_streamlit_xsrf|_xsrf", "Streamlit's XSRF check", "server.enableXsrfProtection = false in .streamlit/config.toml"),
     (r"connect\.sid", "express-session", "session({cookie: {sameSite: 'none', secure: true}, proxy: true})"),
@@ -21,7 +21,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (r"JSESSIONID", "a Java server", "server.servlet.session.cookie.same-site=none and .secure=true"),
     (r"(__Secure-|__Host-)?(next-auth|authjs)\..*", "Auth.js", "cookies: {…: {options: {sameSite: 'none', secure: true}}}"),
     (r"(__Secure-)?better-auth\..*", "Better Auth", "advanced.defaultCookieAttributes: {sameSite: 'none', secure: true, partitioned: true}"),
-    (r"access-token-[0-9a-f]+|access-token", "Gradio's sign-in", "mount it with the newest Gradio, which sets SameSite=None on https"),
+    (r"access-token-[0-9a-f]+|access-token", "Gradio's sign-in", "use the newest Gradio, which sets SameSite=None on https"),
 )  # fmt: skip
 _SIGN_IN = re.compile(r"sess|sid\b|auth|token|csrf|xsrf|jwt|login|user", re.I)
 
@@ -48,7 +48,7 @@ class Cookie:
 
     @property
     def survives(self) -> bool:
-        """Whether a browser sends it back from a frame on another site."""
+        """Whether a browser returns the cookie from a frame on another site."""
         return self.attributes.get("samesite", "").lower() == "none" and "secure" in self.attributes
 
 
@@ -60,9 +60,9 @@ def cookie_problems(headers: Iterable[str], path: str, host: str) -> Iterator[Pr
         domain = cookie.attributes.get("domain", "").lower().lstrip(".")
         if domain and domain != host:
             yield Problem(
-                f"no Domain on the cookie {cookie.name}, or {host}",
+                f"no Domain on the cookie {cookie.name}, or Domain={host}",
                 f"GET {path} sets {cookie.name} with Domain={domain}, which browsers refuse: hf.space "
-                "is a public suffix, and a foreign domain is never taken",
+                "is a public suffix, and a browser accepts no foreign domain",
                 "Leave Domain out: the cookie then belongs to the Space's own host.",
                 severity=Severity.RISK,
             )
@@ -77,10 +77,10 @@ def _lost(cookie: Cookie, path: str) -> Problem:
     whose = f", {known[1]}" if known else ""
     return Problem(
         f"SameSite=None; Secure on the cookie {cookie.name}",
-        f"GET {path} sets {cookie.name}{whose}: SameSite {given}, {secure}; the frame on "
-        "huggingface.co never sends it back",
+        f"GET {path} sets {cookie.name}{whose}: SameSite {given}, {secure}; a browser does "
+        "not return it from the frame on huggingface.co",
         (f"{known[2]}. " if known else "")
         + "Send SameSite=None; Secure; Partitioned where SPACE_HOST is set, and Lax elsewhere.",
-        # A cookie that only remembers a choice costs nobody the use of the Space.
+        # Without a cookie that only remembers a choice, the Space still works.
         severity=Severity.RISK if known or _SIGN_IN.search(cookie.name) else Severity.ADVICE,
     )

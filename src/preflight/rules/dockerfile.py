@@ -47,7 +47,7 @@ class DockerfileError(Exception):
 
 @dataclass
 class Stage:
-    """One `FROM` and what follows. `base` has the ARGs before it filled in."""
+    """A `FROM` with its steps. In `base`, the ARGs before it are filled in."""
 
     base: str
     name: str | None
@@ -57,18 +57,18 @@ class Stage:
 
     @property
     def chain(self) -> Iterator[Command]:
-        """All commands whose result this stage has, its parents' first."""
+        """All commands that made this stage, its parents' first."""
         if self.parent is not None:
             yield from self.parent.chain
         yield from self.commands
 
     @property
     def root_base(self) -> str:
-        """The external image at the start of the chain."""
+        """The external image that the chain starts from."""
         return self.base if self.parent is None else self.parent.root_base
 
     def last(self, instruction: str) -> Command | None:
-        """The command that decides: the last of its kind in the chain."""
+        """The command that takes effect: the last of its kind in the chain."""
         return next((one for one in reversed([*self.chain]) if one.cmd == instruction), None)
 
 
@@ -82,7 +82,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Dockerfile:
-    """The stages of a Dockerfile; the last is what runs."""
+    """The stages of a Dockerfile; the last one runs."""
 
     stages: tuple[Stage, ...]
 
@@ -148,7 +148,7 @@ def _stages(commands: tuple[Command, ...]) -> Iterator[Stage]:
                 key, _, value = argument.partition("=")
                 arguments[key] = value.strip("\"'")
         else:
-            _refuse(one, "FROM before any other step", f"{one.cmd} stands before the first FROM")
+            _refuse(one, "FROM before any other step", f"{one.cmd} comes before the first FROM")
     if not stages:
         raise DockerfileError(Problem("at least one FROM", "it has no FROM", file="Dockerfile"))
     yield from stages

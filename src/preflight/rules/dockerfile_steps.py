@@ -13,7 +13,7 @@ from preflight.rules.dockerfile import Dockerfile, at, environment_of, script_of
 
 
 def shell_form_problems(file: Dockerfile) -> Iterator[Problem]:
-    """CMD or ENTRYPOINT that a shell runs: the shell is PID 1 and keeps SIGTERM to itself."""
+    """CMD or ENTRYPOINT in shell form: the shell is PID 1 and does not pass SIGTERM on."""
     for name in ("ENTRYPOINT", "CMD"):
         command = file.final.last(name)
         if command is None or command.json:
@@ -23,7 +23,7 @@ def shell_form_problems(file: Dockerfile) -> Iterator[Problem]:
             yield Problem(
                 f"{name} in exec form, so that the app is PID 1 and gets SIGTERM",
                 f"{name} {text}",
-                # Exec form expands no variable; `exec` keeps the shell from staying.
+                # Exec form expands no variable; `exec` replaces the shell.
                 f"Write {name} " + (f"exec {text}" if "$" in text else json.dumps(_words(text))),
                 **at(command),
             )
@@ -47,7 +47,7 @@ PACKAGE_MANAGER = re.compile(
 
 
 def development_server_problems(file: Dockerfile) -> Iterator[Problem]:
-    """A start command for development, or one that puts a package manager between init and app."""
+    """A start command for development, or a package manager between init and app."""
     words: list[str] = []
     for name in ("ENTRYPOINT", "CMD"):
         command = file.final.last(name)
@@ -64,7 +64,7 @@ def development_server_problems(file: Dockerfile) -> Iterator[Problem]:
             "the app itself as the start command",
             f"{text} (the package manager is PID 1)",
             "Start the app directly, so that it gets SIGTERM: `node server.js`.",
-            "at a restart, requests may be cut off: a package manager does not always pass SIGTERM on",
+            "a restart may cut requests off: a package manager does not always pass SIGTERM on",
             severity=Severity.ADVICE,
             **at(last),
         )
@@ -76,7 +76,7 @@ def development_server_problems(file: Dockerfile) -> Iterator[Problem]:
 
 
 def base_tag_problems(file: Dockerfile) -> Iterator[Problem]:
-    """A base image without a tag, or `latest`: another image at each build."""
+    """A base image without a tag, or with `latest`: each build may use another image."""
     for stage in file.stages:
         if stage.parent is not None or stage.base == "scratch" or "$" in stage.base:
             continue
@@ -124,14 +124,14 @@ def secret_name_problems(
 
 
 def defaulted_problems(file: Dockerfile, declaration: EnvironmentDeclaration) -> Iterator[Problem]:
-    """ENV that sets a required Variable: a Space that lost it would start all the same."""
+    """ENV that sets a required Variable: a Space without the Variable would still start."""
     required = {v.name for v in declaration.variables_public if v.required is not False}
     for name, value, command in environment_of(file.final.chain):
         if name in required and value:
             yield Problem(
                 f"no default in the image for the required Variable {name}",
                 f"ENV {name}={value}",
-                f"Delete the line; enter {name} in the Space's settings.",
+                f"Delete the line and enter {name} in the Space's settings.",
                 **at(command),
             )
 
@@ -154,14 +154,14 @@ def owned_by_1000(base: str) -> str | None:
 _ADDS_1000 = re.compile(
     r"\b(useradd|adduser)\b(?![^&;|\n]*(?:\s-o\b|--non-unique))"
     r"[^&;|\n]*?(?:\s-[a-zA-Z]*u[ =]?|\s--uid[ =])1000\b"
-    # What follows `||` is for the case that the uid is taken.
+    # The command after `||` covers a uid that is taken.
     r"(?![^&;\n]*\|\|)"
 )
 _REMOVES = re.compile(r"\b(userdel|deluser)\b[^&;|\n]*?\b(node|ubuntu)\b|\busermod\b[^&;|\n]*-u")
 
 
 def uid_taken_problems(file: Dockerfile) -> Iterator[Problem]:
-    """`useradd -u 1000` on a base image where that uid has an owner already."""
+    """`useradd -u 1000` on a base image that already has a user with this uid."""
     for stage in file.stages:
         owner = owned_by_1000(stage.root_base)
         freed = False
@@ -170,7 +170,7 @@ def uid_taken_problems(file: Dockerfile) -> Iterator[Problem]:
             freed = freed or bool(_REMOVES.search(script))
             if not freed and command in stage.commands and _ADDS_1000.search(script):
                 yield Problem(
-                    f"the user that {stage.root_base} has for uid 1000: {owner}",
+                    f"{owner}, which is uid 1000 in {stage.root_base} already",
                     f"RUN {script.strip()[:80]}",
                     f"Delete the step and write USER 1000; home is /home/{owner}.",
                     **at(command),
@@ -178,7 +178,7 @@ def uid_taken_problems(file: Dockerfile) -> Iterator[Problem]:
 
 
 def health_command_problems(file: Dockerfile) -> Iterator[Problem]:
-    """HEALTHCHECK with curl or wget on a base that has none and gets none."""
+    """HEALTHCHECK with curl or wget in an image that does not have the program."""
     command = file.final.last("HEALTHCHECK")
     text = " ".join(command.value) if command else ""
     tool = re.search(r"\b(curl|wget)\b", text)
@@ -218,11 +218,11 @@ def port_problems(file: Dockerfile, app_port: int) -> Iterator[Problem]:
         )
     command = file.final.last("HEALTHCHECK")
     text = filled(" ".join(command.value)) if command else ""
-    asked = re.search(r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])\D{1,5}(\d{2,5})\b", text)
-    if command is not None and asked and asked.group(1) != str(app_port):
+    probed = re.search(r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])\D{1,5}(\d{2,5})\b", text)
+    if command is not None and probed and probed.group(1) != str(app_port):
         yield Problem(
-            f"HEALTHCHECK asks port {app_port}, the README's `app_port`",
-            f"it asks port {asked.group(1)}",
+            f"a HEALTHCHECK of port {app_port}, the README's `app_port`",
+            f"it probes port {probed.group(1)}",
             **at(command),
         )
 

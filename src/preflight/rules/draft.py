@@ -1,4 +1,4 @@
-"""The files that a Space lacks, drafted from what its code reads: `.env.example`, front matter, `.dockerignore`."""
+"""Drafts of the files that a Space lacks: `.env.example`, front matter, `.dockerignore`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ README = "README.md"
 
 @dataclass(frozen=True)
 class Draft:
-    """One file to write: its path in the folder, its whole text, and what is in it, for people."""
+    """A file to write: its path in the folder, its whole text, and a summary for the user."""
 
     path: str
     text: str
@@ -27,7 +27,7 @@ class Draft:
 
 
 def drafts(folder: Path) -> Iterator[Draft]:
-    """Each file that the Space in `folder` lacks. What is there is left as it is."""
+    """Each file that the Space in `folder` lacks. Existing files stay as they are."""
     if not (folder / DECLARATION).exists():
         variables = variables_read(folder)
         required = sum(one.required for one in variables)
@@ -46,7 +46,7 @@ def drafts(folder: Path) -> Iterator[Draft]:
 
 
 def variables_read(folder: Path) -> list[Read]:
-    """Each variable that the code reads and that is to be entered, once: required where a place needs it."""
+    """Each variable that the code reads and that a user enters, once: required if any read requires it."""
     try:
         dockerfile = Dockerfile.of_folder(folder)
         set_by_the_image = names_set(dockerfile)
@@ -74,7 +74,7 @@ def _joined(places: list[Read]) -> Read:
 
 
 def declaration(variables: list[Read]) -> str:
-    """The text of `.env.example` for these variables; what is guessed says so."""
+    """The text of `.env.example` for these variables; it marks its guesses."""
     lines = [
         "# What this Space reads from its environment, drafted from its code by `preflight init`.",
         "# Guesses: @type, and @sensitive (a Secret on the Hub; without it, a Variable). Correct them,",
@@ -85,7 +85,7 @@ def declaration(variables: list[Read]) -> str:
         decorators = ["@required" if one.required else "@optional"]
         decorators += ["@sensitive"] if sensitive else []
         decorators.append(f"@type={_type_of(one)}")
-        # A Secret's default in the code must not be published again.
+        # A Secret's default in the code must not be published a second time.
         default = "" if sensitive or one.required else one.default or ""
         value = f'"{default}"' if re.search(r"[\s#'$]", default) else default
         lines += ["", f"# Read in {one.path}:{one.line}.", f"# {' '.join(decorators)}"]
@@ -100,14 +100,14 @@ def _type_of(read: Read) -> str:
 
 
 def front_matter(name: str, port: int) -> str:
-    """The block of a Docker Space of this name."""
+    """The front matter of a Docker Space of this name."""
     lines = ["---", f"title: {_title(name)}", "emoji: 🚀", "colorFrom: blue", "colorTo: green"]
     lines += ["sdk: docker", f"app_port: {port}", "pinned: false", "---", ""]
     return "\n".join(lines)
 
 
 def port_of(folder: Path) -> int:
-    """The port that the Dockerfile exposes, the only one; else the Hub's default."""
+    """The port of the Dockerfile if it exposes exactly one; else the Hub's default."""
     try:
         text = (folder / "Dockerfile").read_text(encoding="utf-8", errors="replace")
     except OSError:

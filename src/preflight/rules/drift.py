@@ -1,4 +1,4 @@
-"""Drift between code, declaration and README: variables that one has and another lacks."""
+"""Drift between code, declaration and README: variables that are in one and absent in another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflight.rules.reads import code_of, is_entered, reads
 def undeclared_problems(
     folder: Path, declaration: EnvironmentDeclaration, image_sets: set[str]
 ) -> Iterator[Problem]:
-    """Variables that the code reads and nobody declares. `image_sets`: names of ENV and ARG."""
+    """Variables that the code reads and the declaration lacks. `image_sets`: names of ENV and ARG."""
     known = {variable.name for variable in declaration.variables} | image_sets
     seen: set[str] = set()
     for read in reads(folder, by_name_alone=True):
@@ -22,7 +22,7 @@ def undeclared_problems(
             continue
         seen.add(read.name)
         yield Problem(
-            f"{read.name} in {declaration.source}, with a comment that says what it is",
+            f"{read.name} in {declaration.source}, with a comment that describes it",
             f"the code reads {read.name}",
             file=read.path,
             line=read.line,
@@ -30,21 +30,24 @@ def undeclared_problems(
 
 
 def unread_problems(folder: Path, declaration: EnvironmentDeclaration) -> Iterator[Problem]:
-    """Declared variables that no line of the code names. No code at hand, no verdict."""
+    """Declared variables that no line of the code names. Without code there is no verdict."""
     code = [text for _, text in code_of(folder)]
     for variable in declaration.variables if code else ():
         if not any(_names(variable.name).search(text) for text in code):
             yield Problem(
                 f"{variable.name} read by the code",
-                f"{variable.name} is declared, and no line of the code names it",
+                f"{variable.name} is declared, but no line of the code names it",
                 file=declaration.source,
                 line=variable.line,
             )
 
 
 def _names(variable: str) -> re.Pattern[str]:
-    """A variable's name in code: also `cohere_api_key`, as settings classes read COHERE_API_KEY, and
-    `${prefix}_API_KEY` or `prefix + "_API_KEY"`, a name that is put together."""
+    """A variable's name in code, in any case, and as a computed name.
+
+    Settings classes read COHERE_API_KEY as `cohere_api_key`; a program may compute the name as
+    `${prefix}_API_KEY` or `prefix + "_API_KEY"`.
+    """
     ends = [variable[at:] for at, letter in enumerate(variable) if letter == "_" and at]
     put_together = rf"|[}}\"'`](?:{'|'.join(map(re.escape, ends))})\b" if ends else ""
     return re.compile(rf"\b{re.escape(variable)}\b{put_together}", re.IGNORECASE)

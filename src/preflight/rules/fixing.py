@@ -1,8 +1,8 @@
-"""Fixes front matter where only one reading is possible; what is a matter of taste stays.
+"""Fixes front matter where only one reading is possible, and leaves matters of taste.
 
-`fixed` works on the lines of the block, so that comments, order and everything below it stay as
-they are. A value that says nothing clear (a colour that the Hub does not know, a description that
-is too long) is left for its check to report.
+`fixed` edits the lines of the block: comments, order and the text below it stay as they are. An
+ambiguous value (a colour that the Hub does not know, a description that is too long) stays too;
+its check reports it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def _before_and_after(folder: Path) -> tuple[bytes, bytes]:
 def fixed(readme: bytes, dockerfile: str | None) -> bytes:
     """README.md with its front matter fixed.
 
-    dockerfile: the text of the Dockerfile beside it, which tells `sdk` and `app_port`; None when
-    there is none. Returns `readme` itself where nothing is to fix, or where the outcome could not
-    be read by the Hub either.
+    dockerfile: the text of the Dockerfile beside it, the source of `sdk` and `app_port`; None without
+    a Dockerfile. Returns `readme` itself if there is nothing to fix, or if the Hub could not read
+    the result either.
     """
     try:
         text = readme.decode("utf-8")
@@ -98,7 +98,7 @@ def _fixed_entry(entry: re.Match[str], lines: list[str]) -> str:
         known = [name for name in KEYS if _bare(name) == _bare(key)]
         taken = any(re.match(rf"{re.escape(name)}\s*:", line) for name in known for line in lines)
         if not known or taken:
-            # Not ours to judge; a tab after the colon cannot be read in any key.
+            # The value is not ours to judge; a tab after the colon is invalid for every key.
             return f"{key}{gap.replace(chr(9), ' ')}{value}"
         key = known[0]
     if not value:
@@ -108,12 +108,12 @@ def _fixed_entry(entry: re.Match[str], lines: list[str]) -> str:
 
 
 def _fixed_value(key: str, written: str) -> str:
-    """The value as it should be written; as it is when nothing is clear."""
+    """The corrected value; the value itself if more than one correction is possible."""
     rule = KEYS[key]
     try:
         value: Any = FrontMatter.of_readme(f"---\nvalue: {written}\n---\n".encode()).get("value")
     except FrontMatterError:
-        # `title: A: B`, for one: YAML takes it for a mapping within a line.
+        # YAML reads `title: A: B` as a mapping within a line.
         if rule.kind != "string" or written[:1] in "\"'[{&*!|>%@`":
             return written
         value = written
@@ -142,7 +142,7 @@ def _fixed_value(key: str, written: str) -> str:
 
 
 def _without_doubles(lines: list[str]) -> list[str]:
-    """A line that stands twice, word for word, stands once."""
+    """The lines without word-for-word repetitions."""
     kept: list[str] = []
     for line in lines:
         if line in kept and _KEY_LINE.fullmatch(line) and not line.endswith(":"):
@@ -152,7 +152,7 @@ def _without_doubles(lines: list[str]) -> list[str]:
 
 
 def _missing(lines: list[str], dockerfile: str | None) -> list[str]:
-    """What only the Dockerfile tells: that it is one, and a port other than the Hub's default."""
+    """Lines from the Dockerfile: `sdk: docker`, and a port other than the Hub's default."""
     if dockerfile is None:
         return []
     keys = {entry["key"] for line in lines if (entry := _KEY_LINE.fullmatch(line))}
@@ -165,7 +165,7 @@ def _missing(lines: list[str], dockerfile: str | None) -> list[str]:
 
 
 def _is_better(before: bytes, after: bytes) -> bool:
-    """Whether the Hub reads the outcome, with every key that it read before."""
+    """Whether the Hub reads the result, with every key that it read before."""
     try:
         new = FrontMatter.of_readme(after)
     except FrontMatterError:
@@ -196,7 +196,7 @@ def _bare(name: str) -> str:
 
 
 def _difference(before: bytes, after: bytes, name: str) -> str:
-    """A unified diff in which a carriage return, a tab and a byte order mark can be seen."""
+    """A unified diff that makes carriage returns, tabs and byte order marks visible."""
 
     def shown(content: bytes) -> list[str]:
         text = content.decode("utf-8")

@@ -9,7 +9,7 @@ from preflight.model.problems import Problem, Severity
 from preflight.rules.pages import Page
 
 PARENT = "https://huggingface.co"
-"""The site whose page holds the frame. Source: hub-docs spaces-embed.md."""
+"""The site whose page contains the frame. Source: hub-docs spaces-embed.md."""
 
 Headers = Sequence[tuple[str, str]]
 """Names and values, as often as the server sent them."""
@@ -18,7 +18,7 @@ Headers = Sequence[tuple[str, str]]
 def frame_problems(headers: Headers, path: str) -> Iterator[Problem]:
     """Headers that leave the frame blank.
 
-    A browser that finds `frame-ancestors` ignores X-Frame-Options, and every policy has to agree.
+    A browser that finds `frame-ancestors` ignores X-Frame-Options. Every policy must allow the frame.
     Source: Content Security Policy Level 3, 6.4.2; HTML, "The X-Frame-Options header".
     """
     policies = [
@@ -30,7 +30,7 @@ def frame_problems(headers: Headers, path: str) -> Iterator[Problem]:
     for sources in ancestors:
         if not any(_lets_in(one) for one in sources):
             yield Problem(
-                f"`frame-ancestors` with {PARENT}, or none, on GET {path}",
+                f"GET {path} without `frame-ancestors`, or with {PARENT} in it",
                 f"Content-Security-Policy: frame-ancestors {' '.join(sources) or chr(39) + 'none' + chr(39)}",
                 f"Add {PARENT} to frame-ancestors, or leave the directive out (helmet: "
                 "contentSecurityPolicy.directives.frameAncestors).",
@@ -43,17 +43,17 @@ def frame_problems(headers: Headers, path: str) -> Iterator[Problem]:
         refused = {one.strip().upper() for one in value.split(",")} & {"DENY", "SAMEORIGIN"}
         if refused:
             yield Problem(
-                f"no X-Frame-Options on GET {path}, or `frame-ancestors` with {PARENT} beside it",
+                f"GET {path} without X-Frame-Options, or with {PARENT} in `frame-ancestors`",
                 f"X-Frame-Options: {value}, which forbids the frame on huggingface.co",
                 "Leave the header out, or send Content-Security-Policy: frame-ancestors 'self' "
-                f"{PARENT}, which overrules it (helmet: frameguard: false; Django: "
+                f"{PARENT}, which overrides it (helmet: frameguard: false; Django: "
                 "XFrameOptionsMiddleware; nginx, Caddy: the add_header or header line).",
             )
             return
 
 
 def isolation_problems(headers: Headers, page: Page) -> Iterator[Problem]:
-    """Cross-Origin-Embedder-Policy: require-corp, with files of other sites that don't agree to it."""
+    """Cross-Origin-Embedder-Policy: require-corp, with files of other sites that do not opt in."""
     policy = " ".join(values(headers, "cross-origin-embedder-policy")).lower()
     if "require-corp" not in policy:
         return

@@ -17,15 +17,15 @@ OFF = {
     "DL3025": "shell form is a check of its own",
     "DL3008": "Debian removes old package versions, so a pinned apt package breaks the next build",
     "DL3018": "Alpine removes old package versions, so a pinned apk package breaks the next build",
-    "DL3021": "it takes `COPY a b .` for a file as its target; BuildKit takes it for a folder",
-    "DL3059": "steps are kept apart for the layer cache and their comments",
+    "DL3021": "it reads the target of `COPY a b .` as a file; BuildKit reads it as a folder",
+    "DL3059": "steps stay separate for the layer cache and their comments",
 }
 """Hadolint's rules that are off, each with the reason."""
 
 
 def installed() -> Path | None:
-    """Hadolint's program, beside this Python or on the PATH; None where it is not installed."""
-    # A virtual environment need not be activated.
+    """The path of hadolint, beside this Python or on the PATH; None if it is not installed."""
+    # Works in a virtual environment that is not activated.
     beside = Path(sys.executable).parent / "hadolint"
     found = shutil.which("hadolint")
     return beside if beside.is_file() else Path(found) if found else None

@@ -1,4 +1,4 @@
-"""What shows only after a while: workers for the host's cores, and programs that the Hub pauses."""
+"""Faults that appear only after a while: workers for the host's cores, programs that the Hub pauses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EACH_CORE = re.compile(
     r"|os\.cpus\(\)\.length|availableParallelism\(\)|\bNumCPU\(\)"
 )
 _IN_NODE = re.compile(r"cluster\.fork|worker_threads|child_process|numWorkers|workers", re.I)
-# Paused within minutes of a push, by the Hub's own record; the rest are of the same kinds.
+# The Hub's own record shows pauses within minutes of a push; the rest are of the same kinds.
 _PAUSED = re.compile(
     r"(?<![\w.-])(searx(ng)?|x11vnc|[Xx]vnc|tigervnc\S*|tightvnc\S*|vncserver|novnc|websockify|wireproxy|xray(-core)?"
     r"|v2ray|sing-box|ss-server|shadowsocks\S*|trojan-go|hysteria2?|cloudflared|ngrok|frp[cs]|gost|xmrig|cpuminer"
@@ -41,7 +41,7 @@ LARGEST = 200_000
 
 
 def worker_problems(dockerfile: Dockerfile, sources: Mapping[str, str]) -> Iterator[Problem]:
-    """Starts of one process for each core of the machine that is seen, which is the host's."""
+    """Start commands that run a process for each core that the container sees: the cores of the host."""
     found = []
     for name in ("ENTRYPOINT", "CMD"):
         command = dockerfile.final.last(name)
@@ -56,7 +56,7 @@ def worker_problems(dockerfile: Dockerfile, sources: Mapping[str, str]) -> Itera
     for name, line, words in found[:3]:
         yield Problem(
             "workers for the CPUs that the Space has",
-            f"{words.strip()[:100]}: the container sees the cores of its host, not its own 2 CPUs",
+            f"{words.strip()[:100]}: the container sees all cores of its host, not the Space's 2 CPUs",
             "Write a number, or read CPU_CORES, which the Hub sets: workers = int(os.environ.get('CPU_CORES', 2)).",
             file=name,
             line=line,
@@ -64,7 +64,7 @@ def worker_problems(dockerfile: Dockerfile, sources: Mapping[str, str]) -> Itera
 
 
 def start_files(folder: Path) -> dict[str, str]:
-    """Scripts and settings at the folder's top, where a start is configured."""
+    """Scripts and settings at the folder's root, which configure the start."""
     paths = {path for pattern in _FILES for path in folder.glob(pattern)}
     paths |= {path for pattern in _FILES[:3] for path in folder.glob(f"*/{pattern}")}
     return {
@@ -111,9 +111,9 @@ _PATTERNS = re.compile(
 
 
 def loose_origins(sources: Mapping[str, str]) -> list[tuple[str, str, int, str]]:
-    """Origins of strangers that a pattern of the sources matches by a dot that is not escaped.
+    """Foreign origins that a pattern in the sources matches because a dot is not escaped.
 
-    Each with its file, line and pattern. A request has to prove it: another rule may stand before.
+    Each with its file, line and pattern. Only a request proves it: another rule may refuse the origin.
     """
     found = []
     for name, text in sources.items():
@@ -126,11 +126,11 @@ def loose_origins(sources: Mapping[str, str]) -> list[tuple[str, str, int, str]]
 
 
 def _stranger(pattern: str) -> str | None:
-    """An origin that is no site of the pattern's author, and that the pattern matches all the same."""
+    """An origin that the pattern matches and its author does not own."""
     text = pattern.strip().removeprefix("^").removesuffix("$").replace("https?", "https")
     if not text.startswith(("http", "(http")):
         return None
-    # Alternatives: the first of each group.
+    # The first alternative of each group.
     text = re.sub(r"\((?:\?:)?([^()|]*)[^()]*\)[?*+]?", r"\1", text)
     text = re.sub(r"\.[*+]\??|\[[^\]]+\][*+]?\??|\\w[*+]?|\\S[*+]?|\\d[*+]?", "evil", text)
     if not re.search(r"[a-z0-9](?<!\\)\.[a-z]", text):

@@ -1,4 +1,4 @@
-"""What a build step as root left in root's home, where the app's user does not find it."""
+"""Files that a build step left in root's home, where the app's user does not find them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from preflight.model.problems import Problem, Severity
 from preflight.rules.sources import Sources
 
-# By the folder below root's home: what it is, the variable that moves it, and what its absence costs.
-# What a library fetches again at run time costs a slow first request; the rest costs each request.
+# By the folder below root's home: its content, the variable that moves it, and the severity. A library
+# that downloads the content again makes the first request slow; without the other content, requests fail.
 KNOWN: dict[str, tuple[str, str, Severity]] = {
     ".cache/ms-playwright": ("Playwright's browsers", "PLAYWRIGHT_BROWSERS_PATH", Severity.BREAKS),
     ".cache/puppeteer": ("Puppeteer's browser", "PUPPETEER_CACHE_DIR", Severity.BREAKS),
@@ -38,7 +38,7 @@ KNOWN: dict[str, tuple[str, str, Severity]] = {
     ".flair": ("Flair's models", "FLAIR_CACHE_ROOT", Severity.RISK),
     ".local/share/tts": ("TTS's models", "TTS_HOME", Severity.RISK),
 }
-# Caches of tools that build, and what shells leave: no app looks for them.
+# Caches of build tools, and files of shells: no app looks for them.
 _OF_BUILDS = re.compile(
     r"\.cache/(pip|uv|yarn|pnpm|go-build|node|node-gyp|npm|fontconfig|matplotlib|pypoetry|pre-commit|prisma"
     r"|typescript|deno|bazel|composer|mesa_shader_cache|gstreamer.*|motd.*|black|ruff|mypy|turbo|esbuild|vite"
@@ -61,7 +61,7 @@ def left_behind(
 ) -> Iterator[Problem]:
     """Content of root's home that the Space's own build steps made and its app can't use.
 
-    paths: files below /root that RUN steps of the Space made. home: that of the app's user, `user`.
+    paths: files below /root that RUN steps of the Space made. home: the home folder of the app's user, `user`.
     may_read: whether that user may read below /root. everything: all paths of the image.
     """
     if home == "/root" and may_read:
@@ -81,14 +81,14 @@ def left_behind(
         if not known and _OF_BUILDS.fullmatch(group):
             continue
         inside = example.removeprefix(ROOT)
-        # A later step has copied it to where the app looks.
+        # A later step has copied the files to the place where the app looks.
         if home != "/root" and f"{home.rstrip('/')}/{inside}" in present:
             continue
         yield _problem(group, example, home, user, known, sources)
 
 
 def _group(path: str) -> str:
-    """The folder below root's home that holds a path: one of KNOWN, or its first one or two names."""
+    """The folder below root's home that holds a path: an entry of KNOWN, or the first one or two names."""
     inside = path.removeprefix(ROOT)
     for name in KNOWN:
         if inside == name or inside.startswith(f"{name}/"):
@@ -111,16 +111,16 @@ def _problem(
     last = group.rpartition("/")[2].lstrip(".")
     naming = next((name for name, text in sources.running.items() if last and last in text), None)
     what, variable, severity = known or ("what a build step made", "", Severity.ADVICE)
-    told = ""
+    named = ""
     if not known and naming:
-        severity, told = Severity.BREAKS, f", and {naming} names {last}"
-    fix = "Run the step as the app's user: USER before the RUN, after the user is added."
+        severity, named = Severity.BREAKS, f", and {naming} names {last}"
+    fix = "Run the step as the app's user: write USER before the RUN and after the step that adds the user."
     if variable and variable != "HOME":
-        fix += f" Or keep it outside of any home: ENV {variable}=/opt/{last or 'data'} before that RUN."
+        fix += f" Or keep the files outside every home: ENV {variable}=/opt/{last or 'data'} before that RUN."
     return Problem(
         f"{what} where the app's user looks for it: below {home}",
         f"a RUN as root left {what} in /root/{group} (such as {example}); the app runs as {user}, "
-        f"whose home is {home}{told}",
+        f"whose home is {home}{named}",
         fix,
         severity=severity,
         file=naming if not known else None,

@@ -1,6 +1,6 @@
 """The rules for a Space's front matter.
 
-What no source states is a named setting, so that it can be changed when it is known.
+A limit without a source is a named setting, so that it can be changed when the value is known.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_SHORT_DESCRIPTION = 60
 """Characters, not bytes. Message of the Hub: length must be less than or equal to 60."""
 LONGEST_OAUTH_EXPIRATION_MINUTES = 43200
 HUB_URL = "https://huggingface.co"
-"""Another one by HF_ENDPOINT, as for huggingface_hub."""
+"""HF_ENDPOINT replaces it, as in huggingface_hub."""
 
 # Joi's wording, by which the Hub validates: '"app_port" must be greater than or equal to 1025'.
 _TYPES_ON_THE_HUB = {
@@ -41,7 +41,7 @@ _TYPES_ON_THE_HUB = {
 
 
 def type_problems(front: FrontMatter) -> Iterator[Problem]:
-    """Keys whose value has another type than the reference says. An empty value is none."""
+    """Keys whose value has a type other than the documented one. An empty value counts as absent."""
     for name, value in front.values.items():
         key = KEYS.get(name)
         if key is None or value is None or KINDS[key.kind](value):
@@ -69,19 +69,19 @@ def allowed_problems(front: FrontMatter, *names: str) -> Iterator[Problem]:
             yield Problem(
                 f"`{name}` among the {len(allowed)} values that the Hub knows",
                 f"`{name}: {one}`",
-                f"Use {'one that is near' if close else 'for example'}: {listed}.",
+                f"Use {'a similar value' if close else 'for example'}: {listed}.",
                 f'"{name}" must be one of [{", ".join(allowed)}]',
                 **front.at(name),
             )
 
 
 def hardware_problems(front: FrontMatter) -> Iterator[Problem]:
-    """A flavor that does not exist, or that the Hub's page of flavors lacks."""
+    """A flavor that does not exist, or that the Hub's page on hardware lacks."""
     yield from allowed_problems(front, "suggested_hardware")
     if front.get("suggested_hardware") in UNDOCUMENTED_HARDWARE:
         yield Problem(
             "a flavor of the Hub's page on hardware",
-            f"`suggested_hardware: {front.get('suggested_hardware')}`, which its own client alone knows",
+            f"`suggested_hardware: {front.get('suggested_hardware')}`, which only the Hub's client knows",
             severity=Severity.ADVICE,
             **front.at("suggested_hardware"),
         )
@@ -126,18 +126,18 @@ def short_description_problems(front: FrontMatter) -> Iterator[Problem]:
 
 
 def emoji_problems(front: FrontMatter) -> Iterator[Problem]:
-    """`emoji` with a character that is none ("emoji-only character allowed")."""
-    # Imported here: a large table, for which git's hook would wait at every push.
+    """`emoji` with a character that is not an emoji ("emoji-only character allowed")."""
+    # Imported here: git's hook would load this large table at every push.
     import emoji
 
     text = front.get("emoji")
     if isinstance(text, str) and not emoji.purely_emoji(text.strip() or "none"):
         yield Problem("one emoji character", f"`emoji: {text}`", **front.at("emoji"))
     elif isinstance(text, str) and not emoji.is_emoji(text):
-        # The reference speaks of one; what the Hub does with two is not known.
+        # The reference allows a single emoji; the Hub's handling of two is not known.
         yield Problem(
             "one emoji character",
-            f"`emoji: {text}` has more than one",
+            f"`emoji: {text}` has more than one emoji",
             severity=Severity.ADVICE,
             **front.at("emoji"),
         )
@@ -161,7 +161,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def seconds_of(duration: str) -> float | None:
-    """A duration as DURATION accepts it, in seconds; None when it is none."""
+    """The seconds of a duration in the form of DURATION; None for other text."""
     if not DURATION.fullmatch(duration.strip()):
         return None
     parts = re.findall(r"([\d.]+)\s*(ms|[smhdw])", duration.lower())
@@ -169,7 +169,7 @@ def seconds_of(duration: str) -> float | None:
 
 
 def startup_duration_problems(front: FrontMatter) -> Iterator[Problem]:
-    """`startup_duration_timeout` that cannot be read as a duration."""
+    """`startup_duration_timeout` that is not a duration."""
     text = front.get("startup_duration_timeout")
     if isinstance(text, str) and not DURATION.fullmatch(text.strip()):
         yield Problem(
@@ -209,7 +209,7 @@ def duplicate_problems(front: FrontMatter) -> Iterator[Problem]:
     """Keys given twice."""
     for name, first, second in front.duplicates:
         yield Problem(
-            f"each key once: `{name}` stands in line {first}",
+            f"each key once: `{name}` is in line {first} already",
             f"`{name}` again",
             file=README,
             line=second,
@@ -239,11 +239,11 @@ def _advice(expected: str, actual: str, place: Place) -> Problem:
 
 
 def position_problems(readme: bytes) -> Iterator[Problem]:
-    """Something before the block: a byte order mark, which the Hub's own clients do not skip."""
+    """A byte order mark before the block: the Hub's own clients do not skip it."""
     if readme.startswith(b"\xef\xbb\xbf"):
         yield Problem(
             "`---` at the first byte of README.md",
-            "it starts with a UTF-8 byte order mark",
+            "README.md starts with a UTF-8 byte order mark",
             "Save README.md as UTF-8 without BOM.",
             file=README,
         )
@@ -254,17 +254,17 @@ def blank_start_problems(readme: bytes) -> Iterator[Problem]:
     text = text_of(readme)
     if HUB_PATTERN.match(text) and text[:1].isspace():
         yield _advice(
-            "`---` at the first byte", "blank lines stand before it", {"file": README, "line": 1}
+            "`---` at the first byte", "blank lines come before it", {"file": README, "line": 1}
         )
 
 
 def online_problems(readme: bytes, *, timeout_s: float = 20) -> list[Problem]:
-    """Ask the Hub itself, as `RepoCard.validate` of huggingface_hub does. No token is sent.
+    """Validate at the Hub itself, as `RepoCard.validate` of huggingface_hub does, without a token.
 
     Raises:
-        ConnectionError: when the Hub gives no verdict.
+        ConnectionError: when the Hub returns no verdict.
     """
-    # Imported here: git's hook keeps these rules at every push, and sends no request.
+    # Imported here: git's hook applies these rules at every push, and sends no request.
     import requests
 
     try:
@@ -279,7 +279,7 @@ def online_problems(readme: bytes, *, timeout_s: float = 20) -> list[Problem]:
     if answer.status_code == 400:
         return [Problem("metadata that the Hub accepts", answer.text.strip()[:2000], file=README)]
     if not answer.ok:
-        raise ConnectionError(f"the Hub answered {answer.status_code} and gave no verdict")
+        raise ConnectionError(f"the Hub answered {answer.status_code} without a verdict")
     return []
 
 

@@ -1,4 +1,4 @@
-"""The variables that a log names as missing, in the words of many frameworks and languages."""
+"""The variables that a log reports as missing, in the words of many frameworks and languages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 
 NAME = r"(?<![A-Za-z0-9_])[A-Za-z_][A-Za-z0-9_]{2,}"
-# Reasons stand at a log's end.
+# A log gives the reason at its end.
 LAST_LINES = 80
 LONGEST_LINE = 500
 # In quotes, backquotes, `process.env.NAME`, `env.NAME`, `${NAME}`, or as it stands.
@@ -20,8 +20,8 @@ _VARIABLE = r"(?:env(?:ironment)?[ -]?)?(?:var(?:iable)?s?|key|setting|config(?:
 
 _NAMES = rf"(?P<names>{NAME}(?:[\"'`\]\s,]*(?:,|\band\b)[\"'`\[\s]*{NAME})*)"
 
-# Each names one variable as `name`, or several as `names`. Any case of letters counts, where the
-# words themselves say that an environment is meant; else `_UPPER` decides.
+# Each names one variable as `name`, or several as `names`. Letters of any case count where the
+# words mean an environment for certain; else `_UPPER` decides.
 _SURE = [
     # django-environ, OpenAI's and other clients: "Set the NAME environment variable".
     rf"\bset(?:ting)?\s+(?:the\s+)?{_QUOTED}\s+(?:env|environment)\b",
@@ -58,11 +58,11 @@ _LIKELY = [
     rf"\bENV\[['\"](?P<name>{NAME})['\"]\]",
 ]
 _WITHOUT_A_NAME = {
-    # Laravel says what is missing, not the variable.
+    # Laravel reports what is missing, without the variable.
     r"No application encryption key has been specified": "APP_KEY",
 }
 _UPPER = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z]{4,}")
-# Words in capitals that stand beside "missing" or "required" in logs and name no variable.
+# Words in capitals that logs put beside "missing" or "required" and that name no variable.
 _WORDS = re.compile(
     r"ERROR|WARN|WARNING|INFO|DEBUG|FATAL|CRITICAL|TRACE|NOTICE|PANIC|ALERT|HTTP|HTTPS|JSON|"
     r"YAML|TOML|HTML|NULL|NONE|TRUE|FALSE|TODO|NOTE|FILE|POST|HEAD|CORS|UUID|SASL|AUTH|CRASH|"
@@ -82,7 +82,7 @@ _ZOD = re.compile(
 _FLAT = re.compile(
     rf"[\"']?(?P<name>{NAME})[\"']?\s*:\s*\[\s*[\"'](?:Required|Invalid input[^\"']*undefined)[\"']"
 )
-# dotenv-safe and others: a heading, then the names, one a line or separated by commas.
+# dotenv-safe and others: a heading, then the names, on a line each or separated by commas.
 _LISTED = re.compile(
     r"^(?=[^\n]*\b(?:missing|not present|not set|undefined|required)\b)(?=[^\n]*\b(?:variables?|env|keys?|environment)\b)[^\n]*\n"
     rf"(?P<list>(?:[ \t]*[-*•]?[ \t]*[\"'`]?{NAME}\b[^\n]*\n?)+)",
@@ -93,7 +93,7 @@ _LISTED = re.compile(
 def missing_in(log: str, known: Collection[str] = ()) -> list[str]:
     """The variables that `log`, without terminal escapes, names as missing, in its order.
 
-    known: names that the code reads: each of them counts in whatever case it stands.
+    known: names that the code reads; each of them counts in any case of letters.
     """
     lines = [line[:LONGEST_LINE] for line in log.splitlines()[-LAST_LINES:]]
     log = "\n".join(lines) + "\n"
@@ -117,20 +117,20 @@ def _with_prefix(name: str, known: Collection[str]) -> str | None:
 
 
 def _candidates(log: str) -> Iterator[tuple[int, str, bool]]:
-    """Position, name, and whether the words leave no doubt that an environment variable is meant."""
+    """Position, name, and whether the words mean an environment variable for certain."""
     for patterns, sure in ((_SURE, True), (_LIKELY, False)):
         for pattern in patterns:
             for match in re.finditer(pattern, log, re.IGNORECASE | re.MULTILINE):
                 groups = match.groupdict()
                 listed = re.findall(NAME, groups.get("names") or groups.get("name") or "")
                 for name in listed:
-                    # Words of a sentence are no names, however sure its other words are.
+                    # A word of a sentence is not a name, even if the other words are certain.
                     if _PROSE.fullmatch(name.lower()):
                         continue
                     yield match.start(), name, sure and _looks_like_a_variable(name)
     for block in _PYDANTIC.finditer(log):
         for field in _FIELD.finditer(block[2]):
-            # A model of a request is validated too, but not while a Space starts.
+            # pydantic validates models of requests too, but not while a Space starts.
             yield block.start() + field.start(), field[1], True
     for match in _ZOD.finditer(log):
         if re.search(r"Required|undefined", match["issue"]):

@@ -1,4 +1,4 @@
-"""The files and folders that a Node.js source writes, by the paths that it gives."""
+"""The files and folders that a Node.js source writes, by the paths in its calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FOLDERS = {"dest", "destination", "uploadDir"}
 
 
 def written_by_node(text: str, folder: str, workdir: str, home: str) -> Iterator[tuple[str, int]]:
-    """Paths in the image and their lines. folder: where the file lies; a folder's path ends with /."""
+    """Paths in the image and their lines. folder: the folder of the file; a folder's path ends with /."""
     given = {
         "__dirname": folder,
         "import.meta.dirname": folder,
@@ -70,7 +70,7 @@ def _targets(script: Script, call: Node) -> Iterator[tuple[Node, bool]]:
 
 
 def _is_caught(node: Node) -> bool:
-    """Whether a refusal is caught where the call stands."""
+    """Whether the code around the call catches a refusal."""
     inner, outer = node, node.parent
     while outer is not None:
         if outer.type == "try_statement":

@@ -1,4 +1,4 @@
-"""Services on ports that a Space may not reach, as far as their addresses are known before a start."""
+"""Services on ports that a Space may not reach, by the addresses that are known before a start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflight.model.environment import EnvironmentDeclaration, Variable
 from preflight.model.hub_profile import Outbound, outbound
 from preflight.model.space import Space
 
-# Where a URL of this scheme leads when it names no port. Source: IANA's registry of service names
+# The port of a URL with this scheme and without a port. Source: IANA's registry of service names
 # and port numbers; MongoDB's, Redis's, NATS's and Kafka's own documentation.
 _PORTS = {
     **{"postgres": 5432, "postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433},
@@ -27,14 +27,14 @@ _WEB = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 @dataclass(frozen=True)
 class Doubtful:
-    """A variable whose value leads to a port that is not known to be open; the value itself is never shown."""
+    """A variable whose value leads to a port that is not known to be open. The value is never printed."""
 
     variable: str
     where: str
     port: int
     known: Outbound
     entered: bool
-    """Whether it is what the Space runs with unless something else is entered."""
+    """Whether the Space runs with this value unless a user enters another."""
 
     def __str__(self) -> str:
         return f"{self.variable} leads to port {self.port} ({self.where}): {self.known.known}"
@@ -43,7 +43,7 @@ class Doubtful:
 def doubtful(space: Space, declaration: EnvironmentDeclaration) -> Iterator[Doubtful]:
     """The declared variables whose default, example, or value on this machine leads to such a port.
 
-    A value on this machine is one in the shell, or in a `.env` in the Space's folder or beside it.
+    A value on this machine is in the shell, or in a `.env` in the Space's folder or its parent.
     """
     folder = space.working_folder or space.folder
     files = [path for path in (folder / ".env", folder.parent / ".env") if path.is_file()]
@@ -64,8 +64,8 @@ def doubtful(space: Space, declaration: EnvironmentDeclaration) -> Iterator[Doub
 def port_of(value: str, variable: Variable) -> int | None:
     """The port that the Space connects to for this value; None when it does not address a service.
 
-    A web address counts for a variable that is declared as a `@dependency`: others, like allowed
-    origins, are never connected to.
+    A web address counts only for a variable that is declared as a `@dependency`: the Space never
+    connects to others, such as allowed origins.
     """
     scheme = re.match(r"([a-z][a-z0-9]*)[a-z0-9+.-]*://", value.strip(), re.I)
     if scheme is None:

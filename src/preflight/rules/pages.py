@@ -1,4 +1,4 @@
-"""A page as a browser reads it: what it loads, where its links and forms lead, what its scripts request."""
+"""A page as a browser reads it: its assets, the targets of its links and forms, its scripts' requests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from urllib.parse import urljoin, urlsplit
 from preflight.model.problems import Problem, Severity
 from preflight.rules.scripts import UNKNOWN, Target, targets
 
-# Scripts that only count visits: a page without them shows all it has.
+# Scripts that only count visits: a page is complete without them.
 _COUNTERS = re.compile(
     r"/_vercel/(insights|speed-insights)/|/cdn-cgi/|analytics|gtag|umami|plausible", re.I
 )
 _ICONS = {"icon", "shortcut icon", "apple-touch-icon", "mask-icon", "manifest"}
 _REQUESTS = re.compile(r"(data-)?(hx-(get|post|put|patch|delete)|sse-connect|ws-connect)")
 _SETTING = re.compile(r"(api|url|host|base|server|endpoint|socket|backend|ws)$", re.I)
-# Ports on which a visitor may well run a server of their own: Ollama, LM Studio.
+# Ports of servers that a visitor may well run: Ollama, LM Studio.
 _VISITORS_OWN = {11434, 1234}
 
 
@@ -37,7 +37,7 @@ class Asset:
 
 @dataclass(frozen=True)
 class Form:
-    """A form: where it goes, its fields with a value that a visitor may enter, and those for files."""
+    """A form: its target, its fields with a value that a visitor may enter, and its fields for files."""
 
     action: str
     method: str
@@ -51,7 +51,7 @@ class Page:
     """What a page of HTML names; every address is absolute.
 
     base: the page's own address, as `<base href>` changes it. scripts: inline ones, with the line
-    on which each starts. requests: addresses that attributes such as `hx-get` give. settings: those of
+    on which each starts. requests: addresses in attributes such as `hx-get`. settings: addresses in
     attributes such as `data-api-url`.
     """
 
@@ -84,12 +84,12 @@ class Page:
         return urlsplit(self.url).netloc
 
     def own(self, url: str) -> bool:
-        """Whether an address is this page's own server, over whatever scheme."""
+        """Whether an address is on this page's own server, over any scheme."""
         return urlsplit(url).netloc.lower() == self.host.lower()
 
     @property
     def own_assets(self) -> list[Asset]:
-        """What the page loads from its own server, each address once."""
+        """The assets that the page loads from its own server, each address once."""
         found = {one.url: one for one in reversed(self.assets) if self.own(one.url)}
         return list(reversed(found.values()))
 
@@ -157,7 +157,7 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._script is not None:
-            # The parser may hand a long script over in parts.
+            # The parser may deliver a long script in parts.
             if self.scripts and self.scripts[-1][0] == self._script:
                 self.scripts[-1] = (self._script, self.scripts[-1][1] + data)
             elif data.strip():
@@ -202,7 +202,7 @@ class _Reader(HTMLParser):
 
 
 def _entered(given: dict[str, str]) -> str:
-    """What a visitor may enter into a field."""
+    """A value that a visitor may enter into a field."""
     kinds = {"email": "reader@example.com", "number": "1", "url": "https://example.com/"}
     kinds |= {
         "date": "2026-01-31",
@@ -215,9 +215,9 @@ def _entered(given: dict[str, str]) -> str:
 
 
 def asset_problems(answers: Mapping[Asset, tuple[int, str]]) -> list[Problem]:
-    """What a visitor lacks by the status and media type of each asset's answer.
+    """Assets that a visitor does not receive, by the status and media type of each answer.
 
-    A stylesheet alone is a risk where others arrive; where nothing does, the page is not what was built.
+    A missing stylesheet is a risk while other assets arrive; without any asset the page is broken.
     """
     found = {one: asset_problem(one, status, kind) for one, (status, kind) in answers.items()}
     arrives = any(
@@ -232,7 +232,7 @@ def asset_problems(answers: Mapping[Asset, tuple[int, str]]) -> list[Problem]:
 
 
 def asset_problem(asset: Asset, status: int, kind: str) -> Problem | None:
-    """What a visitor lacks when an asset of the page is answered with this status and media type."""
+    """The problem of an asset whose answer has this status and media type; None if it arrives."""
     needed = asset.kind in ("script", "module", "style")
     if needed and _COUNTERS.search(asset.url):
         needed = False
@@ -244,14 +244,14 @@ def asset_problem(asset: Asset, status: int, kind: str) -> Problem | None:
     )
     what = {"module": "script", "style": "stylesheet"}.get(asset.kind, asset.kind)
     if status >= 400:
-        actual = f"the page names the {what} {asset.written} and GET {path} answers {status}"
+        actual = f"the page names the {what} {asset.written}, and GET {path} answers {status}"
     elif needed and "html" in kind:
-        actual = f"the page names the {what} {asset.written} and GET {path} answers with HTML"
-        fix += " Answer 404, not the front page, for a file that is not there."
+        actual = f"the page names the {what} {asset.written}, and GET {path} answers with HTML"
+        fix += " Answer 404, not the front page, for a file that does not exist."
     else:
         return None
     return Problem(
-        f"an answer with the content of each {what} that the page names",
+        f"the content of each {what} that the page names",
         actual,
         fix,
         severity=Severity.BREAKS if needed else Severity.ADVICE,
@@ -260,7 +260,7 @@ def asset_problem(asset: Asset, status: int, kind: str) -> Problem | None:
 
 @dataclass(frozen=True)
 class Request:
-    """An address that a page requests, and where that is written."""
+    """An address that a page requests, and the place in the code."""
 
     address: str
     call: str
@@ -299,7 +299,7 @@ def requests_of(page: Page, scripts: Mapping[str, str]) -> list[Request]:
 
 
 def _addresses_in(document: Any) -> Iterator[str]:
-    """Addresses in a JSON document, under a key that reads like one of a server."""
+    """Addresses in a JSON document, under a key that may name a server."""
     if isinstance(document, dict):
         for key, value in document.items():
             if isinstance(value, str) and _SETTING.search(str(key)) and "://" in value[:8]:
@@ -337,16 +337,16 @@ def _unreachable(one: Request, name: str, port: int | None, host: str) -> Proble
         else:
             severity = Severity.RISK if one.call in ("name", "<image>") else Severity.BREAKS
         return Problem(
-            "requests of the page to the Space's own address",
-            f"{one.place} gives {shown} to {_call(one)}: {name} is the visitor's own machine, not the Space",
+            "requests from the page to the Space's own address",
+            f"{one.place} passes {shown} to {_call(one)}: {name} is the visitor's machine, not the Space",
             "Request a path without a host (/api/…), or build the address from location.origin.",
             severity=severity,
         )
     if name == host.lower() and port not in (None, 80, 443):
         return Problem(
-            "requests of the page to the Space's public address, which has one port",
-            f"{one.place} gives {shown} to {_call(one)}: the Hub opens no port {port} on {host}",
-            "Serve it below a path of app_port, and request that path.",
+            "requests from the page to the Space's public address, which has a single port",
+            f"{one.place} passes {shown} to {_call(one)}: the Hub opens no port {port} on {host}",
+            "Serve it under a path on app_port, and request that path.",
             severity=Severity.BREAKS,
         )
     return None
@@ -356,14 +356,14 @@ def _insecure(one: Request, scheme: str, name: str, host: str) -> Problem | None
     if scheme not in ("http", "ws") or one.call == "name":
         return None
     secure = {"http": "https", "ws": "wss"}[scheme]
-    # Browsers turn an image's http:// into https:// by themselves, and only warn of a form. What a
-    # page lacks without another site is not clear from here.
+    # Browsers change an image's http:// into https://, and only warn about a form. For another site
+    # it is not clear what the page loses.
     mild = one.call in ("<image>", "a form") or name != host.lower()
     return Problem(
-        "requests of the page over https:// and wss://",
-        f"{one.place} gives {one.address.replace(UNKNOWN, '…')} to {_call(one)}: browsers block {scheme}:// "
+        "requests from the page over https:// and wss://",
+        f"{one.place} passes {one.address.replace(UNKNOWN, '…')} to {_call(one)}: browsers block {scheme}:// "
         f"from a page that came over https://",
-        f"Use {secure}://, or for the Space itself a path without scheme and host"
+        f"Use {secure}://; for the Space itself, use a path without scheme and host"
         + (
             "; trust X-Forwarded-Proto where the server builds the address."
             if name == host.lower()
@@ -386,7 +386,7 @@ def _parts(address: str) -> tuple[str, str, int | None] | None:
 
 
 def is_local(name: str) -> bool:
-    """Whether a host is one's own machine or a private network: never a Space on the Hub."""
+    """Whether a host is the local machine or in a private network: never a Space on the Hub."""
     if name == "localhost" or name.endswith((".localhost", ".local", ".internal")):
         return True
     try:

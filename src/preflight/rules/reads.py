@@ -1,6 +1,6 @@
 """Which variables of its environment a Space's code reads, by their names.
 
-A name that a program computes is not found here.
+It does not find a name that a program computes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CODE = {
     *(".java", ".kt", ".c", ".cc", ".cpp", ".sh", ".bash", ".ex", ".exs", ".cs", ".vue", ".svelte"),
 }
 _NOT_RUN = re.compile(r"(^|/)(node_modules|tests?|__tests__|\.venv|venv)/|\.(test|spec)\.\w+$")
-# Set by the system or the runtime; they are not entered in a Space's settings.
+# The system or the runtime sets them; a user does not enter them in a Space's settings.
 GIVEN = re.compile(
     r"PATH|HOME|USER|PWD|SHELL|LANG|LC_\w+|TZ|TMPDIR|TEMP|TMP|TERM|HOSTNAME|CI|NO_COLOR|FORCE_COLOR"
     r"|NODE_\w+|PYTHON\w+|UV_\w+|PIP_\w+|XDG_\w+|npm_\w+|DEBUG|PORT|HOST|SSL_CERT_\w+|\w+_PROXY"
@@ -33,9 +33,9 @@ HUB_SETS = {
 
 @dataclass(frozen=True)
 class Read:
-    """One place where the code reads a variable. type: as the code converts it, by a guess.
+    """A place where the code reads a variable. type: a guess by the code's conversion.
 
-    required: the code has no value of its own for it there, so it fails without.
+    required: the code has no default there, so it fails without the variable.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Read:
 def reads(folder: Path, by_name_alone: bool = False) -> Iterator[Read]:
     """Every read of a variable, in the code and the scripts that enter the build.
 
-    by_name_alone: leave out settings classes and shells, whose names follow rules of their own.
+    by_name_alone: leave out settings classes and shells, whose names follow other rules.
     """
     for path, text in code_of(folder):
         found = [*_by_name(path, text)]
@@ -62,12 +62,12 @@ def reads(folder: Path, by_name_alone: bool = False) -> Iterator[Read]:
 
 
 def is_entered(name: str) -> bool:
-    """Whether a variable is one to enter in a Space's settings, set by neither Hub nor system."""
+    """Whether a user enters the variable in a Space's settings: neither Hub nor system sets it."""
     return name not in HUB_SETS and not GIVEN.fullmatch(name)
 
 
 def needed(folder: Path) -> list[Read]:
-    """The first read of each variable without which the code fails, set by neither Hub nor system."""
+    """The first read of each required variable that neither Hub nor system sets."""
     first: dict[str, Read] = {}
     for read in reads(folder):
         if read.required and is_entered(read.name):
@@ -158,7 +158,7 @@ def _by_name(path: str, text: str) -> Iterator[Read]:
 
 
 def _default(rest: str) -> str | None:
-    """The value that stands in the place of an absent variable, where it is written beside it."""
+    """The default for an absent variable, if the code gives it beside the read."""
     match = re.match(
         r"""["'\]]*\)?\s*(?:,|\?\?|\|\||\bor\b)\s*(?:default\s*=\s*)?(?:["']([^"'\n]*)["']|(-?\d+(?:\.\d+)?|[Tt]rue|[Ff]alse)\b)""",
         rest,
@@ -167,7 +167,7 @@ def _default(rest: str) -> str | None:
 
 
 def _type(before: str, rest: str, default: str | None) -> str:
-    """A type by what the code makes of the value: `int(…)`, `cast=bool`, `z.coerce.number()`, its default."""
+    """A type by the code's conversion of the value: `int(…)`, `cast=bool`, `z.coerce.number()`, its default."""
     if default in ("true", "false") or re.search(r"cast=bool|\bbool\(|boolean\(", rest):
         return "boolean"
     converts = re.search(r"\b(?:int|float|Number|parseInt|parseFloat)\(\s*(?:os\.)?$", before)

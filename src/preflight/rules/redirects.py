@@ -1,4 +1,4 @@
-"""Addresses that a server builds of itself: redirects, sign-in callbacks, links, documented servers."""
+"""Addresses that a server builds for itself: redirects, sign-in callbacks, links, documented servers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _CALLBACKS = {
 
 
 def redirect_problem(url: str, location: str, severity: Severity | None = None) -> Problem | None:
-    """What is wrong with a redirect from a public address; None for one that a visitor can follow."""
+    """The problem of a redirect from a public address; None if a visitor can follow it."""
     target = urljoin(url, location)
     reason = unreachable(target, urlsplit(url).netloc)
     if reason is None and target.split("#")[0] == url.split("#")[0]:
-        reason = "that is the same address again, without an end"
+        reason = "the redirect leads to the same address, without end"
     if reason is None:
         return None
     return Problem(
@@ -41,12 +41,12 @@ def redirect_problem(url: str, location: str, severity: Severity | None = None) 
 
 
 def unreachable(target: str, host: str) -> str | None:
-    """Why a visitor can't follow an address that the server built of itself; None for any other."""
+    """Why a visitor cannot follow an address that the server built for itself; None for any other."""
     try:
         parts = urlsplit(target)
         name, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        return "that is no address"
+        return "the address is invalid"
     if is_local(name) or re.fullmatch(r"[0-9a-f]{12}", name):
         return f"{name} is this container's or the visitor's own machine"
     if name != host.lower():
@@ -75,7 +75,7 @@ def callback_problem(url: str, location: str) -> Problem | None:
 
 
 def address_problems(named: list[tuple[str, str]], host: str) -> Iterator[Problem]:
-    """Pairs of a place and an absolute address that the Space names itself by."""
+    """Absolute addresses by which the Space names itself and that a visitor cannot follow."""
     for place, address in named:
         reason = unreachable(urljoin(f"https://{host}/", address), host)
         if reason:

@@ -1,9 +1,9 @@
-"""What git would send to the Space's repository, and what the Hub would say to it.
+"""What git would send to the Space's repository, and what the Hub would refuse.
 
-The rules are pure functions over a repository, a revision and the folder that is pushed, so that a
-pre-receive hook can ask them too. Sources: hub-docs spaces-github-actions.md (10 MiB), storage-
+The rules are pure functions over a repository, a revision and the pushed folder, so that a
+pre-receive hook can call them too. Sources: hub-docs spaces-github-actions.md (10 MiB), storage-
 limits.md, security-secrets.md; huggingface_hub utils/_validators.py (names); the forum and issue
-reports quoted in the checks. What no source states is a named setting.
+reports quoted in the checks. A limit without a source is a named setting.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ LARGEST_REPOSITORY = 1024**3
 """Bytes, LFS included. "Repository storage limit reached (Max: 1 GB)"."""
 NEARLY_FULL = 0.8
 LONGEST_WHOLE_LABEL = 50
-"""Characters of the longest `<owner>-<name>` that was observed to be an address as it stands."""
+"""Characters of the longest `<owner>-<name>` that was observed as an address without a cut."""
 LONGEST_LABEL = 63
 """Octets of one DNS label (RFC 1035)."""
 CUT_LABEL = 48
-"""Of a longer one these first characters are kept; `-` and seven hexadecimal digits of the SHA-256 of
-the Space's internal id follow. Observed in 2026-08, and computed again."""
+"""The Hub keeps this many first characters of a longer label and adds `-` and seven hexadecimal digits
+of the SHA-256 of the Space's internal id. Observed in 2026-08, and confirmed by computing it."""
 
 
 def large_blob_problems(history: list[Blob]) -> Iterator[Problem]:
@@ -47,7 +47,7 @@ def binary_problems(history: list[Blob]) -> Iterator[Problem]:
 
 
 def size_problems(history: list[Blob]) -> Iterator[Problem]:
-    """More than the Hub stores for one Space."""
+    """More bytes than the Hub stores for a Space."""
     total = stored_bytes(history)
     if total > LARGEST_REPOSITORY:
         yield Problem(
@@ -58,12 +58,12 @@ def size_problems(history: list[Blob]) -> Iterator[Problem]:
 def size_warning(history: list[Blob]) -> str | None:
     total = stored_bytes(history)
     if NEARLY_FULL * LARGEST_REPOSITORY < total <= LARGEST_REPOSITORY:
-        return f"{_mib(total)} of {_mib(LARGEST_REPOSITORY)} are used by the history to be pushed"
+        return f"the history to be pushed uses {_mib(total)} of {_mib(LARGEST_REPOSITORY)}"
     return None
 
 
 def stored_bytes(history: list[Blob]) -> int:
-    """Uncompressed size of the history, with what its LFS pointers stand for."""
+    """Uncompressed size of the history in bytes, with the content of its LFS pointers."""
     return sum(blob.size + (blob.lfs_size or 0) for blob in history)
 
 
@@ -72,20 +72,20 @@ _DOTENV_OF_A_MODE = re.compile(r"(^|/)\.env\.(?!example$|sample$|template$|dist$
 
 
 def dotenv_problems(history: list[Blob]) -> Iterator[Problem]:
-    """`.env` files, also in old commits: deleting one later does not take it out of the push."""
+    """`.env` files, also in old commits: a later deletion does not remove the file from the push."""
     for path in dict.fromkeys(blob.path for blob in history if _DOTENV.search(blob.path)):
         yield Problem("no `.env` in any commit to be pushed", "it is committed", file=path)
 
 
 def dotenv_warning(history: list[Blob]) -> str | None:
-    """`.env.production` and the like, which front-end tools want committed and a key must not enter."""
+    """`.env.production` and the like: front-end tools expect them in the commit, and no key may be in them."""
     paths = [one.path for one in history if _DOTENV_OF_A_MODE.search(one.path)]
     others = sorted({path for path in paths if not _DOTENV.search(path)})
     return f"committed, and public on the Hub: {_some(others)}" if others else None
 
 
 def secret_problems(history: list[Blob]) -> Iterator[Problem]:
-    """What looks like a key. `.env` files are another rule's."""
+    """Text that looks like a key. Another rule covers `.env` files."""
     for blob in history:
         for line, kind in () if _DOTENV.search(blob.path) else blob.secrets:
             yield Problem("no key in any commit to be pushed", kind, file=blob.path, line=line)
@@ -94,9 +94,9 @@ def secret_problems(history: list[Blob]) -> Iterator[Problem]:
 def pointer_problems(folder: Path, *, committed: bool) -> Iterator[Problem]:
     """LFS pointers where the build expects the content.
 
-    In the working folder every pointer is one: the build would copy it. In what is committed, a
-    pointer is right where the pushed `.gitattributes` sends the path through LFS; rules outside
-    the folder do not reach the Hub.
+    In the working folder every pointer is a problem: the build would copy it. In a commit a pointer
+    is right if the pushed `.gitattributes` sends the path through LFS. Rules outside the folder do
+    not reach the Hub.
     """
     patterns = _lfs_patterns(folder / ".gitattributes")
     for path in sorted(folder.rglob("*")):
@@ -146,7 +146,7 @@ def build_source_problems(
         codes = {one: _code(status, one) for one in taken}
         untracked = [one for one, code in codes.items() if code in ("??", "A ", "AM")]
         if taken != [pattern]:
-            # A COPY of a whole folder takes along what no step needs.
+            # A COPY of a whole folder includes files that no step needs.
             untracked = [one for one in untracked if _is_built_from(folder, one)]
         ignored = [one for one, code in codes.items() if code == "!!"]
         if untracked:
@@ -160,7 +160,7 @@ def build_source_problems(
             yield Problem(
                 "every file that the build takes is committed",
                 f"{source.pattern}: ignored by .gitignore: {_some(ignored)}",
-                "Build it in a stage of the Dockerfile, or take it out of .gitignore and commit it.",
+                "Build it in a stage of the Dockerfile, or remove it from .gitignore and commit it.",
                 **place,
             )
 
@@ -172,7 +172,7 @@ _NOT_BUILT_FROM = re.compile(
 
 
 def _is_built_from(folder: Path, path: str) -> bool:
-    """Whether a build may need a file: no note, no tool's settings, nothing of another repository."""
+    """Whether a build may need a file: not a note, a tool's settings or part of another repository."""
     parents = [folder / one for one in Path(path).parents if one != Path()]
     return not _NOT_BUILT_FROM.search(path) and not any((one / ".git").exists() for one in parents)
 
@@ -192,7 +192,7 @@ def ignored_in_build(dockerfile: Dockerfile, folder: Path, repository: Repositor
 
 
 def dirty_files(repository: Repository) -> list[str]:
-    """Files whose working copy differs from what would be pushed, ignored ones apart."""
+    """Files whose working copy differs from the commit to be pushed, without ignored files."""
     return sorted(path for path, code in repository.status.items() if code != "!!")
 
 
@@ -208,27 +208,29 @@ def name_problems(name: str) -> Iterator[Problem]:
 
 
 def subdomain(owner: str, name: str) -> str:
-    """The label before `.hf.space`. Sources: hub-docs spaces-embed.md, spaces-agents.md (lower
-    case, `/` and `.` become `-`); `_` becomes `-` by forum thread 177067."""
+    """The label before `.hf.space`: lower case, with `-` for `/`, `.` and `_`.
+
+    Sources: hub-docs spaces-embed.md, spaces-agents.md; forum thread 177067 for `_`.
+    """
     return re.sub(r"[/._]", "-", f"{owner}/{name}".lower())
 
 
 def subdomain_problems(owner: str, name: str) -> Iterator[Problem]:
-    """An address that can't be known before the Space is created."""
+    """A name whose address is unknown until the Space exists."""
     label = subdomain(owner, name)
     if len(label) > LONGEST_WHOLE_LABEL:
         is_cut = "is" if len(label) > LONGEST_LABEL else "may be"
         yield Problem(
-            f"<owner>-<name> of at most {LONGEST_WHOLE_LABEL} characters, which is then the address",
+            f"<owner>-<name> of at most {LONGEST_WHOLE_LABEL} characters: the Hub uses it as the address",
             f"{label} has {len(label)}: the address {is_cut} {label[:CUT_LABEL]}-???????.hf.space",
-            "Read the address in the Space's page once it exists, or shorten its name.",
-            "the Space runs, at another address than its name tells",
+            "Read the address on the Space's page when the Space exists, or shorten its name.",
+            "the Space runs at another address than its name suggests",
             severity=Severity.ADVICE,
         )
 
 
 def _code(status: dict[str, str], path: str) -> str:
-    """git's status of a file; a whole ignored or untracked folder stands as `name/`."""
+    """git's status of a file; a wholly ignored or untracked folder is listed as `name/`."""
     if path in status:
         return status[path]
     parents = (f"{parent.as_posix()}/" for parent in Path(path).parents)

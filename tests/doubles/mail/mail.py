@@ -1,6 +1,6 @@
-"""A mail API in Resend's form that keeps what it is given.
+"""A stand-in for Resend's mail API that keeps each mail.
 
-POST /emails takes a mail, GET /sent shows all with their authorization header.
+POST /emails accepts a mail. GET /sent lists all mails with their authorization header.
 Source: resend.com/docs/api-reference/emails/send-email.
 """
 

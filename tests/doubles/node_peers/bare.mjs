@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The floor that figures are measured against: node:http and nothing else. */
+/** The baseline of the figures: a plain node:http server. */
 import { createServer } from "node:http";
 
 const body = '{"status":"ok"}';

@@ -1,8 +1,8 @@
--- Requests of one kind for wrk, and what became of them as a line of JSON.
--- From the environment: METHOD, BODY and COOKIE of each request; PACE, the milliseconds before each one.
--- ADDRESSES=many gives each an address of its own, so that no limit of an address is met.
--- MAILS are what MAIL in the body stands for, in turn, separated by blanks.
--- Where the last run did not begin.
+-- Equal requests for wrk. Prints the result as a line of JSON.
+-- From the environment: METHOD, BODY and COOKIE of each request; PACE, the milliseconds before each request.
+-- ADDRESSES=many gives each request another address, so that no limit per address applies.
+-- MAILS, separated by blanks, replace MAIL in the body in turn.
+-- A random first address differs from that of the last run.
 math.randomseed(os.time())
 local number = math.random(0, 255 * 65536)
 local fixed, body

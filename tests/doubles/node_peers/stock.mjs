@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * Better Auth as its documentation sets it up: the library's handler on a bare server, or on Hono, default hash.
- * ADAPTER=node or hono; PLUGINS=all for those that backend-node has, with their defaults.
+ * Better Auth as documented: the library's handler on a bare server or on Hono, with the default hash.
+ * ADAPTER=node or hono. PLUGINS=all adds backend-node's plugins with their defaults.
  */
 import { createServer } from "node:http";
 import { DatabaseSync } from "node:sqlite";
@@ -18,7 +18,7 @@ const options = {
   secret: "secret-of-a-stock-server-Xw7pQz2mN8rT4vB6yK1s",
   database: new DatabaseSync("/tmp/auth.db"),
   emailAndPassword: { enabled: true },
-  // On, it would count the load's one address instead of answering it.
+  // Switched on, it would limit the single address of the load.
   rateLimit: { enabled: false },
   plugins: process.env.PLUGINS === "all" ? [bearer(), jwt(), username(), admin(), twoFactor(), passkey()] : [],
 };

@@ -1,7 +1,7 @@
-/** A passkey authenticator in software: what `navigator.credentials` gives in a browser. Source: W3C WebAuthn, level 2. */
+/** A software passkey authenticator with the results of a browser's `navigator.credentials`. Source: W3C WebAuthn, level 2. */
 import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto";
 
-/** Makes the browser's WebAuthn objects of a page on `origin`. */
+/** Creates the WebAuthn objects that a browser would give to a page on `origin`. */
 export function installAuthenticator(origin) {
   let key;
   const clientData = (type, challenge) =>
@@ -9,7 +9,7 @@ export function installAuthenticator(origin) {
       JSON.stringify({ type, challenge: Buffer.from(challenge).toString("base64url"), origin, crossOrigin: false }),
     );
   let uses = 0;
-  /** User present and verified; the attested key, where there is one. */
+  /** User present and verified; the attested key, if any. */
   const authenticatorData = (rpId, attested = Buffer.alloc(0)) => {
     const count = Buffer.alloc(4);
     count.writeUInt32BE(++uses);
@@ -67,7 +67,7 @@ export function installAuthenticator(origin) {
   globalThis.PublicKeyCredential = class {};
 }
 
-/** An ArrayBuffer of its own. */
+/** Copies the bytes into a new ArrayBuffer. */
 function bytes(buffer) {
   return new Uint8Array(buffer).buffer;
 }

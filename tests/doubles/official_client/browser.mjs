@@ -1,4 +1,4 @@
-/** A browser on the front end's site, as far as Better Auth's client needs one: cookies, an origin, an address. */
+/** The parts of a browser on the front end's site that Better Auth's client needs: cookies, origin, address. */
 import { apiKeyClient } from "@better-auth/api-key/client";
 import { passkeyClient } from "@better-auth/passkey/client";
 import { createAuthClient } from "better-auth/client";
@@ -14,7 +14,7 @@ import {
   usernameClient,
 } from "better-auth/client/plugins";
 
-/** The public origin, which the front end passes on to the server: mode A of README.md. */
+/** The public origin; the front end's host forwards it to the server (mode A of README.md). */
 export const BASE = "https://auth.example";
 export const FRONT = "https://front.example";
 export const PASSWORD = "correct horse battery";
@@ -26,7 +26,7 @@ let people = 0;
 
 export class Browser {
   cookies = new Map();
-  /** The headers of the last answer. */
+  /** The headers of the last response. */
   answered = new Headers();
   person = ++people;
   email = `person-${this.person}-${Date.now()}@example.com`;
@@ -73,7 +73,7 @@ export class Browser {
     return answer;
   }
 
-  /** Follows a link of a mail, without the redirect that comes back; gives where that leads. */
+  /** Opens a link of a mail. Returns the target of the redirect without following it. */
   async visit(link) {
     const answer = await this.fetch(link);
     return new URL(answer.headers.get("location") ?? "about:blank", BASE);
@@ -88,7 +88,7 @@ export class Browser {
   }
 }
 
-/** The text of the last mail to `address`, as soon as it is there. */
+/** Waits for the last mail to `address` and returns its text. */
 export async function mailTo(address, seen = 0) {
   for (const deadline = Date.now() + 10_000; Date.now() < deadline; ) {
     const sent = await (await fetch("http://mail:8080/sent")).json();

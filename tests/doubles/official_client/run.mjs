@@ -7,7 +7,7 @@ import { routes } from "./browser.mjs";
 const [suite] = process.argv.slice(2);
 const { default: calls } = await import(`./suites/${suite}.mjs`);
 
-/** Makes a call and checks its answer; what is wrong is printed, and the next call is made. */
+/** Makes a call and checks its response. Prints a failure and goes on. */
 async function call(name, make, check = () => {}) {
   let failure = null;
   let data;
@@ -23,7 +23,7 @@ async function call(name, make, check = () => {}) {
   return data;
 }
 
-/** The same for a call whose documented answer is an error. */
+/** Makes a call whose documented response is an error. */
 async function refused(name, make, status, code) {
   let failure = null;
   try {

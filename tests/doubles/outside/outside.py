@@ -1,7 +1,8 @@
-"""The services that backend-node calls when its settings say so, over TLS on port 443; port 8080 answers /health.
+"""Stand-ins for the external services of backend-node, over TLS on port 443; port 8080 answers /health.
 
-haveibeenpwned.com knows one breached password. Turnstile takes `solved`. GitHub and Hugging Face sign in whom the code
-names: `somebody@example.com`. GitHub has verified each address; Hugging Face, `verified-…`, and of others says "false".
+haveibeenpwned.com knows a single breached password. Turnstile accepts `solved`. GitHub and Hugging Face sign in the
+user whose mail address is the code: `ada@example.com`. GitHub reports each address as verified. Hugging Face reports
+`verified-…` as verified and any other address as "false".
 Sources: haveibeenpwned.com/API/v3, developers.cloudflare.com/turnstile/get-started/server-side-validation,
 docs.github.com/apps/oauth-apps/building-oauth-apps, huggingface.co/docs/hub/oauth.
 """

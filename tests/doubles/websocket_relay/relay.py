@@ -1,6 +1,6 @@
-"""Carries Postgres over a WebSocket, as Neon's wsproxy does: `/v1?address=host:port`, binary frames both ways.
+"""Relays Postgres over a WebSocket, as Neon's wsproxy does: `/v1?address=host:port`, binary frames both ways.
 
-Source: github.com/neondatabase/wsproxy. GET /health answers 200; RELAY_TO is the only address it dials.
+Source: github.com/neondatabase/wsproxy. GET /health answers 200; RELAY_TO is the only address that it connects to.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ def health(connection: ServerConnection, request: Request) -> Response | None:
     if request.path == "/health":
         return connection.respond(HTTPStatus.OK, "ok\n")
     if parse_qs(urlsplit(request.path).query).get("address") != [ALLOWED]:
-        return connection.respond(HTTPStatus.FORBIDDEN, "not the address that this relay dials\n")
+        return connection.respond(HTTPStatus.FORBIDDEN, "the relay does not connect to this address\n")
     return None
 
 

@@ -33,10 +33,10 @@ class EnvironmentDeclarationError(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One way to start the Space: an environment, and whether it has to refuse it.
+    """One way to start the Space: an environment, and whether the Space must refuse it.
 
-    `names_expected` are the variables that the refusal has to name, all of them at once; empty
-    when the Space has to start. `either`: it may start, or refuse by the name of a variable.
+    `names_expected` are the variables that the refusal must name, all at once; empty
+    when the Space must start. `either`: it may start, or refuse and name a variable.
     """
 
     id: str
@@ -51,9 +51,9 @@ class Case:
 
 @dataclass(frozen=True)
 class EnvironmentDeclaration:
-    """Everything one `.env.example` declares. `decorated` tells a declaration from a plain list.
+    """The content of an `.env.example`. `decorated` distinguishes a declaration from a plain list.
 
-    A plain list of names (no known decorator anywhere) promises nothing: all of it is optional.
+    In a plain list of names (without a known decorator), every variable is optional.
     """
 
     source: str
@@ -96,7 +96,7 @@ class EnvironmentDeclaration:
         variables: list[Variable] = []
         for item in items:
             if item.name is None:
-                # Prose may speak of decorators; a line of nothing else has lost its variable.
+                # Prose may mention decorators; a line of decorators only has lost its variable.
                 faults += [
                     Fault(one.line, f"{one} stands above no variable; put the variable below it")
                     for one in item.decorators
@@ -128,13 +128,12 @@ class EnvironmentDeclaration:
         return bool(value) if variable.required.value is None else value == variable.required.value
 
     def valid_environment(self, seed: int = 0, **overrides: str) -> dict[str, str]:
-        """A full environment with which the Space has to start.
+        """A full environment with which the Space must start.
 
-        Holds every variable that is required (given `overrides`, such as RAG_MODE="cloud") and
-        every optional one that has an `@example`; of a plain list, whatever has a value. A value
-        is the `@example`, else the default, else made from type and options: text is random then,
-        the same for the same seed, so that a Secret seen in an image, a log or an answer is a leak
-        and nothing else.
+        Holds every required variable (given `overrides`, such as RAG_MODE="cloud") and every
+        optional variable with an `@example`; of a plain list, every variable with a value. A value
+        is the `@example`, else the default, else made from type and options. Made text is random,
+        and the same for the same seed, so a Secret found in an image, a log or an answer is a leak.
         """
         return self._environment(seed, overrides)
 
@@ -142,7 +141,7 @@ class EnvironmentDeclaration:
         self, seed: int, overrides: dict[str, str], absent: str | None = None
     ) -> dict[str, str]:
         environment = dict(overrides)
-        # A variable that a condition names comes first: it decides what else is required.
+        # Variables that a condition names come first: they decide which others are required.
         deciding = {
             v.required.variable for v in self.variables if isinstance(v.required, Condition)
         }
@@ -164,7 +163,7 @@ class EnvironmentDeclaration:
         return self._environment(seed, {**self._holding(variable, seed), variable.name: value})
 
     def _holding(self, variable: Variable, seed: int) -> dict[str, str]:
-        """What has to be set for the variable's condition to hold."""
+        """The variables to set so that the variable's condition holds."""
         condition = variable.required
         if not isinstance(condition, Condition):
             return {}
@@ -172,21 +171,21 @@ class EnvironmentDeclaration:
         return {condition.variable: value}
 
     def environment_without_dependencies(self) -> dict[str, str] | None:
-        """A valid environment in which every dependency is out of reach; None when none is declared."""
-        dialling = [variable for variable in self.variables if variable.dependency is not None]
+        """A valid environment in which no dependency answers; None when none is declared."""
+        dependent = [variable for variable in self.variables if variable.dependency is not None]
         overrides: dict[str, str] = {}
-        for variable in dialling:
+        for variable in dependent:
             overrides |= self._holding(variable, 0)
             overrides[variable.name] = variable.dependency or ""
-        return self.valid_environment(0, **overrides) if dialling else None
+        return self.valid_environment(0, **overrides) if dependent else None
 
     def everything_missing(self) -> Case:
-        """Nothing set at all: every unconditionally required variable has to be named at once."""
+        """An empty environment: the Space must name every unconditionally required variable at once."""
         names = tuple(v.name for v in self.variables if self.is_required(v, {}))
         return Case("nothing-set", {}, names)
 
     def faulty_cases(self, variable: Variable, seed: int = 0) -> list[Case]:
-        """The matrix for one variable: each fault, and its twin that the Space has to accept.
+        """The matrix for one variable: each fault, and its twin that the Space must accept.
 
         unset, empty, blank: refused when required, accepted when optional. Each way to break the
         type: refused. A sample value: accepted here, refused on the Hub (`SYSTEM=spaces`).
@@ -194,7 +193,7 @@ class EnvironmentDeclaration:
         valid = self.environment_for(variable, seed)
         named = (variable.name,)
         missing = named if variable.required is not False else ()
-        # What only matters beside this variable goes with it.
+        # Variables that depend on this one are left out with it.
         without = self._environment(seed, self._holding(variable, seed), absent=variable.name)
         cases = [
             Case("valid", valid),
@@ -230,7 +229,7 @@ class EnvironmentDeclaration:
         return None
 
     def settings_table(self) -> str:
-        """What to enter in the Space's settings, as Markdown."""
+        """The Variables and Secrets to enter in the Space's settings, as Markdown."""
         rows = [("Name", "Enter as", "Needed", "What it is", "Example")]
         for variable in self.variables:
             rows.append(

@@ -17,7 +17,7 @@ from dotenv.parser import Binding, parse_stream
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a declaration. `duplicate` is told apart: the Hub refuses it itself."""
+    """A fault of a declaration. `duplicate` is a kind of its own: the Hub refuses it itself."""
 
     line: int
     message: str
@@ -25,7 +25,7 @@ class Fault:
 
 
 _MEANT = {"required", "optional", "sensitive", "public", "type", "example", "sample", "dependency"}
-# Of the convention, without a meaning for a Space.
+# Decorators of the convention that mean nothing for a Space.
 _WITHOUT_MEANING = {
     *("docs", "docsUrl", "icon", "tag", "deprecated", "internal", "dynamic", "static"),
 }
@@ -58,8 +58,8 @@ class Decorator:
 
 @dataclass(frozen=True)
 class Item:
-    """A binding with the comment lines above it. A name of None is a block above nothing, an empty
-    one a line that is no binding."""
+    """A binding with the comment lines above it. Name None: a comment block without a binding; an
+    empty name: a line that is not a binding."""
 
     name: str | None
     value: str
@@ -82,7 +82,7 @@ def items_of(text: str) -> Iterator[Item]:
 
     def finish(name: str | None, value: str, line: int) -> Item:
         nonlocal shared
-        # Variables that follow each other without a blank line share the words above the first.
+        # Consecutive variables without a blank line share the comment above the first.
         shared = " ".join(words) or shared
         item = Item(name, value, line, shared, tuple(decorators), tuple(faults))
         words.clear()

@@ -1,4 +1,4 @@
-"""The types of `@type=…`: what a value must look like, and values to try a Space with.
+"""The types of `@type=…`: the form of a value, and values to test a Space with.
 
 Source of names and options: varlock's @env-spec page on data types. The convention has more
 options, which a Space's declaration has not needed.
@@ -25,13 +25,13 @@ class Invalid(ValueError):
 
 
 class Type:
-    """A type with its options. Text without options is valid for it, whatever it holds."""
+    """A type with its options. Text without options accepts any value."""
 
     name: ClassVar[str] = "string"
     options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, given: Mapping[str, str] | None = None) -> None:
-        """given: the options, by name. Raises Invalid for one that the type does not take."""
+        """given: the options, by name. Raises Invalid for an unknown option."""
         self.given = dict(given or {})
         for key, value in self.given.items():
             if key not in self.options:
@@ -43,11 +43,11 @@ class Type:
         """Raise Invalid for an option's value that cannot be used."""
 
     def faults(self, value: str) -> Iterator[str]:
-        """What is wrong with a value, in words that never hold it."""
+        """The faults of a value, in words that never contain it."""
         yield from ()
 
     def valid(self, chance: random.Random) -> str:
-        """A value to start a Space with. `chance` makes text that stands nowhere else."""
+        """A value to start a Space with. `chance` makes text that occurs nowhere else."""
         return _text(chance, 40)
 
     def malformed(self) -> Named:
@@ -55,7 +55,7 @@ class Type:
         yield from ()
 
     def boundary(self) -> Named:
-        """The last values that are still valid: the twins of too short, too low and so on."""
+        """The values at the limits that are still valid: the twins of too short, too low and so on."""
         yield from ()
 
     def accepts(self, value: str) -> bool:
@@ -193,7 +193,7 @@ class Port(Number):
         return f"{max(self.lowest, min(8080, self.highest)):g}"
 
     def boundary(self) -> Named:
-        # A Space that binds its lowest or highest port proves nothing about the variable.
+        # A Space that uses its lowest or highest port proves nothing about the variable.
         yield from ()
 
 
@@ -283,7 +283,7 @@ class Email(Type):
             yield "it is not an e-mail address"
 
     def valid(self, chance: random.Random) -> str:
-        return "somebody@example.com"
+        return "user@example.com"
 
     def malformed(self) -> Named:
         yield "not-an-email", "not one at all"

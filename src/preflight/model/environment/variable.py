@@ -1,4 +1,4 @@
-"""One declared variable: what its decorators mean, and values to try a Space with."""
+"""A declared variable: the meaning of its decorators, and values to test a Space with."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Variable:
     def value(self, seed: int) -> str:
         """A valid value: the `@example`, else the default, else one made from type and options."""
         given = self.example or self.default
-        # Of the name too: two Secrets never share a value, and none depends on its neighbours.
+        # Seeded by the name too: two Secrets never share a value, and none depends on its neighbours.
         return given if given is not None else self.type.valid(random.Random(f"{seed} {self.name}"))
 
     def malformed(self) -> Iterator[tuple[str, str]]:
@@ -69,7 +69,7 @@ class Variable:
 
 
 def variable_of(item: Item, faults: list[Fault]) -> Variable:
-    """What an item declares; what is wrong with it is added to `faults`."""
+    """The variable that an item declares; adds its faults to `faults`."""
     given: dict[str, Decorator] = {}
     for one in item.decorators:
         if one.name in given and one.name not in ("docs", "tag"):
@@ -132,7 +132,7 @@ def _plain(decorator: Decorator | None, faults: list[Fault]) -> str | None:
         return None
     if isinstance(decorator.value, str) and decorator.value:
         return decorator.value
-    # `@example=file:(x)` and the like: what looks like a call is a value here.
+    # `@example=file:(x)` and similar: text that looks like a call is a value here.
     if isinstance(decorator.value, Call) and decorator.value.name:
         return str(decorator.value)
     faults.append(Fault(decorator.line, f"{decorator} needs a value: {decorator}=VALUE"))

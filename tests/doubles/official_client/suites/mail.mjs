@@ -1,4 +1,4 @@
-/** What a mail confirms. Source: better-auth.com/docs, "Email & Password", "User & Accounts". */
+/** Confirmation by mail. Source: better-auth.com/docs, "Email & Password", "User & Accounts". */
 import assert from "node:assert/strict";
 import { Browser, FRONT, linkIn, mailTo } from "../browser.mjs";
 

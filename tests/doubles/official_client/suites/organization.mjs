@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Browser, FRONT, linkIn, mailTo } from "../browser.mjs";
 
-/** Somebody whose address is verified: an invitation is for the owner of its address. */
+/** A user with a verified address: only the owner of an address may accept its invitation. */
 async function member() {
   const person = new Browser();
   await person.signUp();

@@ -56,6 +56,6 @@ export default async function passkey({ call, refused }) {
   );
   await call("signIn.passkey after passkey.deletePasskey", async () => {
     const { error } = await new Browser().client.signIn.passkey();
-    assert(error, "a deleted passkey signs nobody in");
+    assert(error, "a deleted passkey must not sign a user in");
   });
 }

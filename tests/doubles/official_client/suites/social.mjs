@@ -1,8 +1,8 @@
-/** Sign-in with GitHub and Hugging Face, to the end. Source: better-auth.com/docs, "OAuth", "User & Accounts". */
+/** The whole sign-in with GitHub and Hugging Face. Source: better-auth.com/docs, "OAuth", "User & Accounts". */
 import assert from "node:assert/strict";
 import { Browser, FRONT, PASSWORD } from "../browser.mjs";
 
-/** Comes back from the provider as `email`. */
+/** Returns from the provider as the user `email`. */
 function comeBack(browser, provider, url, email) {
   const state = new URL(url).searchParams.get("state");
   return browser.visit(`https://auth.example/api/auth/callback/${provider}?code=${email}&state=${state}`);

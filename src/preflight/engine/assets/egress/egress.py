@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def asked(packet: bytes) -> dict[str, object]:
-    """The host name in a question to a name server."""
+    """The host name in a DNS request."""
     _, _, transport = network(packet)
     labels, at = [], 8 + 12
     while at < len(transport) and transport[at]:
@@ -112,7 +112,7 @@ def asked(packet: bytes) -> dict[str, object]:
 
 
 def connection(packet: bytes, refused: bool) -> dict[str, object]:
-    """Where the first packet of a connection goes."""
+    """The destination of a connection's first packet."""
     address, protocol, transport = network(packet)
     port = struct.unpack_from("!H", transport, 2)[0]
     return {
@@ -124,7 +124,7 @@ def connection(packet: bytes, refused: bool) -> dict[str, object]:
 
 
 def network(packet: bytes) -> tuple[str, int, bytes]:
-    """Destination, protocol and what follows the header of an IP packet."""
+    """Destination, protocol and payload of an IP packet."""
     if packet[0] >> 4 == 4:
         header = (packet[0] & 15) * 4
         return socket.inet_ntop(socket.AF_INET, packet[16:20]), packet[9], packet[header:]
@@ -151,7 +151,7 @@ def logged(log: socket.socket) -> Iterator[tuple[str, bytes]]:
         try:
             messages = log.recv(1 << 16)
         except OSError as error:
-            # A flood: the kernel has thrown some away.
+            # A flood: the kernel has dropped packets.
             if error.errno == errno.ENOBUFS:
                 continue
             raise
