@@ -1,4 +1,4 @@
-/** `/api/auth/*`: requests as the library gets them, and its answers as they leave. */
+/** `/api/auth/*`: converts requests for the library and its answers for the client. */
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import type { AuthService } from "./auth.ts";
@@ -12,9 +12,9 @@ export const AUTH_PREFIX = "/api/auth/";
 export const SESSION_PATH = "/api/auth/get-session";
 
 const BODY_LIMIT = 64 * 1024;
-/** Requests inside the library, so that a flood of them is turned away instead of waiting longer and longer. */
+/** The most simultaneous requests in the library: a flood gets 503 instead of ever longer waits. */
 const MOST_AT_ONCE = 48;
-/** An answer to what sends mail takes so long, whether there is an account to send to or not. */
+/** Time of an answer that may send mail: the same with and without an account. */
 const MAIL_ANSWER_MS = 500;
 
 export interface AuthCalls {
@@ -24,7 +24,7 @@ export interface AuthCalls {
   call(request: IncomingMessage, url: URL, requestId: string): Promise<Answer>;
 }
 
-/** @param service may still be opening; a call waits for it. */
+/** @param service a call waits while it opens. */
 export function createAuthCalls(
   settings: Settings,
   service: Promise<AuthService>,
@@ -48,7 +48,7 @@ export function createAuthCalls(
       const { cookie, authorization } = request.headers;
       const byLibrary = () => call(request, new URL(settings.baseURL + SESSION_PATH), requestId);
       if (takesApiKeys && request.headers["x-api-key"]) return byLibrary();
-      // No user, whatever the database does: no credentials, nothing to look up.
+      // Without credentials there is no user, whatever the state of the database.
       if (!cookie && !authorization) return sessionAnswer("null");
       const find = async ({ session }: AuthService) => {
         const found = await session(cookie, authorization);
@@ -63,23 +63,23 @@ export function createAuthCalls(
     refuseUnlisted(request.headers.origin);
     const body = await readBody(request);
     const auth = opened ?? (await service);
-    // The call that every page makes is not counted, so that polling it is never punished.
+    // `get-session` does not count: every page calls it, and may poll it.
     if (url.pathname !== SESSION_PATH || request.method === "POST")
       await auth.limits.take("requestsPerAddress", clientAddress(request));
     if (atOnce >= MOST_AT_ONCE)
-      throw new HttpError(503, "BUSY", "too many requests at once; try again", { "retry-after": "1" });
+      throw new HttpError(503, "BUSY", "the server has too many requests at once; try again in a second", { "retry-after": "1" });
     const forwarded = libraryRequest(request, url, body, settings);
     forwarded.headers.set(CLIENT_ADDRESS_HEADER, clientAddress(request));
     forwarded.headers.set(REQUEST_ID_HEADER, requestId);
     const started = performance.now();
     atOnce++;
-    // One starts in each turn of the event loop: between any two, what needs no library is answered.
+    // Each turn of the event loop starts one call, so that answers without the library come in between.
     turn = turn.then(() => nextTurn());
     await turn;
     const response = await auth.handle(forwarded).finally(() => atOnce--);
     const answer = await libraryAnswer(response);
     checkLocation(answer);
-    // The library lets no cache keep it; the keys are public and change seldom.
+    // The library forbids caching; the keys are public and seldom change.
     if (url.pathname === `${AUTH_PREFIX}jwks` && answer.status === 200)
       answer.headers["cache-control"] = "public, max-age=300";
     if (auth.sendsMail(url.pathname.slice(AUTH_PREFIX.length - 1)))
@@ -87,19 +87,19 @@ export function createAuthCalls(
     return answer;
   }
 
-  /** On GET too: the Hub's edge echoes any origin, so what a browser may read is decided here alone. */
+  /** On GET too: the Hub's edge echoes any origin, so only this check limits what a browser may read. */
   function refuseUnlisted(origin: string | undefined): void {
     if (origin !== undefined && !trustedOrigins.has(origin))
       throw new HttpError(403, "INVALID_ORIGIN", "this origin is not in CORS_ORIGINS");
   }
 
-  /** The guard checks what a call names; this checks what the library has made of it. */
+  /** The guard checks the targets in a call; this checks the library's redirect. */
   function checkLocation({ status, headers }: Answer): void {
     const { location } = headers;
     if (location === undefined || staysHere(String(location), settings.baseURL, trustedOrigins)) return;
     if (status >= 300 && status < 400)
-      throw new HttpError(403, "INVALID_CALLBACK_URL", "this would lead away from the trusted origins");
-    // Where the library names a provider so, its client goes by the body.
+      throw new HttpError(403, "INVALID_CALLBACK_URL", "the redirect target is not on a trusted origin");
+    // For a social sign-in the library's client reads the URL from the body.
     delete headers.location;
   }
 }
@@ -128,7 +128,7 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   });
 }
 
-/** What the library reads. Forwarding headers of any kind stay out: the URL and the address are decided here. */
+/** The headers that the library gets. It gets no forwarding headers: this server decides URL and address. */
 const PASSED_HEADERS = [
   "accept",
   "accept-language",
@@ -141,11 +141,11 @@ const PASSED_HEADERS = [
   "sec-fetch-mode",
   "sec-fetch-site",
   "user-agent",
-  // Read by plugins that may be off.
+  // Plugins that may be off read these.
   "x-api-key",
   "x-captcha-response",
 ];
-/** Kept with each session; browsers' have some 200 characters. */
+/** The server stores it with each session. A browser's has about 200 characters. */
 const USER_AGENT_LIMIT = 500;
 
 function libraryRequest(request: IncomingMessage, url: URL, body: Buffer, settings: Settings): Request {
@@ -160,7 +160,7 @@ function libraryRequest(request: IncomingMessage, url: URL, body: Buffer, settin
   const crossSite = settings.cookieMode === "cross-site" && settings.corsOrigins.includes(origin ?? "");
   if (crossSite && /^text\/plain\b/i.test(type)) headers.set("content-type", "application/json");
   const method = request.method === "HEAD" ? "GET" : (request.method ?? "GET");
-  // An empty body counts as none, or the library asks for its content type: sign-out has neither.
+  // An empty body counts as absent. Otherwise the library requires a content type, which sign-out lacks.
   if (method === "GET" || body.length === 0) {
     headers.delete("content-type");
     return new Request(url, { method, headers });

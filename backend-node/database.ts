@@ -9,13 +9,13 @@ import { openSqlite } from "./sqlite.ts";
 
 export interface Database {
   kind: "sqlite" | "postgres";
-  /** What Better Auth takes as `database`. */
+  /** The value of Better Auth's option `database`. */
   connection: NonNullable<BetterAuthOptions["database"]>;
   /** The connections to Postgres; undefined for SQLite. */
   pool: Pool | undefined;
   /** False when a restart of the container loses the data. */
   durable: boolean;
-  /** Whether the last write failed because the disk is full, and another one would. A Postgres says so by itself. */
+  /** Whether the disk is full: the last write failed, and another would. Postgres reports this itself. */
   full(): boolean;
   /** Resolves when the database answers, rejects when it does not within a second. */
   ping(): Promise<void>;
@@ -24,16 +24,16 @@ export interface Database {
   close(): Promise<void>;
 }
 
-/** Opens without waiting for a server: whether it is there, `ping` tells. */
+/** Opens the database without waiting for its server. `ping` checks the connection. */
 export async function openDatabase(settings: Pick<Settings, "database" | "onTheHub">, log: Logger): Promise<Database> {
   const { database } = settings;
   if (database.kind === "sqlite") return openSqlite(database.file);
   const port = new URL(database.url).port || "5432";
-  // The documentation opens the first three (hub-docs spaces-overview.md, "Networking"); Spaces were seen to use the last.
+  // The documentation opens the first three (hub-docs spaces-overview.md, "Networking"); Spaces were observed to use the last.
   if (settings.onTheHub && !database.webSocket && !["80", "443", "8080", "5432"].includes(port))
     log.warn(
       { port },
-      "the Hub may refuse this port; if the database stays away, use port 5432, or one that takes WebSockets (DATABASE_WEBSOCKET)",
+      "the Hub may block this port; if the database does not connect, use port 5432, or a WebSocket relay (DATABASE_WEBSOCKET)",
     );
   return openPostgres(database.url, database.webSocket, log);
 }
@@ -96,7 +96,7 @@ async function webSocketPool(config: PoolConfig, relay: URL | undefined): Promis
   if (relay) {
     neon.neonConfig.wsProxy = (host, port) => `${relay.host}${relay.pathname}?address=${host}:${port}`;
     neon.neonConfig.useSecureWebSocket = relay.protocol === "wss:";
-    // Neon answers the password before it is asked; other servers ask for SCRAM first.
+    // Neon expects the password at once; other servers request SCRAM first.
     neon.neonConfig.pipelineConnect = false;
   }
   return new neon.Pool(config) as unknown as Pool;

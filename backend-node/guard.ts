@@ -1,4 +1,4 @@
-/** What is checked before the library sees a call: the form of its input, and how often its caller has tried. */
+/** Checks before the library gets a call: the form of the input, and the caller's number of tries. */
 import type { BetterAuthPlugin } from "better-auth";
 import { createAuthMiddleware } from "better-auth/api";
 import { setRequestCookie } from "better-auth/cookies";
@@ -47,7 +47,7 @@ export function guard(settings: Pick<Settings, "baseURL" | "trustedOrigins">, li
   });
 }
 
-/** A device that has signed in is known from now on. Comes after the plugin that requires a second factor. */
+/** Marks a device as known after sign-in. Must follow the plugin that requires a second factor. */
 export const rememberDevice: BetterAuthPlugin = {
   id: "known-device",
   hooks: {
@@ -56,7 +56,7 @@ export const rememberDevice: BetterAuthPlugin = {
         matcher: () => true,
         handler: createAuthMiddleware(async (ctx) => {
           const { newSession, secret } = ctx.context;
-          // Of an administrator who takes a user's place it is not the user's device.
+          // An administrator who impersonates a user does not use the user's device.
           if (!newSession || newSession.session.impersonatedBy) return;
           const account = newSession.user.email;
           const { name, attributes } = ctx.context.createAuthCookie(DEVICE_COOKIE, { maxAge: DEVICE_COOKIE_MAX_AGE });
@@ -68,22 +68,22 @@ export const rememberDevice: BetterAuthPlugin = {
   },
 };
 
-/** The library's bearer plugin shows the session to endpoints, not to the hooks before them, some of which are checks. */
+/** The library's bearer plugin gives the session to endpoints, not to the hooks before them, some of which are checks. */
 function showBearer({ context, headers }: HookContext): void {
   const signed = headers && signedToken(headers.get("authorization"), context.secret);
   if (signed) setRequestCookie(headers, context.authCookies.sessionToken.name, signed);
 }
 
-/** The longest texts that are kept and shown to others, in characters; of an address by RFC 5321. */
+/** The longest stored texts, in characters. The limit of an address is from RFC 5321. */
 const LONGEST: Record<string, number> = { name: 200, displayUsername: 200, email: 254, newEmail: 254 };
 
 function checkBody({ body, path }: HookContext): void {
-  // The username plugin reads these two bodies before the library has looked at their form.
+  // The username plugin reads these two bodies before the library checks their form.
   if (body === undefined && !["/sign-up/email", "/update-user"].includes(path)) return;
   if (typeof body !== "object" || body === null || Array.isArray(body)) throw invalid("the body must be a JSON object");
   for (const [field, value] of Object.entries({ ...body.data, ...body })) {
     if (typeof value !== "string") continue;
-    // Postgres keeps no such text, and would fail.
+    // Postgres cannot store such a text, and would fail.
     if (value.includes("\0")) throw invalid("a text must not contain the character U+0000");
     const most = LONGEST[field];
     if (most !== undefined && [...value].length > most) throw invalid(`${field} must have at most ${most} characters`);
@@ -99,5 +99,5 @@ async function demandPassword(ctx: HookContext): Promise<void> {
   const user = await signedInUser(ctx);
   const accounts = user ? await ctx.context.internalAdapter.findAccounts(user.id) : [];
   if (accounts.some(({ password }) => password))
-    throw new HttpError(400, "PASSWORD_REQUIRED", "the password is needed");
+    throw new HttpError(400, "PASSWORD_REQUIRED", "password is missing; send the account's password");
 }

@@ -1,4 +1,4 @@
-/** What is answered, before it is written: status, headers, body, and the one shape of errors. */
+/** Answers before they are written: status, headers, body, and the common format of errors. */
 import type { OutgoingHttpHeaders } from "node:http";
 import { HttpError } from "./http-error.ts";
 
@@ -22,7 +22,7 @@ export function errorAnswer(error: HttpError, requestId: string, more: object = 
   return { ...answer, headers };
 }
 
-/** The library's `code` and `message`, where it gave any; of a 5xx nothing is passed on. */
+/** The library's `code` and `message`, if present. A 5xx passes on neither. */
 export function inErrorShape(answer: Answer, requestId: string): Answer {
   let { code, message } = defaultError(answer.status);
   let more = {};
@@ -40,7 +40,7 @@ export function inErrorShape(answer: Answer, requestId: string): Answer {
   return errorAnswer(new HttpError(answer.status, code, message, answer.headers), requestId, more);
 }
 
-/** Code and message of a status without a message of its own. */
+/** Default code and message of a status. */
 export function defaultError(status: number): { code: string; message: string } {
   const message = STATUS_CODES[status] ?? "Error";
   return { code: message.toUpperCase().replaceAll(" ", "_"), message };

@@ -1,4 +1,4 @@
-/** An answer that is not the one asked for. The client sees `{code, message, requestId}`, and nothing of any other error. */
+/** An error answer. The client gets `{code, message, requestId}`; no other error's text reaches the client. */
 import type { OutgoingHttpHeaders } from "node:http";
 
 export class HttpError extends Error {
@@ -18,5 +18,5 @@ export function databaseAway(): HttpError {
 }
 
 export function databaseFull(): HttpError {
-  return new HttpError(503, "DATABASE_FULL", "the disk of the database is full", { "retry-after": "60" });
+  return new HttpError(503, "DATABASE_FULL", "the disk of the database is full; try again later", { "retry-after": "60" });
 }

@@ -1,4 +1,4 @@
-/** Which request gets which answer, as far as no library is needed. */
+/** Routes each request. Needs no library itself. */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { AuthService } from "./auth.ts";
 import { AUTH_PREFIX, createAuthCalls, SESSION_PATH } from "./auth-calls.ts";
@@ -12,9 +12,9 @@ import type { Settings } from "./settings.ts";
 const VERSION = "1.0";
 
 export interface Router {
-  /** @throws HttpError, or whatever else went wrong. */
+  /** @throws HttpError, or any other error. */
   route(request: IncomingMessage, requestId: string): Promise<Answer> | Answer;
-  /** A name for a path in the metrics, of which there are only so many. */
+  /** The name of a path in the metrics, from a bounded set. */
   routeName(path: string): string;
 }
 
@@ -51,7 +51,7 @@ export function createRouter(
   function route(request: IncomingMessage, requestId: string): Promise<Answer> | Answer {
     const { method, headers, url: target = "/" } = request;
     checkHead(request);
-    // The two most frequent ones, before anything is parsed.
+    // The two most frequent requests come first, without parsing.
     if (method === "GET" || method === "HEAD") {
       if (target === "/health") return health();
       if (target === SESSION_PATH) return calls.getSession(request, requestId);

@@ -1,8 +1,8 @@
 /**
- * The server: one answer, one log line and one set of headers for each request, whatever fails.
+ * The server: one answer, one log line and one set of headers for each request, even after a failure.
  *
  * The library's own Node adapter builds the URL from `Host` and `X-Forwarded-Proto` and ignores a rejected handler, so
- * one malformed request ends the process. What is answered is chosen by `http-router.ts`.
+ * a single malformed request ends the process. `http-router.ts` chooses the answer.
  */
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, Server, ServerResponse } from "node:http";
@@ -21,18 +21,18 @@ import type { Settings } from "./settings.ts";
 // HTTP client, which is a third of the time until the server listens.
 const { createServer } = process.getBuiltinModule("node:http");
 
-/** For the whole request, body included; then 408. */
+/** Time limit for a whole request with its body; then 408. */
 const REQUEST_DEADLINE_MS = 10_000;
 const HEADER_LIMIT = 16 * 1024;
 
 export interface HttpServer {
-  /** Not listening yet. */
+  /** The server, which does not listen yet. */
   server: Server;
-  /** Ends all connections, each after the answer that it waits for. */
+  /** Ends all connections, each after its pending answer. */
   stop(): Promise<void>;
 }
 
-/** @param service may still be opening; what needs it waits or is answered 503. */
+/** @param service while it opens, requests that need it wait or get 503. */
 export function createHttpServer(settings: Settings, log: Log, service: Promise<AuthService>): HttpServer {
   let metrics: Metrics | undefined;
   if (settings.metricsToken)
@@ -50,9 +50,9 @@ export function createHttpServer(settings: Settings, log: Log, service: Promise<
       headersTimeout: REQUEST_DEADLINE_MS,
       requestTimeout: REQUEST_DEADLINE_MS,
       connectionsCheckingInterval: 1_000,
-      // Longer than a proxy keeps its idle connections, or it meets one that is just being closed.
+      // Longer than a proxy keeps idle connections: otherwise the proxy uses a connection that is closing.
       keepAliveTimeout: 65_000,
-      // Answered by the router in the server's own shape.
+      // The router answers it in the server's format.
       requireHostHeader: false,
     },
     (request, response) => serve(request, response),
@@ -63,7 +63,7 @@ export function createHttpServer(settings: Settings, log: Log, service: Promise<
   server.on("connect", (_request, socket) => rejectConnection("CONNECT", socket, log));
   return { server, stop: drain.stop };
 
-  /** Answers at once where nothing has to be waited for, as liveness probes and visitors without a session do not. */
+  /** Answers synchronously where nothing must wait: liveness probes and visitors without a session. */
   function serve(
     request: IncomingMessage,
     response: ServerResponse,
@@ -117,19 +117,19 @@ export function createHttpServer(settings: Settings, log: Log, service: Promise<
     if (response.headersSent || response.destroyed) return;
     response.writeHead(answer.status, headers);
     response.end(request.method === "HEAD" ? undefined : body);
-    // Discards what was not read of the body, so that the client gets to read the answer.
+    // Discards the unread rest of the body, so that the client reads the answer.
     if (request.method !== "GET") request.resume();
   }
 
-  /** What of `error` the client may see; the rest is logged. */
+  /** The part of `error` that the client may see. The log gets the rest. */
   function asHttpError(error: unknown, requestId: string): HttpError {
     if (error instanceof HttpError) return error;
     log.error({ err: error, requestId }, "request failed");
-    return new HttpError(500, "INTERNAL_SERVER_ERROR", "something went wrong here");
+    return new HttpError(500, "INTERNAL_SERVER_ERROR", "the server has an internal error; its log has the request id");
   }
 }
 
-/** The path without its query; a mail's link carries its token in the path. */
+/** The path without its query, for the log. The link of a mail carries a token in its path. */
 function loggedPath({ url = "/" }: IncomingMessage): string {
   const question = url.indexOf("?");
   const path = question < 0 ? url : url.slice(0, question);
@@ -137,10 +137,10 @@ function loggedPath({ url = "/" }: IncomingMessage): string {
 }
 
 function expectationFailed(): never {
-  throw new HttpError(417, "EXPECTATION_FAILED", "only 100-continue can be expected");
+  throw new HttpError(417, "EXPECTATION_FAILED", "the only supported expectation is 100-continue");
 }
 
-/** Statuses of what never became a request, by the code of its error; any other is 400. */
+/** Status of bytes that are not a valid request, by error code. The default is 400. */
 const REJECTIONS: Record<string, number> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408, CONNECT: 405 };
 
 function rejectConnection(reason: string, socket: Duplex, log: Log): void {

@@ -1,24 +1,24 @@
 /**
  * Mail by an HTTPS API, because a Space cannot reach an SMTP port. The body is Resend's: `{from, to, subject, text}`.
  *
- * Sent after the answer, from a queue: an API that is slow, fails or hangs must not show who has an account, nor hold
- * the places of other requests.
+ * Mails leave after the answer, from a queue: a slow, failing or hanging API must neither reveal who has an account nor
+ * block other requests.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { Settings } from "./settings.ts";
 
 export interface Mailer {
-  /** Takes a mail to be sent; never waits, never fails. */
+  /** Queues a mail. Never waits or fails. */
   send(to: string, subject: string, text: string): void;
-  /** Sends what is waiting, for a second at most. */
+  /** Sends the waiting mails, for a second at most. */
   close(): Promise<void>;
 }
 
 const MOST_WAITING = 1_000;
 const SENDING = 4;
 const DEADLINE_MS = 10_000;
-/** Between the tries. */
+/** Milliseconds between the tries. */
 const PAUSES_MS = [1_000, 5_000, 25_000];
 const CLOSE_DEADLINE_MS = 1_000;
 
@@ -49,7 +49,7 @@ export function createMailer(mail: NonNullable<Settings["mail"]>, log: Logger): 
 
   return {
     send: (to, subject, text) => {
-      if (waiting.length >= MOST_WAITING) return log.error({ reason: `${MOST_WAITING} are waiting` }, "mail not sent");
+      if (waiting.length >= MOST_WAITING) return log.error({ reason: `the queue is full: ${MOST_WAITING} mails are waiting` }, "mail not sent");
       waiting.push({ from: mail.from, to: [to], subject, text });
       if (sending < SENDING) void work();
     },
@@ -57,12 +57,12 @@ export function createMailer(mail: NonNullable<Settings["mail"]>, log: Logger): 
       closing.abort();
       if (sending === 0) return;
       await Promise.race([idle.promise, delay(CLOSE_DEADLINE_MS, undefined, { ref: false })]);
-      if (sending > 0) log.error({ waiting: waiting.length, sending }, "mails are lost");
+      if (sending > 0) log.error({ waiting: waiting.length, sending }, "mails were not sent before the stop");
     },
   };
 }
 
-/** What went wrong, and whether another try could help; undefined when the API took the mail. */
+/** The reason of a failure, and whether another try could help; undefined when the API accepted the mail. */
 async function post(
   { url, key }: NonNullable<Settings["mail"]>,
   body: object,
@@ -80,6 +80,6 @@ async function post(
     return { reason: `the mail API answered ${answer.status}`, again };
   } catch (error) {
     const { name, cause } = error as Error & { cause?: { code?: string } };
-    return { reason: name === "TimeoutError" ? "no answer in 10 s" : (cause?.code ?? name), again: true };
+    return { reason: name === "TimeoutError" ? "no answer within 10 s" : (cause?.code ?? name), again: true };
   }
 }

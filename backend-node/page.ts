@@ -1,4 +1,4 @@
-/** The page that a browser gets at `/`: what this server is, and a form to try it. */
+/** The page at `/` for a browser: describes the server, with a form to try it. */
 import { createHash } from "node:crypto";
 
 const STYLE = `
@@ -25,7 +25,7 @@ ul { list-style: none; margin: .75rem 0 0; padding: 0 } li { display: flex; flex
 a { color: var(--accent) } code { font-size: .95em }
 `;
 
-// Signs in with a bearer token: a Space is shown in a frame of huggingface.co, where its cookies are third-party.
+// Signs in with a bearer token: huggingface.co shows a Space in a frame, where its cookies are third-party.
 const SCRIPT = `
 const form = document.querySelector("form"), status = document.querySelector("output"), details = document.querySelector("pre"), devices = document.querySelector("ul");
 let token = null;
@@ -84,7 +84,7 @@ async function watch() {
     const answer = await (await fetch("/health")).json();
     health.textContent = answer.status + " (database " + answer.services.database + ")";
     const state = await (await fetch("/ready")).json();
-    ready.textContent = state.status ? state.status + (state.durable ? "" : ", accounts are lost at a restart") : state.message;
+    ready.textContent = state.status ? state.status + (state.durable ? "" : ", a restart loses the accounts") : state.message;
   } catch { health.textContent = "no answer" }
 }
 watch();

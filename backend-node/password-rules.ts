@@ -1,7 +1,7 @@
 /**
- * What a new password must not be: among the most common, little more than its owner's name, or known from a breach.
+ * Refuses a new password that is common, little more than its owner's name, or part of a breach.
  *
- * Checked before a call, so that a link to reset a password is still good after a refusal.
+ * The check runs before the call, so that a reset link stays valid after a refusal.
  */
 import type { BetterAuthPlugin } from "better-auth";
 import { createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
@@ -30,7 +30,7 @@ export function passwordRules(settings: Pick<Settings, "baseURL" | "breachCheck"
           matcher: ({ path }) => path !== undefined && path in SETS_PASSWORD,
           handler: createAuthMiddleware(async (ctx) => {
             const password = ctx.body?.[SETS_PASSWORD[ctx.path] ?? ""];
-            // The library itself refuses what is too short, or not a text.
+            // The library itself refuses a short password, and a value that is not a string.
             if (typeof password !== "string" || password.length < MIN_PASSWORD_LENGTH) return;
             const own = [new URL(settings.baseURL).hostname, "backend-node", ...(await ownTexts(ctx))];
             if (withoutWords(password, own).length < MIN_PASSWORD_LENGTH)
@@ -41,10 +41,10 @@ export function passwordRules(settings: Pick<Settings, "baseURL" | "breachCheck"
             if ((await commonPasswords()).has(password.toLowerCase()))
               throw refusal(
                 "PASSWORD_TOO_COMMON",
-                "this password is one of the most common ones, which are tried first",
+                "this password is too common: attackers try it first",
               );
             if (settings.breachCheck && (await isBreached(password, ctx.context.logger)))
-              throw refusal("PASSWORD_COMPROMISED", "this password is known from a data breach");
+              throw refusal("PASSWORD_COMPROMISED", "this password appears in a data breach");
           }),
         },
       ],
@@ -53,13 +53,13 @@ export function passwordRules(settings: Pick<Settings, "baseURL" | "breachCheck"
 }
 
 function refusal(code: string, reason: string): HttpError {
-  return new HttpError(400, code, `${reason}; choose another one`);
+  return new HttpError(400, code, `${reason}; choose another password`);
 }
 
 type HookContext = Parameters<Parameters<typeof createAuthMiddleware>[0]>[0];
 
 /**
- * Names and addresses of the account whose password is set.
+ * Names and addresses of the account whose password changes.
  *
  * Not for `/admin/set-user-password`: its caller is not known to be an administrator yet, and the refusal would reveal
  * the name behind a user id.
@@ -78,7 +78,7 @@ async function ownTexts(ctx: HookContext): Promise<string[]> {
     .filter((text) => typeof text === "string");
 }
 
-/** What is left of a password when every word of `texts` with three letters or more is taken out of it. */
+/** The rest of a password after every word of `texts` with three letters or more is removed. */
 export function withoutWords(password: string, texts: string[]): string {
   const words = texts.flatMap((text) => text.toLowerCase().split(/[^\p{L}\p{N}]+/u)).filter((word) => word.length >= 3);
   // The longest first, or "ann" would leave something of "annabel".
@@ -107,7 +107,7 @@ async function isBreached(password: string, logger: HookContext["context"]["logg
   try {
     return await within(BREACH_CHECK_DEADLINE_MS, isPasswordCompromised(password));
   } catch (error) {
-    // A service outside that is away must not end every sign-up here.
+    // An outage of the service must not block sign-up.
     logger.error("the breach check was skipped", error);
     return false;
   }

@@ -12,7 +12,7 @@ import { HttpError } from "./http-error.ts";
 export interface RateLimits {
   /** Takes one try of each. @throws HttpError 429 with Retry-After when one of them has none left. */
   take(limit: LimitName, ...subjects: string[]): Promise<void>;
-  /** Gives the try back: an honest user never runs out. */
+  /** Refunds the try, so that an honest user never runs out. */
   giveBack(limit: LimitName, ...subjects: string[]): Promise<void>;
   /**
    * Takes one guess at the secrets of `subject`. After `GUESSES.free` wrong ones each waits longer than the last.
@@ -20,7 +20,7 @@ export interface RateLimits {
    * @throws HttpError 429 with Retry-After while the wait lasts; such a try is not counted.
    */
   takeGuess(subject: string): Promise<void>;
-  /** Gives the guess back: it was right, or was never verified. */
+  /** Refunds the guess: it was right, or was never verified. */
   giveBackGuess(subject: string): Promise<void>;
 }
 
@@ -58,7 +58,7 @@ export function createRateLimits(key: string, pool: Pool | undefined): RateLimit
   };
   const entries = Object.entries(counters).map(([name, limit]) => {
     const inMemory = new limiters.RateLimiterMemory({ ...limit, keyPrefix: name });
-    // Counted for every request, so never worth a query.
+    // Every request counts, so a query would cost too much.
     if (!pool || name === "requestsPerAddress") return [name, inMemory];
     const inPostgres = new limiters.RateLimiterPostgres({
       ...limit,
@@ -68,7 +68,7 @@ export function createRateLimits(key: string, pool: Pool | undefined): RateLimit
       tableName: "rate_limiter",
       tableCreated: true,
       clearExpiredByTimeout: true,
-      // Counts on while the database is away.
+      // Counts in memory during a database outage.
       insuranceLimiter: inMemory,
     });
     return [name, inPostgres];
@@ -107,7 +107,7 @@ export function createRateLimits(key: string, pool: Pool | undefined): RateLimit
 
 function refuse(refusal: RateLimiterRes | Error): never {
   if (refusal instanceof Error) throw refusal;
-  throw new HttpError(429, "TOO_MANY_REQUESTS", "too many tries; wait a little", {
+  throw new HttpError(429, "TOO_MANY_REQUESTS", "too many tries; wait for the seconds in Retry-After", {
     "retry-after": String(Math.max(1, Math.ceil(refusal.msBeforeNext / 1000))),
   });
 }

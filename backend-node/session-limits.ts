@@ -51,7 +51,7 @@ const SENSITIVE = new Set([
   "/api-key/create",
 ]);
 
-/** Also closed to API keys, which stand for a session that is always fresh. Sessions enter the password here. */
+/** Also closed to API keys, which the library treats as an always fresh session. A session needs the password here. */
 const OWNERS = /^\/(change-password|delete-user|two-factor\/.*|update-user)$/;
 
 export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin {
@@ -62,7 +62,7 @@ export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin
         databaseHooks: {
           session: {
             create: {
-              // One that is not to be remembered gets a day of the library, however short the others are.
+              // The library gives a session without `rememberMe` a day, even if the limits are shorter.
               before: async ({ expiresAt }) => ({
                 data: { expiresAt: new Date(Math.min(expiresAt.valueOf(), Date.now() + sessions.idle * 1000)) },
               }),
@@ -84,11 +84,11 @@ export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin
           matcher: ({ path, body }) =>
             path !== undefined && (SENSITIVE.has(path) || (path === "/update-user" && body?.username !== undefined)),
           handler: createAuthMiddleware(async (ctx) => {
-            // By the database: a signed copy may be of a session that was revoked.
+            // From the database: a signed copy may belong to a revoked session.
             const found = await getSessionFromCtx(ctx, { disableCookieCache: true });
-            if (!found) throw new HttpError(401, "UNAUTHORIZED", "sign in first");
+            if (!found) throw new HttpError(401, "UNAUTHORIZED", "no user is signed in; sign in first");
             if (ageOf(found.session) >= sessions.fresh)
-              throw new HttpError(403, "SESSION_NOT_FRESH", "sign in again first: this session is too old for that");
+              throw new HttpError(403, "SESSION_NOT_FRESH", "this session is too old for a sensitive change; sign in again");
           }),
         },
       ],

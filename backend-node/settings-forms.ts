@@ -1,27 +1,27 @@
-/** The forms of settings, and what is said of a value that has none of them; never the value itself. */
+/** Checks the form of a setting. A fault describes the value and never contains it. */
 import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
 import path from "node:path";
 import type { Settings } from "./settings.ts";
 
-/** What a value has that was not meant, as text pasted into a form or read from a file often has. */
+/** The fault of a value with quotes or invisible characters around or in it, as pasted text often has. */
 export function strayFault(value: string): string | undefined {
   if (/^(["'`]).*\1$/s.test(value)) return "is in quotes; enter it without them";
-  if (/[\p{Cc}\p{Cf}]/u.test(value)) return "holds a line break or an invisible character; enter it again";
+  if (/[\p{Cc}\p{Cf}]/u.test(value)) return "contains a line break or an invisible character; type it again";
   return undefined;
 }
 
-/** Why `text` is not exactly what a browser sends as `Origin`; plain http is, only where no network is crossed. */
+/** The fault of `text` as an `Origin` that a browser sends. Plain http is valid only on loopback. */
 export function originFault(text: string): string | undefined {
   const form = "an origin is https://host[:port]";
   if (text.includes("*")) return `has a wildcard; each origin must be exact: ${form}`;
   if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) return `is not an origin; ${form}`;
   const { origin, protocol, hostname } = new URL(text);
-  if (text.toLowerCase() === `${origin}/`) return "has a slash at its end; a browser sends it without, so leave it out";
+  if (text.toLowerCase() === `${origin}/`) return "has a slash at its end; remove it, as a browser sends none";
   if (!text.toLowerCase().startsWith(origin) || /[/?#]/.test(text.slice(origin.length)))
     return `has more than host and port; ${form}`;
   if (protocol === "http:" && hostname !== "localhost" && hostname !== "127.0.0.1")
-    return "is plain http, over which passwords can be read; write https, as the Hub serves it (http only for localhost)";
-  return text === origin ? undefined : "is not as a browser sends it; write it in lower case, without the usual port";
+    return "is plain http, which exposes passwords; write https, as the Hub serves it (http only for localhost)";
+  return text === origin ? undefined : "differs from what a browser sends; write it in lower case, without the usual port";
 }
 
 export const PLAIN_HOSTS = "without TLS only for localhost or a name without dots, as in a Compose network";
@@ -35,7 +35,7 @@ export function isServiceURL(text: string, scheme: "http" | "ws"): boolean {
   );
 }
 
-/** A laptop's server is reached as localhost and as 127.0.0.1; a browser calls these two origins. */
+/** A local server has two names, localhost and 127.0.0.1. For a browser these are two origins. */
 export function loopbackTwin(origin: string): string[] {
   if (origin.startsWith("http://localhost")) return [origin.replace("localhost", "127.0.0.1")];
   if (origin.startsWith("http://127.0.0.1")) return [origin.replace("127.0.0.1", "localhost")];
@@ -59,14 +59,14 @@ export function readDatabase(url: string | undefined, fault: (text: string) => v
       makeFolder(folder);
       accessSync(folder, constants.W_OK);
     } catch {
-      fault(`the folder ${folder} cannot be written by uid ${process.getuid?.()}; choose one that can, or mount one`);
+      fault(`uid ${process.getuid?.()} cannot write to the folder ${folder}; choose a writable folder, or mount one`);
     }
     return { kind: "sqlite", file };
   }
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed || !/^postgres(ql)?:$/.test(parsed.protocol) || !parsed.hostname || parsed.pathname.length < 2)
     fault("must be postgres://user:password@host[:port]/name or sqlite:/absolute/path.db");
-  // Neon's hosts take WebSockets themselves. Source: neondatabase/serverless README.
+  // Neon's hosts accept WebSockets themselves. Source: neondatabase/serverless README.
   return {
     kind: "postgres",
     url,
@@ -74,7 +74,7 @@ export function readDatabase(url: string | undefined, fault: (text: string) => v
   };
 }
 
-/** One level at a time: `mkdirSync(…, { recursive: true })` never returns where a file system answers ENOENT, as /proc does. */
+/** One level at a time: `mkdirSync(…, { recursive: true })` never returns on a file system that answers ENOENT, such as /proc. */
 function makeFolder(folder: string): void {
   if (existsSync(folder)) return;
   makeFolder(path.dirname(folder));

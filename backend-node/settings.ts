@@ -1,8 +1,8 @@
 /**
  * The environment, checked once at start.
  *
- * `.env.example` declares every variable read here, with its meaning. A variable that is set but blank
- * counts as unset, because Compose passes `NAME=` for what it does not know.
+ * `.env.example` declares every variable read here, with its meaning. A blank variable counts as unset,
+ * because Compose passes `NAME=` for each variable that has no value.
  */
 import { isServiceURL, loopbackTwin, originFault, PLAIN_HOSTS, readDatabase, strayFault } from "./settings-forms.ts";
 
@@ -25,16 +25,16 @@ export interface Settings {
   adminUserIds: string[];
   /** In lower case, as the library stores addresses. */
   adminEmails: string[];
-  /** In seconds: without use, at all, until a sensitive change needs a new sign-in, and of a copy in a cookie. */
+  /** Limits in seconds: without use, in total, until a sensitive change needs a new sign-in, and of a copy in a cookie. */
   sessions: { idle: number; greatestAge: number; fresh: number; cached: number };
-  /** Whether a new password is looked for at haveibeenpwned.com. */
+  /** Whether each new password is checked at haveibeenpwned.com. */
   breachCheck: boolean;
   mail: { url: string; key: string; from: string } | undefined;
   social: Partial<Record<"huggingface" | "github" | "google", { clientId: string; clientSecret: string }>>;
   plugins: PluginName[];
   turnstileSecret: string | undefined;
   metricsToken: string | undefined;
-  /** Shown by a host that rewrites `/api/auth/*` to this server; the address that it forwards is then believed. */
+  /** A host that rewrites `/api/auth/*` to this server sends it; the server then trusts the address that it forwards. */
   frontSecret: string | undefined;
 }
 
@@ -50,17 +50,17 @@ const PLUGIN_NAMES = [
 ] as const;
 export type PluginName = (typeof PLUGIN_NAMES)[number];
 
-/** Where Postgres is reached over a WebSocket; `relay` is undefined for Neon, whose hosts answer by themselves. */
+/** Set for Postgres over a WebSocket. `relay` is undefined for Neon, whose hosts accept WebSockets themselves. */
 export interface WebSocketRelay {
   relay: URL | undefined;
 }
 
-/** What `compose.yaml` uses so that a laptop needs no `.env`; public, so worthless as a secret on the Hub. */
+/** The secret in `compose.yaml`, so that local use needs no `.env`. It is public, so it is refused on the Hub. */
 const SAMPLE_SECRET = "sample-secret-for-this-machine-only-0123456789";
 /** Better Auth's own fallback. Source: better-auth 1.7 `utils/constants.ts`. */
 const LIBRARY_DEFAULT_SECRET = "better-auth-secret-12345678901234567890";
 
-/** Every fault of the environment, one line per variable, beginning with its name; values are never part of it. */
+/** All faults of the environment. Each variable has a line, which starts with its name and never contains its value. */
 export class SettingsError extends Error {
   readonly faults: string[];
   constructor(faults: string[]) {
@@ -72,12 +72,12 @@ export class SettingsError extends Error {
 /**
  * Reads and checks the environment.
  *
- * @param args command-line arguments; `--dev` lifts the demand for `NODE_ENV=production` and binds to loopback.
+ * @param args command-line arguments; `--dev` allows any `NODE_ENV` and binds to loopback.
  * @throws SettingsError with all faults at once.
  */
 export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Settings {
   const faults: string[] = [];
-  /** One line for each variable: what is said first of it makes the rest noise. */
+  /** A single line for each variable: the first fault makes the others noise. */
   const fault = (name: string, text: string) => {
     if (!faults.some((line) => line.startsWith(`${name}: `))) faults.push(`${name}: ${text}`);
   };
@@ -110,10 +110,10 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
   const development = args.includes("--dev");
   // Better Auth starts with a public default secret, without limits, when NODE_ENV is not production, and
   // with its origin check off when TEST is set. Source: better-auth 1.7 `create-context.ts`, `env-impl.ts`.
-  // It reads both as they are: with a blank behind it, NODE_ENV is not production, and a blank is a TEST.
+  // It does not trim: NODE_ENV with a trailing blank is not production, and a blank TEST is set.
   if (env.NODE_ENV !== "production" && !development)
     fault("NODE_ENV", "must be exactly production; to develop, start with --dev");
-  if (env.TEST) fault("TEST", "must not be set: it switches security checks off; unset it");
+  if (env.TEST) fault("TEST", "must be unset: it disables security checks of Better Auth");
 
   const onTheHub = read("SYSTEM") === "spaces";
   const secret = read("BETTER_AUTH_SECRET") ?? "";
@@ -152,11 +152,11 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
   if (cookieMode === "cross-site" && baseURL.startsWith("http:"))
     fault("COOKIE_MODE", "cross-site needs an https BETTER_AUTH_URL: browsers refuse such a cookie over http");
 
-  /** All of a group of variables that only make sense together, or undefined when none is set. */
+  /** The values of variables that must be set together, or undefined when none is set. */
   const together = (...names: string[]): string[] | undefined => {
     const missing = names.filter((name) => !read(name));
     if (missing.length === names.length) return undefined;
-    for (const name of missing) fault(name, `missing; ${names.join(", ")} go together`);
+    for (const name of missing) fault(name, `missing; set all of ${names.join(", ")}, or none`);
     return names.map((name) => read(name) ?? "");
   };
   const [mailURL = "", mailKey = "", mailFrom = ""] = together("MAIL_URL", "MAIL_KEY", "MAIL_FROM") ?? [];
@@ -184,9 +184,9 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
   else if (adminEmails.length > 0 && !mailURL && Object.keys(social).length === 0)
     fault(
       "ADMIN_EMAILS",
-      "nothing here verifies an address; set MAIL_URL, MAIL_KEY and MAIL_FROM, or a social sign-in",
+      "no address can be verified; set MAIL_URL, MAIL_KEY and MAIL_FROM, or a social sign-in",
     );
-  /** A secret of this server's own, or undefined when it is not set. */
+  /** A secret that this server's owner chooses, or undefined when unset. */
   const readSecret = (name: string): string | undefined => {
     const value = read(name);
     if (value !== undefined && value.length < 16) fault(name, `shorter than 16 characters; ${makeSecret}`);

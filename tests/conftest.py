@@ -1,4 +1,4 @@
-"""What the tests stand on: the run, the images, the stack, a Space of one's own."""
+"""Fixtures of all tests: the run, the images, the stack, a Space for a single test."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--selftest",
         choices=("sample", "all"),
         default="sample",
-        help="how many broken Spaces the contract has to catch in tests/selftest",
+        help="how many broken Spaces tests/selftest judges",
     )
 
 
@@ -48,7 +48,7 @@ def image_of(run: Run) -> ImageOf:
 
 @pytest.fixture(scope="session")
 def start_as_on_the_hub(run: Run, image_of: ImageOf) -> StartSpace:
-    """Starts any Space with a valid environment and what the Hub injects; the caller removes it."""
+    """Starts any Space with a valid environment and the Hub's own variables; the caller removes it."""
 
     def begin(space: Space, options: Sequence[str] = ()) -> SpaceContainer:
         environment = environment_of(space)
@@ -61,7 +61,7 @@ def start_as_on_the_hub(run: Run, image_of: ImageOf) -> StartSpace:
 
 @pytest.fixture(scope="session")
 def own_spaces(spaces: list[Space], pytestconfig: pytest.Config) -> dict[str, Space]:
-    """The Spaces of compose.yaml, by the name of their service; with `--ref`, as they are committed."""
+    """The Spaces of compose.yaml, by the name of their service; with `--ref`, as committed."""
     if not pytestconfig.getoption("--ref"):
         spaces = spaces_of_compose(ROOT / "compose.yaml")
     return {space.name: space for space in spaces}
@@ -93,7 +93,7 @@ def stack(docker_compose_file: list[str], docker_compose_project_name: str) -> C
 
 
 def compose_environment() -> dict[str, str]:
-    """For Compose in tests: the keys in a developer's `.env` are not for them."""
+    """The environment of Compose in tests, without the keys in a developer's `.env`."""
     local = install.host() == "127.0.0.1"
     return {
         "HOST_ADDRESS": "127.0.0.1" if local else "0.0.0.0",
@@ -103,7 +103,7 @@ def compose_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def docker_setup(run: Run, stack: Compose) -> list[str]:
-    """Start the stack once for all workers of the run, so that pytest-docker has nothing left to do."""
+    """Start the stack once for all workers of the run, in place of pytest-docker."""
     run.once("stack", stack.up)
     return []
 
@@ -129,7 +129,7 @@ def backend_node(docker_services: Services, stack: Compose) -> Container:
 @pytest.fixture(scope="session")
 def hub(run: Run, worker_id: str) -> Iterator[HubInABox]:
     """A Hub in a box, for `git push` and for the official client: `hub.remote(id)`, `hub.api`."""
-    # Imported here: the official client takes a while to load, and few tests need it.
+    # Imported here: the official client loads slowly, and few tests need it.
     from preflight.local_hub.box import HubInABox
 
     with HubInABox(run.folder / f"a hub {worker_id}") as started:
@@ -140,11 +140,11 @@ def hub(run: Run, worker_id: str) -> Iterator[HubInABox]:
 def start_space(
     run: Run, request: pytest.FixtureRequest, own_spaces: dict[str, Space], image_of: ImageOf
 ) -> Iterator[StartSpace]:
-    """Starts a Space of compose.yaml in a container of its own, with just the environment given.
+    """Starts a Space of compose.yaml in a separate container, with the given environment alone.
 
     `start_space("backend-py", {"RAG_MODE": "embedded"}, options=["--read-only"])` returns the
-    Container at once; `wait_until_serving` or `wait_for_exit` comes next. Removed after the test;
-    when the test fails, its log and state are kept.
+    Container at once; call `wait_until_serving` or `wait_for_exit` next. The container is removed after
+    the test; if the test fails, its log and state are kept.
     """
     started: list[SpaceContainer] = []
 

@@ -1,4 +1,4 @@
-"""The Spaces that tests start from: those of the selftest, and the template of `preflight new`."""
+"""The Spaces that tests change: those of the selftest, and the template of `preflight new`."""
 
 from __future__ import annotations
 

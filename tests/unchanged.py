@@ -1,11 +1,11 @@
-"""pytest plugin: `--changed` leaves out what passed on exactly these files.
+"""pytest plugin: `--changed` leaves out the tests that passed on exactly these files.
 
-A verdict stands while everything stands that the test could read: every file of the checkout which
-git does not ignore (for the tests in the folder named after a Space, of the Spaces only that one)
-and the engine. It stands for a day at most, since base images and packages move without a file
-changing here. The contract always runs: it is the minute before a push.
+A verdict is valid until an input of the test changes: the engine, or a file of the checkout that git
+does not ignore. A test in a folder named after a Space reads no other Space. A verdict expires after
+a day, because base images and packages change without a change here. The contract always runs: it
+takes a minute and comes before a push.
 
-Every run records what passed, in pytest's cache.
+Every run records the passed tests in pytest's cache.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from preflight.model.space import SpaceError, spaces_of_compose
 
 STANDS_FOR = 24 * 60 * 60
 ALWAYS = "src/preflight/contract/"
-# With one of these the tests are about something else than the files of this checkout.
+# With these options the tests judge something other than the files of this checkout.
 _ELSEWHERE = ("--space", "--ref", "--live", "--hub", "--reuse", "--online")
 _RECORD = "preflight/passed"
 _STANDING = pytest.StashKey[frozenset[str]]()
@@ -31,9 +31,9 @@ _LEFT_OUT = pytest.StashKey[int]()
 
 
 class Verdicts:
-    """What passed in the checkout at `root`, each with a digest of all that it could read.
+    """The passed tests of the checkout at `root`, each with a digest of all its inputs.
 
-    Raises OSError, CalledProcessError or SpaceError when `root` is no git checkout with Spaces.
+    Raises OSError, CalledProcessError or SpaceError when `root` is not a git checkout with Spaces.
     """
 
     def __init__(self, root: Path, cache: pytest.Cache) -> None:
@@ -45,7 +45,7 @@ class Verdicts:
         self._not_passed: set[str] = set()
 
     def standing(self) -> frozenset[str]:
-        """The tests whose verdict stands now."""
+        """The tests whose verdict is still valid."""
         return frozenset(
             test
             for test, (digest, _) in self._of_a_day().items()
@@ -62,7 +62,7 @@ class Verdicts:
         recorded = self._of_a_day()
         for test in self._not_passed:
             recorded.pop(test, None)
-        # When a file changed meanwhile, nobody knows which of both was read.
+        # If a file changed during the run, it is unknown which version the tests read.
         if digests_of_files(self._root) == self._digests:
             for test in self._passed - self._not_passed:
                 recorded[test] = (self._digest(test), time.time())
@@ -83,7 +83,7 @@ class Verdicts:
 
 
 def digests_of_files(root: Path) -> dict[str, str]:
-    """Of the files of each Space of compose.yaml, by its name, and of all others, by ""."""
+    """Digests: of the files of each Space in compose.yaml, by its name; of all other files, by ""."""
     folders = {
         space.working_folder: space.name for space in spaces_of_compose(root / "compose.yaml")
     }
@@ -106,7 +106,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("preflight").addoption(
         "--changed",
         action="store_true",
-        help="leave out what passed within a day on exactly these files, except the contract",
+        help="leave out tests that passed within a day on exactly these files, except the contract",
     )
 
 
@@ -119,7 +119,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     try:
         verdicts = Verdicts(config.rootpath, config.cache)
     except (OSError, subprocess.CalledProcessError, SpaceError):
-        return  # Nothing stands, so everything runs.
+        return  # No verdict is valid, so every test runs.
     config.pluginmanager.register(verdicts)
     if config.getoption("--changed"):
         config.stash[_STANDING] = verdicts.standing()
@@ -127,7 +127,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """All xdist workers have to leave out the same."""
+    """All xdist workers have to leave out the same tests."""
     node.workerinput["standing"] = sorted(node.config.stash[_STANDING])
 
 

@@ -1,4 +1,4 @@
-"""Callers of backend-node: each with an address and a session of its own."""
+"""Callers of backend-node, each with a separate address and session."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ COMMON = {
     "BETTER_AUTH_URL": BASE,
     "CORS_ORIGINS": f"{ORIGIN},http://localhost:3000",
 }
-# The settings of a server that sends its mails to the double.
+# Settings of a server that sends its mails to the double.
 MAIL = {"MAIL_URL": "http://mail:8080/emails", "MAIL_KEY": "mail-key", "MAIL_FROM": "a@b.example"}
-# The settings of a server that calls the double of the services outside, whose certificate is its own.
+# Settings of a server that calls the double of the outside services, which has a self-signed certificate.
 OUTSIDE = {"NODE_TLS_REJECT_UNAUTHORIZED": "0"}
 COOKIE = "__Secure-better-auth.session_token"
 DEVICE_COOKIE = "__Secure-better-auth.device"
 
-# As many addresses, and as many accounts, the limits tell apart. Source: backend-node/rate-limits.ts.
+# The limits distinguish this many addresses and this many accounts. Source: backend-node/rate-limits.ts.
 BUCKETS = 32_768
 
-# Each is another one, as the edge would append it.
+# Each address is a new one, as the edge would append it.
 addresses = (
     f"203.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
     for number in itertools.count(secrets.randbelow(200) * 65536)
@@ -43,12 +43,12 @@ addresses = (
 
 
 def an_address() -> str:
-    """An address that no other caller has, and whose tries are counted with no other's."""
+    """An address that no other caller has, with separate limits."""
     return _counted_alone(addresses)
 
 
 def a_mail() -> str:
-    """The same of mail addresses."""
+    """A mail address that no other caller has."""
     return _counted_alone(f"{secrets.token_hex(6)}@example.com" for _ in itertools.count())
 
 
@@ -66,7 +66,7 @@ _taken: set[int] = set()
 
 
 class Caller:
-    """A caller: from one address, with the cookie that the server gave last.
+    """A caller with a fixed address and the server's latest cookie.
 
     Each answer must keep the promises that hold for all of them.
     """
@@ -88,7 +88,7 @@ class Caller:
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None,
         **options: Any,
     ) -> requests.Response:  # fmt: skip
-        """Call a path below /api/auth; a header given as "" is left out."""
+        """Call a path below /api/auth. A header with the value "" is omitted."""
         sent = {"X-Forwarded-For": self.address, "Origin": self.origin, "Cookie": self.cookie}
         sent |= headers or {}
         if body is not None:
@@ -125,18 +125,18 @@ class Caller:
         return self._keep(self.post("/sign-in/email", body))
 
     def guess(self, mail: str, headers: dict[str, str] | None = None) -> int:
-        """Status of a sign-in with a wrong password; one that is refused says until when."""
+        """Status of a sign-in with a wrong password. A 429 must say how long to wait."""
         body = {"email": mail, "password": "wrong password"}
         answer = self.post("/sign-in/email", body, headers=headers)
         if answer.status_code == 429:
             assert code(answer) == (429, "TOO_MANY_REQUESTS")
             assert 1 <= int(answer.headers["Retry-After"]) <= 300
-            # Better Auth's client reads this one.
+            # Better Auth's client reads this header.
             assert answer.headers["X-Retry-After"] == answer.headers["Retry-After"]
         return answer.status_code
 
     def session(self, **options: Any) -> Any:
-        """What get-session says: user and session, or None."""
+        """The answer of get-session: user and session, or None."""
         answer = self.get("/get-session", **options)
         assert answer.status_code == 200
         return answer.json()
@@ -162,7 +162,7 @@ def code(answer: requests.Response) -> tuple[int, str]:
 
 
 def raw(server: Container, request: bytes, seconds: float = 5) -> bytes:
-    """Send bytes as they are; what comes back until the server closes."""
+    """Send bytes unchanged; return what the server sends until it closes."""
     url = urlsplit(server.url)
     with socket.create_connection((str(url.hostname), int(url.port or 80)), seconds) as connection:
         connection.sendall(request)
@@ -173,12 +173,12 @@ def raw(server: Container, request: bytes, seconds: float = 5) -> bytes:
 
 
 def pipelined(server: Container, path: str, headers: Sequence[Mapping[str, str]]) -> list[int]:
-    """Statuses of a GET request with each of these headers, sent without waiting for answers between.
+    """Statuses of a GET request with each of these headers, pipelined.
 
     What a call of its own costs here is many times what it costs the server.
     """
     statuses: list[int] = []
-    # More at once the server would send away as too busy.
+    # The server would refuse more at once as too busy.
     for first in range(0, len(headers), 32):
         sent = [
             f"GET {path} HTTP/1.1\r\nHost: x\r\n" + "".join(f"{n}: {v}\r\n" for n, v in one.items())

@@ -1,4 +1,4 @@
-"""backend-node on each of its databases, in containers of its own."""
+"""backend-node on each of its databases, in separate containers."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ class Postgres:
 
         image = Image(run.once("image-postgres", ensure), run.folder / "build-postgres.log")
         environment = {"POSTGRES_USER": "auth", "POSTGRES_PASSWORD": POSTGRES_PASSWORD}
-        # Its socket's folder need not exist in an image that was never booted.
+        # The folder of its socket may be missing in an image that was never booted.
         socket = "--tmpfs=/var/run/postgresql:mode=1777"
         options = ["--user=postgres", f"--network={network}", "--network-alias=postgres", socket]
         self.container = SpaceContainer.start(
             run, image, "postgres", {**environment, "POSTGRES_DB": "auth"}, 5432, options
         )
         self.wait()
-        # The mode of a tmpfs is lost when a container starts again.
+        # A tmpfs loses its mode when a container restarts.
         self._run("psql", "-c", "ALTER SYSTEM SET unix_socket_directories = '/tmp'", "auth")
 
     def wait(self) -> None:
-        """Until it answers over TCP, which the official image's first start does last."""
+        """Wait until it answers over TCP, the last step of the official image's first start."""
         asked = "until pg_isready --quiet --host=127.0.0.1; do sleep 0.05; done"
         try:
             docker("exec", self.container.id, "sh", "-c", asked)
@@ -59,7 +59,7 @@ class Postgres:
             raise AssertionError(self.container.describe("did not become ready")) from None
 
     def revive(self) -> None:
-        """Let it run again, whatever was done to it."""
+        """Start it again, whatever state a test left."""
         docker("unpause", self.container.id, check=False)
         docker("start", self.container.id)
         self.wait()
@@ -71,7 +71,7 @@ class Postgres:
         return f"postgres://auth:{POSTGRES_PASSWORD}@postgres:5432/{name}"
 
     def query(self, url: str, sql: str) -> str:
-        """What psql prints for `sql`, bare."""
+        """The output of psql for `sql`, without headings."""
         database = url.rpartition("/")[2]
         return str(self._run("psql", "--tuples-only", "--no-align", "-c", sql, database).stdout)
 
@@ -88,7 +88,7 @@ def node_image(run: Run, own_spaces: dict[str, Space]) -> Image:
 
 @pytest.fixture(scope="session")
 def network(run: Run, worker_id: str) -> Iterator[str]:
-    """Joins Spaces, databases and stand-ins."""
+    """The network of Spaces, databases and stand-ins."""
     name = f"{run.id}-auth-{worker_id}"
     docker("network", "create", *run.labels, name)
     yield name
@@ -97,7 +97,7 @@ def network(run: Run, worker_id: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres(run: Run, network: str) -> Iterator[Postgres]:
-    """Shared: a test that stops it revives it."""
+    """The shared Postgres. A test that stops it must revive it."""
     server = Postgres(run, network)
     yield server
     server.container.remove()
@@ -105,7 +105,7 @@ def postgres(run: Run, network: str) -> Iterator[Postgres]:
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """The database under test. A module whose tests reach no database overrides it by one of them."""
+    """The database under test. A module whose tests reach no database overrides it with a fixed kind."""
     return str(request.param)
 
 
@@ -130,7 +130,7 @@ def server_on(
     new_database: NewDatabase,
     request: pytest.FixtureRequest,
 ) -> Iterator[Callable[[str], Container]]:
-    """`server_on("postgres")`: the one server on that database, started when first asked for."""
+    """`server_on("postgres")`: the server on that database, started at the first call."""
     running: dict[str, Container] = {}
     with ExitStack() as stack:
 
@@ -155,7 +155,7 @@ def server_on(
 
 @pytest.fixture
 def auth(kind: str, server_on: Callable[[str], Container]) -> Container:
-    """The server on each database, shared: tests must not stop it.
+    """The shared server on each database. Tests must not stop it.
 
     Whatever was asked of it, at the end it lives, and has logged JSON lines without secrets.
     """
@@ -195,7 +195,7 @@ def _starting(
 def start_auth(
     run: Run, node_image: Image, network: str, request: pytest.FixtureRequest
 ) -> Iterator[StartAuth]:
-    """`start_auth(DATABASE_URL=…, SIGNUP=…)`: a server of the test's own, ready unless `ready=False`."""
+    """`start_auth(DATABASE_URL=…, SIGNUP=…)`: a server for this test alone, ready unless `ready=False`."""
     with _starting(run, node_image, network, lambda: failed(request.node)) as begin:
         yield begin
 
@@ -230,7 +230,7 @@ def _accounts() -> dict[str, Caller]:
 
 @pytest.fixture
 def known(auth: Container, _accounts: dict[str, Caller]) -> Caller:
-    """A user whose account all such tests share, at an address of his own: they only look at it."""
+    """A user whose account many tests share, with a separate address. Tests only read the account."""
     if auth.id not in _accounts:
         first = Caller(auth)
         assert first.sign_up().status_code == 200
@@ -242,7 +242,7 @@ def known(auth: Container, _accounts: dict[str, Caller]) -> Caller:
 
 @pytest.fixture(scope="session")
 def mail_api(run: Run, network: str) -> Iterator[Container]:
-    """Takes mails at http://mail:8080/emails; shows them at /sent."""
+    """Accepts mails at http://mail:8080/emails and lists them at /sent."""
     image = build_own(run, "mail", DOUBLES / "mail")
     options = [f"--network={network}", "--network-alias=mail"]
     with SpaceContainer.start(run, image, "mail", {}, 8080, options) as container:
@@ -252,7 +252,7 @@ def mail_api(run: Run, network: str) -> Iterator[Container]:
 
 @pytest.fixture(scope="session")
 def outside(run: Run, network: str) -> Iterator[Container]:
-    """The services outside that a server with the settings OUTSIDE can call."""
+    """The outside services that a server with the settings OUTSIDE calls."""
     image = build_own(run, "outside", DOUBLES / "outside")
     names = ["api.pwnedpasswords.com", "challenges.cloudflare.com"]
     names += ["github.com", "api.github.com", "huggingface.co"]
@@ -276,7 +276,7 @@ def relay(run: Run, network: str, postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def peers_image(run: Run) -> Image:
-    """What the server is measured beside, and the load."""
+    """The image of the servers to compare with, and of the load generator."""
     return build_own(run, "node-peers", DOUBLES / "node_peers")
 
 
@@ -290,7 +290,7 @@ def generator(run: Run, peers_image: Image, network: str) -> Iterator[Generator]
 
 
 def clean_log(server: Container) -> None:
-    """Each line is JSON, one for each request, and none holds what must stay secret."""
+    """Check that each line is JSON, each request has a line, and no line holds a secret."""
     lines = [line for line in server.logs().splitlines() if line]
     strange = [line for line in lines if not line.startswith("{")]
     assert not strange, "not JSON: " + "\n".join(strange)

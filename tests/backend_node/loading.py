@@ -1,4 +1,4 @@
-"""Load on a server from a container beside it, and what the load costs the server."""
+"""Load on a server from a neighbouring container, and the cost of the load for the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGN_UP = "/api/auth/sign-up/email"
 
 @dataclass(frozen=True)
 class Load:
-    """What became of some seconds of requests; times in seconds."""
+    """The results of some seconds of requests; times in seconds."""
 
     count: int
     seconds: float
@@ -36,12 +36,12 @@ class Load:
 
     @property
     def cost(self) -> float:
-        """CPU seconds for a request."""
+        """CPU seconds per request."""
         return self.cpu / self.count
 
 
 class Generator:
-    """Sends load from a container of its own, so that it reaches each server by the same way."""
+    """Sends load from a separate container, so that it reaches each server by the same way."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -54,7 +54,7 @@ class Generator:
         connections: int = 16,
         request: Mapping[str, str] | None = None,
     ) -> Load:
-        """Ask `server`, which is known by its name on the network, as fast as each connection may.
+        """Send requests to `server`, by its name on the network, as fast as each connection may.
 
         request: METHOD, BODY, COOKIE, PACE, ADDRESSES, MAILS of doubles/node_peers/load.lua.
         """
@@ -76,14 +76,14 @@ class Generator:
         connections: int = 16,
         request: Mapping[str, str] | None = None,
     ) -> Load:
-        """Sign these users in in turn, with the right password, each time from another address."""
+        """Sign these users in by turns, with the right password, each time from a new address."""
         body = json.dumps({"email": "MAIL", "password": PASSWORD})
         users = {"ADDRESSES": "many", "MAILS": " ".join(mails)}
         sign_in = {"METHOD": "POST", "BODY": body, **users, **(request or {})}
         return self.load(server, SIGN_IN, seconds, connections, sign_in)
 
     def sign_ups(self, server: Container, seconds: int, connections: int = 16) -> Load:
-        """Sign a new user up with each request, each from another address."""
+        """Sign up a new user with each request, each from a new address."""
         body = json.dumps({"name": "Ada", "email": "MAIL", "password": PASSWORD})
         mails = " ".join(f"{secrets.token_hex(6)}@example.com" for _ in range(200 * seconds))
         sign_up = {"METHOD": "POST", "BODY": body, "ADDRESSES": "many", "MAILS": mails}

@@ -48,7 +48,9 @@ def test_must_share_a_database_through_a_pooler(
     assert ada.sign_up().status_code == 200
     for server in servers:
         assert "cannot open" not in server.logs()
-        assert Caller(server).session(headers={"Cookie": str(ada.cookie)}), "the servers must share accounts"
+        assert Caller(server).session(headers={"Cookie": str(ada.cookie)}), (
+            "the servers must share accounts"
+        )
 
 
 @pytest.mark.alone

@@ -211,7 +211,7 @@ def test_session_cache(
 
 def test_sign_up(generator: Generator, ours: Container, figures: Figures) -> None:
     """Two CPUs must do 45 sign-ups a second, slower CPUs 0.7 of their hash rate: no hash waits for the database."""
-    # What else the machine does makes it slower, and nothing makes it quicker: one try that holds tells.
+    # Other load makes it slower, never faster: a single try within the bound is enough.
     for _ in range(4):
         least = min(45, 0.7 * hashes_a_second(ours))
         load = generator.sign_ups(ours, 3)
@@ -229,7 +229,7 @@ def test_sign_in(
 
     Meanwhile liveness and sessions must take 20 ms (p99) at most, on slower CPUs proportionally longer.
     """
-    # What else the machine does makes it slower, and nothing makes it quicker: one try that holds tells.
+    # Other load makes it slower, never faster: a single try within the bound is enough.
     for _ in range(4):
         least = min(45, 0.7 * hashes_a_second(ours))
         most = 0.02 * 45 / least

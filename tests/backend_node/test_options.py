@@ -113,7 +113,7 @@ def test_must_let_only_administrators_administer(
 
 
 def test_must_reset_a_password_by_mail(extended: Container, mail_api: Container) -> None:
-    """A reset must send a single mail, whose link works once."""
+    """A password reset must send a single mail, and its link must work once."""
     ada = Caller(extended)
     ada.sign_up()
     asked = ada.post("/request-password-reset", {"email": ada.mail, "redirectTo": ORIGIN})
@@ -127,7 +127,7 @@ def test_must_reset_a_password_by_mail(extended: Container, mail_api: Container)
     body = {"newPassword": "another long one", "token": token}
     assert ada.post("/reset-password", body).status_code == 200
     assert code(ada.post("/reset-password", body)) == (400, "INVALID_TOKEN")
-    assert ada.session() is None, "all sessions ended"
+    assert ada.session() is None, "a reset must end all sessions"
     assert ada.sign_in("another long one").status_code == 200
     assert token not in extended.logs()
 
@@ -156,7 +156,7 @@ def test_must_start_oauth_at_the_public_origin(
 
 
 def test_must_believe_the_front_end_that_it_knows(extended: Container) -> None:
-    """Mode A: each user behind a front end must have separate limits, only if the front end sends the secret."""
+    """Mode A: users behind a front end must have separate limits if, and only if, it sends the secret."""
     front, user = Caller(extended), Caller(extended)
     assert [user.guess(a_mail()) for _ in range(11)] == [401] * 10 + [429]
 

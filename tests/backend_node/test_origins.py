@@ -107,7 +107,7 @@ def test_must_serve_native_clients(known: Caller) -> None:
 
 
 def test_must_refuse_to_sign_in_by_navigation(known: Caller) -> None:
-    """Must refuse a form on another site that signs a visitor in."""
+    """The server must refuse to sign a visitor in by a form on another site."""
     visitor = Caller(known.server)
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Origin": ""}
     body = {"email": known.mail, "password": "correct horse battery"}

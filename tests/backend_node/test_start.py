@@ -144,7 +144,9 @@ def test_must_migrate_one_replica_at_a_time(replicas: list[Container]) -> None:
     ada = Caller(replicas[0])
     ada.sign_up()
     for replica in replicas:
-        assert Caller(replica).session(headers={"Cookie": str(ada.cookie)}), "the replicas must share accounts"
+        assert Caller(replica).session(headers={"Cookie": str(ada.cookie)}), (
+            "the replicas must share accounts"
+        )
 
 
 def test_must_reach_postgres_through_a_websocket(
@@ -157,7 +159,9 @@ def test_must_reach_postgres_through_a_websocket(
     assert ada.sign_up().status_code == 200
     assert ada.session()["user"]["email"] == ada.mail
     assert server.get("/health").json()["services"] == {"database": "connected"}
-    assert ada.mail in postgres.query(database, 'SELECT email FROM "user"'), "the account is not in the database"
+    assert ada.mail in postgres.query(database, 'SELECT email FROM "user"'), (
+        "the account is not in the database"
+    )
 
 
 def test_must_count_for_all_replicas(replicas: list[Container]) -> None:

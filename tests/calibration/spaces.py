@@ -1,6 +1,6 @@
-"""Small Spaces, each with one behaviour of Spaces that were seen to run on the Hub.
+"""Small Spaces, each with a behaviour that was observed in Spaces that run on the Hub.
 
-None of them may have a finding that breaks it. What is said of it as a risk or as advice is listed.
+None of them may have a finding that breaks it. The expected risks and advice are listed.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ Files = Mapping[str, str | bytes]
 
 @dataclass(frozen=True)
 class Seen:
-    """One Space. risk, advice: the rules that have something to say of it, at that severity."""
+    """One Space. risk, advice: the rules with a finding of that severity."""
 
     id: str
     files: Files
     risk: frozenset[str] = field(default_factory=frozenset)
     advice: frozenset[str] = field(default_factory=frozenset)
     sample: bool = False
-    """Run always; the others with --selftest=all."""
+    """Always run; the others run with --selftest=all."""
 
 
 def server(start: str = "", answer: str = "self.reply(200, '<h1>It runs</h1>')") -> str:
     """A server of the standard library that ends on SIGTERM. start: lines before it listens.
-    answer: what it does with a GET."""
+    answer: its reaction to a GET."""
     return f"""import os, signal, sqlite3, socket, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -85,7 +85,7 @@ def python_space(
     return {"README.md": readme(), "app.py": app, "Dockerfile": dockerfile, **more}
 
 
-# What uid 1000 could not do where the image's own user may.
+# An action that the image's own user may do and uid 1000 may not.
 AS_UID_1000 = frozenset({"start.serves_as_uid_1000"})
 READ_ONLY = frozenset({"start.writes_only_home_and_tmp"})
 LOSES_DATA = frozenset({"shutdown.starts_again_after_a_kill"})

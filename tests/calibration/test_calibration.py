@@ -1,4 +1,4 @@
-"""Calibration: what the Hub runs must hold here, and what is said of it must be said at its severity."""
+"""Calibration: Spaces that run on the Hub must pass, and each finding must have its severity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflight.model.problems import Severity
 from tests.calibration.spaces import SPACES, Seen
 
 DEADLINE = 900
-# A run keeps its Spaces up to its end: a few at a time, so that they do not slow each other.
+# A run keeps its Spaces until it ends: only a few at a time, so that they do not slow each other.
 AT_ONCE, RUNS_AT_ONCE = 4, 2
 Records = dict[str, list[dict[str, Any]]]
 
@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Records:
-    """What the contract found out about each Space that this run's tests name."""
+    """The contract's records on each Space that this run's tests name."""
     chosen: dict[str, Seen] = {}
     for item in request.session.items:
         one = item.callspec.params.get("seen") if hasattr(item, "callspec") else None
@@ -78,7 +78,7 @@ def said(records: list[dict[str, Any]], severity: Severity) -> dict[str, list[st
 
 
 def test_what_the_hub_runs_holds(seen: Seen, records: Records) -> None:
-    """A Space that runs on the Hub must be built, started and judged with no finding that breaks it."""
+    """A Space that runs on the Hub must be built, started and judged without a breaking finding."""
     own = records[seen.id]
     assert said(own, Severity.BREAKS) == {}
     assert {one["id"]: one["reason"] for one in own if one["outcome"] == "error"} == {}
@@ -86,7 +86,7 @@ def test_what_the_hub_runs_holds(seen: Seen, records: Records) -> None:
 
 
 def test_what_is_said_of_it_has_its_severity(seen: Seen, records: Records) -> None:
-    """Each risk and each piece of advice must be said of the Space that has it, and nothing else."""
+    """The expected risks and advice, and no others, must be reported for each Space."""
     own = records[seen.id]
     risk, advice = said(own, Severity.RISK), said(own, Severity.ADVICE)
     assert set(risk) == seen.risk, risk

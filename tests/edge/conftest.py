@@ -1,4 +1,4 @@
-"""A Space that tells what reached it, and an edge in front of it with the Hub's behaviour."""
+"""A Space that echoes each request, and an edge in front of it with the Hub's behaviour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ StartEcho = Callable[..., Container]
 
 @pytest.fixture(scope="session")
 def start_echo(run: Run) -> Iterator[StartEcho]:
-    """Starts the telling Space: `start_echo(REPLICA="new", START_AFTER="1")`."""
+    """Starts the echo Space: `start_echo(REPLICA="new", START_AFTER="1")`."""
     folder = Path(__file__).parent / "echo"
     image = build_own(run, "echo", folder)
     started: list[Container] = []
@@ -33,7 +33,7 @@ def start_echo(run: Run) -> Iterator[StartEcho]:
 
 @pytest.fixture(scope="session")
 def echo(start_echo: StartEcho) -> Container:
-    """The telling Space, asked directly."""
+    """The echo Space, without an edge."""
     container = start_echo(REPLICA="old")
     container.wait_until_serving()
     return container
@@ -41,12 +41,12 @@ def echo(start_echo: StartEcho) -> Container:
 
 @pytest.fixture(scope="session")
 def edge(run: Run, echo: Container) -> Iterator[Edge]:
-    """The edge with nothing changed."""
+    """The edge with its default settings."""
     with Edge(run, {"echo": echo}) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def public(edge: Edge) -> ThroughEdge:
-    """The telling Space through the edge, as the world reaches it on the Hub."""
+    """The echo Space through the edge, as a visitor reaches it on the Hub."""
     return edge.space("echo")

@@ -1,4 +1,4 @@
-"""Both Spaces behind the edge: they must name themselves by their public address, and trust no caller's word."""
+"""Both Spaces behind the edge: they must name themselves by their public address, and trust no header of a caller."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from preflight.model.space import Space
 PYTHON = "python:3.11-slim-bookworm"
 SERVICES = ["backend-py", "backend-node"]
 FRONT = "https://front.vercel.app"
-# backend-py's, for the test; backend-node's is its own: ten wrong passwords a minute.
+# The limit of backend-py for this test; backend-node allows ten wrong passwords a minute.
 RATE_PER_MINUTE = 10
 ENVIRONMENT = {
     "backend-py": {"RAG_MODE": "embedded", "RATE_PER_MINUTE": str(RATE_PER_MINUTE)},
@@ -76,7 +76,7 @@ def both(run: Run, containers: dict[str, Container]) -> Iterator[Edge]:
 
 @pytest.fixture(params=SERVICES)
 def behind(request: pytest.FixtureRequest, both: Edge) -> ThroughEdge:
-    """Each Space, as the world reaches it."""
+    """Each Space, as a visitor reaches it."""
     return both.space(request.param)
 
 
@@ -91,7 +91,7 @@ def backend_node(both: Edge) -> ThroughEdge:
 
 
 def stable(answer: requests.Response) -> tuple[int, dict[str, str], str]:
-    """An answer without what differs from request to request."""
+    """An answer without the parts that differ from request to request."""
     own = {"date", "x-request-id", "set-cookie"}
     headers = {
         name.lower(): value for name, value in answer.headers.items() if name.lower() not in own
@@ -108,7 +108,7 @@ def test_names_itself_by_https_and_the_public_host(behind: ThroughEdge, accept: 
     for path in PATHS:
         answer = behind.get(path, headers={"Accept": accept})
         said = f"{answer.headers}\n{answer.text}"
-        # x-proxied-host is the edge's own word.
+        # The edge itself adds x-proxied-host.
         said = said.replace(answer.headers["X-Proxied-Host"], "")
         assert not re.search(r"http://(?!localhost)[\w.-]*(hf\.space|backend|:7860)", said), path
         assert ":7860" not in said, path
@@ -125,7 +125,7 @@ def test_backend_node_sends_sign_in_back_to_the_public_host(backend_node: Throug
 
 
 def test_backend_node_marks_its_cookies_as_secure(backend_node: ThroughEdge) -> None:
-    """Cookies must be Secure and HttpOnly, though the Space itself is spoken to in plain HTTP."""
+    """Cookies must be Secure and HttpOnly, although the edge reaches the Space over plain HTTP."""
     user = {"name": "Ada", "email": "ada@example.com", "password": "correct horse battery"}
     answer = backend_node.post("/api/auth/sign-up/email", json=user)
     assert answer.status_code == 200, answer.text
@@ -138,7 +138,7 @@ def test_backend_node_marks_its_cookies_as_secure(backend_node: ThroughEdge) -> 
 def test_games_with_host_change_nothing(
     containers: dict[str, Container], both: Edge, name: str
 ) -> None:
-    """Forged names of the host must change no answer, through the edge or at the port itself."""
+    """Forged host names must change no answer, neither through the edge nor at the port itself."""
     for asked, forged in (
         (both.space(name), FORGED),
         (containers[name], {**FORGED, "Host": "attacker.example"}),
@@ -151,7 +151,7 @@ def test_games_with_host_change_nothing(
 def test_backend_py_limits_the_last_address_of_x_forwarded_for(
     run: Run, both: Edge, backend_py: ThroughEdge
 ) -> None:
-    """Forged entries must not get a caller past the limit, and its limit must not hit another caller."""
+    """Forged entries must not get a caller past the limit, and the limit must not affect another caller."""
 
     def search(number: int) -> int:
         forged = {"X-Forwarded-For": f"198.51.100.{number}", **FORGED}
@@ -160,7 +160,7 @@ def test_backend_py_limits_the_last_address_of_x_forwarded_for(
     answered = [search(number) for number in range(RATE_PER_MINUTE + 3)]
     assert answered.count(200) >= RATE_PER_MINUTE, answered
     assert answered[-1] == 429, "forged addresses got past the limit"
-    assert ask_from_elsewhere(run, both, backend_py.host) == 200
+    assert search_from_elsewhere(run, both, backend_py.host) == 200
 
 
 def test_backend_node_limits_the_last_address_of_x_forwarded_for(
@@ -170,7 +170,7 @@ def test_backend_node_limits_the_last_address_of_x_forwarded_for(
     answered = []
     for number in range(13):
         forged = {"X-Forwarded-For": f"198.51.100.{number}", **FORGED}
-        # A mail address each: the limit for an account is another one.
+        # Each with another mail address: the limit for an account is separate.
         body = {**WRONG_PASSWORD, "email": f"unknown{number}@example.com"}
         answer = backend_node.post("/api/auth/sign-in/email", json=body, headers=forged)
         answered.append(answer.status_code)
@@ -180,14 +180,14 @@ def test_backend_node_limits_the_last_address_of_x_forwarded_for(
 
 @pytest.mark.parametrize("token", ["hf_abcdefghijklmnopqrstuvwxyz", "a.b.c", "", "\u00e9"])
 def test_a_token_of_the_hub_harms_nothing(behind: ThroughEdge, token: str) -> None:
-    """On a private Space `Authorization` holds the Hub's token: what is public must be answered as without."""
+    """On a private Space `Authorization` holds the Hub's token, which must not change a public answer."""
     sent = {"Authorization": f"Bearer {token}".encode()}
     for path in PATHS:
         assert stable(behind.get(path, headers=sent)) == stable(behind.get(path)), path
 
 
-def test_a_token_of_the_hub_is_nobodys_session(backend_node: ThroughEdge) -> None:
-    """A token of the Hub must sign no user in, and break no sign-in."""
+def test_a_token_of_the_hub_is_not_a_session(backend_node: ThroughEdge) -> None:
+    """A token of the Hub must neither sign a user in nor break a sign-in."""
     sent = {"Authorization": "Bearer hf_abcdefghijklmnopqrstuvwxyz"}
     session = backend_node.get("/api/auth/get-session", headers=sent)
     assert (session.status_code, session.json()) == (200, None)
@@ -196,7 +196,7 @@ def test_a_token_of_the_hub_is_nobodys_session(backend_node: ThroughEdge) -> Non
     assert answer.status_code == 200, answer.text
 
 
-def ask_from_elsewhere(run: Run, edge: Edge, host: str) -> int:
+def search_from_elsewhere(run: Run, edge: Edge, host: str) -> int:
     """The status that a caller at another address gets for a search."""
     script = f"""
 import ssl, urllib.request
@@ -215,7 +215,7 @@ print(urllib.request.urlopen(request, timeout=10, context=context).status)
 def test_the_edge_costs_less_than_a_millisecond(
     containers: dict[str, Container], backend_node: ThroughEdge
 ) -> None:
-    """At 50 requests a second, the median of /health through the edge must be at most 1 ms above that at
+    """The median of /health through the edge must be at most 1 ms above that at
     the port itself; where that one takes longer, at most twice it: such a machine is slower."""
     busy = psutil.cpu_percent(interval=0.3)
     if busy > 50:
@@ -244,7 +244,7 @@ def test_the_edge_costs_less_than_a_millisecond(
             time.sleep(max(0.0, 0.01 - (time.perf_counter() - at)))
         return statistics.median(took[0]), statistics.median(took[1])
 
-    # One round of three that holds tells: what else this machine does is not the edge's cost.
+    # One good round of three is enough: the edge does not cause the load of other programs.
     measured: list[str] = []
     for _ in range(3):
         port, through = medians()

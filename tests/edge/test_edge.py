@@ -1,4 +1,4 @@
-"""The rehearsed edge must do what is known of the Hub's, and each of its switches must change it."""
+"""The rehearsed edge must behave like the Hub's edge, and each of its switches must have an effect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PREFLIGHT = {
     "Access-Control-Request-Method": "PUT",
     "Access-Control-Request-Headers": "content-type,x-anything",
 }
-# Leaves out the token that the fixture's requests bring.
+# Leaves out the token of the fixture's requests.
 STRANGER: dict[str, str | None] = {"X-HF-Authorization": None}
 NOT_RUNNING = "Your space is in error, check its status on hf.co"
 
@@ -42,7 +42,7 @@ def received(answer: requests.Response) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def switched(run: Run, echo: Container) -> Iterator[ThroughEdge]:
-    """The telling Space behind an edge with every switch in its other position."""
+    """The echo Space behind an edge with no switch at its default."""
     settings = {
         "HOST_HEADER": "internal",
         "X_FORWARDED_FOR": "replace",
@@ -69,7 +69,7 @@ def several(run: Run, echo: Container) -> Iterator[Edge]:
 
 @pytest.fixture(scope="module")
 def states(several: Edge) -> ThroughEdge:
-    """The telling Space behind it, asked with a token of the Hub."""
+    """The echo Space behind it, requested with a token of the Hub."""
     space = several.space("echo")
     space.http.headers["X-HF-Authorization"] = "Bearer hf_x"
     return space
@@ -86,7 +86,7 @@ def awake(space: ThroughEdge) -> ThroughEdge:
 
 class TestRequests:
     def test_http_2_outside_and_http_1_1_inside(self, edge: Edge, public: ThroughEdge) -> None:
-        """Browsers must be offered HTTP/2 over TLS, and the Space must be spoken to in HTTP/1.1."""
+        """The edge must offer HTTP/2 over TLS to browsers, and use HTTP/1.1 to the Space."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(["h2", "http/1.1"])
@@ -105,7 +105,7 @@ class TestRequests:
     def test_x_forwarded_for_is_appended_to(
         self, public: ThroughEdge, switched: ThroughEdge
     ) -> None:
-        """What the caller sent in X-Forwarded-For must stay, with the caller's own address behind it."""
+        """The caller's X-Forwarded-For must stay, with the caller's address appended."""
         forged = {"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}
         own = received(public.get("/"))["x-forwarded-for"]
         assert "," not in own
@@ -128,7 +128,7 @@ class TestRequests:
         assert named == f"{HUB.owner}-echo.hf.space"
 
     def test_forged_x_real_ip_and_forwarded_pass(self, public: ThroughEdge) -> None:
-        """X-Real-IP and Forwarded must reach the Space as the caller wrote them: they prove nothing."""
+        """X-Real-IP and Forwarded must reach the Space as the caller sent them: they prove nothing."""
         forged = {"X-Real-IP": "192.0.2.1", "Forwarded": "for=192.0.2.1"}
         got = received(public.get("/", headers=forged))
         assert (got["x-real-ip"], got["forwarded"]) == ("192.0.2.1", "for=192.0.2.1")
@@ -153,7 +153,7 @@ class TestRequests:
 
     @pytest.mark.thorough
     def test_no_answer_is_cut_short_by_its_request(self, public: ThroughEdge) -> None:
-        """An app that answers at once must be read to the end; one of five hundred was not."""
+        """An immediate answer must arrive whole: before the fix, 1 of 500 was cut short."""
 
         def whole(_: int) -> bool:
             try:
@@ -167,7 +167,7 @@ class TestRequests:
         assert all(answers), f"{answers.count(False)} of {len(answers)} ended early"
 
     def test_unknown_host_names_are_not_served(self, edge: Edge) -> None:
-        """A host name that belongs to no Space must be answered 404 and reach none."""
+        """A request for an unknown host name must get 404 and reach no Space."""
         for host in ("attacker.example", "other-echo.hf.space", "hf.space"):
             answer = edge.space("echo").get("/", headers={"Host": host})
             assert (answer.status_code, answer.text) == (404, ""), host
@@ -177,7 +177,7 @@ class TestAnswers:
     def test_headers_of_the_edge_are_added(
         self, public: ThroughEdge, switched: ThroughEdge
     ) -> None:
-        """Each answer must carry what the Hub's edge adds."""
+        """Each answer must have the headers that the Hub's edge adds."""
         got = public.get("/path?query").headers
         assert got["X-Proxied-Host"].startswith("http://")
         assert got["X-Proxied-Replica"]
@@ -192,7 +192,7 @@ class TestAnswers:
         assert not added & set(switched.get("/").headers)
 
     def test_headers_of_the_app_stay(self, public: ThroughEdge) -> None:
-        """What the app says must reach the browser, also what breaks the frame on the Space's page."""
+        """The app's headers must reach the browser, even if they break the frame on the Space's page."""
         said = {
             "X-Frame-Options": "DENY",
             "Content-Security-Policy": "frame-ancestors 'none'",
@@ -207,7 +207,7 @@ class TestAnswers:
         assert got["X-Request-Id"] == "of-the-app"
 
     def test_any_origin_is_echoed(self, public: ThroughEdge, switched: ThroughEdge) -> None:
-        """Whatever Origin asks must be named in Access-Control-Allow-Origin, once, in the app's place."""
+        """Access-Control-Allow-Origin must name any Origin, once, and replace the app's header."""
         for origin in (FRONT, "https://attacker.example", "null"):
             answer = public.get("/", headers={"Origin": origin})
             assert answer.headers["Access-Control-Allow-Origin"] == origin
@@ -221,7 +221,7 @@ class TestAnswers:
     def test_a_preflight_request_is_answered_by_the_edge(
         self, public: ThroughEdge, switched: ThroughEdge
     ) -> None:
-        """A preflight request must be granted whatever it asks, never with credentials, without the Space."""
+        """The edge must grant any preflight request itself, never with credentials."""
         answer = public.options("/", headers=PREFLIGHT)
         assert answer.status_code == 200
         assert answer.headers["Access-Control-Allow-Origin"] == FRONT
@@ -234,7 +234,7 @@ class TestAnswers:
         assert asked_of_the_app["method"] == "OPTIONS"
 
     def test_any_other_options_request_reaches_the_space(self, public: ThroughEdge) -> None:
-        """OPTIONS without Origin or without a requested method is not a preflight request."""
+        """OPTIONS without Origin or requested method must reach the Space: it is not a preflight request."""
         for missing in ("Origin", "Access-Control-Request-Method"):
             sent = {name: value for name, value in PREFLIGHT.items() if name != missing}
             assert public.options("/", headers=sent).json()["method"] == "OPTIONS"
@@ -245,7 +245,7 @@ class TestAnswers:
         with public.get("/stream", params={"type": kind}, stream=True, timeout=5) as answer:
             lines = answer.iter_lines(chunk_size=1)
             assert next(lines) == b"data: 1"
-            # Until this request the Space holds the second part back.
+            # The Space sends the second part only after this request.
             public.get("/arrived")
             assert [line for line in lines if line] == [b"data: 2"]
 
@@ -274,18 +274,18 @@ class TestAnswers:
 
 class TestStates:
     def test_a_space_that_does_not_run(self, edge: Edge) -> None:
-        """Where nothing listens the Hub's own text must come, with 503."""
+        """Without a listening Space the edge must answer 503 with the Hub's text."""
         answer = edge.space("nothing").get("/")
         assert (answer.status_code, answer.text) == (503, NOT_RUNNING)
 
     def test_a_space_that_wakes(self, states: ThroughEdge) -> None:
-        """For WAKE_SECONDS the Hub's text must come with 503, and then the Space."""
+        """The edge must answer 503 with the Hub's text for WAKE_SECONDS, and then pass to the Space."""
         asleep = states.get("/")
         assert (asleep.status_code, asleep.text) == (503, NOT_RUNNING)
         assert awake(states).get("/").json()["replica"] == "old"
 
     def test_a_private_space_asks_for_a_token(self, states: ThroughEdge) -> None:
-        """A private Space must refuse strangers itself and let a token of the Hub in, in either header."""
+        """The edge of a private Space must refuse strangers and accept a token of the Hub, in either header."""
         space = awake(states)
         refused = space.get("/", headers=STRANGER)
         assert refused.status_code == 401
@@ -297,7 +297,7 @@ class TestStates:
     def test_an_update_leaves_no_gap(
         self, several: Edge, states: ThroughEdge, start_echo: StartEcho
     ) -> None:
-        """The old replica must serve until the new one listens; then the new one alone, and no request fails."""
+        """The old replica must serve until the new one listens, then only the new one, without a failed request."""
         space = awake(states)
         assert space.get("/").json()["replica"] == "old"
         several.add("echo-new", start_echo(REPLICA="new", START_AFTER="1"))
@@ -309,5 +309,5 @@ class TestStates:
             assert answer.status_code == 200, answer.text
             replicas.append(answer.json()["replica"])
             time.sleep(0.02)
-        assert replicas == sorted(replicas, reverse=True), "it went back to the old replica"
-        assert replicas[0] == "old", "the new replica was there before the old one was asked"
+        assert replicas == sorted(replicas, reverse=True), "the edge went back to the old replica"
+        assert replicas[0] == "old", "the new replica listened before a request reached the old one"

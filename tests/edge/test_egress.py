@@ -1,4 +1,7 @@
-"""Where a Space connects to: named, and refused where the profile says so, at the contract's start of it and behind `make edge`."""
+"""A Space's outgoing connections must be reported, and refused as the profile says.
+
+Both in the contract's start and behind `make edge`.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ def test_a_database_on_5432_is_named_and_refused_by_the_documentation_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """backend-node with a DATABASE_URL on 5432 must reach that port as observed and not as documented;
-    the report must name where it connected to either way."""
+    the report must name the address in both cases."""
     monkeypatch.setattr(HUB, "outbound_ports", () if profile == OBSERVED else DOCUMENTED_PORTS)
     refused = profile == DOCUMENTED
     space, address = own_spaces["backend-node"], address_of(database)
@@ -94,7 +97,7 @@ def for_people(
     image_of: Callable[[Space], Image],
     tmp_path: Path,
 ) -> Iterator[Compose]:
-    """What `make edge` starts, as a project of this run, on a port that the engine chooses."""
+    """The stack of `make edge`, as a project of this run, on a port that the engine chooses."""
     egress = build_own(run, "egress", ROOT / "src/preflight/engine/assets/egress").tag
     images = {
         **{name: image_of(space).tag for name, space in own_spaces.items()},
@@ -113,7 +116,7 @@ def for_people(
     )
     files = [ROOT / "compose.yaml", ROOT / "compose.edge.yaml"]
     files += [tmp_path / "images.yaml", tmp_path / "port.yaml"]
-    # As documented: closed but to these ports.
+    # As documented: only these ports are open.
     environment = {**compose_environment(), "OUTBOUND_PORTS": "80 443 8080"}
     compose = Compose(files, f"{run.id}-people", environment)
     try:
@@ -126,7 +129,7 @@ def for_people(
 def test_make_edge_lets_in_and_out_what_the_hub_does(
     for_people: Compose, run: Run, own_spaces: dict[str, Space], tmp_path: Path
 ) -> None:
-    """`make edge` must publish the edge alone; behind it a Space must reach 443 and not 5432, and be reported."""
+    """`make edge` must publish the edge alone, let a Space reach 443 and not 5432, and report both."""
     listed = for_people.run("ps", "--format=json").splitlines()
     states = {one["Service"]: one for one in map(json.loads, listed)}
     assert set(states) == {"edge", *own_spaces, *(f"egress-{name}" for name in own_spaces)}

@@ -1,6 +1,6 @@
-"""A server that treats its clients badly in one way, named by its argument.
+"""A server with one kind of hostile behaviour, named by its argument.
 
-`/` answers soundly where the way allows it, so that a Space gets past its start.
+`/` answers soundly if the behaviour allows it, so that the Space passes its start.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def resets(client: socket.socket, path: str) -> None:
 
 
 def garbage(client: socket.socket, path: str) -> None:
-    """Sends bytes that are no HTTP."""
+    """Sends bytes that are not HTTP."""
     client.sendall(os.urandom(4096))
 
 

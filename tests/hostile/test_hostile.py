@@ -1,4 +1,4 @@
-"""Whatever a Space does to the contract, it ends in a finding, never in a stack trace or a hang."""
+"""Any hostile behaviour of a Space must end in a finding, never in a stack trace or a hang."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.hostile.server import WAYS
 
 HERE = Path(__file__).parent
 DEADLINE_S = 900
-# The finding that names what each way does; None where the contract only has to come to its end.
+# The finding for each behaviour; None where the contract only has to reach its end.
 FOUND = {
     "closes": "start.serves",
     "resets": "start.serves",
@@ -46,7 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def spaces(ways: Iterable[str], top: Path) -> list[Path]:
-    """A Space for each way, in a folder of its name."""
+    """A Space for each behaviour, in a folder of its name."""
     folders = []
     for way in ways:
         folder = top / way
@@ -84,7 +84,7 @@ def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_a_hostile_space_must_end_in_a_finding(way: str, records: Records) -> None:
-    """No check may end in an error of its own, and what the Space does must be named where it fails."""
+    """No check may end in an error of its own, and the finding must name the behaviour."""
     own = records[way]
     assert {one["id"]: one["reason"] for one in own if one["outcome"] == "error"} == {}
     expected = FOUND[way]
@@ -94,5 +94,5 @@ def test_a_hostile_space_must_end_in_a_finding(way: str, records: Records) -> No
 
 
 def test_each_way_has_its_expectation() -> None:
-    """A way without an expectation would never be tried."""
+    """Each behaviour must have an expectation: without it, no test would try the behaviour."""
     assert set(FOUND) == set(WAYS)

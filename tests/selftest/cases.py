@@ -1,10 +1,9 @@
-"""Broken Spaces: a sound one of `spaces/` with one change each, and the check that must see it.
+"""Broken Spaces: each is a sound Space of `spaces/` with a single change, and the check that must find it.
 
-That check has to find it, at its own severity or the one named, and no other. `edit` replaces text,
-`files` writes files (None deletes one, a path is a symbolic link's target); both are committed.
-`earlier` is committed first and
-deleted again, so that it is in the history alone. `uncommitted` is written after the commit. `git`
-are git commands run at the end.
+Only that check may find the change, at its own severity or at the named severity. `edit` replaces
+text. `files` writes files: None deletes a file, a path is a symbolic link's target. Both are
+committed. `earlier` is committed first and deleted again, so it is in the history alone.
+`uncommitted` is written after the commit. `git` lists git commands that run at the end.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ Edits = dict[str, list[tuple[str, str]]]
 
 @dataclass(frozen=True)
 class Broken:
-    """One broken Space. `needs` is what it takes to see the fault: its folder, or its container."""
+    """One broken Space. `needs` is the target that shows the fault: the folder or the container."""
 
     id: str
     check: str
     severity: Severity | None = None
-    """None for the check's own."""
+    """None for the check's own severity."""
     edit: Edits = field(default_factory=dict)
     files: Mapping[str, str | bytes | PurePath | None] = field(default_factory=dict)
     earlier: dict[str, str | bytes] = field(default_factory=dict)
@@ -38,7 +37,7 @@ class Broken:
     hub: tuple[str, ...] = ()
     """Settings of the rehearsal for this Space, as in `--hub NAME=VALUE`."""
     sample: bool = False
-    """Run always; the others with --selftest=all."""
+    """Always run; the others run with --selftest=all."""
 
 
 def readme(old: str, new: str) -> Edits:
@@ -54,7 +53,7 @@ def declared(old: str, new: str) -> Edits:
 
 
 def database(binding: str) -> Edits:
-    """One more variable, declared as `binding`, read by the code."""
+    """Another variable, declared as `binding`, read by the code."""
     return {
         **declared("# Origins", f"# Where signers are kept.\n# @optional\n{binding}\n\n# Origins"),
         "app.py": [("PORT = 7860", 'PORT = 7860\nDATABASE = os.environ.get("DATABASE_URL")')],
@@ -62,9 +61,9 @@ def database(binding: str) -> Edits:
 
 
 CMD = 'CMD ["python", "app.py"]'
-# Put together here, so that nobody who scans this repository takes it for a key.
+# Joined here, so that a scanner does not take it for a key.
 TOKEN = "hf_" + "QwErTyUiOpAsDfGhJkLzXcVbNm12345678"
-# The head of a PNG: a file of a kind that has a NUL near its beginning.
+# The head of a PNG: a file type with a NUL near its start.
 IMAGE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(range(256))
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {{size}}\n"
 

@@ -1,4 +1,4 @@
-"""Spaces whose declaration or Dockerfile is at fault, and those that get advice alone."""
+"""Spaces with a fault in the declaration or the Dockerfile, and Spaces that get advice alone."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ DOCKERFILE = (
     Broken(
         "default-in-image",
         "dockerfile.no_required_variable_has_a_default",
-        edit=dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 SIGNER_NAME=nobody"),
+        edit=dockerfile("ENV PYTHONUNBUFFERED=1", "ENV PYTHONUNBUFFERED=1 SIGNER_NAME=Preflight"),
     ),
     Broken(
         "health-by-curl",

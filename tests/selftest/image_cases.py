@@ -1,4 +1,4 @@
-"""Spaces whose images differ in owners, in what a step has left, and in what the app keeps; with look-alikes."""
+"""Spaces with faults in the image: owners, files left by a step, data kept by the app; with look-alikes."""
 
 from __future__ import annotations
 

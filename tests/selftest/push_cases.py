@@ -1,4 +1,4 @@
-"""Spaces whose front matter or history the Hub refuses: like `cases`, one change each."""
+"""Spaces whose front matter or history the Hub refuses: like `cases`, with one change each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spaces whose fault shows only when they are built and run: like `cases`, one change each."""
+"""Spaces whose fault appears only when they are built and run: like `cases`, with one change each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from preflight.model.problems import Severity
 from tests.selftest.cases import CMD, Broken, Edits, dockerfile
 from tests.spaces import folder_of
 
-# What the harness makes up for SIGNING_KEY when it builds.
+# The value that the harness generates for SIGNING_KEY in a build.
 _SOUND = folder_of("sound") / ".env.example"
 KEY = EnvironmentDeclaration.of_file(_SOUND).valid_environment()["SIGNING_KEY"]
 
@@ -27,7 +27,7 @@ HEALTH = 'self.answer(200, {"status": "ok", "version": "1.0", "services": {}})'
 READY = 'self.answer(200, {"status": "ready"})'
 USER = "RUN useradd --uid 1000 --create-home user"
 PROBE = 'CMD ["python", "-c", "from urllib.request import urlopen; urlopen(\'http://127.0.0.1:7860/health\', timeout=2)"]'
-# A dependency that the app looks for at DIRECTORY_URL; `down` tells whether it is out of reach.
+# A dependency that the app looks for at DIRECTORY_URL; `down` is true while it is unreachable.
 DIRECTORY = """
 # Directory of signers.
 # @optional @type=string @dependency=http://127.0.0.1:9
@@ -35,7 +35,7 @@ DIRECTORY_URL=
 """
 DOWN = '''
 def down() -> bool:
-    """Whether the directory of signers is out of reach."""
+    """Whether the directory of signers is unreachable."""
     if not os.environ.get("DIRECTORY_URL", "").strip():
         return False
     try:
@@ -62,8 +62,8 @@ def with_directory(*replacements: tuple[str, str]) -> Edits:
     }
 
 
-def dialling(port: int) -> Edits:
-    """An app that dials the container's gateway: this machine, where nothing has to listen."""
+def connecting(port: int) -> Edits:
+    """An app that connects to the container's gateway: this machine, where nothing needs to listen."""
     return app(
         (
             LISTEN,
@@ -206,17 +206,17 @@ START = (
         files={"preflight.toml": None},
     ),
     Running(
-        "dials-a-database",
+        "connects-to-a-database",
         "start.dials_open_ports_only",
         severity=Severity.ADVICE,
-        edit=dialling(5432),
+        edit=connecting(5432),
     ),
-    Running("dials-a-mail-server", "start.dials_open_ports_only", edit=dialling(587)),
+    Running("connects-to-a-mail-server", "start.dials_open_ports_only", edit=connecting(587)),
     Running(
-        "dials-a-database-by-the-documentation",
+        "connects-to-a-database-by-the-documentation",
         "start.dials_open_ports_only",
         severity=Severity.BREAKS,
-        edit=dialling(5432),
+        edit=connecting(5432),
         hub=("documented",),
     ),
 )
@@ -305,7 +305,7 @@ IMAGE = (
         "layer-too-large",
         "image.size_is_within_budget",
         edit=dockerfile(USER, f"{USER} && head -c 3000000 /dev/urandom >/srv/model"),
-        # Less than its base image alone.
+        # Smaller than the base image alone.
         hub=("image_budget=1000000",),
     ),
     Running(

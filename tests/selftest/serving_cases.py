@@ -1,4 +1,4 @@
-"""Spaces whose fault shows in how they start, answer and end: like `cases`, one change each."""
+"""Spaces whose fault appears in the start, the answers or the end: like `cases`, with one change each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract itself: each broken Space is caught by the check that is named and by no other."""
+"""The contract must catch each broken Space by the named check, and by no other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OF_FILES = (*METADATA, *PUSH, *DECLARATION, *DOCKERFILE, *WARNED)
 OF_ANSWERS = (*START, *ENVIRONMENT, *CORS, *SHUTDOWN)
 ALL = (*OF_FILES, *OF_ANSWERS, *RUNNING, *VISITORS, *IMAGES, *TREE)
 CASES = tuple(case for case in ALL if case.check)
-# Sound ones that look like a broken one.
+# Sound Spaces that look like broken ones.
 ALIKE = tuple(case for case in ALL if not case.check)
 ROOT = HERE.parents[1]
 FOLDER_CHECKS = [
@@ -39,7 +39,7 @@ FOLDER_CHECKS = [
     for name in ("metadata", "push", "tree", "declaration", "dockerfile", "build")
 ]
 FOLDER_CHECKS.append("src/preflight/contract/test_hour.py::test_workers_fit_the_cpus")
-# Not judged where one folder is the target.
+# Not judged when a single folder is the target.
 ALL_CHECKS = ["src/preflight/contract", "--ignore=tests/stack/test_independence.py"]
 FOLDERS_TIMEOUT_S = 300
 CONTAINERS_TIMEOUT_S = 600
@@ -48,13 +48,13 @@ AT_ONCE = 6
 RUNS_AT_ONCE = 2
 
 NOT_OF_ONE_FOLDER = {
-    # tests/hostile has a Space for each way not to answer in HTTP.
+    # tests/hostile has a Space for each answer that is not HTTP.
     "start.answers_in_http",
     # Needs a browser: tests/browser/test_rendering.py has its Spaces.
     "page.renders_in_the_frame",
-    # Needs the network: the Hub's own endpoint gives the verdict.
+    # Needs the network: the Hub's endpoint returns the verdict.
     "metadata.hub_accepts_the_metadata",
-    # Needs something that two replicas share; a folder alone has nothing of the kind.
+    # Needs a service that two replicas share; a folder has none.
     "shutdown.two_replicas_serve_at_once",
     # Judged for the Spaces of compose.yaml together.
     *(
@@ -96,11 +96,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def selected(request: pytest.FixtureRequest, *names: str) -> list[Broken]:
-    """The cases that this run's tests ask for, so that `-k` builds and runs no other."""
+    """The cases of this run's tests, so that `-k` builds and runs no other."""
     found: dict[str, Broken] = {}
     for item in request.session.items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        # LEFT_TO_THE_WHOLE is no case.
+        # LEFT_TO_THE_WHOLE is not a case.
         cases = [case for name, case in parameters.items() if name in names]
         found |= {case.id: case for case in cases if isinstance(case, Broken)}
     return list(found.values())
@@ -108,7 +108,7 @@ def selected(request: pytest.FixtureRequest, *names: str) -> list[Broken]:
 
 @pytest.fixture(scope="module")
 def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Records:
-    """The verdicts on every Space whose folder tells enough, from one run of the contract."""
+    """The verdicts on every Space that needs only its folder, from one run of the contract."""
     cases = selected(request, "broken", "sound")
     return judge(cases, tmp_path_factory.mktemp("spaces"), FOLDER_CHECKS, FOLDERS_TIMEOUT_S)
 
@@ -117,7 +117,7 @@ def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def records_running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Records:
-    """The verdicts on every Space that has to be built and run, from runs over a few of them each."""
+    """The verdicts on every Space that has to be built and run, from runs over a few Spaces each."""
     cases = selected(request, "broken_running", "sound_running")
     everything = request.config.getoption("--selftest") == "all"
     checks = ALL_CHECKS if everything else [*ALL_CHECKS, own_modules(cases)]
@@ -127,7 +127,7 @@ def records_running(
         top = tmp_path_factory.mktemp("running")
         return judge(list(batch), top, [*checks, *settings], CONTAINERS_TIMEOUT_S)
 
-    # Each run keeps its Spaces up to its end: a few at a time, so that they do not slow each other.
+    # Each run keeps its Spaces until it ends: only a few at a time, so that they do not slow each other.
     batches = [
         batch
         for _, alike in groupby(sorted(cases, key=hub_of), key=hub_of)
@@ -138,8 +138,11 @@ def records_running(
 
 
 def own_modules(cases: list[Broken]) -> str:
-    """The option that judges each case by the module of its check alone: the whole contract starts a
-    Space twenty times. Where it does not even start, the whole costs nothing."""
+    """The option that judges each case by the module of its check alone.
+
+    The whole contract starts a Space twenty times. A Space that does not start gets the whole
+    contract, which then costs nothing.
+    """
     chosen = [
         case.id
         if case.check == "start.serves"
@@ -179,7 +182,7 @@ def judge(cases: list[Broken], top: Path, checks: list[str], timeout_s: float) -
 
 
 def make(case: Broken, top: Path) -> Path:
-    """The case's Space, as a git repository of its own."""
+    """The case's Space, as a separate git repository."""
     folder = top / (case.folder or case.id)
     shutil.copytree(folder_of(case.base), folder)
     git(folder, "init", "--quiet", "--initial-branch=main")
@@ -225,7 +228,7 @@ def git(folder: Path, *arguments: str) -> None:
         for role in ("AUTHOR", "COMMITTER")
         for part in ("NAME", "EMAIL")
     }
-    # The configuration of whoever runs this (signing, hooks, LFS filters) must not decide.
+    # The user's git configuration (signing, hooks, LFS filters) must not matter.
     alone = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     subprocess.run(
         ["git", "-C", str(folder), *arguments],
@@ -237,7 +240,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def found(records: list[dict[str, Any]]) -> dict[str, set[tuple[str, str]]]:
-    """Severity and words of each finding, by check; also of a check that could not judge."""
+    """Severity and text of each finding, by check; also of a check that could not judge."""
     return {
         one["id"]: {(each["severity"], each["actual"]) for each in one["findings"]}
         or {("error", one["reason"])}
@@ -257,25 +260,27 @@ def caught_as_named(case: Broken, records: list[dict[str, Any]]) -> None:
 
 
 def test_broken_space_is_caught_by_its_check_alone(broken: Broken, records: Records) -> None:
-    """The named check must see what is wrong with the folder, and no other may."""
+    """The named check, and no other, must find the fault in the folder."""
     caught_as_named(broken, records[broken.id])
 
 
 def test_broken_running_space_is_caught_by_its_check_alone(
     broken_running: Broken, records_running: Records
 ) -> None:
-    """The named check must see what is wrong with the built and running Space, and no other may."""
+    """The named check, and no other, must find the fault in the built and running Space."""
     caught_as_named(broken_running, records_running[broken_running.id])
 
 
 def test_sound_folder_passes_without_a_finding(sound: Broken, records: Records) -> None:
-    """A sound folder must pass without a finding, whatever it promises."""
+    """A sound folder must pass without a finding, with any declaration."""
     assert found(records[sound.id]) == {}
 
 
 def test_sound_space_passes(sound_running: Broken, records_running: Records) -> None:
-    """A sound Space must be built and run with nothing but advice; one that promises more than the
-    Hub requires, without any."""
+    """A sound Space must be built and run with advice at most.
+
+    A Space that promises more than the Hub requires must get no advice either.
+    """
     findings = found(records_running[sound_running.id])
     severities = {severity for each in findings.values() for severity, _ in each}
     promises = (folder_of(sound_running.base) / "preflight.toml").is_file()
@@ -283,7 +288,7 @@ def test_sound_space_passes(sound_running: Broken, records_running: Records) -> 
 
 
 def test_every_check_has_a_broken_space() -> None:
-    """A check that no broken Space fails may well be one that cannot fail."""
+    """Each check must have a broken Space: a check that no Space fails may be unable to fail."""
     checks = {
         f"{path.stem.removeprefix('test_')}.{name.removeprefix('test_')}"
         for path in (ROOT / "src" / "preflight" / "contract").glob("test_*.py")

@@ -1,4 +1,4 @@
-"""Spaces as visitors meet them, broken ones and sound look-alikes: the base `visited` with pages of its own."""
+"""Broken Spaces and sound look-alikes as a visitor sees them: the base `visited` with other pages."""
 
 from __future__ import annotations
 

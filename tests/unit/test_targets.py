@@ -118,7 +118,7 @@ def test_export_of_an_unknown_revision_is_an_error(monorepo: Path, tmp_path: Pat
 
 
 def test_export_outside_a_repository_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match="no git repository"):
+    with pytest.raises(SpaceError, match="not in a git repository"):
         _committed(space_of_folder(tmp_path), "HEAD", tmp_path / "export")
 
 

@@ -78,7 +78,7 @@ class Blob:
     size: int
     binary: bool = False
     lfs_size: int | None = None
-    """The path of the content of an LFS pointer; None for every other blob."""
+    """The bytes of the file that an LFS pointer replaces; None for every other blob."""
     secrets: tuple[tuple[int, str], ...] = ()
     """Line and kind of what looks like a key. Never the key."""
 
