@@ -1,4 +1,4 @@
-"""How the tests speak with backend-py: questions, and streams as lists of events."""
+"""Requests to backend-py, and its streams as lists of events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import requests
 from preflight.engine.container import Container, stretched
 
 ORIGIN = "https://book.example"
-# Something the built-in book answers in every mode.
+# The built-in book answers this in every mode.
 QUESTION = "Why is my Space stuck on Starting?"
 # A question with a history is never answered from the cache.
 FRESH = {"history": [{"role": "assistant", "content": "Hello."}]}
@@ -27,12 +27,12 @@ class Event:
 def ask(
     space: Container, question: str = QUESTION, fresh: bool = True, **body: Any
 ) -> requests.Response:
-    """The answer to POST /chat; `fresh` keeps the cache out of it."""
+    """The answer to POST /chat; `fresh` bypasses the cache."""
     return space.post("/chat", json={"question": question, **(FRESH if fresh else {}), **body})
 
 
 def open_stream(space: Container, question: str = QUESTION, **body: Any) -> requests.Response:
-    """The open answer to POST /chat/stream; closing it hangs up."""
+    """The open answer to POST /chat/stream; closing it disconnects."""
     body = {"question": question, **FRESH, **body}
     return space.post("/chat/stream", json=body, stream=True, timeout=30)
 
@@ -73,8 +73,8 @@ def code_of(response: requests.Response) -> str:
 
 
 def assert_stops(space: Container) -> None:
-    """The signalled Space, idle, must end within a second with code 0."""
+    """The idle Space must exit with code 0 within a second of its signal."""
     done = space.wait_for_exit(10)
     assert done and done.code == 0, done
-    # The second beside the one demanded is what asking the engine takes.
+    # The second second is for the calls to the engine.
     assert done.seconds < stretched(2)

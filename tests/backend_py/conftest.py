@@ -1,4 +1,4 @@
-"""backend-py as the tests need it: embedded, and with stand-ins for Cohere and Qdrant."""
+"""backend-py in embedded mode, and in cloud mode with stand-ins for Cohere and Qdrant."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.doubles.running import Upstreams, doubles_image, upstreams, upstreams
 
 __all__ = ["doubles_image", "upstreams", "upstreams_begun"]
 
-# No limit: only the tests of the limits want to meet them.
+# No rate limits: only the tests of the limits need them.
 COMMON = {"CORS_ORIGINS": ORIGIN, "RATE_PER_MINUTE": "0", "GLOBAL_PER_MINUTE": "0"}
 OTHER_COLLECTION = "other-book"
-# What the stand-in for Qdrant is asked with by the tests themselves.
+# The tests' own requests to the stand-in for Qdrant carry this key.
 KEY = {"api-key": "k"}
 FLAT = {"size": 1536, "distance": "Cosine"}
 READ_ONLY = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
@@ -39,7 +39,7 @@ def py_image(run: Run, own_spaces: dict[str, Space]) -> Image:
 
 @pytest.fixture(scope="session")
 def _shared(run: Run, py_image: Image) -> Iterator[StartPy]:
-    """Starts containers that live as long as the run: tests must not stop or limit them."""
+    """Starts containers that live as long as the test run: tests must not stop or limit them."""
     with ExitStack() as stack:
 
         def begin(environment: Mapping[str, str], options: list[str]) -> Container:
@@ -55,7 +55,7 @@ def _shared(run: Run, py_image: Image) -> Iterator[StartPy]:
 
 @pytest.fixture(scope="session")
 def embedded(_shared: StartPy) -> Container:
-    """The Space without keys, without network but its published port's, on a read-only disk."""
+    """The Space without keys and without upstreams, on a read-only disk."""
     token = {"FEEDBACK_TOKEN": "the-owner's-token-of-at-least-32-characters"}
     return _shared({**COMMON, **token, "RAG_MODE": "embedded", "HOME": ""}, READ_ONLY)
 
@@ -66,7 +66,7 @@ def _filled(upstreams_begun: Upstreams, _shared: StartPy) -> Container:
     options = [*upstreams_begun.network, *READ_ONLY]
     container = _shared({**environment, "QDRANT_TIMEOUT": "1"}, options)
     upstreams_begun.wait_until_serving()
-    # Patient here: what is tested of a slow Qdrant is the Space, not the filling.
+    # A long time-out: the tests probe the Space with a slow Qdrant, not the push.
     push = ("python", "-m", "app.ingest", "push")
     docker("exec", "--env=QDRANT_TIMEOUT=30", container.id, *push, deadline=120)
     return container
@@ -88,7 +88,7 @@ def _set_otherwise(upstreams: Upstreams, _shared: StartPy) -> Container:
 
 @pytest.fixture(scope="session")
 def closed_port(upstreams: Upstreams, _shared: StartPy) -> Container:
-    """The Space on the Hub, its Qdrant at a port where nothing listens and that is closed there."""
+    """The Space as on the Hub, with QDRANT_URL at port 6333, where nothing listens."""
     environment = {**COMMON, **upstreams.environment, "QDRANT_URL": "http://upstreams:6333"}
     environment |= {"SYSTEM": "spaces", "RAG_FALLBACK": "off"}
     return _shared(environment, upstreams.network)
@@ -96,21 +96,21 @@ def closed_port(upstreams: Upstreams, _shared: StartPy) -> Container:
 
 @pytest.fixture
 def cloud(_filled: Container, upstreams: Upstreams) -> Container:
-    """The Space on sound stand-ins; a failing upstream is replaced by the index in the image."""
+    """The Space with working stand-ins; the index in the image answers while an upstream fails."""
     upstreams.reset()
     return _filled
 
 
 @pytest.fixture
 def cloud_strict(_filled_strict: Container, upstreams: Upstreams) -> Container:
-    """The Space on sound stand-ins, refusing when an upstream fails (`RAG_FALLBACK=off`)."""
+    """The Space with working stand-ins and `RAG_FALLBACK=off`: it refuses while an upstream fails."""
     upstreams.reset()
     return _filled_strict
 
 
 @pytest.fixture
 def other(_set_otherwise: Container, upstreams: Upstreams) -> Callable[..., Container]:
-    """Gives a Space with a reranker on a collection of its own, made anew with just these points."""
+    """Returns a Space with a reranker; its collection is recreated with exactly the given points."""
 
     def holding(points: list[dict[str, Any]], vectors: dict[str, Any] = FLAT) -> Container:
         upstreams.reset()
@@ -120,7 +120,7 @@ def other(_set_otherwise: Container, upstreams: Upstreams) -> Callable[..., Cont
         if points:
             answer = requests.put(f"{collection}/points", json={"points": points}, headers=KEY)
             answer.raise_for_status()
-        # The first question meets what the Space remembers of the collection before.
+        # The first request clears what the Space has cached of the previous collection.
         ask(_set_otherwise)
         upstreams.reset()
         return _set_otherwise
@@ -132,7 +132,7 @@ def other(_set_otherwise: Container, upstreams: Upstreams) -> Callable[..., Cont
 def readers(
     run: Run, py_image: Image, own_spaces: dict[str, Space], upstreams_begun: Upstreams
 ) -> Iterator[Container]:
-    """The image's build stage, which alone can read documents, idle beside the stand-ins."""
+    """The image's build stage, which holds the document readers, idle beside the stand-ins."""
     folder = own_spaces["backend-py"].folder
     image = replace(py_image, tag=f"{py_image.tag}-readers")
     contexts = [
@@ -153,7 +153,7 @@ def readers(
 
 @pytest.fixture(scope="session")
 def bare(run: Run, doubles_image: Image) -> Iterator[Container]:
-    """uvicorn and nothing else, in a container: the floor of every figure."""
+    """A container with uvicorn and an empty app: the baseline of every figure."""
     options = ["--entrypoint=/doubles/bare.py"]
     with SpaceContainer.start(run, doubles_image, "bare", {}, options=options) as container:
         container.wait_until_serving("/health", status=200)

@@ -1,4 +1,4 @@
-"""What the tests measure: printed, and kept in docs/figures.md by `RECORD_FIGURES=1 pytest …`."""
+"""Prints figures of the tests; `RECORD_FIGURES=1 pytest …` writes them to docs/figures.md."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "figures.md"
-STALE = "the document says otherwise; the same test with RECORD_FIGURES=1 writes it anew"
+STALE = "docs/figures.md has other figures; run this test with RECORD_FIGURES=1 to update it"
 
 
 class Figures:
-    """Each figure has its place in the document, so that none is measured and not shown."""
+    """Each figure must have a place in the document."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], document: Path = DOCUMENT) -> None:
         self._capsys = capsys
         self._document = document
 
     def row(self, what: str, measured: str) -> None:
-        """The figure in the row that begins with `what`; the document keeps what was last recorded."""
+        """Prints the figure; recorded in the row that starts with `what`."""
         self._print(f"{what}: {measured}")
         self._place(rf"^(\| {re.escape(what)} \|.*\| )[^|\n]*( \|)$", measured)
 
     def table(self, name: str, lines: list[str], *, exact: bool = False) -> None:
-        """The table between the comments of that name; `exact` fails when the document's differs."""
+        """Prints the table; recorded between the comments `name`. `exact` fails when the document differs."""
         text = "\n".join(lines)
         self._print(text)
         there = self._place(rf"^(<!-- {name} -->\n\n)(?s:.*?)(\n\n<!-- /{name} -->)$", text)
@@ -36,7 +36,7 @@ class Figures:
             print(f"\n{text}")
 
     def _place(self, pattern: str, text: str) -> str:
-        """What the document says at the place that `pattern` finds; `text` when that is recorded."""
+        """The document's text at the place that `pattern` finds, or `text` after recording it."""
         document = self._document.read_text()
         found = re.search(pattern, document, re.MULTILINE)
         assert found, f"{self._document.name} has no place for this figure: {pattern}"

@@ -1,4 +1,4 @@
-"""Answers rest on the book, cite it, and say so when it does not fit."""
+"""Answers must rest on the book and cite it; a question outside the book must be refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def assert_cited(answer: dict[str, Any]) -> None:
 
 
 def test_question_in_the_book(embedded: Container) -> None:
-    """Row 47: the right section must be among the first three, and its link lead to it."""
+    """The right section must be among the first three sources, and each link must lead to its section."""
     answer = ask(embedded).json()
     urls = [source["url"] for source in answer["sources"]]
     right = "/book/failures-run-and-edge#stuck-on-starting-what-to-check-first"
@@ -40,14 +40,14 @@ def test_question_in_the_book(embedded: Container) -> None:
 
 
 def test_typing_errors(embedded: Container) -> None:
-    """Row 49: misspelt words must find their section all the same."""
+    """A question with misspelt words must find its section."""
     answer = ask(embedded, "space stuk on startng").json()
     assert any("stuck-on-starting" in source["url"] for source in answer["sources"][:3])
 
 
 @pytest.mark.parametrize("question", ["How do I bake sourdough bread?", "the and of to", "?!"])
 def test_nothing_fits(embedded: Container, question: str) -> None:
-    """Rows 50, 51: what the book does not answer must be refused, not answered by chance."""
+    """A question that the book does not answer must be refused."""
     answer = ask(embedded, question).json()
     assert answer["mode"] == "none"
     assert not answer["grounded"]
@@ -55,7 +55,7 @@ def test_nothing_fits(embedded: Container, question: str) -> None:
 
 
 def test_a_refusal_names_the_nearest_sections(embedded: Container) -> None:
-    """A reader who is refused must get links to go on by, each to a section that is there."""
+    """A refusal must link to the nearest sections, and each section must exist."""
     sources = ask(embedded, "How do I bake sourdough bread?").json()["sources"]
     assert 1 <= len(sources) <= 3
     for source in sources:
@@ -64,7 +64,7 @@ def test_a_refusal_names_the_nearest_sections(embedded: Container) -> None:
 
 
 def test_passages_are_whole(embedded: Container) -> None:
-    """A quote must keep symptom, cause and fix of its section together, its code blocks whole."""
+    """A quote must keep the symptom, cause and fix of its section together, and its code blocks whole."""
     answer = ask(embedded, "PermissionError: [Errno 13] Permission denied: '/.cache'").json()
     (first, *_) = answer["citations"]
     quoted = answer["answer"][first["start"] : first["end"]]
@@ -75,7 +75,7 @@ def test_passages_are_whole(embedded: Container) -> None:
 
 
 def test_quotes_are_word_for_word(embedded: Container) -> None:
-    """Row 52: every cited span of an extractive answer must be its source's own text."""
+    """Every cited span of an extractive answer must be the text of its source."""
     answer = ask(embedded).json()
     assert answer["mode"] == "extractive" and answer["citations"]
     assert_cited(answer)
@@ -86,14 +86,14 @@ def test_quotes_are_word_for_word(embedded: Container) -> None:
 
 
 def test_generated_answer_is_cited(cloud: Container) -> None:
-    """Row 52: a generated answer must cite with offsets inside it and sources it lists."""
+    """Citations of a generated answer must lie inside the answer and name sources that it lists."""
     answer = ask(cloud).json()
     assert answer["mode"] == "generated" and answer["grounded"] and answer["citations"]
     assert_cited(answer)
 
 
 def test_citations_that_point_nowhere(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 52: what a model cites beyond the answer or its sources must not reach the reader."""
+    """A citation outside the answer or its sources must not reach the client."""
     upstreams.answer(
         text="Short.",
         citations=[
@@ -107,7 +107,7 @@ def test_citations_that_point_nowhere(cloud: Container, upstreams: Upstreams) ->
 
 
 def test_same_question_twice(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 53: a repeated question must not cost another call."""
+    """A repeated question must be answered from the cache, without another call."""
     question = "What does a Space cost per month?"
     first = ask(cloud, question, fresh=False).json()
     second = ask(cloud, question.upper() + " ", fresh=False).json()
@@ -117,7 +117,7 @@ def test_same_question_twice(cloud: Container, upstreams: Upstreams) -> None:
 
 
 def test_same_question_at_the_same_time(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 54: fifty readers with one question must share one call."""
+    """Fifty simultaneous requests with the same question must share one call."""
     upstreams.answer(delay_ms=300)
     with ThreadPoolExecutor(50) as pool:
         answers = list(
@@ -131,7 +131,7 @@ def test_same_question_at_the_same_time(cloud: Container, upstreams: Upstreams) 
 
 
 def test_same_question_streamed_at_the_same_time(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 54: readers who read the same answer as it comes must share one call too."""
+    """Simultaneous streams of the same question must share one call."""
     question = {"question": "How many workers should I start on two CPUs?"}
 
     def streamed(_: int) -> str:
@@ -146,14 +146,14 @@ def test_same_question_streamed_at_the_same_time(cloud: Container, upstreams: Up
 
 
 def test_off_topic_costs_no_call(cloud: Container, upstreams: Upstreams) -> None:
-    """What the book does not answer must be refused before a model is paid for it."""
+    """A question that the book does not answer must be refused without a call to the model."""
     answer = ask(cloud, "How do I bake sourdough bread?").json()
     assert answer["mode"] == "none" and answer["sources"] and not answer["citations"]
     assert upstreams.calls("/points/query") and not upstreams.calls("/v2/chat")
 
 
 def test_generated_answers_are_grounded(cloud: Container) -> None:
-    """Each part that an answer cites must stand in its source, and real questions be answered."""
+    """Each cited span must occur in its source, and questions that the book answers must not be refused."""
     questions = tomllib.loads((QUESTIONS / "unseen.toml").read_text())["questions"]
     real = [question["text"] for question in questions if question["kind"] == "sentence"][:20]
     refused = 0
@@ -168,7 +168,7 @@ def test_generated_answers_are_grounded(cloud: Container) -> None:
 
 
 def test_selected_text(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 55: the reader's selection must be a document that the answer may cite."""
+    """The selected text must be sent as a document that the answer may cite."""
     selected = "The app_port must be at least 1025."
     upstreams.answer(
         text="At least 1025.", citations=[{"start": 0, "end": 13, "sources": ["selection"]}]
@@ -184,7 +184,7 @@ def test_selected_text(cloud: Container, upstreams: Upstreams) -> None:
 
 
 def test_follow_up_keeps_its_topic(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 56: a short follow-up must be searched for together with what it follows."""
+    """The search for a short follow-up must include the previous question."""
     history = [
         {"role": "user", "content": "Which colours may colorFrom have?"},
         {"role": "assistant", "content": "Eight."},
@@ -196,7 +196,7 @@ def test_follow_up_keeps_its_topic(cloud: Container, upstreams: Upstreams) -> No
 
 
 def test_shape_of_the_calls(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 57: keys, models, kinds and limits must be what the services document."""
+    """Calls to Cohere and Qdrant must carry the keys, models, input types and limits that both services document."""
     ask(cloud, "How do I roll back a release?", top_k=4)
     (embed,) = upstreams.calls("/v2/embed")
     (chat,) = upstreams.calls("/v2/chat")
@@ -213,7 +213,7 @@ def test_shape_of_the_calls(cloud: Container, upstreams: Upstreams) -> None:
 
 
 def test_reranker(other: Callable[..., Container], upstreams: Upstreams) -> None:
-    """A rerank model, when set, must decide the order of the passages."""
+    """RERANK_MODEL, when set, must decide the order of the passages."""
     texts = ["Boats.", "Sails.", "Which port may the app use? This one.", "Ropes.", "Tides."]
     space = other(
         [
@@ -225,12 +225,12 @@ def test_reranker(other: Callable[..., Container], upstreams: Upstreams) -> None
     (call,) = upstreams.calls("/v2/rerank")
     assert call["body"]["model"] == "rerank-v3.5"
     assert len(call["body"]["documents"]) > len(answer["sources"]) == 3
-    # To Qdrant all are equally near.
+    # All vectors are equal, so only the reranker can decide the order.
     assert answer["sources"][0]["title"] == texts[2]
 
 
 def test_a_reranker_that_is_down(other: Callable[..., Container], upstreams: Upstreams) -> None:
-    """Without the reranker the passages found must be answered from, and the answer say so."""
+    """An answer must come without reranking while the reranker is down, and must be marked as degraded."""
     point = {"id": 1, "vector": [1.0] * 1536, "payload": {"text": "Port 7860.", "title": "Port"}}
     space = other([point])
     upstreams.fault("cohere", "500", path="/v2/rerank")
@@ -240,7 +240,7 @@ def test_a_reranker_that_is_down(other: Callable[..., Container], upstreams: Ups
 
 
 def test_instructions_inside_passages(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 58: text from passages and selection must stay out of what instructs the model."""
+    """Passages and selected text must stay out of the messages that instruct the model."""
     ask(cloud, "Explain this", selected_text=INJECTION)
     (call,) = upstreams.calls("/v2/chat")
     assert INJECTION not in str(call["body"]["messages"])
@@ -248,7 +248,7 @@ def test_instructions_inside_passages(cloud: Container, upstreams: Upstreams) ->
 
 
 def test_nothing_internal_is_shown(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 59: no key, upstream or question may appear in an answer or in the log."""
+    """Keys, upstream addresses and the system prompt must not appear in an answer or the log, nor questions in the log."""
     question = "What does the marker zebra-crossing-42 mean for my port?"
     answers = [ask(cloud, question).text]
     for kind in ("401", "500", "html"):
@@ -267,7 +267,7 @@ def test_nothing_internal_is_shown(cloud: Container, upstreams: Upstreams) -> No
 
 
 def test_search(embedded: Container, cloud: Container) -> None:
-    """POST /search must give passages without an answer, in both modes."""
+    """POST /search must return passages without an answer, in both modes."""
     for space in (embedded, cloud):
         results = space.post("/search", json={"query": "app_port", "top_k": 3}).json()["results"]
         assert len(results) == 3
@@ -275,7 +275,7 @@ def test_search(embedded: Container, cloud: Container) -> None:
 
 
 def test_feedback(embedded: Container) -> None:
-    """A rating must be stored with its question, and shown to the owner's token alone."""
+    """A rating must be stored with its question, and returned only to the owner's token."""
     given = ask(embedded).json()
     streamed = stream(embedded)[0].data["id"]
     for answer_id in (given["id"], streamed):
@@ -298,7 +298,7 @@ def test_feedback(embedded: Container) -> None:
 
 
 def test_book_pages(embedded: Container) -> None:
-    """The contents must link to every chapter, and no page show raw Markdown."""
+    """The contents must link to every chapter, and pages must not show raw Markdown."""
     links = re.findall(r'href="(/book/[^"#]+)"', embedded.get("/book").text)
     assert len(links) >= 10
     for link in links:

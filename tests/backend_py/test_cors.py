@@ -1,4 +1,4 @@
-"""Browsers on listed origins may call and read every answer; others may not call at all."""
+"""Listed origins must be able to call and to read every answer; other origins must be refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def preflight(space: Container, origin: str, method: str = "POST", headers: str 
 
 
 def test_preflight_of_a_listed_origin(embedded: Container) -> None:
-    """Row 23: a listed origin must be allowed to POST JSON with credentials."""
+    """A listed origin must be allowed to POST JSON with credentials."""
     answer = preflight(embedded, ORIGIN)
     assert answer.status_code in (200, 204)
     assert answer.headers["access-control-allow-origin"] == ORIGIN
@@ -36,14 +36,14 @@ def test_preflight_of_a_listed_origin(embedded: Container) -> None:
 
 @pytest.mark.parametrize("origin", OTHERS)
 def test_preflight_of_another_origin(embedded: Container, origin: str) -> None:
-    """Rows 24, 25: an origin that only resembles a listed one must get no permission."""
+    """An origin that only resembles a listed one must get no permission."""
     answer = preflight(embedded, origin)
     assert answer.status_code == 403
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
 def test_preflight_for_what_is_not_offered(embedded: Container) -> None:
-    """Row 26: a method or header that no endpoint takes must not be allowed."""
+    """A preflight request must not allow a method or header that no endpoint accepts."""
     answer = preflight(embedded, ORIGIN, method="DELETE", headers="x-own")
     assert "DELETE" not in answer.headers.get("access-control-allow-methods", "")
     assert "x-own" not in answer.headers.get("access-control-allow-headers", "").lower()
@@ -64,7 +64,7 @@ def test_preflight_for_what_is_not_offered(embedded: Container) -> None:
 def test_headers_on_every_status(
     embedded: Container, method: str, path: str, options: dict[str, object], status: int
 ) -> None:
-    """Row 27: a front end must be able to read every answer, errors included."""
+    """Every answer to a listed origin must carry CORS headers, errors included."""
     answer = embedded.request(method, path, headers={"Origin": ORIGIN}, **options)
     assert answer.status_code == status
     assert answer.headers["access-control-allow-origin"] == ORIGIN
@@ -77,7 +77,7 @@ def test_headers_on_every_status(
 def test_headers_while_an_upstream_fails(
     cloud_strict: Container, upstreams: Upstreams, kind: str, status: int
 ) -> None:
-    """Row 27: a failing upstream must be visible to the front end as what it is."""
+    """A front end must be able to read the status of a failing upstream."""
     upstreams.fault("qdrant", kind)
     answer = cloud_strict.post(
         "/chat", json={"question": f"{QUESTION} {kind}"}, headers={"Origin": ORIGIN}
@@ -87,16 +87,16 @@ def test_headers_while_an_upstream_fails(
 
 
 def test_headers_on_a_stream(embedded: Container) -> None:
-    """Row 27: a stream must be readable by a listed origin."""
+    """A stream must be readable by a listed origin."""
     answer = embedded.post("/chat/stream", json={"question": QUESTION}, headers={"Origin": ORIGIN})
     assert answer.status_code == 200
-    # Row 28: the origin itself, never a wildcard, which browsers refuse with credentials.
+    # Not a wildcard: browsers refuse it with credentials.
     assert answer.headers["access-control-allow-origin"] == ORIGIN
 
 
 @pytest.mark.parametrize("origin", OTHERS)
 def test_question_from_another_origin(cloud: Container, upstreams: Upstreams, origin: str) -> None:
-    """Row 29: a question from an unlisted origin must be refused before it costs a call."""
+    """A request from an unlisted origin must be refused without a call to Cohere."""
     answer = cloud.post("/chat", json={"question": QUESTION}, headers={"Origin": origin})
     assert answer.status_code == 403
     assert code_of(answer) == "origin_not_allowed"
@@ -105,7 +105,7 @@ def test_question_from_another_origin(cloud: Container, upstreams: Upstreams, or
 
 
 def test_question_without_an_origin(embedded: Container) -> None:
-    """Row 30: a server may ask; it gets no CORS header."""
+    """A request without an origin must be answered without CORS headers."""
     answer = ask(embedded)
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers

@@ -45,10 +45,10 @@ def timed(space: Container, **body: Any) -> tuple[requests.Response, float]:
 def test_cohere_fails(
     cloud_strict: Container, upstreams: Upstreams, kind: str, status: int, code: str, path: str
 ) -> None:
-    """Row 60: each failure of Cohere must have its own stable code, within a second."""
+    """Each failure of Cohere must be answered with its stable code within a second."""
     details = {"retry_after": 7} if kind == "429" else {}
     upstreams.fault("cohere", kind, path=path, **details)
-    # A question of its own, for the vectors of earlier ones are remembered.
+    # A new question: vectors of earlier questions are cached.
     answer, seconds = timed(cloud_strict, question=f"{QUESTION} {path} {kind}")
     assert (answer.status_code, code_of(answer)) == (status, code)
     assert seconds < stretched(1)
@@ -57,7 +57,7 @@ def test_cohere_fails(
 
 
 def test_one_quick_retry(cloud_strict: Container, upstreams: Upstreams) -> None:
-    """Row 60: one bad answer must not reach the reader, and must not be tried more than twice."""
+    """A call that fails once must be retried, and must not be sent more than twice."""
     upstreams.fault("cohere", "500", path="/v2/chat", times=1)
     assert ask(cloud_strict).status_code == 200
     upstreams.reset()
@@ -67,7 +67,7 @@ def test_one_quick_retry(cloud_strict: Container, upstreams: Upstreams) -> None:
 
 
 def test_cohere_hangs(cloud_strict: Container, upstreams: Upstreams) -> None:
-    """Row 61: a hanging Cohere must be given up after UPSTREAM_TIMEOUT, here 2 s."""
+    """A hanging call to Cohere must end after UPSTREAM_TIMEOUT, here 2 s."""
     upstreams.fault("cohere", "hang")
     answer, seconds = timed(cloud_strict)
     assert (answer.status_code, code_of(answer)) == (504, "upstream_timeout")
@@ -75,7 +75,7 @@ def test_cohere_hangs(cloud_strict: Container, upstreams: Upstreams) -> None:
 
 
 def test_rate_limit_is_not_slept_away(cloud_strict: Container, upstreams: Upstreams) -> None:
-    """Row 62: a Retry-After of a minute must be passed on at once, not waited for."""
+    """A Retry-After of a minute must be passed on at once, without a wait."""
     ask(cloud_strict)
     upstreams.fault("cohere", "429", retry_after=60)
     answer, seconds = timed(cloud_strict)
@@ -88,7 +88,7 @@ def test_rate_limit_is_not_slept_away(cloud_strict: Container, upstreams: Upstre
 def test_qdrant_fails(
     cloud_strict: Container, upstreams: Upstreams, kind: str, status: int, code: str
 ) -> None:
-    """Row 63: each failure of Qdrant must have its own stable code, never 500."""
+    """Each failure of Qdrant must be answered with its stable code, never with 500."""
     upstreams.fault("qdrant", kind)
     answer, seconds = timed(cloud_strict)
     assert (answer.status_code, code_of(answer)) == (status, code)
@@ -96,7 +96,7 @@ def test_qdrant_fails(
 
 
 def test_qdrant_hangs(cloud_strict: Container, upstreams: Upstreams) -> None:
-    """Row 64: a hanging Qdrant must be given up after QDRANT_TIMEOUT, here 1 s."""
+    """A hanging call to Qdrant must end after QDRANT_TIMEOUT, here 1 s."""
     upstreams.fault("qdrant", "hang")
     answer, seconds = timed(cloud_strict)
     assert (answer.status_code, code_of(answer)) == (504, "upstream_timeout")
@@ -111,13 +111,13 @@ def assert_not_there(space: Container) -> None:
 
 
 def test_qdrant_refuses_the_connection(closed_port: Container, upstreams: Upstreams) -> None:
-    """Row 64: a refused connection must be an answer, bounded."""
+    """A refused connection must be answered with an error within 6 s."""
     upstreams.reset()
     assert_not_there(closed_port)
 
 
 def test_qdrant_has_no_address(start_space: Any, upstreams: Upstreams) -> None:
-    """Row 64: a name without an address must be an answer, bounded."""
+    """A host name without an address must be answered with an error within 6 s."""
     upstreams.reset()
     environment = {**COMMON, **upstreams.environment, "RAG_FALLBACK": "off"}
     environment["QDRANT_URL"] = "http://no-such-host.invalid:6333"
@@ -127,7 +127,7 @@ def test_qdrant_has_no_address(start_space: Any, upstreams: Upstreams) -> None:
 
 
 def test_empty_collection(other: Callable[..., Container], upstreams: Upstreams) -> None:
-    """Row 65: without a passage nothing may be generated, and readiness must say why."""
+    """An empty collection must not cost a call to the model, and readiness must name the reason."""
     space = other([])
     answer = ask(space)
     assert (answer.status_code, code_of(answer)) == (502, "collection_empty")
@@ -138,7 +138,7 @@ def test_empty_collection(other: Callable[..., Container], upstreams: Upstreams)
 
 
 def test_collections_of_others(other: Callable[..., Container]) -> None:
-    """Row 66: a named vector and the payload keys of other tools must be understood."""
+    """Named vectors and the payload keys of other tools must be read."""
     payloads: list[dict[str, Any]] = [
         {"page_content": "From LangChain", "metadata": {"source": "https://book.example/a"}},
         {"chunk": "From elsewhere", "chapter": "One", "path": "/b"},
@@ -157,7 +157,7 @@ def test_collections_of_others(other: Callable[..., Container]) -> None:
 
 
 def test_vectors_of_another_model(other: Callable[..., Container]) -> None:
-    """Row 67: vectors of another length must be told apart from an outage."""
+    """Vectors of another length must have a different code than an outage."""
     point = {"id": 1, "vector": [1.0] * 384, "payload": {"text": "x"}}
     space = other([point], {"size": 384, "distance": "Cosine"})
     answer = ask(space)
@@ -172,7 +172,7 @@ def test_vectors_of_another_model(other: Callable[..., Container]) -> None:
 def test_the_index_stands_in(
     cloud: Container, upstreams: Upstreams, service: str, kind: str
 ) -> None:
-    """Row 68: with the fallback a failing upstream must still leave the reader with passages."""
+    """The index must answer with passages while an upstream fails and RAG_FALLBACK is on."""
     upstreams.fault(service, kind)
     answer = ask(cloud).json()
     assert answer["mode"] == "extractive"

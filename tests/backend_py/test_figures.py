@@ -1,4 +1,4 @@
-"""What the service costs, against a bare server in a container beside it in the same run."""
+"""Start, CPU, latency and memory must stay within their budgets, most relative to a bare server."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.doubles.running import Upstreams
 MB = 1_000_000
 FRESH_QUESTION = {"question": QUESTION, **FRESH}
 
-# Requests over 8 connections, in a process of its own: rate per second and p99 in seconds. COUNTER in
-# a body becomes a number of its own in each request.
+# Requests over 8 connections, in a separate process: rate per second and p99 in seconds. COUNTER in
+# a body becomes a different number in each request.
 LOAD = """
 import http.client, itertools, json, sys, threading, time
 
@@ -86,7 +86,7 @@ def resident(space: Container) -> float:
 
 
 def above_base(image: Image, folder: Path) -> float:
-    """MB of the image's own layers."""
+    """MB of the layers that the image adds to its base."""
     (official,) = set(base_images(folder))
     base = docker("image", "inspect", "--format={{.Size}}", stand_in(official) or official).stdout
     return (image.size - int(base)) / MB
@@ -95,7 +95,7 @@ def above_base(image: Image, folder: Path) -> float:
 def start_seconds(
     run: Run, image: Image, environment: Mapping[str, str], options: Sequence[str] = ()
 ) -> tuple[float, float]:
-    """From `docker run` to the first 200 of /health, and to the first answer where there is one."""
+    """Seconds from `docker run` to the first 200 of /health, and to the first answer of /chat if any."""
     began = time.monotonic()
     with SpaceContainer.start(run, image, "figure", environment, options=options) as container:
         container.wait_until_serving("/health", status=200)
@@ -106,7 +106,7 @@ def start_seconds(
 
 
 def test_image(py_image: Image, own_spaces: Mapping[str, Space], figures: Figures) -> None:
-    """The image may be at most 60 MB above its base."""
+    """The image must be at most 60 MB larger than its base."""
     above = above_base(py_image, own_spaces["backend-py"].folder)
     figures.row("Image above its base", f"{above:.1f} MB")
     assert above <= 60
@@ -114,13 +114,13 @@ def test_image(py_image: Image, own_spaces: Mapping[str, Space], figures: Figure
 
 @pytest.mark.alone
 def test_start(run: Run, py_image: Image, doubles_image: Image, figures: Figures) -> None:
-    """Row 12: from `docker run` to the first answer at most 1.2 s, and twice what a bare server takes."""
+    """The first 200 must come within 1.2 s of `docker run`, and within twice the time of a bare server."""
     bare: list[float] = []
     ours: list[tuple[float, float]] = []
     for _ in range(2):
         bare.append(start_seconds(run, doubles_image, {}, ["--entrypoint=/doubles/bare.py"])[0])
         ours.append(start_seconds(run, py_image, {"RAG_MODE": "embedded"}))
-    # The quicker of two, for the other is whatever else the machine does.
+    # The quicker of two: other load on the machine only adds time.
     first, floor = min(first for first, _ in ours), min(bare)
     times = f"{first / floor:.1f} times bare ({floor:.2f} s)"
     figures.row("Container start to the first 200", f"{first:.2f} s, {times}")
@@ -132,7 +132,7 @@ def test_start(run: Run, py_image: Image, doubles_image: Image, figures: Figures
 
 @dataclass(frozen=True)
 class Loaded:
-    """What `/health` takes at 8 connections: answers per second, CPU seconds for each."""
+    """`/health` at 8 connections: answers per second, CPU seconds per answer."""
 
     rate: float
     cpu: float
@@ -152,9 +152,9 @@ def floor(bare: Container) -> Loaded:
 
 @pytest.mark.alone
 def test_health(embedded: Container, bare: Container, figures: Figures) -> None:
-    """Row 88: liveness per CPU second at least 0.3 of a bare server's."""
+    """Liveness must answer at least 0.3 times as many requests per CPU second as a bare server."""
     ratio = 0.0
-    # Both within the same second or two, since the machine's pace changes; one pair that holds tells.
+    # Both within two seconds, because the machine's pace changes; one pair within the budget is enough.
     for _ in range(4):
         floor = health_under_load(bare)
         ratio = max(ratio, floor.cpu / health_under_load(embedded).cpu)
@@ -166,9 +166,9 @@ def test_health(embedded: Container, bare: Container, figures: Figures) -> None:
 
 @pytest.mark.alone
 def test_chat_rate(embedded: Container, floor: Loaded, figures: Figures) -> None:
-    """Embedded answers: 500 a second at 8 connections or 0.06 of the floor, p99 at most 40 ms."""
+    """Embedded mode must give 500 answers/s at 8 connections or 0.06 of a bare server's, p99 at most 40 ms."""
     load(embedded, "/chat", FRESH_QUESTION, seconds=0.1)
-    # The best of three, for the tail is whatever else the machine does.
+    # The best of three: other load on the machine lengthens the tail.
     runs = [load(embedded, "/chat", FRESH_QUESTION, seconds=0.3) for _ in range(3)]
     ours = min(runs, key=lambda run: run["p99"])
     again = load(embedded, "/chat", {"question": QUESTION}, seconds=0.1)
@@ -189,7 +189,7 @@ def test_chat_rate(embedded: Container, floor: Loaded, figures: Figures) -> None
 
 @pytest.mark.alone
 def test_first_token(cloud: Container, upstreams: Upstreams, figures: Figures) -> None:
-    """What the model writes must be with the reader within 5 ms (median of 15 streams)."""
+    """Cohere's first token must reach the client within 5 ms (median of 15 streams)."""
     upstreams.answer(text="word " * 3, delay_ms=20)
     arrived = []
     for _ in range(15):
@@ -216,7 +216,7 @@ def test_memory(
     visits: int,
     most: float,
 ) -> None:
-    """Row 87: at most 100 MB idle; 1,000 mixed requests grow it by less than 10 MB."""
+    """Idle memory must be at most 100 MB, and must grow by less than 10 MB over 1,000 mixed requests."""
     del cloud  # It fills the collection.
     space = start_space("backend-py", {**COMMON, **upstreams.environment}, upstreams.network)
     space.wait_until_serving("/", status=200)
@@ -247,20 +247,20 @@ def test_memory(
 
 @pytest.mark.alone
 def test_slow_reader(cloud: Container, upstreams: Upstreams, figures: Figures) -> None:
-    """Row 78: a reader who does not read must hold back the model, not fill the memory."""
+    """A client that stops reading must hold back the model and must not fill the memory."""
     stream(cloud)
     text = f"{'w' * 8000} " * 4000
     upstreams.answer(text=text)
     before = resident(cloud)
     with open_stream(cloud):
-        # What lies between, sockets most of all, fills up; then the model must stand still.
+        # Buffers between the two fill up first; then the model must stop.
         end, sent = time.monotonic() + 20, 0
         while (now := upstreams.calls("/v2/chat")[0].get("sent", 0)) > sent or not now:
             assert time.monotonic() < end, f"the model still writes: {now} of {len(text)}"
             sent = now
             time.sleep(0.3)
         growth = resident(cloud) - before
-    assert sent < len(text), "all of the answer was taken in"
+    assert sent < len(text), "the service read the whole answer"
     figures.row("Growth for a reader who does not read, answer of 32 MB", f"{growth:+.1f} MB")
     assert growth <= 2
 

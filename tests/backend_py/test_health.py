@@ -1,4 +1,4 @@
-"""Liveness never waits for a dependency; readiness says which one is down."""
+"""Liveness must never wait for a dependency; readiness must name the dependency that is down."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SOUND = {
     "version": "1.0",
     "services": {"cohere": "connected", "qdrant": "connected"},
 }
-# Qdrant is asked every 5 s, every second while it is down; a hanging answer takes its time-out more.
+# Qdrant is probed every 5 s, and every second while it is down; a hanging probe adds its time-out.
 PROBE_SECONDS = 10
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
         time.sleep(0.1)
 
 
@@ -37,20 +37,20 @@ def recover(cloud: Container) -> None:
 
 
 def test_all_well(cloud: Container) -> None:
-    """Row 13: the body that the old service's pollers know."""
+    """The body must be the one that existing monitors of `/health` expect."""
     recover(cloud)
     assert cloud.get("/health").json() == SOUND
 
 
 def test_costs_no_quota(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 14: liveness must never call Cohere, whose calls are counted by the month."""
+    """Liveness must never call Cohere, whose calls are counted by the month."""
     for _ in range(50):
         assert cloud.get("/health").status_code == 200
     assert not upstreams.calls("/v2/")
 
 
 def test_qdrant_down_and_back(cloud: Container, upstreams: Upstreams) -> None:
-    """Rows 15, 17: an outage must show without traffic, and its end too, without a restart."""
+    """An outage and its end must show without traffic and without a restart."""
     recover(cloud)
     upstreams.fault("qdrant", "500")
     wait_for(lambda: state_of(cloud, "qdrant") == "disconnected", PROBE_SECONDS, "outage seen")
@@ -64,7 +64,7 @@ def test_qdrant_down_and_back(cloud: Container, upstreams: Upstreams) -> None:
 
 
 def test_qdrant_hangs(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 16: liveness must answer at once while a dependency hangs."""
+    """Liveness must answer at once while a dependency hangs."""
     upstreams.fault("qdrant", "hang")
     ask(cloud)
     for _ in range(20):
@@ -74,7 +74,7 @@ def test_qdrant_hangs(cloud: Container, upstreams: Upstreams) -> None:
 
 
 def test_cohere_refuses_the_key(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 18: Cohere's state must be that of its last call."""
+    """`/health` must report Cohere's state from its last call."""
     upstreams.fault("cohere", "401")
     ask(cloud)
     assert state_of(cloud, "cohere") == "disconnected"
@@ -85,7 +85,7 @@ def test_cohere_refuses_the_key(cloud: Container, upstreams: Upstreams) -> None:
 
 
 def test_head_and_no_store(embedded: Container) -> None:
-    """Row 19: HEAD must answer like GET without a body, and no cache may keep either."""
+    """HEAD must answer like GET without a body, and caches must not store the answer."""
     head = embedded.head("/health")
     assert head.status_code == 200
     assert not head.content
@@ -93,7 +93,7 @@ def test_head_and_no_store(embedded: Container) -> None:
 
 
 def test_ready(embedded: Container) -> None:
-    """Row 20: a Space that can answer must say so."""
+    """A Space that can answer must report ready."""
     embedded.wait_until_serving("/ready", status=200)
     answer = embedded.get("/ready")
     assert answer.status_code == 200
@@ -101,7 +101,7 @@ def test_ready(embedded: Container) -> None:
 
 
 def test_root(embedded: Container) -> None:
-    """Row 21: an API client must get JSON, a browser a page without anything from elsewhere."""
+    """`/` must answer an API client with JSON, and a browser with a page that loads nothing from other hosts."""
     assert embedded.get("/").json()["name"] == "backend-py"
     assert embedded.head("/").status_code == 200
     page = embedded.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
@@ -111,7 +111,7 @@ def test_root(embedded: Container) -> None:
 
 
 def test_embedded_mode(embedded: Container) -> None:
-    """Row 22: without upstreams the services are embedded and all is well."""
+    """Embedded mode must report both services as embedded and the status as ok."""
     assert embedded.get("/health").json() == {
         "status": "ok",
         "version": "1.0",

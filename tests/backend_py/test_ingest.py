@@ -1,4 +1,4 @@
-"""Ingestion brings a collection to the state of the documents: no more, no less, however often."""
+"""A push must bring a collection to the state of the documents, however often it runs."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ A second section of that name.
 """
 
 
-# Writes files below /tmp/docs, and nothing else, then does what `python -m app.ingest` would do with
-# each of several command lines: in one process, for what they import takes longer than they do.
+# Replaces /tmp/docs by the given files, then runs each command line as `python -m app.ingest` would:
+# in one process, because the imports take longer than the commands.
 TOOL = """
 import contextlib, io, json, pathlib, shutil, sys
 from app.ingest import main
@@ -75,7 +75,7 @@ PUSH = ["push"]
 
 
 class Workshop:
-    """The image's build stage, with a collection of the test's own in the Qdrant stand-in."""
+    """The image's build stage, with a separate collection in the Qdrant stand-in for each test."""
 
     def __init__(self, space: Container, upstreams: Upstreams) -> None:
         self._space = space
@@ -98,7 +98,7 @@ class Workshop:
     def ingest(
         self, *commands: list[str], files: dict[str, str] | None = None, failing: int = 0
     ) -> list[str]:
-        """What each command says; the first `failing` must fail, the others succeed."""
+        """The output of each command; the first `failing` commands must fail, the others succeed."""
         ends = json.loads(self.shell("python", "-c", TOOL, stdin=json.dumps([files, commands])))
         assert len(ends) == len(commands) > 0
         for number, (code, said) in enumerate(ends):
@@ -128,7 +128,7 @@ def pages(count: int) -> dict[str, str]:
 
 
 def test_same_documents_same_bytes(workshop: Workshop) -> None:
-    """Row 89: the index must be the same byte for byte, or no cache would know it again."""
+    """The same documents must give the same index byte for byte, or build caches could not match it."""
     both = ("/tmp/one.sqlite", "/tmp/two.sqlite")
     workshop.ingest(*([*BUILD, out] for out in both), files=pages(20))
     first, second = (line.split()[0] for line in workshop.shell("sha256sum", *both).splitlines())
@@ -136,7 +136,7 @@ def test_same_documents_same_bytes(workshop: Workshop) -> None:
 
 
 def test_push_again(workshop: Workshop, upstreams: Upstreams) -> None:
-    """Rows 90, 92: a second push must embed nothing; the first goes in batches, indexes first."""
+    """A second push must embed nothing; the first must create the indexes and then push in batches."""
     build, dry_run = [*BUILD, OWN], [*PUSH, "--dry-run"]
     _, dry, first = workshop.ingest(build, dry_run, PUSH, files=pages(50))
     assert "100 to embed" in dry and "100 to embed" in first
@@ -152,16 +152,16 @@ def test_push_again(workshop: Workshop, upstreams: Upstreams) -> None:
     assert "0 to embed, 0 stale" in again
     assert "nothing missing or stale" in check
     kinds = [call["body"]["input_type"] for call in upstreams.calls("/v2/embed")]
-    # The one is what `check` asks with.
+    # The only call is the probe of `check`.
     assert kinds == ["search_query"]
     assert len(workshop.points()) == 100
 
 
 def test_one_page_edited(workshop: Workshop, upstreams: Upstreams) -> None:
-    """Row 91: an edit must cost its own chunks alone, and leave nothing of the old ones."""
+    """An edit must embed only the changed chunks, and must leave no stale chunks."""
     files = pages(10)
     workshop.build_and_push(files)
-    foreign = {"id": 1, "vector": [1.0] * 384, "payload": {"text": "somebody else's"}}
+    foreign = {"id": 1, "vector": [1.0] * 384, "payload": {"text": "another tool's"}}
     requests.put(
         f"{workshop.rest}/points", json={"points": [foreign]}, headers=KEY
     ).raise_for_status()
@@ -173,12 +173,12 @@ def test_one_page_edited(workshop: Workshop, upstreams: Upstreams) -> None:
     assert len(call["body"]["texts"]) == 1 and "Rewritten" in call["body"]["texts"][0]
     texts = [point["payload"]["text"] for point in workshop.points()]
     assert "Rewritten." in texts and "More on 3." not in texts and "More on 4." not in texts
-    assert "somebody else's" in texts
+    assert "another tool's" in texts
     assert len(texts) == 18 + 1
 
 
 def test_rate_limit_midway(workshop: Workshop, upstreams: Upstreams) -> None:
-    """Row 93: a rate limit must be waited out; an end midway must be made up by the next push."""
+    """A push must wait out a rate limit, and the next push must complete an interrupted one."""
     upstreams.fault("cohere", "429", retry_after=1, after=1, times=1)
     workshop.build_and_push(pages(60))
     assert len(workshop.points()) == 120
@@ -192,7 +192,7 @@ def test_rate_limit_midway(workshop: Workshop, upstreams: Upstreams) -> None:
 
 
 def test_what_pages_are_made_of(workshop: Workshop) -> None:
-    """Row 94: code stays whole, imports and front matter go, anchors are the page's own."""
+    """Chunks must keep code whole, leave out imports and front matter, and keep the page's anchors."""
     page = (
         "<html><head><title>T</title></head><body><nav>Menu</nav><main><h1 id='top'>Pier</h1>"
         "<p>Moor here.</p><section id='ropes'><h2>Ropes<a class='headerlink'>¶</a></h2>"
@@ -221,7 +221,7 @@ def test_what_pages_are_made_of(workshop: Workshop) -> None:
 
 
 def test_wrong_source(workshop: Workshop) -> None:
-    """A folder that is missing or empty must be refused in one line."""
+    """A missing or empty folder must be refused with one line."""
     sources = ("/nowhere", "/media")
     commands = (["build", "--source", source, "--out", "/tmp/x"] for source in sources)
     for said in workshop.ingest(*commands, failing=len(sources)):
@@ -229,7 +229,7 @@ def test_wrong_source(workshop: Workshop) -> None:
 
 
 def test_only_the_build_stage_can_read(embedded: Container) -> None:
-    """What reads documents must not be in the image, and its absence must be an answer."""
+    """The image must not contain the document readers, and `build` must report that in one line."""
     command = ("python", "-m", "app.ingest", "build", "--out", "/tmp/x.sqlite")
     done = docker("exec", embedded.id, *command, check=False)
     assert done.returncode == 1
@@ -255,7 +255,7 @@ def test_make_book(tmp_path: Path, run: Run) -> None:
 
 
 def test_make_book_without_a_folder(tmp_path: Path) -> None:
-    """A missing or wrong folder must be refused by the name of its variable."""
+    """A missing or wrong folder must be refused with the name of its variable."""
     for options in ([], [f"DIR={tmp_path / 'gone'}"]):
         done = subprocess.run(
             ["make", "book", *options], cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -1,4 +1,4 @@
-"""One client cannot take the service from the others, and stopping cuts nobody off in silence."""
+"""One client must not exhaust the service for others, and a stop must not cut a stream silently."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LIMIT = 5
 
 @pytest.fixture(scope="module")
 def limited(_shared: StartPy) -> Container:
-    """The Space with five questions a minute for each client address: each test has its own."""
+    """The Space with five requests per minute and client address; each test uses a different address."""
     environment = {"RAG_MODE": "embedded", "CORS_ORIGINS": ORIGIN, "RATE_PER_MINUTE": str(LIMIT)}
     return _shared(environment, [])
 
 
 def statuses(space: Container, forwarded: Iterator[str]) -> list[int]:
-    """Statuses of one question more than the limit, each with its X-Forwarded-For."""
+    """Statuses of LIMIT + 1 requests, each with the next X-Forwarded-For."""
     return [
         space.post(
             "/chat", json={"question": QUESTION}, headers={"X-Forwarded-For": next(forwarded)}
@@ -47,7 +47,7 @@ def statuses(space: Container, forwarded: Iterator[str]) -> list[int]:
 
 
 def test_limit_of_one_client(limited: Container) -> None:
-    """Rows 27, 79: the question over the limit must be refused readably; probes are not limited."""
+    """The request above the limit must get a readable 429; probes must not be limited."""
     for _ in range(LIMIT):
         assert ask(limited).status_code == 200
     answer = limited.post("/chat", json={"question": QUESTION}, headers={"Origin": ORIGIN})
@@ -60,20 +60,20 @@ def test_limit_of_one_client(limited: Container) -> None:
 
 
 def test_forged_addresses(limited: Container) -> None:
-    """Row 80: what a client writes into X-Forwarded-For must not win it a new budget."""
+    """A forged X-Forwarded-For entry must not give a client a new budget."""
     forged = (f"10.0.0.{n}, 203.0.113.9" for n in range(LIMIT + 1))
     assert statuses(limited, forged)[-1] == 429
 
 
 def test_clients_behind_the_edge(limited: Container) -> None:
-    """Row 81: two clients, told apart by the edge's own entry, must have a budget each."""
+    """Two clients must have separate budgets, by the entry that the edge adds."""
     assert statuses(limited, iter(["203.0.113.1"] * (LIMIT + 1)))[-1] == 429
     assert statuses(limited, iter(["203.0.113.2"] * LIMIT + ["203.0.113.3"])) == [200] * (LIMIT + 1)
 
 
 @pytest.mark.usefixtures("cloud")
 def test_limit_of_all_together(start_space: StartPy, upstreams: Upstreams) -> None:
-    """Above GLOBAL_PER_MINUTE no model may be called; the index must answer instead."""
+    """Requests above GLOBAL_PER_MINUTE must be answered from the index, without a call to the model."""
     environment = {**COMMON, **upstreams.environment, "GLOBAL_PER_MINUTE": "2"}
     space = start_space("backend-py", environment, upstreams.network)
     space.wait_until_serving("/health", status=200)
@@ -83,7 +83,7 @@ def test_limit_of_all_together(start_space: StartPy, upstreams: Upstreams) -> No
 
 
 def test_endless_header(embedded: Container) -> None:
-    """A header of 300 MB must be refused without being kept."""
+    """A header of 300 MB must be refused without being buffered."""
     ask(embedded)
     before = resident(embedded)
     host, _, port = embedded.url.removeprefix("http://").partition(":")
@@ -102,7 +102,7 @@ def test_endless_header(embedded: Container) -> None:
 
 @pytest.mark.thorough
 def test_half_sent_heads(embedded: Container) -> None:
-    """500 heads that never end must be given up within 10 s, each with an answer."""
+    """Each of 500 unfinished request heads must be refused with 408 within 10 s."""
     host, _, port = embedded.url.removeprefix("http://").partition(":")
     with ExitStack() as stack:
         clients = []
@@ -116,7 +116,7 @@ def test_half_sent_heads(embedded: Container) -> None:
 
 
 def test_signalled_twice(start_space: StartPy) -> None:
-    """Row 84: a second SIGTERM must change nothing: an idle Space ends within a second with code 0."""
+    """A second SIGTERM must change nothing: an idle Space must exit with code 0 within a second."""
     space = start_space("backend-py", {**COMMON, "RAG_MODE": "embedded"})
     space.wait_until_serving("/health", status=200)
     for _ in range(2):
@@ -126,7 +126,7 @@ def test_signalled_twice(start_space: StartPy) -> None:
 
 @pytest.mark.usefixtures("cloud")
 def test_stops_with_an_open_stream(start_space: StartPy, upstreams: Upstreams) -> None:
-    """Rows 83, 85: an open stream must end with `shutting_down`; new questions get 503 or no one."""
+    """An open stream must end with `shutting_down`, and new requests must get 503 or no connection."""
     space = start_space("backend-py", {**COMMON, **upstreams.environment}, upstreams.network)
     space.wait_until_serving("/health", status=200)
     upstreams.answer(text="word " * 1000, delay_ms=100)
@@ -138,7 +138,7 @@ def test_stops_with_an_open_stream(start_space: StartPy, upstreams: Upstreams) -
         rest = [event for event in received if isinstance(event, Event)]
     assert rest[-1] == Event("error", {"code": "shutting_down", "retryable": True})
     assert time.monotonic() - signalled < 2
-    # Refused as well: the server no longer listens.
+    # A refused connection is correct too: the server no longer listens.
     with suppress(RequestException):
         assert ask(space).status_code == 503
     done = space.wait_for_exit(10)
@@ -146,7 +146,7 @@ def test_stops_with_an_open_stream(start_space: StartPy, upstreams: Upstreams) -
 
 
 def test_request_ids(embedded: Container) -> None:
-    """Row 86: every answer must carry an id of its own that its log line carries too."""
+    """Every answer must carry a unique request id, and its log line the same id."""
     answers = [
         embedded.get("/"),
         embedded.get("/nowhere"),
@@ -165,7 +165,7 @@ def test_request_ids(embedded: Container) -> None:
 
 
 def test_only_json_is_logged(embedded: Container) -> None:
-    """Each line of the log must be a JSON object: that is what collectors read."""
+    """Each log line must be a JSON object, as log collectors expect."""
     ask(embedded)
     for line in embedded.logs().splitlines():
         assert line.startswith('{"time": "') and line.endswith("}"), line

@@ -1,4 +1,4 @@
-"""What the image installs is what pyproject.toml asks for."""
+"""The image must install what pyproject.toml requires."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_lock(name: str, tmp_path: Path) -> None:
     """Each lock must be what pyproject.toml resolves to, hashes included."""
     for file in ("pyproject.toml", name):
         shutil.copy(FOLDER / file, tmp_path)
-    # What the lock names already is preferred, so a new release elsewhere changes nothing.
+    # uv prefers the versions in the existing lock, so a new release changes nothing.
     command = [
         *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--output-file", name),
         *("--universal", "--python-version=3.11", "--generate-hashes", "--no-header"),

@@ -1,4 +1,4 @@
-"""The service keeps what /openapi.json promises, whatever is sent."""
+"""Every answer must conform to /openapi.json, whatever the request."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_openapi_holds(
     per_operation: int,
     least: int,
 ) -> None:
-    """No request made from the schema may meet a 5xx or an answer off the schema."""
-    # What Hypothesis works out about characters, which takes it a while; no examples.
+    """Requests generated from the schema must not get a 5xx or an answer outside the schema."""
+    # Holds Hypothesis's character tables, which are slow to compute, and no examples.
     known = pytestconfig.rootpath / ".pytest_cache" / "hypothesis"
     report = tmp_path / "report.json"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the official SDKs would cost, measured on the same service beside the one that is pushed."""
+"""The service must cost less than a build of it with the official SDKs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STARTS = 5
 
 @dataclass
 class Cost:
-    """MB, seconds, seconds, MB, negative rate per second, CPU seconds: of each less is better."""
+    """MB, seconds, seconds, MB, negative answers per second, CPU seconds: less is better in each."""
 
     image: float
     first_200: float
@@ -93,6 +93,6 @@ def test_beside_the_sdks(
             theirs.row("`cohere` and `qdrant-client`"),
         ],
     )
-    # The first 200 waits for neither: the server listens before it loads them.
+    # The first 200 is not compared: the server listens before it loads the adapters.
     for name in ("image", "first_answer", "idle", "rate", "cpu"):
         assert getattr(ours, name) < getattr(theirs, name), name

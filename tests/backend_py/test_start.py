@@ -1,4 +1,4 @@
-"""A wrong environment is refused at once, by name; a right one starts whatever the upstreams do."""
+"""A wrong environment must be refused by name; a right one must start whatever the upstreams do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLOUD = {
 }
 
 
-# Runs the image's command in one environment after the other, with nothing else set.
+# Runs the image's command in each environment, with no other variable but PATH.
 ENDS = """
 import json, os, subprocess, sys
 command, environments = json.load(sys.stdin)
@@ -39,13 +39,13 @@ print(json.dumps(ends))
 
 
 class Refusals:
-    """What the Space says in each of several environments, all of which it must refuse."""
+    """The output of the Space in environments that it must refuse."""
 
     def __init__(self, image: Image, space: Container) -> None:
         self._image, self._space = image, space
 
     def of(self, environments: Sequence[Mapping[str, str]]) -> list[str]:
-        # A container for each would cost more than the refusals.
+        # In one container: starting a container takes longer than a refusal.
         given = json.dumps([self._image.config["Cmd"], environments])
         done = docker("exec", "--interactive", self._space.id, "python", "-c", ENDS, stdin=given)
         ends = json.loads(done.stdout)
@@ -72,15 +72,15 @@ def named(output: str) -> set[str]:
 
 
 def test_nothing_set(run: Run, py_image: Image) -> None:
-    """Row 1: all that is missing must be named in one go, and end the container."""
+    """All missing variables must be named at once, and the container must exit with code 3."""
     done = SpaceContainer.run_to_exit(run, py_image, {}, deadline=15, options=["--network=none"])
-    assert done, "it goes on running"
+    assert done, "the container still runs"
     assert_refused(done.code, done.output)
     assert named(done.output) == set(CLOUD)
 
 
 def test_each_variable_missing_empty_or_blank(refusals: Refusals) -> None:
-    """Rows 2, 3, 5: missing, empty and blank must be refused alike, naming exactly that one."""
+    """A missing, empty or blank variable must be refused, and only that variable must be named."""
     cases = [(name, value) for name in CLOUD for value in (None, "", "  ")]
     environments = [
         {key: v for key, v in {**CLOUD, name: value}.items() if v is not None}
@@ -91,14 +91,14 @@ def test_each_variable_missing_empty_or_blank(refusals: Refusals) -> None:
 
 
 def test_unusable_url(refusals: Refusals) -> None:
-    """Rows 4, 5: a URL that no client could use must be refused by name, without its value."""
+    """An unusable URL must be refused with the name of its variable, without its value."""
     urls = ["not a url", "ftp://x", "x:6333", "http://x:abc", f"http//{MARKER}"]
     for output in refusals.of([{**CLOUD, "QDRANT_URL": url} for url in urls]):
         assert named(output) == {"QDRANT_URL"}
 
 
 def test_wildcard_origin(refusals: Refusals) -> None:
-    """Row 6: a wildcard must be refused, naming the entry's position."""
+    """A wildcard origin must be refused with the position of its entry."""
     origins = f"https://good.example,*,https://{MARKER}.example/"
     (output,) = refusals.of([{"RAG_MODE": "embedded", "CORS_ORIGINS": origins}])
     assert named(output) == {"CORS_ORIGINS"}
@@ -106,7 +106,7 @@ def test_wildcard_origin(refusals: Refusals) -> None:
 
 
 def test_import_checks_too(embedded: Container) -> None:
-    """Row 7: whoever serves `app.main` in another way must meet the same check."""
+    """Importing `app.main` must run the same check as `python -m app`."""
     command = ["exec", "--env=RAG_MODE=cloud", embedded.id, "python", "-c", "import app.main"]
     done = docker(*command, check=False)
     assert done.returncode == 3
@@ -115,7 +115,7 @@ def test_import_checks_too(embedded: Container) -> None:
 
 
 def test_upstreams_unreachable(start_space: StartPy) -> None:
-    """Rows 8, 82: dead upstreams must keep the Space neither from starting nor from stopping."""
+    """The Space must start and stop in time while its upstreams are down."""
     environment = {
         **CLOUD,
         "QDRANT_URL": "http://127.0.0.1:9",
@@ -129,7 +129,7 @@ def test_upstreams_unreachable(start_space: StartPy) -> None:
 
 
 def test_no_network_no_home_no_disk(embedded: Container) -> None:
-    """Rows 9, 11: without keys, HOME or a writable disk the Space must answer with sources."""
+    """The Space must answer with sources without keys, HOME or a writable disk."""
     config = embedded.inspection
     assert "HOME=" in config["Config"]["Env"] and config["HostConfig"]["ReadonlyRootfs"]
     answer = ask(embedded).json()
@@ -137,13 +137,13 @@ def test_no_network_no_home_no_disk(embedded: Container) -> None:
 
 
 def test_collection_name(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 10: the collection is `book` unless COLLECTION_NAME says otherwise."""
+    """The collection must be `book` while COLLECTION_NAME is unset."""
     ask(cloud)
     assert searched(upstreams) == {"book"}
 
 
 def test_another_collection_name(other: Callable[..., Container], upstreams: Upstreams) -> None:
-    """Row 10: the collection is what COLLECTION_NAME says."""
+    """The collection must be the value of COLLECTION_NAME."""
     ask(other([]))
     assert searched(upstreams) == {OTHER_COLLECTION}
 
@@ -153,5 +153,5 @@ def searched(upstreams: Upstreams) -> set[str]:
 
 
 def test_warns_of_a_closed_port(closed_port: Container) -> None:
-    """On the Hub a port that a Space may not call must be warned of."""
-    assert "QDRANT_URL: port 6333 is outside the ports" in closed_port.logs()
+    """The log must warn of an upstream port that may be closed on the Hub."""
+    assert "QDRANT_URL: port 6333 may be closed on the Hub" in closed_port.logs()

@@ -1,4 +1,4 @@
-"""A streamed answer arrives as it is written, complete and unchanged, or ends with one error."""
+"""A streamed answer must arrive as it is written, complete and unchanged, or end with one error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.doubles.running import Upstreams
 
 
 def test_a_whole_stream(cloud: Container) -> None:
-    """Row 69: sources first, then the same text as POST /chat, then exactly one done."""
+    """A stream must send the sources first, then the same text as POST /chat, then exactly one `done`."""
     with open_stream(cloud) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["cache-control"] == "no-cache"
@@ -46,14 +46,14 @@ def test_a_whole_stream(cloud: Container) -> None:
 
 
 def test_embedded_stream(embedded: Container) -> None:
-    """Row 69: an extractive answer must stream the same text as POST /chat gives."""
+    """An extractive answer must stream the same text as POST /chat returns."""
     received = stream(embedded)
     assert text_of(received) == ask(embedded).json()["answer"]
     assert received[0].data["mode"] == "extractive"
 
 
 def test_repeated_question(cloud: Container, upstreams: Upstreams) -> None:
-    """A streamed answer must serve the next reader with the same question without a call."""
+    """A repeated question must be streamed from the cache, without another call."""
     first = stream(cloud, "What do the stages of a Space mean?", history=[])
     second = stream(cloud, "What do the stages of a Space mean?", history=[])
     assert text_of(first) == text_of(second)
@@ -72,7 +72,7 @@ def completion_chunks(space: Container) -> list[dict[str, Any]]:
 
 
 def test_openai_stream(cloud: Container) -> None:
-    """A client of OpenAI's API must get the model's text, and the citations with the last chunk."""
+    """A client of OpenAI's API must get the model's text, and the citations in the last chunk."""
     *chunks, last, end = completion_chunks(cloud)
     assert end == {}
     whole = ask(cloud).json()
@@ -91,7 +91,7 @@ def test_openai_stream_that_is_cut(cloud: Container, upstreams: Upstreams) -> No
 
 
 def test_arrives_as_it_is_written(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 70: the first word must be there while the model still writes."""
+    """The first word must arrive while the model still writes."""
     upstreams.answer(text="word " * 20, delay_ms=50)
     with open_stream(cloud) as response:
         next(e for e in events(response) if isinstance(e, Event) and e.name == "delta")
@@ -102,7 +102,7 @@ def test_arrives_as_it_is_written(cloud: Container, upstreams: Upstreams) -> Non
 @pytest.mark.thorough
 @pytest.mark.usefixtures("cloud")
 def test_silence_is_pinged(start_space: StartPy, upstreams: Upstreams) -> None:
-    """Row 71: a model silent for 16 s must not leave the connection silent."""
+    """The connection must carry a ping while the model is silent for 16 s."""
     space = start_space("backend-py", {**COMMON, **upstreams.environment}, upstreams.network)
     space.wait_until_serving("/health", status=200)
     upstreams.answer(text="late", delay_ms=16_000)
@@ -116,7 +116,7 @@ def test_silence_is_pinged(start_space: StartPy, upstreams: Upstreams) -> None:
 def test_fault_before_the_first_byte(
     cloud_strict: Container, upstreams: Upstreams, kind: str, status: int
 ) -> None:
-    """Row 72: what fails before the first byte must keep its status, as JSON."""
+    """A failure before the first byte must be answered as JSON with its status."""
     upstreams.fault("cohere", kind, path="/v2/chat")
     with open_stream(cloud_strict) as response:
         assert response.status_code == status
@@ -124,7 +124,7 @@ def test_fault_before_the_first_byte(
 
 
 def test_fallback_before_the_first_byte(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 72: with the fallback the stream must carry the index's passages instead."""
+    """The stream must carry passages of the index while an upstream fails and RAG_FALLBACK is on."""
     upstreams.fault("cohere", "500", path="/v2/chat")
     received = stream(cloud)
     assert received[0].data == {**received[0].data, "mode": "extractive", "degraded": True}
@@ -141,7 +141,7 @@ def test_fallback_before_the_first_byte(cloud: Container, upstreams: Upstreams) 
     ],
 )
 def test_fault_in_the_middle(cloud: Container, upstreams: Upstreams, kind: str, code: str) -> None:
-    """Row 73: a broken stream must end with exactly one error, cleanly, and without done."""
+    """A broken stream must end with exactly one `error` event and without `done`."""
     upstreams.fault("cohere", kind, path="/v2/chat")
     received = stream(cloud)
     names = [event.name for event in received]
@@ -151,14 +151,14 @@ def test_fault_in_the_middle(cloud: Container, upstreams: Upstreams, kind: str, 
 
 
 def test_length_limit(cloud: Container, upstreams: Upstreams) -> None:
-    """Row 74: an answer cut at the model's limit must be recognisable."""
+    """An answer cut at the model's limit must have the finish reason MAX_TOKENS."""
     upstreams.answer(text="It goes on and", finish_reason="MAX_TOKENS")
     assert stream(cloud)[-1].data["finish_reason"] == "MAX_TOKENS"
 
 
 @pytest.mark.parametrize("size", [None, 1, 7])
 def test_text_arrives_unchanged(cloud: Container, upstreams: Upstreams, size: int | None) -> None:
-    """Row 75: line breaks, framing, separators and split emoji must arrive as they were sent."""
+    """Line breaks, event framing, separators and split emoji must arrive unchanged."""
     text = "one\n\ndata: two\r\nevent: x\u2028three\u2029 \u0085 🚀👩‍🚀 é \x1f end"
     upstreams.answer(text=text, write_bytes=size)
     assert text_of(stream(cloud)) == text
@@ -166,7 +166,7 @@ def test_text_arrives_unchanged(cloud: Container, upstreams: Upstreams, size: in
 
 @pytest.mark.parametrize("delay_ms", [400, 1], ids=["idle", "fast"])
 def test_reader_leaves(cloud: Container, upstreams: Upstreams, delay_ms: int) -> None:
-    """Row 76: a reader who leaves must free the model's stream within a second, silently."""
+    """A disconnected client must close the model's stream within a second, without an error in the log."""
     before = cloud.logs().count('"level": "error"')
     upstreams.answer(text="word " * 3000, delay_ms=delay_ms)
     response = open_stream(cloud)
@@ -182,7 +182,7 @@ def test_reader_leaves(cloud: Container, upstreams: Upstreams, delay_ms: int) ->
     assert "Traceback" not in log
 
 
-# In a process of its own: fifty readers in this one would hold it up.
+# In a separate process: fifty readers in this process would delay it.
 PROBE = """
 import http.client, json, sys, time
 connections = [http.client.HTTPConnection("127.0.0.1", int(port)) for port in sys.argv[1:]]
@@ -200,9 +200,9 @@ print(json.dumps([sorted(seen)[int(len(seen) * 0.99)] for seen in waits]))
 
 @pytest.mark.alone
 def test_many_streams_at_once(cloud: Container, bare: Container, upstreams: Upstreams) -> None:
-    """Row 77: 50 streams must all complete while liveness answers within 100 ms (p99).
+    """50 streams must all complete while liveness answers within 100 ms (p99).
 
-    What a bare server beside it takes is the machine's own share and is added.
+    The time of a bare server beside it is the machine's share and is added.
     """
     upstreams.answer(text="word " * 11, delay_ms=100)
     ports = [space.url.rpartition(":")[2] for space in (cloud, bare)]

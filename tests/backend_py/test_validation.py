@@ -1,4 +1,4 @@
-"""What is not a question is refused with a clear answer, and never with a 500."""
+"""An invalid request must get a clear refusal, never a 500."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def send(space: Container, body: str | bytes, path: str = "/chat") -> Response:
 
 
 def test_unparsable_body(embedded: Container) -> None:
-    """Row 31: a body that is not JSON must be refused in the envelope."""
+    """A body that is not JSON must be refused in the error envelope."""
     answer = send(embedded, "{bad")
     assert answer.status_code in (400, 422)
     code_of(answer)
@@ -27,19 +27,19 @@ def test_unparsable_body(embedded: Container) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}], ids=["none", "text"])
 def test_body_that_is_not_declared_json(embedded: Container, headers: dict[str, str]) -> None:
-    """Row 32: without a JSON content type a browser sends no preflight, so it must be refused."""
+    """A body without a JSON content type must be refused: a browser would send it without a preflight request."""
     answer = embedded.post("/chat", data=json.dumps({"question": "x"}).encode(), headers=headers)
     assert answer.status_code == 422
 
 
 def test_empty_body(embedded: Container) -> None:
-    """Row 32: an empty body must be refused."""
+    """An empty body must be refused."""
     assert send(embedded, "").status_code == 422
 
 
 @pytest.mark.parametrize("body", ["[]", "null", '"x"', "5"])
 def test_body_that_is_not_an_object(embedded: Container, body: str) -> None:
-    """Row 33: JSON that is not an object must be refused."""
+    """JSON that is not an object must be refused."""
     assert send(embedded, body).status_code == 422
 
 
@@ -47,24 +47,24 @@ def test_body_that_is_not_an_object(embedded: Container, body: str) -> None:
     "body", ["{}", *(f'{{"question": {q}}}' for q in ("null", "5", '""', '"  "', '"\\u0001"'))]
 )
 def test_question_without_text(embedded: Container, body: str) -> None:
-    """Row 34: a question that is missing, of another type or without text must be refused."""
+    """A question that is missing, of another type or without text must be refused."""
     assert send(embedded, body).status_code == 422
 
 
 def test_question_at_its_limit(embedded: Container) -> None:
-    """Row 35: 2,000 characters must be answered, one more refused."""
+    """A question of 2,000 characters must be answered, and one of 2,001 refused."""
     assert ask(embedded, "x" * 2000).status_code == 200
     assert ask(embedded, "x" * 2001).status_code == 422
 
 
 @pytest.mark.parametrize("top_k", ["0", "21", '"5"', "1.5", "NaN", "true", "9" * 5000])
 def test_top_k_out_of_range(embedded: Container, top_k: str) -> None:
-    """Row 36: a number of passages that is none must be refused, never break the service."""
+    """An invalid `top_k` must be refused."""
     assert send(embedded, f'{{"question": "x", "top_k": {top_k}}}').status_code in (400, 422)
 
 
 def test_unknown_field(embedded: Container) -> None:
-    """Row 37: a field that does not exist must be refused: it is a misspelt one."""
+    """An unknown field must be refused: it is probably a misspelling."""
     assert ask(embedded, selectedText="x").status_code == 422
 
 
@@ -78,12 +78,12 @@ def test_unknown_field(embedded: Container) -> None:
     ids=["system", "21 turns", "long turn"],
 )
 def test_history_out_of_bounds(embedded: Container, history: list[dict[str, str]]) -> None:
-    """Row 38: only the two sides of a conversation, within bounds, may come from a client."""
+    """A history with another role, too many turns or a too long turn must be refused."""
     assert ask(embedded, history=history).status_code == 422
 
 
 def test_nul_inside_a_question(embedded: Container) -> None:
-    """Row 39: a NUL must be removed or refused."""
+    """A NUL must be removed or refused."""
     assert send(embedded, '{"question": "a\\u0000b"}').status_code in (200, 422)
 
 
@@ -98,7 +98,7 @@ def test_nul_inside_a_question(embedded: Container) -> None:
     ids=["question", "history", "wrong type", "name"],
 )
 def test_lone_surrogate(embedded: Container, body: str) -> None:
-    """Row 40: text that no UTF-8 answer could carry must be refused."""
+    """Text that no UTF-8 answer could carry must be refused."""
     assert send(embedded, body).status_code == 422
 
 
@@ -108,7 +108,7 @@ def test_lone_surrogate(embedded: Container, body: str) -> None:
     ids=["invalid UTF-8", "raw NUL", "deep"],
 )
 def test_hostile_bytes(embedded: Container, body: bytes) -> None:
-    """Row 41: bytes that no JSON parser should take must be refused, not break the service."""
+    """Invalid UTF-8, NUL bytes and deep nesting must be refused with a 4xx."""
     answer = send(embedded, body)
     assert 400 <= answer.status_code < 500
     code_of(answer)
@@ -116,7 +116,7 @@ def test_hostile_bytes(embedded: Container, body: bytes) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["by length", "by chunks"])
 def test_body_over_its_limit(embedded: Container, chunked: bool) -> None:
-    """Row 42: a body over the limit must be refused in the envelope, with CORS headers."""
+    """A body above the limit must be refused in the error envelope, with CORS headers."""
     body = b"x" * 1_200_000
     answer = embedded.post(
         "/chat",
@@ -138,7 +138,7 @@ def test_body_over_its_limit(embedded: Container, chunked: bool) -> None:
     ],
 )
 def test_refusal_does_not_repeat_the_text(embedded: Container, body: dict[str, object]) -> None:
-    """Row 43: a refusal must name place and rule, not repeat what was sent."""
+    """A refusal must name the field and the rule, and must not repeat the value."""
     answer = embedded.post("/chat", json=body)
     assert answer.status_code == 422
     assert code_of(answer) == "invalid_request"
@@ -150,13 +150,13 @@ def test_refusal_does_not_repeat_the_text(embedded: Container, body: dict[str, o
     "question", ['"', "OR", "a OR", "NEAR(", "*", ")", "--", "\\", "a AND NOT", "{text}: x", "^x"]
 )
 def test_query_syntax_is_only_text(embedded: Container, question: str) -> None:
-    """Row 44: the search engine's own language must be text like any other."""
+    """Query syntax of the search engine must be treated as plain text."""
     assert ask(embedded, question).status_code == 200
 
 
 @pytest.mark.parametrize("question", ["🚀 Space?", "空间为什么卡住了", "לָמָּה", "é́́ Space"])
 def test_every_script_is_answered(embedded: Container, question: str) -> None:
-    """Row 45: a question in any script must get an answer that is valid UTF-8."""
+    """A question in any script must get an answer that is valid UTF-8."""
     answer = ask(embedded, question)
     assert answer.status_code == 200
     answer.content.decode("utf-8")
@@ -167,7 +167,7 @@ def test_every_script_is_answered(embedded: Container, question: str) -> None:
     [("GET", "/chat", 405), ("PUT", "/chat", 405), ("GET", "/no", 404), ("POST", "/health", 405)],
 )
 def test_wrong_method_or_path(embedded: Container, method: str, path: str, status: int) -> None:
-    """Row 46: a wrong method or path must be refused in the envelope, with Allow."""
+    """A wrong method or path must be refused in the error envelope, a wrong method with `Allow`."""
     answer = embedded.request(method, path)
     assert answer.status_code == status
     code_of(answer)

@@ -1,4 +1,4 @@
-"""A copy of this checkout for each test of `preflight up`, none of them this one."""
+"""A copy of this checkout for each test of `preflight up`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HANG = 'CMD ["sleep", "120"]\n'
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left: its exit code, all that it printed, what Docker still has of the project."""
+    """The result of a command: exit code, output, and the project's remains in Docker."""
 
     code: int
     output: str
@@ -44,10 +44,10 @@ class Outcome:
 
 
 class Checkout:
-    """A copy of this checkout in a folder of its own, and so with a Compose project of its own.
+    """A copy of this checkout in another folder, and so with another Compose project.
 
-    dockerfiles: what the Dockerfiles of its Spaces are instead of the real ones, with or without
-    a FROM; a Space that is left out has no service there. None: the real ones, of both.
+    dockerfiles: the texts that replace the Dockerfiles of its Spaces, with or without a FROM; a Space
+    without a text has no service. None: the real Dockerfiles of both Spaces.
     """
 
     def __init__(self, run: Run, folder: Path, dockerfiles: dict[str, str] | None = None) -> None:
@@ -73,7 +73,7 @@ class Checkout:
         self._write_compose_files(run, [*(SPACES if dockerfiles is None else dockerfiles)])
 
     def _write_compose_files(self, run: Run, spaces: list[str]) -> None:
-        """Mark what Compose will make as this run's, so that its clean-up covers it too."""
+        """Label Compose's objects as this run's, so that the clean-up of the run covers them."""
         document = yaml.safe_load((ROOT / "compose.yaml").read_text())
         document["networks"] = dict.fromkeys(spaces)
         document["services"] = {name: document["services"][name] for name in spaces}
@@ -130,14 +130,14 @@ class Checkout:
         return dict(row.split() for row in rows)
 
     def remove(self) -> None:
-        """Remove what is left. Images are for the end of the run, which finds them by its label."""
+        """Remove the project's remains. The end of the run removes images, by its label."""
         for listed in self.left():
             kind, name = listed.split(" ", 1)
             docker(kind, "rm", "--force", name, check=False)
 
 
 def copy_sources(folder: Path) -> None:
-    """Both Spaces as they stand in the working folder, without what git ignores."""
+    """Both Spaces of the working folder, without the files that git ignores."""
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *SPACES],
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=30,
@@ -149,7 +149,7 @@ def copy_sources(folder: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free on loopback; held together, so that no two are the same."""
+    """Ports that are free on loopback; reserved together, so that no two are equal."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:

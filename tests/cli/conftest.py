@@ -11,7 +11,7 @@ from tests.cli.desk import Desk
 
 @pytest.fixture(scope="session")
 def first_desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    """Not to be worked at: each test has a copy."""
+    """The original, which no test changes: each test has a copy."""
     return Desk.new(tmp_path_factory.mktemp("desk") / "the first desk")
 
 

@@ -17,7 +17,7 @@ from preflight.cli.main import preflight
 ROOT = Path(__file__).resolve().parents[2]
 SPACES = ("backend-py", "backend-node")
 THE_HUB = "https://huggingface.co"
-# What a new Space's repository holds; the README only when it was made on the web page.
+# The files of a new Space's repository; the README only if the web page created it.
 # Source: huggingface_hub, `create_repo`; forum reports.
 HUB_FILES = {".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", "README.md": "---\nsdk: docker\n---\n"}  # fmt: skip
 
@@ -45,10 +45,10 @@ class Desk:
 
     @classmethod
     def new(cls, folder: Path) -> Self:
-        """A desk with the clone and a Space on the Hub for each of its own, just made."""
+        """A desk with the clone, and a new Space on the Hub for each of the clone's Spaces."""
         desk = cls(folder)
         desk.clone.mkdir()
-        # The files as they stand here, committed or not: what the other tests judge.
+        # The files of the working folder, committed or not: the other tests judge them too.
         desk.sh(
             f"git -C '{ROOT}' ls-files -z --cached --others --exclude-standard"
             f" | tar -C '{ROOT}' --null --files-from=- --ignore-failed-read -c | tar -x"
@@ -59,7 +59,7 @@ class Desk:
         return desk
 
     def copy(self, folder: Path) -> Self:
-        """The same desk at another place: a tenth of what a new one costs."""
+        """The same desk in another folder, in a tenth of the time of a new desk."""
         subprocess.run(["cp", "-a", str(self.folder), str(folder)], check=True, timeout=60)
         return type(self)(folder)
 
@@ -78,7 +78,7 @@ class Desk:
         return self.hub / "OWNER" / space
 
     def sh(self, commands: str) -> str:
-        """Run commands as typed, in the clone; returns what they say on both outputs."""
+        """Run shell commands in the clone; returns their standard output and error."""
         done = subprocess.run(
             ["sh", "-ec", commands], cwd=self.clone, env=self.environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
@@ -89,13 +89,13 @@ class Desk:
     def run(self, *arguments: str) -> tuple[int, str]:
         """Exit code and both outputs of `preflight ARGUMENTS`, run in the clone.
 
-        In this process, since each of its own would load the official client anew.
+        It runs in this process: a new process would load the official client again.
         """
         output = self.folder / "said"
         with (
             chdir(self.clone),
             patch.dict(os.environ, self.environment, clear=True),
-            # What the official client has read from the environment when it was imported.
+            # The official client read these from the environment at import.
             patch.object(constants, "ENDPOINT", self.environment.get("HF_ENDPOINT", THE_HUB)),
             patch.object(constants, "HF_TOKEN_PATH", str(self.folder / "no token here" / "token")),
             said_to(output),
@@ -121,7 +121,7 @@ class Desk:
 
 @contextmanager
 def said_to(path: Path) -> Iterator[None]:
-    """Both outputs go to a file, also those of child processes, in the order in which they come."""
+    """Redirects both outputs, also of child processes, to a file in their order."""
     kept = [os.dup(number) for number in (1, 2)]
     with path.open("w", buffering=1) as file:
         try:

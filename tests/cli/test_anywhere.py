@@ -54,7 +54,7 @@ def test_zizmor_must_find_nothing() -> None:
 def test_the_action_must_annotate_and_keep_its_report(
     repository: Path, tmp_path_factory: pytest.TempPathFactory, colour: str, expected: int
 ) -> None:
-    """The step of action.yml, run as GitHub runs it, on the files alone."""
+    """The step of action.yml must annotate findings and keep the report, as GitHub runs it."""
     readme = repository / "my-space" / "README.md"
     readme.write_text(
         re.sub("^colorFrom: .*$", f"colorFrom: {colour}", readme.read_text(), flags=re.M)
@@ -89,7 +89,7 @@ def test_the_action_must_annotate_and_keep_its_report(
 def test_pre_commit_must_run_the_hook(
     repository: Path, tmp_path: Path, colour: str, expected: int
 ) -> None:
-    """The real pre-commit, with the hook of this repository as it stands."""
+    """The real pre-commit must run the hook of this repository."""
     readme = repository / "my-space" / "README.md"
     readme.write_text(
         re.sub("^colorFrom: .*$", f"colorFrom: {colour}", readme.read_text(), flags=re.M)
@@ -98,7 +98,7 @@ def test_pre_commit_must_run_the_hook(
         hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
         if hook["id"] == "preflight-static"
     ]  # fmt: skip
-    # pre-commit installs from a commit; what stands here need not be one.
+    # pre-commit installs from a commit; the working folder may have uncommitted changes.
     local = {
         **hook,
         "args": ["my-space"],
@@ -113,6 +113,13 @@ def test_pre_commit_must_run_the_hook(
 
     assert done.returncode == expected, done.stdout + done.stderr
     assert ("metadata.colours_are_known" in done.stdout) == bool(expected), done.stdout
+
+
+@pytest.mark.parametrize("name", ["preflight", "hf-preflight", "preflight-for-spaces"])
+def test_each_way_to_install_must_find_its_program(name: str) -> None:
+    """`hf extensions` looks for `hf-preflight`, `uvx preflight-for-spaces` for the package's name."""
+    done = run(ROOT, name, "--version")
+    assert done.returncode == 0 and "version" in done.stdout
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -131,7 +138,7 @@ def test_every_command_must_have_an_example() -> None:
 
 
 def test_the_skill_must_name_what_the_report_holds() -> None:
-    """SKILL.md names fields of the JSON; a renamed one would mislead an agent."""
+    """SKILL.md must name the JSON's fields: a stale name would mislead an agent."""
     schema = json.loads((ROOT / "docs" / "schema" / "preflight-1.json").read_text())
     text = (ROOT / "SKILL.md").read_text()
     fields = set(re.findall(r'"(\w+)"', json.dumps(schema)))

@@ -1,4 +1,4 @@
-"""What the digest of a failed build says, for failures provoked in real builds, side by side."""
+"""The digest of a failed build must name its cause, for failures of real builds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from preflight.engine.run import Run
 
 PYTHON = "FROM python:3.11-slim-bookworm\n"
 NODE = "FROM node:24-bookworm-slim\nWORKDIR /app\n"
-# Wheels of our own, so that pip's answers need no network: a wants c 1, b wants c 2.
+# Local wheels, so that pip needs no network: a requires c 1, b requires c 2.
 WHEELS = """RUN <<EOF
 python - <<'END'
 import zipfile
@@ -29,7 +29,7 @@ for name, version, needs in (("a", "1", "c==1"), ("b", "1", "c==2"), ("c", "1", 
 END
 EOF
 """
-# The same for npm, from a registry in the build step: b wants c 2, we c 1.
+# The same for npm, from a registry in the build step: b requires c 2, the app c 1.
 NPM_REGISTRY = """RUN <<EOF
 cat >registry.js <<'END'
 const version = (name, version, rest) => ({ name, version, dist: { tarball: "http://127.0.0.1:4873/" }, ...rest });
@@ -54,7 +54,7 @@ OTHER_PLATFORM = (
 
 @dataclass(frozen=True)
 class Case:
-    """A Dockerfile that can't be built; the step, a line and the cause that the digest has to name."""
+    """A Dockerfile whose build fails; the step, a line and the cause that the digest must name."""
 
     dockerfile: str | None
     step: str
@@ -196,8 +196,8 @@ def test_the_digest_names_step_line_and_cause(name: str, digest_of: Callable[[st
     assert Path(log.removeprefix("full log: ")).is_file()
 
 
-def test_the_digest_holds_the_line_that_tells_the_cause() -> None:
-    """However much the step printed after it: a command's two outputs come in any order."""
+def test_the_digest_holds_the_line_with_the_cause() -> None:
+    """The digest must keep the line with the cause, even if the step prints much after it."""
     after = "\n".join(f"#6 0.2 INFO: line {number}" for number in range(30))
     said = f"#6 [2/3] RUN pip install\n#6 0.1 ERROR: ResolutionImpossible\n{after}\n#6 ERROR: exit code: 1\n"
     found = digest_of_output(said)

@@ -1,4 +1,4 @@
-"""What docs/deploy.md says, done: each Space pushed by its very commands to a repository like the Hub's."""
+"""The commands of docs/deploy.md must push each Space to a repository like the Hub's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def documented(heading: str, space: str) -> str:
 def test_the_documented_pushes_deliver_a_complete_space(
     name: str, desk: Desk, run: Run, tmp_path: Path
 ) -> None:
-    """First push, one more, and back: the folder as committed arrives, and builds from that alone."""
+    """First push, second push and roll back must deliver the committed folder, which builds alone."""
     with pytest.raises(AssertionError, match="rejected"):
         desk.sh(f"git push 'file://{desk.bare(name)}' HEAD:main")
 
@@ -76,7 +76,7 @@ def test_the_documented_pushes_deliver_a_complete_space(
 
 
 def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> None:
-    """A push that came between the fetch and the push must stay, and ours be refused."""
+    """A push between the fetch and our push must stay, and ours must be refused."""
     space = "backend-py"
     *before, push = documented("First push", space).strip().splitlines()
     desk.sh("\n".join(before))
@@ -93,12 +93,12 @@ def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> Non
 
 
 def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInABox) -> None:
-    """After steps 1 to 3, typed as they stand, neither Space lacks a Variable or a Secret."""
+    """After steps 1 to 3 of the guide, no Space may lack a Variable or a Secret."""
     steps = [
         blocks_of(one) for one in (r"1\. Account and token", r"2\. Two Spaces", r"3\. .*Secrets")
     ]
     typed = "".join(block for blocks in steps for block in blocks)
-    # What is read from the keyboard is in the environment already.
+    # The environment already has the values that a user types.
     typed = re.sub(r"^read -rs (\w+) && export \1$", r": ${\1:?}", typed, flags=re.M)
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
     desk.environment |= {"DATABASE_URL": "postgres://ada@db.example.com/auth"}
@@ -116,7 +116,7 @@ def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInAB
 
 
 def test_the_workflow_types_the_documented_commands() -> None:
-    """Each `make` of the deployment workflow is a target that takes what the workflow gives it."""
+    """Each `make` of the deployment workflow must be a target that takes the workflow's arguments."""
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "deploy.yml").read_text())
     job = workflow["jobs"]["deploy"]
     steps = [step["run"] for step in job["steps"] if "run" in step]
@@ -132,7 +132,7 @@ def test_the_workflow_types_the_documented_commands() -> None:
 
 
 def test_the_named_variables_are_declared() -> None:
-    """The table has what each Space requires, and each name in the list where it belongs."""
+    """The table must have each required name of each Space, in the right list."""
     text = (ROOT / "docs" / "deploy.md").read_text()
     rows = re.findall(r"^\| `(backend-\w+)`[^|]*\|([^|]*)\|([^|]*)\|$", text, re.M)
     assert {space for space, _, _ in rows} == set(SPACES)

@@ -1,4 +1,4 @@
-"""`preflight doctor` names what this machine lacks, each with what to do."""
+"""`preflight doctor` must name what this machine lacks, each with its fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine's locks keep apart."""
+"""The engine's locks must keep conflicting builds apart."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def test_a_build_without_the_cache_must_run_alone(
     second: bool,
     together: bool,
 ) -> None:
-    """An engine older than 28 dies of one beside another build; others need not wait for each other.
+    """A build without the cache must run alone, other builds side by side: engines before 28 crash.
 
-    Who waits says so.
+    The waiting process must print the reason.
     """
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     began = threading.Event()
@@ -49,7 +49,7 @@ def test_a_build_without_the_cache_must_run_alone(
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_who_builds_without_the_cache_must_ask_to_be_alone(
+def test_a_build_without_the_cache_must_request_the_exclusive_lock(
     monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path, fresh: bool
 ) -> None:
     class Asked(Exception):

@@ -1,4 +1,4 @@
-"""`pytest --space DIR --fix`: fixes what is mechanical in front matter, and leaves all else as it is."""
+"""`pytest --space DIR --fix` must fix the mechanical faults of front matter, and change nothing else."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ def test_the_block_becomes_readable_and_the_text_stays(before: str, what: str) -
     assert fixed(before.encode(), DOCKERFILE).decode() == SOUND, what
 
 
-def test_what_the_dockerfile_tells_is_added() -> None:
+def test_keys_from_the_dockerfile_are_added() -> None:
     result = fixed(b"---\ntitle: A\n---\n", DOCKERFILE.replace("7860", "8000"))
     assert result == b"---\ntitle: A\nsdk: docker\napp_port: 8000\n---\n"
-    # Two ports tell nothing, and 80 is none that the Hub takes.
+    # Two ports are ambiguous, and the Hub does not accept 80.
     for exposed in ("EXPOSE 8000\nEXPOSE 9000\n", "EXPOSE 80\n", "EXPOSE $PORT\n"):
         assert b"app_port" not in fixed(b"---\nsdk: docker\n---\n", exposed)
 
@@ -122,13 +122,13 @@ def test_what_is_sound_or_beyond_repair_is_not_touched(readme: bytes) -> None:
     assert fixed(readme, DOCKERFILE) == readme
 
 
-def test_the_mended_is_mended_already() -> None:
+def test_a_second_fix_changes_nothing() -> None:
     once = fixed(SOUND.replace("\n", "\r\n").replace("indigo", "Indigo").encode(), DOCKERFILE)
     assert fixed(once, DOCKERFILE) == once
     assert FrontMatter.of_readme(once).values == FrontMatter.of_readme(SOUND.encode()).values
 
 
-def test_the_option_shows_the_difference_and_judges_the_outcome(tmp_path: Path) -> None:
+def test_the_option_prints_the_difference_and_judges_the_result(tmp_path: Path) -> None:
     folder = tmp_path / "the space"
     folder.mkdir()
     readme = folder / "README.md"

@@ -215,8 +215,10 @@ print(urllib.request.urlopen(request, timeout=10, context=context).status)
 def test_the_edge_costs_less_than_a_millisecond(
     containers: dict[str, Container], backend_node: ThroughEdge
 ) -> None:
-    """The median of /health through the edge must be at most 1 ms above that at
-    the port itself; where that one takes longer, at most twice it: such a machine is slower."""
+    """The edge must add at most 1 ms to the median of /health, at 50 requests a second.
+
+    On a slower machine, where the port itself takes longer than 1 ms, twice its median is allowed.
+    """
     busy = psutil.cpu_percent(interval=0.3)
     if busy > 50:
         pytest.skip(f"not measured: other work takes {busy:.0f} % of this machine")

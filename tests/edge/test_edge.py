@@ -153,7 +153,7 @@ class TestRequests:
 
     @pytest.mark.thorough
     def test_no_answer_is_cut_short_by_its_request(self, public: ThroughEdge) -> None:
-        """An immediate answer must arrive whole: before the fix, 1 of 500 was cut short."""
+        """An immediate answer must arrive whole: an edge that does not buffer requests cuts 1 of 500 short."""
 
         def whole(_: int) -> bool:
             try:

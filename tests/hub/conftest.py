@@ -19,7 +19,7 @@ from tests.spaces import folder_of
 
 
 class Clone:
-    """A repository with one commit of a Space's files, and what git says when it is pushed."""
+    """A repository with one commit of a Space's files; its pushes return git's output."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Clone:
         return clone
 
     def git(self, *arguments: str, fails: bool = False) -> str:
-        """What git says on both outputs; `fails`: it has to."""
+        """git's standard output and error; `fails`: git must fail."""
         done = subprocess.run(
             ["git", *arguments], cwd=self.folder, env=self.environment, timeout=120,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -65,11 +65,11 @@ class Clone:
 
 
 class Visitor:
-    """Asks a Space every 50 ms, as long as the `with` block lasts, and keeps what came back."""
+    """Requests a Space every 50 ms during the `with` block, and keeps the answers."""
 
     def __init__(self, space: ThroughEdge, path: str = "/") -> None:
         self.answers: list[str] = []
-        """The status, and what the page says; an error's name when nothing came back."""
+        """The status and the page's text; the error's name without an answer."""
         self.slowest = 0.0
         self._space, self._path = space, path
         self._left = threading.Event()
@@ -108,7 +108,7 @@ def clone(tmp_path: Path) -> Clone:
 
 @pytest.fixture
 def new_space(hub: HubInABox, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The id of a Space just created, and deleted afterwards."""
+    """The id of a new Space, which is deleted after the test."""
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name.lower())
     space_id = f"acme/{name.strip('-')[:60].strip('-')}"
     hub.api.create_repo(space_id, repo_type="space", space_sdk="docker")

@@ -24,7 +24,7 @@ SECRETS: dict[str, dict[str, str]] = {
 
 
 class Journey:
-    """One of them: its clone, its Space on the Hub, and the commit that has to serve."""
+    """A Space of this repository: its clone, its Space on the Hub, and the commit that must serve."""
 
     def __init__(self, hub: HubInABox, name: str, source: Path, folder: Path) -> None:
         self.hub, self.id = hub, f"acme/{name}"
@@ -45,7 +45,7 @@ class Journey:
         return self.clone.git("push", "--quiet", *options, *where, fails=refused)
 
     def push_change(self, file: str, text: str, refused: bool = False) -> str:
-        """Push what serves with one file changed; gives what git says."""
+        """Push the serving commit with one file changed; returns git's output."""
         self.clone.git("reset", "--quiet", "--hard", self.serving)
         return self.push(self.clone.commit({file: text}), "--force", refused=refused)
 
@@ -58,7 +58,7 @@ class Journey:
 def test_pushed_updated_spoiled_and_rolled_back(
     hub: HubInABox, own_spaces: dict[str, Space], tmp_path: Path
 ) -> None:
-    """First push, second push, a refused one, a build that fails, a start that hangs, and back: never a lost request."""
+    """No request may be lost by pushes, a refused push, a failing build, a hanging start or a roll back."""
     both = [
         Journey(hub, name, own_spaces[name].folder, tmp_path / f"a clone of {name}")
         for name in VARIABLES

@@ -1,4 +1,4 @@
-"""The official client, pointed at a Hub in a box, does what it does at the Hub."""
+"""The official client must work with a Hub in a box as with the Hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TWO_GIGABYTES = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 
 
 
 def hf(hub: HubInABox, *arguments: str) -> str:
-    """What the official command line says."""
+    """The output of the official command line."""
     done = subprocess.run(
         [Path(sys.executable).with_name("hf"), *arguments], timeout=120,
         env={**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any", "HF_HUB_DISABLE_XET": "1"},
@@ -36,7 +36,7 @@ def hf(hub: HubInABox, *arguments: str) -> str:
 
 
 def test_from_nothing_to_a_running_space(hub: HubInABox, tmp_path: Path) -> None:
-    """Upload with a picture by `hf`, wait, read the log, look at it, delete it: the picture must arrive."""
+    """`hf` must upload a Space with a picture, wait for it, read its log and delete it."""
     picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256))
     clone = Clone.of(folder_of("static_files"), tmp_path / "a folder")
     (clone.folder / "site" / "picture.png").write_bytes(picture)
@@ -64,7 +64,7 @@ def test_from_nothing_to_a_running_space(hub: HubInABox, tmp_path: Path) -> None
 
 
 def test_an_upload_is_judged_as_a_push_is(hub: HubInABox, new_space: str) -> None:
-    """What a push would be refused for must be refused here too, and nothing be committed."""
+    """The Hub must refuse an upload for the same faults as a push, and commit nothing."""
     before = hub.api.space_info(new_space).sha
     for name, content, said in (
         ("README.md", b"---\nsdk: docker\napp_port: 80\n---\n", '"app_port" must be greater than'),
@@ -80,7 +80,7 @@ def test_an_upload_is_judged_as_a_push_is(hub: HubInABox, new_space: str) -> Non
 
 
 def test_faults_are_the_hubs(hub: HubInABox, new_space: str) -> None:
-    """The client must recognise what is missing, taken or not allowed."""
+    """The client must recognise a missing Space, a taken name and a forbidden action."""
     with pytest.raises(RepositoryNotFoundError):
         hub.api.space_info("acme/no-such-space")
     with pytest.raises(RevisionNotFoundError):
@@ -95,7 +95,7 @@ def test_faults_are_the_hubs(hub: HubInABox, new_space: str) -> None:
 
 
 def test_a_readme_is_validated(hub: HubInABox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`RepoCard.validate` must hold a sound one for good, and give the Hub's text for another."""
+    """`RepoCard.validate` must accept a sound README, and give the Hub's text for another."""
     monkeypatch.setattr("huggingface_hub.repocard.constants.ENDPOINT", hub.endpoint)
     RepoCard("---\nsdk: docker\n---\n").validate(repo_type="space")
     with pytest.raises(ValueError, match='"colorTo" must be one of'):

@@ -1,4 +1,4 @@
-"""From a push to the switch, and what goes on serving when that does not come."""
+"""From a push to the switch of replicas, and the replica that serves if the switch fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .conftest import Clone, Visitor
 SIGNER = "acme/signer"
 SECRETS = {"SIGNING_KEY": "0123456789abcdef0123456789abcdef-of-the-tests"}
 VARIABLES = {"SIGNER_NAME": "Ada"}
-# Longer than anything here waits for it; in no layer cache.
+# Longer than any wait here; in no layer cache.
 ENDLESS = f"RUN sleep 100; echo {secrets.token_hex(4)}"
 # Nothing answers on the port that the README names.
 NEVER_READY = ("app.py", "PORT = 7860", "PORT = 8000")
@@ -43,7 +43,7 @@ class Live:
         )
 
     def change(self, *edits: tuple[str, str, str]) -> str:
-        """Commit a page of its own, with more edits (file, old, new) to what is sound; its text."""
+        """Commit a new page, with more edits (file, old, new) to the sound files; returns the page's text."""
         self._pushes += 1
         page = f"Page {self._pushes}"
         for name in ("app.py", "Dockerfile", "README.md"):
@@ -61,7 +61,7 @@ class Live:
         )
 
     def push_soundly(self) -> None:
-        """Push what works: it has to be what serves then, and nothing else be left."""
+        """Push a sound commit: it must serve afterwards, and no other container may remain."""
         page = self.change()
         self.push()
         assert self.wait() == ("RUNNING", None)
@@ -69,7 +69,7 @@ class Live:
         assert len(self.containers()) == 1
 
     def make_sound(self) -> None:
-        """A sound push, where what is at the head does not run."""
+        """Push a sound commit if the head does not run."""
         if self.wait()[0] != "RUNNING":
             self.push_soundly()
 
@@ -79,7 +79,7 @@ class Live:
         return runtime.stage, runtime.raw.get("errorMessage")
 
     def wait_for(self, stage: str) -> None:
-        """Until the Space is at a stage. Fails when it gets past it."""
+        """Wait until the Space is at a stage. Fails if the Space gets past it."""
         end = time.monotonic() + 60
         while (runtime := self.hub.api.get_space_runtime(SIGNER)).stage != stage:
             going = runtime.stage.startswith("RUNNING_") and time.monotonic() < end
@@ -87,13 +87,13 @@ class Live:
             time.sleep(0.02)
 
     def page(self) -> str:
-        """What the page says, through the edge."""
+        """The page's text, through the edge."""
         answer = self.hub.edge(SIGNER).get("/", headers={"Accept": "text/html"})
         assert answer.status_code == 200, answer.text
         return str(re.findall("<h1>(.*)</h1>", answer.text)[0])
 
     def containers(self) -> list[str]:
-        """Every container of the Space, in whatever state."""
+        """Every container of the Space, in any state."""
         label = f"label=dev.preflight.space={SIGNER}"
         return docker("ps", "--all", "--quiet", "--no-trunc", "--filter", label).stdout.split()
 
@@ -103,7 +103,7 @@ class Live:
 
 @pytest.fixture(scope="module")
 def live(hub: HubInABox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A Space that serves, whatever stage an earlier test has left it at."""
+    """A Space that serves, at any stage that an earlier test has left."""
     live = Live(hub, tmp_path_factory.mktemp("hub") / "a clone")
     live.push_soundly()
     yield live
@@ -117,7 +117,7 @@ def visited(live: Live) -> Visitor:
 
 
 def test_an_update_and_the_way_back_lose_no_request(live: Live) -> None:
-    """The old build must serve until the new one is ready, then the new one alone; an earlier commit likewise."""
+    """The old build must serve until the new build is ready, in an update and in a roll back."""
     live.make_sound()
     before, earlier = live.page(), live.commit
     with visited(live) as visitor:
@@ -130,7 +130,7 @@ def test_an_update_and_the_way_back_lose_no_request(live: Live) -> None:
     assert not visitor.lost
     said = [before in answer for answer in visitor.answers]
     assert said[0] and not said[-1] and len(said) > 10
-    assert visitor.slowest < 2, "a request waited for a replica that was gone"
+    assert visitor.slowest < 2, "a request waited for a removed replica"
 
     with visited(live) as visitor:
         live.push(earlier)
@@ -157,9 +157,9 @@ def test_an_update_and_the_way_back_lose_no_request(live: Live) -> None:
 def test_a_start_that_never_gets_healthy(
     live: Live, edits: list[tuple[str, str, str]], message: str
 ) -> None:
-    """The stage must be RUNTIME_ERROR with the Hub's text, and the old build serve all the time.
+    """The stage must be RUNTIME_ERROR with the Hub's text, and the old build must keep serving.
 
-    One that hangs: test_both_spaces.
+    test_both_spaces covers a start that hangs.
     """
     before = live.page()
     with visited(live) as visitor:
@@ -174,7 +174,10 @@ def test_a_start_that_never_gets_healthy(
 
 
 def test_a_configuration_that_cannot_be_read(live: Live) -> None:
-    """No `sdk`, no block, a name in both lists, no Dockerfile: the Hub's stage and text."""
+    """An invalid configuration must have the Hub's stage and text.
+
+    No `sdk`, no block, a name in both lists, no Dockerfile.
+    """
     before = live.page()
     missing = ("CONFIG_ERROR", "Missing configuration in README")
     for old, new in (("sdk: docker\n", ""), ("---\ntitle", "title")):
@@ -196,7 +199,7 @@ def test_a_configuration_that_cannot_be_read(live: Live) -> None:
 
 
 def test_the_logs_have_the_hubs_shape(live: Live) -> None:
-    """The official client must read them: the build's to its end, the replica's while it runs."""
+    """The official client must read both logs: the build's to its end, the replica's while it runs."""
     live.change()
     live.push()
     following = "".join(live.hub.api.fetch_space_logs(SIGNER, build=True, follow=True))
@@ -215,7 +218,7 @@ def test_the_logs_have_the_hubs_shape(live: Live) -> None:
 
 
 def test_secrets_and_variables_reach_the_replica(live: Live) -> None:
-    """Each change must start it anew; what it then lacks must end it, and the old one serve."""
+    """Each change must start a new replica; without a required value it must end, and the old one serve."""
     live.make_sound()
     api, before = live.hub.api, live.page()
 
@@ -244,7 +247,7 @@ def test_secrets_and_variables_reach_the_replica(live: Live) -> None:
 
 @pytest.mark.thorough
 def test_another_app_port(live: Live) -> None:
-    """The Space must answer at the same address, on the port that it now names, and on the old one again."""
+    """The Space must answer at the same address after a change of `app_port`, and after its return."""
     live.make_sound()
     address = live.hub.api.space_info(SIGNER).host
     page = live.change(
@@ -260,7 +263,7 @@ def test_another_app_port(live: Live) -> None:
 
 
 def test_restart_and_pause(live: Live) -> None:
-    """A restart must start a replica of the same image, also of a paused Space, which has none."""
+    """A restart must start a replica of the same image, also for a paused Space without a replica."""
     live.make_sound()
     page, before, log = live.page(), live.containers(), live.build_log()
     live.hub.api.restart_space(SIGNER)
@@ -274,7 +277,7 @@ def test_restart_and_pause(live: Live) -> None:
     live.hub.api.restart_space(SIGNER)
     assert live.wait() == ("RUNNING", None)
     assert live.page() == page
-    assert live.build_log() == log, "it was built again"
+    assert live.build_log() == log, "the restart built the image again"
 
 
 def test_the_serving_replica_is_killed(live: Live) -> None:
@@ -294,7 +297,7 @@ def test_the_serving_replica_is_killed(live: Live) -> None:
 
 
 def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
-    """The newer commit must be what serves, and the older one's build be ended."""
+    """The newer commit must serve, and the Hub must end the older commit's build."""
     live.change(("Dockerfile", "WORKDIR /app", ENDLESS))
     live.push()
     wait_until(lambda: f"--> {ENDLESS}" in live_log(live))
@@ -305,7 +308,7 @@ def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
 
 
 def test_a_hub_that_died_must_start_its_spaces_again(live: Live) -> None:
-    """Its state folder holds all that a new Hub needs."""
+    """A new Hub must start the Spaces from the state folder alone."""
     live.make_sound()
     page = live.page()
 

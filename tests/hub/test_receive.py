@@ -1,4 +1,4 @@
-"""A push arrives or is refused as on the Hub: by the contract's rules, in the Hub's words."""
+"""A Hub in a box must accept or refuse a push by the contract's rules, in the Hub's words."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def space_id(hub: HubInABox) -> str:
-    """A Space that nothing gets into."""
+    """A Space that no push reaches."""
     space_id = "acme/refuses"
     hub.api.create_repo(space_id, repo_type="space", space_sdk="docker")
     return space_id
@@ -88,7 +88,7 @@ def space_id(hub: HubInABox) -> str:
 def test_what_the_hub_refuses_is_refused_in_its_words(
     hub: HubInABox, clone: Clone, space_id: str, what: str
 ) -> None:
-    """The Hub's text must be on the user's screen, and what was there before must stay."""
+    """A refused push must print the Hub's text, and leave the repository as it was."""
     before = hub.api.repo_info(space_id, repo_type="space").sha
     spoil, said = REFUSED[what]
     spoil(clone)
@@ -104,7 +104,7 @@ def test_what_the_hub_refuses_is_refused_in_its_words(
 def test_the_first_push_meets_the_hubs_own_commit(
     hub: HubInABox, clone: Clone, space_id: str, tmp_path: Path
 ) -> None:
-    """Without --force the first push must fail; what is there must be the Hub's two files."""
+    """The first push without --force must fail: the repository has the Hub's two files."""
     assert "[rejected]" in clone.git("push", hub.remote(space_id), "main", fails=True)
 
     clone.git("clone", "--quiet", hub.remote(space_id), str(tmp_path / "first"))
@@ -112,7 +112,7 @@ def test_the_first_push_meets_the_hubs_own_commit(
 
 
 def test_a_repository_that_does_not_exist(hub: HubInABox, clone: Clone) -> None:
-    """It must be said to be missing, whatever its name is."""
+    """A push must report a missing repository as missing, with any name."""
     for name in ("acme/no-such-space", "..", "acme/..", "acme/%2e%2e%2fetc"):
         assert "not found" in clone.git(
             "push", f"{hub.endpoint}/spaces/{name}", "main", fails=True
@@ -120,7 +120,7 @@ def test_a_repository_that_does_not_exist(hub: HubInABox, clone: Clone) -> None:
 
 
 def test_pushes_from_anywhere(hub: HubInABox, clone: Clone, space_id: str, tmp_path: Path) -> None:
-    """A work tree elsewhere, more than git sends in one piece, another branch: all must arrive as committed."""
+    """A push must arrive as committed: from another work tree, in several packs, from another branch."""
     elsewhere = tmp_path / "a work tree"
     clone.git("worktree", "add", "--quiet", "-b", "other", str(elsewhere))
     lines = "".join(f"{number * 7919 % 1000003}\n" for number in range(400_000))
@@ -135,7 +135,7 @@ def test_pushes_from_anywhere(hub: HubInABox, clone: Clone, space_id: str, tmp_p
 
 
 def test_a_shallow_clone(hub: HubInABox, clone: Clone, space_id: str, tmp_path: Path) -> None:
-    """It must be refused with what is missing, and go through once the rest was fetched."""
+    """The push of a shallow clone must be refused with the reason, and pass when the history is complete."""
     clone.commit({"second.txt": "2"})
     clone.git("clone", "--quiet", "--depth=1", f"file://{clone.folder}", str(tmp_path / "shallow"))
     shallow = Clone(tmp_path / "shallow")

@@ -1,7 +1,7 @@
-"""The two Spaces of compose.yaml, as pytest-docker starts them for the whole run.
+"""The two Spaces of compose.yaml, which pytest-docker starts for the whole run.
 
-`docker_services` is pytest-docker's own fixture. tests/conftest.py overrides what it documents as
-overridable: the compose files, the project's name, the set-up and the clean-up.
+`docker_services` is pytest-docker's own fixture. tests/conftest.py overrides the documented
+hooks: the compose files, the project's name, the set-up and the clean-up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pytest_docker.plugin import Services
 from preflight.engine import install
 from preflight.engine.compose import Compose
 
-# What compose.test.yaml lists in CORS_ORIGINS.
+# The CORS_ORIGINS of compose.test.yaml.
 LISTED = "https://front.example.app"
 
 
@@ -35,15 +35,15 @@ class Caller(requests.Session):
 
 @pytest.fixture(scope="session", params=["backend-py", "backend-node"])
 def service(request: pytest.FixtureRequest) -> str:
-    """The name of a Space's service; each test runs once for each."""
+    """The name of a Space's service; each test runs for each Space."""
     name: str = request.param
     return name
 
 
 @pytest.fixture(scope="session")
 def caller(service: str, docker_services: Services) -> Iterator[Caller]:
-    """A client of the Space, which is healthy by now."""
-    # Compose answers a restart with another port, so pytest-docker's cache is not used.
+    """A client of the Space, which is healthy."""
+    # A restart changes the port, so pytest-docker's cache would be stale.
     port = docker_services.port_for(service, 7860)
     with Caller(f"http://{install.host()}:{port}") as session:
         yield session
@@ -51,7 +51,7 @@ def caller(service: str, docker_services: Services) -> Iterator[Caller]:
 
 @pytest.fixture(scope="session")
 def run_once(service: str, docker_services: Services, stack: Compose) -> RunOnce:
-    """Runs the Space's service once more, with another environment, until it ends."""
+    """Runs another container of the Space's service, with another environment, until it ends."""
     return RunOnce(service, stack)
 
 
@@ -62,7 +62,7 @@ class RunOnce:
         self._service, self._stack = service, stack
 
     def __call__(self, **environment: str) -> tuple[int, str]:
-        """Exit code and output of the container; an empty value stands for an absent variable."""
+        """Exit code and output of the container; an empty value means an absent variable."""
         given = [f"--env={name}={value}" for name, value in environment.items()]
         done = self._stack.try_run("run", "--rm", "--no-deps", "--no-TTY", *given, self._service)
         return done.returncode, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""CORS: a listed front end may read answers, and no other site may, however near its name comes."""
+"""CORS: a listed front end may read answers. No other site may, even with a similar name."""
 
 from __future__ import annotations
 

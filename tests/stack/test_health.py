@@ -1,4 +1,4 @@
-"""Health: each Space answers what the Hub, a load balancer and a visitor ask first."""
+"""Health: each Space answers the first requests of the Hub, a load balancer and a visitor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_readiness_must_say_that_it_serves(caller: Caller) -> None:
 
 
 def test_the_front_page_must_answer_get_and_head(caller: Caller) -> None:
-    """The Hub shows a Space as running once its front page answers."""
+    """The front page must answer GET and HEAD: only then does the Hub show a Space as running."""
     page, head = caller.get("/"), caller.head("/")
 
     assert page.status_code == head.status_code == 200

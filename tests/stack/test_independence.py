@@ -1,4 +1,4 @@
-"""Isolation: each Space of compose.yaml stands alone, as two Spaces on the Hub do."""
+"""Isolation: each Space of compose.yaml is independent, like two Spaces on the Hub."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from preflight.model.problems import Problem
 from preflight.model.space import Space
 
 PROBE = "python:3.11-slim-bookworm"
-# A step that changes no file, such as WORKDIR on a folder that is there, leaves this: an empty archive.
+# The empty archive of a step that changes no file, such as WORKDIR on an existing folder.
 EMPTY_LAYER = f"sha256:{hashlib.sha256(bytes(1024)).hexdigest()}"
-# p95 of an answer on one machine moves by this much without any cause.
+# The p95 on one machine varies by this much without a cause.
 NOISE_SECONDS = 0.003
 
 
@@ -36,7 +36,7 @@ NOISE_SECONDS = 0.003
 def pairs(
     spaces: list[Space], pytestconfig: pytest.Config, image_of: Callable[[Space], Image]
 ) -> list[tuple[Space, Space]]:
-    """Every two Spaces of compose.yaml, built."""
+    """Each pair of built Spaces of compose.yaml."""
     if pytestconfig.getoption("--space") or pytestconfig.getoption("--live"):
         not_promised("isolation is judged for the Spaces of compose.yaml together")
     for space in spaces:
@@ -50,7 +50,7 @@ def pairs(
 
 
 def networks_of(inspection: dict[str, Any], run: Run) -> dict[str, Any]:
-    """The networks that compose.yaml gives a container; a test beside this one may put an edge in front."""
+    """The networks that compose.yaml gives a container; a concurrent test may add an edge's network."""
     networks = inspection["NetworkSettings"]["Networks"].items()
     return {name: one for name, one in networks if not name.startswith(f"{run.id}-edge-")}
 
@@ -193,7 +193,7 @@ def test_serves_as_fast_while_the_other_is_loaded(
         with start_as_on_the_hub(pair[0]) as one, start_as_on_the_hub(pair[1]) as other:
             for container in (one, other):
                 container.wait_until_serving()
-                # Small enough that both, and the two clients, fit on two CPUs.
+                # Small enough for both Spaces and both clients on two CPUs.
                 docker("update", "--cpus=0.5", container.id)
             for busy, quiet in ((one, other), (other, one)):
                 before, during = idle_and_beside(busy, quiet)
@@ -205,10 +205,10 @@ def test_serves_as_fast_while_the_other_is_loaded(
 
 
 def idle_and_beside(busy: Container, quiet: Container) -> tuple[float, float]:
-    """The p95 of `quiet` by itself, and with load on `busy`: the least of three to five windows each.
+    """The p95 of `quiet` alone, and with load on `busy`: the minimum of three to five windows each.
 
-    Whatever else this machine did can only have added. Interleaved, so that a slower machine slows
-    both sides of the comparison.
+    Other work on this machine can only add time. The windows alternate, so that it slows both
+    sides of the comparison.
     """
     p95(quiet)
     idle: list[float] = []
@@ -221,7 +221,7 @@ def idle_and_beside(busy: Container, quiet: Container) -> tuple[float, float]:
 
 
 def p95(container: Container) -> float:
-    """Seconds within which 95 of 100 answers on /health came."""
+    """The p95 of /health, in seconds."""
     seconds = []
     for _ in range(100):
         began = time.perf_counter()
@@ -232,7 +232,7 @@ def p95(container: Container) -> float:
 
 @contextmanager
 def load(container: Container) -> Iterator[None]:
-    """Requests to /health from a process of its own, as fast as one connection allows, at most 20 s long."""
+    """Requests to /health from a separate process, as fast as one connection allows, for at most 20 s."""
     url = urlsplit(container.url)
     script = f"""
 import http.client, time

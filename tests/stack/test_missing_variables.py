@@ -1,4 +1,4 @@
-"""Missing variables: a Space refuses to start, names every one that is absent, and prints no value."""
+"""Missing variables: a Space refuses to start, names every absent variable, and prints no value."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.spaces import ROOT
 from tests.stack.conftest import RunOnce
 
 SPACES = ("backend-py", "backend-node")
-# DESIGN: a wrong environment is refused within this time. Compose adds its own.
+# A Space refuses an invalid environment within this time; Compose adds its start.
 REFUSED_WITHIN = 10
 
 
 def required(service: str) -> list[Variable]:
-    """What the Space's declaration requires, always or under a condition."""
+    """The variables that the Space's declaration requires, always or under a condition."""
     declaration = EnvironmentDeclaration.of_file(ROOT / service / ".env.example")
     found = [variable for variable in declaration.variables if variable.required]
     assert found, f"{service} requires no variable"

@@ -160,16 +160,13 @@ def commit_to_push(repository: Repository) -> tuple[list[list[str]], str]:
     head = git(repository.root, "rev-parse", "HEAD")
     if not repository.prefix:
         return [], head
-    # `git subtree` takes no trailing slash, and may need minutes for a long history.
+    if not (Path(git(repository.root, "--exec-path")) / "git-subtree").exists():
+        raise Refused(
+            "git has no `subtree` here; install it (Alpine, Fedora: the package git-subtree)"
+        )
+    # `git subtree` takes a prefix without a final slash, and can take minutes for a long history.
     split = ["subtree", "split", "-q", f"--prefix={repository.prefix.rstrip('/')}", head]
-    try:
-        return [["git", *split]], git(repository.root, *split, deadline=15 * GIT_DEADLINE)
-    except GitError as error:
-        if "is not a git command" in str(error):
-            raise Refused(
-                "git has no `subtree` here; install it (Alpine, Fedora: the package git-subtree)"
-            ) from None
-        raise
+    return [["git", *split]], git(repository.root, *split, deadline=15 * GIT_DEADLINE)
 
 
 def remote_head(top: Path, target: str) -> str | None:
