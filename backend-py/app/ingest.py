@@ -138,7 +138,8 @@ def _remembering(encoder: Encoder, path: Path | None) -> Iterator[Encode]:
                 return bytes(row[0])
             vector = encoder.encode(text)
             with db:
-                db.execute("INSERT INTO vector VALUES(?,?)", (key, vector))
+                # Two builds at once share the cache.
+                db.execute("INSERT OR IGNORE INTO vector VALUES(?,?)", (key, vector))
             return vector
 
         yield encode
