@@ -1,14 +1,14 @@
-/** Who may use `/api/auth/admin/*`: the user ids of ADMIN_USER_IDS, and the owners of the addresses of ADMIN_EMAILS. */
+/** Administrators, who may use `/api/auth/admin/*`: the users of ADMIN_USER_IDS and the owners of ADMIN_EMAILS. */
 import type { BetterAuthPlugin } from "better-auth";
 import { createAuthMiddleware } from "better-auth/api";
 import { admin } from "better-auth/plugins/admin";
 import type { Settings } from "./settings.ts";
 
 /**
- * The library's plugin, and before it one that looks up the addresses at each call.
+ * The library's plugin, after a plugin that looks up the addresses at each call.
  *
- * An address counts only while it is verified: anybody can sign up with one that is not his. Nothing is stored, so
- * that an address that leaves the list loses the right.
+ * An address counts only while it is verified: anyone can sign up with a stranger's address. The right is not stored:
+ * an address that leaves the list loses it.
  */
 export function administrators({ adminUserIds, adminEmails }: Settings): BetterAuthPlugin[] {
   const ids = [...adminUserIds];

@@ -1,5 +1,5 @@
 /**
- * What happens to accounts, as lines of the log and as mails to their owners.
+ * Account events, as log lines and as mails to the owners.
  *
  * A line names the event, its outcome, the user by id and the client by the hash of its address; never an address, a
  * name, a password, a token or a code. Source of the events: OWASP ASVS 5.0, 16.3.
@@ -12,7 +12,7 @@ import { HttpError } from "./http-error.ts";
 import type { Mailer } from "./mail.ts";
 import type { Settings } from "./settings.ts";
 
-/** Each path that signs a user in, and by what. */
+/** Each path that signs a user in, with its method. */
 const METHODS: Record<string, string> = {
   "/sign-in/email": "password",
   "/sign-in/username": "password",
@@ -26,7 +26,7 @@ const METHODS: Record<string, string> = {
   "/device/token": "device",
 };
 
-/** Each path that is logged, with the event's name. Below `/admin/` everything is that changes something. */
+/** Each logged path, with the event's name. Below `/admin/` the log has every change. */
 const EVENTS: Record<string, string> = {
   ...Object.fromEntries(Object.keys(METHODS).map((path) => [path, "sign-in"])),
   "/sign-up/email": "sign-up",
@@ -83,17 +83,17 @@ const NOTICES: Record<string, string> = {
 
 export interface AuditEvent {
   event: string;
-  /** `challenge`: the password was right, the second factor is still to come. */
+  /** `challenge`: the password was right, the second factor is pending. */
   outcome: "success" | "failure" | "challenge";
   /** How the user signs in. */
   method?: string | undefined;
   /** The library's or this server's code of a failure. */
   code?: string | undefined;
-  /** The user's id, where it is known who it is. */
+  /** The user's id, if known. */
   user?: string | undefined;
-  /** The hash of the address or name that was entered, where no user is known. */
+  /** The hash of the entered address or name, if the user is unknown. */
   account?: string | undefined;
-  /** Whom an administrator acted on. */
+  /** The id of the user whom an administrator changed. */
   target?: string | undefined;
   /** The hash of the client's address, as in the line of the request. */
   client: string;
@@ -101,9 +101,9 @@ export interface AuditEvent {
 }
 
 export interface Audit {
-  /** Comes last of the plugins: after the one that ends a session when a second factor is needed. */
+  /** Must be the last plugin, after the plugin that ends a session without its second factor. */
   plugin: BetterAuthPlugin;
-  /** Logs a call that was refused before it reached the library: too many tries, a password that is too common. */
+  /** Logs a call that was refused before the library got it: too many tries, a common password. */
   refused(request: Request, error: unknown): void;
 }
 
@@ -140,7 +140,7 @@ export function createAudit({ secret }: Pick<Settings, "secret">, mailer: Mailer
     const known = owners.get(request);
     const answer = (typeof returned === "object" && returned) as Record<string, unknown> & { user?: Owner };
     const code = failureOf(returned);
-    // A device that polls for its approval has not failed.
+    // A device that polls for its approval is not a failure.
     if (code === "AUTHORIZATION_PENDING" || code === "SLOW_DOWN") return;
     const outcome = code !== undefined ? "failure" : answer?.twoFactorRedirect ? "challenge" : "success";
     const event = eventOf(ctx.path, known) ?? "";
@@ -180,7 +180,7 @@ interface Owner {
 
 type HookContext = Parameters<Parameters<typeof createAuthMiddleware>[0]>[0];
 
-/** Looked up before the call: afterwards the session, the link or the old address may be gone. */
+/** The lookup precedes the call, which may remove the session, the link or the old address. */
 async function ownerBefore(ctx: HookContext): Promise<Owner | undefined> {
   const { internalAdapter } = ctx.context;
   if (ctx.path === "/reset-password") {
@@ -192,7 +192,7 @@ async function ownerBefore(ctx: HookContext): Promise<Owner | undefined> {
       ? (await internalAdapter.findUserByEmail(ctx.body.email))?.user
       : undefined;
   if (ctx.path === "/verify-email") {
-    // Its signature is the library's to check, and nothing is done with this unless it is right.
+    // The library checks the signature. The event uses this only after a success.
     const { email, userId, requestType } = unverifiedClaims(ctx.query?.token);
     if (userId) return { id: userId, email, changesAddress: requestType === "change-email-verification" };
   }

@@ -67,7 +67,9 @@ export function createAuthCalls(
     if (url.pathname !== SESSION_PATH || request.method === "POST")
       await auth.limits.take("requestsPerAddress", clientAddress(request));
     if (atOnce >= MOST_AT_ONCE)
-      throw new HttpError(503, "BUSY", "the server has too many requests at once; try again in a second", { "retry-after": "1" });
+      throw new HttpError(503, "BUSY", "the server has too many requests at once; try again in a second", {
+        "retry-after": "1",
+      });
     const forwarded = libraryRequest(request, url, body, settings);
     forwarded.headers.set(CLIENT_ADDRESS_HEADER, clientAddress(request));
     forwarded.headers.set(REQUEST_ID_HEADER, requestId);

@@ -16,12 +16,12 @@ import type { RateLimits } from "./rate-limits.ts";
 import { sessionOptions } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
-/** What the options refer to. */
+/** The parts that the options use. */
 export interface Parts {
   database: Database;
   limits: RateLimits;
   audit: Audit;
-  /** Undefined where no mail is set. */
+  /** Undefined without mail. */
   mailer: Mailer | undefined;
   log: Logger;
 }
@@ -68,7 +68,7 @@ export async function authOptions(settings: Settings, { database, limits, audit,
           mailer.send(
             user.email,
             "Confirm your address",
-            // A stranger may have signed up with this address, and would own an account that is verified by it.
+            // A stranger may have signed up with this address, and would own the verified account.
             `Confirm your mail address here:\n\n${url}\n\nIf you did not sign up at ${site}, do not follow this link.\n`,
           ),
       },
@@ -99,7 +99,7 @@ export async function authOptions(settings: Settings, { database, limits, audit,
       }),
     },
     account: { encryptOAuthTokens: true },
-    // A reader of the table must not find a link that sets a password.
+    // A reader of the table must not find valid reset links.
     verification: { storeIdentifier: "hashed" },
     session: sessionOptions(settings),
     advanced: {
@@ -110,7 +110,7 @@ export async function authOptions(settings: Settings, { database, limits, audit,
         defaultCookieAttributes: { sameSite: "none" as const, secure: true, partitioned: true },
       }),
     },
-    // Errors reach the caller of `handle`, which answers in the server's own shape and logs them.
+    // Errors reach the caller of `handle`, which logs them and answers in the server's format.
     onAPIError: { throw: true },
     logger: {
       level: "error" as const,
@@ -123,14 +123,14 @@ export async function authOptions(settings: Settings, { database, limits, audit,
   } satisfies BetterAuthOptions;
 }
 
-/** What a sign-up for a taken address shows instead of a new user. The library's own lacks what the plugins add. */
+/** The answer to a sign-up with a taken address, like a new user. The library's answer lacks the plugins' fields. */
 function syntheticUser({ coreFields, id }: { coreFields: object; id: string }): Record<string, unknown> {
   const { username, displayUsername = username } = getCurrentAuthEndpointContext().body ?? {};
   const plugins = { username: username?.toLowerCase(), displayUsername, role: "user", banned: false };
   return { ...coreFields, ...plugins, id };
 }
 
-/** Rewrites an outdated hash; it is salted, so it names its row. */
+/** Replaces an outdated hash. The salt makes the hash unique, so it identifies its row. */
 async function replaceHash({ hash, password }: { hash: string; password: string }): Promise<void> {
   const { context } = await getCurrentAuthContext();
   await context.adapter.updateMany({

@@ -3,7 +3,7 @@
  *
  * Start: check the environment, listen, then load the library, open the database and bring its schema up to
  * date. `/health` answers from the first moment; `/ready` and `/api/auth/*` as soon as the database does.
- * Stop: on SIGTERM requests in flight finish, connections and the database are closed, mails that wait are sent.
+ * Stop: on SIGTERM requests in flight finish, connections and the database close, and waiting mails leave.
  */
 import type { AddressInfo } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -44,7 +44,7 @@ server.listen(settings.port, settings.host, () => {
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void stop(signal));
 
-/** The library, in pieces: while one is evaluated nothing is answered, and a liveness probe should not wait for all. */
+/** Imports the library in parts: evaluation blocks the event loop, and a liveness probe must not wait for the whole. */
 async function load(): Promise<typeof import("./auth.ts")> {
   for (const piece of [() => import("better-auth"), () => import("@better-auth/passkey")]) {
     await nextTurn();

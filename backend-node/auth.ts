@@ -1,4 +1,4 @@
-/** Better Auth on its database: opened in the background, retried until it is there, asked through `handle`. */
+/** Better Auth on its database. It opens in the background, retries until the database answers, and serves `handle`. */
 import { setTimeout as delay } from "node:timers/promises";
 import { runWithAdapter } from "@better-auth/core/context";
 import { type BetterAuthOptions, betterAuth } from "better-auth";
@@ -23,15 +23,15 @@ export interface AuthService {
   limits: RateLimits;
   /** A path below `/api/auth` as the library declares it, with its methods; undefined before it is loaded. */
   route(path: string): Route | undefined;
-  /** Whether a call of that path may send a mail, which its answer must not show. */
+  /** Whether a call of that path may send a mail, which its answer must not reveal. */
   sendsMail(path: string): boolean;
-  /** Whether the database answered last time; never waits. */
+  /** Whether the database answered the last probe. Never waits. */
   connected(): boolean;
-  /** Asks the database now, and whether its schema is there. */
+  /** Probes the database and its schema now. */
   ping(): Promise<boolean>;
   /** Answers a request for `/api/auth/*`. @throws HttpError; else what the library throws. */
   handle(request: Request): Promise<Response>;
-  /** The body of `GET get-session`, or undefined where only `handle` can tell. @throws HttpError. */
+  /** The body of `GET get-session`, or undefined when only `handle` can answer. @throws HttpError. */
   session(cookie: string | undefined, authorization: string | undefined): Promise<string | undefined>;
   close(): Promise<void>;
 }
@@ -41,17 +41,17 @@ export interface Route {
   methods: string[];
 }
 
-/** The schema needs a change that could lose data; trying again will not help. */
+/** The schema needs a change that could lose data. A retry cannot help. */
 export class UnsafeSchema extends Error {}
 
 const CHECK_EVERY_MS = 2_000;
-/** A request that meets a server still starting waits this long. */
+/** Longest wait of a request for a server that is still starting. */
 const START_WAIT_MS = 5_000;
 
 // The library adds these to the options given here. Source: better-auth 1.7 `context/helpers.ts`, `create-context.ts`.
 delete process.env.BETTER_AUTH_TRUSTED_ORIGINS;
 delete process.env.BETTER_AUTH_SECRETS;
-// The library looks for a terminal with colours at every query, through a dozen variables; this is the first of them.
+// At every query the library detects a colour terminal through a dozen variables. This is the first.
 process.env.FORCE_COLOR = "0";
 
 /**
@@ -62,7 +62,9 @@ process.env.FORCE_COLOR = "0";
 export async function openAuth(settings: Settings, log: Logger, onFatal: (error: Error) => void): Promise<AuthService> {
   const database = await openDatabase(settings, log);
   if (!database.durable)
-    log.warn("the SQLite file is on the container's own disk: accounts are lost at the next restart");
+    log.warn(
+      "the SQLite file is on the container's own disk: the next restart deletes all accounts; set a Postgres DATABASE_URL",
+    );
   const limits = createRateLimits(settings.secret, database.pool);
   const mailer = settings.mail && createMailer(settings.mail, log);
   const audit = createAudit(settings, mailer, log);
@@ -70,13 +72,13 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
   const closing = new AbortController();
   let library: Library | undefined;
   let connected = false;
-  /** How often in a row the database has not answered. */
+  /** Number of probes in a row without an answer. */
   let silences = 0;
-  /** One for each call that waits for the database. */
+  /** An entry for each call that waits for the database. */
   const abandoners = new Set<(reason: HttpError) => void>();
 
   let pinging: Promise<boolean> | undefined;
-  /** One at a time, however many ask. */
+  /** A single probe at a time, for any number of callers. */
   const ping = (): Promise<boolean> => {
     pinging ??= askDatabase().finally(() => {
       pinging = undefined;
@@ -93,7 +95,7 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
       connected = false;
       silences++;
       if (before) log.error({ reason: reason(error) }, "the database does not answer");
-      // Once may be a moment's load. A call has several queries, and each would wait for its own deadline.
+      // A single failure may be a short load. A call has several queries, and each would wait for its own deadline.
       if (silences > 1) for (const abandon of abandoners) abandon(databaseAway());
     }
     if (!before && connected) log.info("the database answers again");
@@ -107,7 +109,7 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
     log.info({ database: database.kind }, "ready");
   };
 
-  /** Settles after the first try, whether it opened anything or not. */
+  /** Settles after the first try, successful or not. */
   const firstTry = Promise.withResolvers<void>();
   const keepTrying = async (): Promise<void> => {
     for (let wait = 250; !closing.signal.aborted; wait = Math.min(wait * 2, CHECK_EVERY_MS)) {
@@ -126,7 +128,7 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
   // An outage shows in /health even while no request arrives.
   const watch = setInterval(() => library && void ping(), CHECK_EVERY_MS);
 
-  /** The library as soon as it is there, and what `use` makes of it; a failure of the database becomes its own error. */
+  /** Waits for the library and returns the result of `use`. A database failure becomes an HttpError. */
   const withLibrary = async <T>(use: (library: Library) => Promise<T>): Promise<T> => {
     if (!library) await Promise.race([firstTry.promise, delay(START_WAIT_MS, undefined, { ref: false })]);
     // In an outage, refuse at once instead of waiting for every query's deadline.
@@ -163,10 +165,10 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
           audit.refused(request, error);
           throw error;
         });
-        // It also takes a session that it could not look up for none, which would sign the user out.
+        // It also treats a failed session lookup as no session, which would sign the user out.
         const inDoubt = response.status >= 500 || response.status === 401 || isSignOut;
         if (inDoubt && !(await ping())) throw databaseAway();
-        // Of a failed write it says 401, 422 or 500.
+        // It answers a failed write with 401, 422 or 500.
         if (response.status >= 400 && database.full()) throw databaseFull();
         return response;
       }),
@@ -214,7 +216,7 @@ export async function createLibrary(
         status = response.status;
         return response;
       } finally {
-        // Neither a right password was a guess, nor one that was never verified.
+        // A right password is not a guess. Neither is a password that was never verified.
         if (status < 400 || status >= 500) await refunds.get(request)?.();
       }
     },

@@ -1,22 +1,22 @@
-/** Who is calling: the network that can be trusted to be the caller's, and its hash for logs. */
+/** The caller's network, from trusted headers alone, and its hash for logs. */
 import { createHmac } from "node:crypto";
 import type http from "node:http";
 import net from "node:net";
 import { sameText } from "./same-text.ts";
 
-/** Carries the network to the library; a caller's own copy never gets that far. */
+/** Header with the network for the library. A caller's copy of it is dropped. */
 export const CLIENT_ADDRESS_HEADER = "x-auth-client-address";
-/** Carries the request's id to the library's log lines. */
+/** Header with the request's id for the library's log lines. */
 export const REQUEST_ID_HEADER = "x-request-id";
-/** In it, a host that rewrites to this server shows TRUSTED_FRONT_SECRET. */
+/** Header with TRUSTED_FRONT_SECRET, from a front end that rewrites to this server. */
 const FRONT_SECRET_HEADER = "x-front-secret";
 
 /**
  * A function that gives the network of a request's client, as `networkOf` spells it.
  *
  * The Hub's edge appends the address of its caller to X-Forwarded-For and keeps what that caller sent, so the last
- * entry counts, and only when the connection itself comes from a proxy's private address. Behind a host that rewrites
- * to this server that entry is the host's own for all its users; who knows `frontSecret` is believed the one before.
+ * entry counts, and only when the connection itself comes from a proxy's private address. Behind a front end that
+ * rewrites to this server, that entry is the front end's for all its users. With `frontSecret` the entry before it counts.
  */
 export function clientAddressReader(frontSecret: string | undefined): (request: http.IncomingMessage) => string {
   return ({ socket, headers }) => {
@@ -25,8 +25,8 @@ export function clientAddressReader(frontSecret: string | undefined): (request: 
     if (forwarded === undefined || !isPrivate(peer)) return networkOf(peer) ?? "";
     const entries = String(forwarded).split(",");
     const last = networkOf(entries.pop() ?? "");
-    const shown = headers[FRONT_SECRET_HEADER];
-    if (frontSecret !== undefined && typeof shown === "string" && sameText(shown, frontSecret)) {
+    const sent = headers[FRONT_SECRET_HEADER];
+    if (frontSecret !== undefined && typeof sent === "string" && sameText(sent, frontSecret)) {
       const beforeLast = networkOf(entries.pop() ?? "");
       if (beforeLast !== undefined) return beforeLast;
     }
@@ -36,7 +36,7 @@ export function clientAddressReader(frontSecret: string | undefined): (request: 
 
 /**
  * What an address counts as: IPv4 as it is, IPv6 as its /64, of which a household or a server has at least one
- * (RFC 6177). Each has one spelling, whichever was sent; undefined for what is not an address.
+ * (RFC 6177). The result has a single spelling. Undefined for an invalid address.
  *
  * @param text an address as proxies write it: also with brackets, port, zone, quotes or blanks.
  */
@@ -92,7 +92,7 @@ privateNetworks.addAddress("::1", "ipv6");
 let lastAsked = "";
 let lastAnswer = false;
 
-/** The peer is nearly always the one proxy, and asking the list takes as long as a short answer. */
+/** Caches the last peer: it is nearly always the proxy, and a lookup in the list takes as long as a short answer. */
 function isPrivate(address: string): boolean {
   if (address !== lastAsked) {
     lastAsked = address;

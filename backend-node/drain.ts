@@ -1,10 +1,10 @@
 /**
  * The end of a server's connections without losing a request.
  *
- * Node's own `close` ends idle connections at that moment, which cuts a request that is on its way, and goes on serving
- * busy ones as long as their clients like. Here each answer after the signal says `Connection: close`, and a connection
- * is ended when nothing has come for a moment. New ones are taken until then, because one that the system has accepted
- * already would be cut as well.
+ * Node's `close` ends idle connections at once, which cuts a request in transit, and serves busy connections as long as
+ * their clients like. Here each answer after the signal says `Connection: close`, and a connection
+ * ends after a moment of silence. The server accepts new connections until then, because the system has accepted some
+ * already, and a close would cut them.
  */
 import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
@@ -19,9 +19,9 @@ const CHECK_EVERY_MS = 20;
 const RECONNECT_MS = 10;
 
 interface Connection {
-  /** The request that is not answered yet. */
+  /** The pending request. */
   request: IncomingMessage | undefined;
-  /** Bytes that had come when last looked, and when that was. */
+  /** Bytes received at the last check, and its time. */
   bytes: number;
   since: number;
 }
@@ -52,9 +52,9 @@ export function createDrain(server: Server) {
   };
 
   /**
-   * Resolves, within a second, when the socket can be closed: that cuts connections which the system has accepted and
-   * the event loop has not. One is taken in each turn, so none waits after a turn without one; it must be short, or
-   * others come while it runs.
+   * Resolves, within a second, when the socket can close. A close cuts connections that the system has accepted and the
+   * event loop has not. Each turn accepts one, so after a turn without a connection none waits. The turn must be short,
+   * or new ones arrive during it.
    */
   const momentWithoutNewConnections = async () => {
     const deadline = performance.now() + 1_000;
@@ -89,7 +89,7 @@ export function createDrain(server: Server) {
     /** Resolves when the last connection has ended. */
     stop: async (): Promise<void> => {
       stopping = true;
-      // After the event loop has read what has come, however long the turn before took.
+      // Runs after the event loop has read all received bytes, however long the previous turn took.
       await nextTurn();
       check();
       // The others were busy a moment ago; their next request may be on its way.

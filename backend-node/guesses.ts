@@ -1,4 +1,4 @@
-/** Whose password or code a call guesses at, and whether its caller may try again already. */
+/** The account whose password or code a call guesses, and whether its caller may try again yet. */
 import type { createAuthMiddleware } from "better-auth/api";
 import { networkOf } from "./client-address.ts";
 import { DEVICE_COOKIE, knownDevice } from "./known-device.ts";
@@ -10,11 +10,11 @@ export type HookContext = Parameters<Parameters<typeof createAuthMiddleware>[0]>
 interface Account {
   /** Its mail address. A guess at an address without an account counts for that address. */
   mail: string;
-  /** Guesses of a user who is signed in are counted apart: no stranger can use them up. */
+  /** A signed-in user's guesses count separately, so that strangers cannot use them up. */
   by: "stranger" | "user" | "second factor";
 }
 
-/** The account that the route itself will look at; undefined where there is none. */
+/** The account that the route will use; undefined without an account. */
 type AccountOf = (ctx: HookContext) => Promise<Account | undefined>;
 
 const byMail: AccountOf = async (ctx) => {
@@ -22,7 +22,7 @@ const byMail: AccountOf = async (ctx) => {
   return mail === undefined ? undefined : { mail, by: "stranger" };
 };
 
-/** A user name and a mail address are two names of one account, with one count. */
+/** The user name and the mail address of an account share a count. */
 const byUserName: AccountOf = async ({ body, context }) => {
   if (typeof body?.username !== "string") return undefined;
   const value = body.username.toLowerCase();
@@ -47,7 +47,7 @@ export const accountBySecondFactor: AccountOf = async (ctx) => {
   return user ? { mail: user.email, by: "second factor" } : undefined;
 };
 
-/** Paths whose body holds a password, a code or a second factor that could be guessed. */
+/** Paths whose body holds a guessable password, code or second factor. */
 const GUESSABLE: Record<string, AccountOf> = {
   "/sign-in/email": byMail,
   "/sign-in/email-otp": byMail,
@@ -71,14 +71,14 @@ const GUESSABLE: Record<string, AccountOf> = {
   "/two-factor/verify-backup-code": accountBySecondFactor,
 };
 
-/** Gives back the tries that a request has taken. */
+/** Refunds the tries of a request. */
 export const refunds = new WeakMap<Request, () => Promise<void>>();
 
 /**
  * Takes a try for the network `address` and for the account, if the call is a guess.
  *
- * A device that has signed in to the account before, and a network that it is signed in from, have tries of their own:
- * what strangers guess does not keep the owner out.
+ * A device that has signed in to the account before, and a network with a session of it, have separate tries, so that
+ * strangers' guesses do not lock the owner out.
  *
  * @throws HttpError 429.
  */
@@ -116,7 +116,7 @@ export function mailOf({ body }: HookContext): string | undefined {
   return typeof mail === "string" ? mail.toLowerCase() : undefined;
 }
 
-/** Whose session a call comes with, by the database and not by a cached copy. */
+/** The account of the call's session, from the database and not from a cached copy. */
 export async function signedInUser(ctx: HookContext): Promise<{ id: string; email: string } | undefined> {
   const { authCookies, internalAdapter, secret } = ctx.context;
   const bearer = signedToken(ctx.headers?.get("authorization"), secret)?.replace(/\.[^.]*$/, "");
@@ -130,7 +130,7 @@ async function isSignedInFrom(ctx: HookContext, mail: string, address: string): 
   const found = await internalAdapter.findUserByEmail(mail);
   const sessions = await adapter.findMany<{ ipAddress?: string | null; expiresAt: Date }>({
     model: "session",
-    // Looked up without an account too, so that the time does not show whether there is one.
+    // The lookup runs without an account too, so that the time does not reveal whether it exists.
     where: [{ field: "userId", value: found?.user.id ?? "" }],
   });
   const now = Date.now();

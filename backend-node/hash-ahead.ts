@@ -1,8 +1,8 @@
 /**
  * The hash of a sign-up's password, made before the library starts its transaction.
  *
- * The library hashes within it, and on SQLite a transaction holds the one connection: no other call gets to the database
- * meanwhile, and sign-ups hash one after the other. Source: better-auth 1.7 `api/routes/sign-up.ts`.
+ * The library hashes inside the transaction. On SQLite a transaction holds the only connection, so other calls wait, and
+ * sign-ups hash in sequence. Source: better-auth 1.7 `api/routes/sign-up.ts`.
  */
 import { getCurrentAuthContext } from "@better-auth/core/context";
 import type { BetterAuthPlugin } from "better-auth";
@@ -11,7 +11,7 @@ import { hashPassword } from "./password.ts";
 
 const ready = new WeakMap<Request, { password: string; hash: string }>();
 
-/** Comes last of the plugins: what another one refuses is not hashed. */
+/** Must be the last plugin, so that refused sign-ups cost no hash. */
 export const hashAhead: BetterAuthPlugin = {
   id: "hash-ahead",
   hooks: {
@@ -30,7 +30,7 @@ export const hashAhead: BetterAuthPlugin = {
   },
 };
 
-/** The hash made ahead in the current call, if it is of this password. */
+/** The current call's early hash, if it is of this password. */
 export async function readyHash(password: string): Promise<string | undefined> {
   const { request } = await getCurrentAuthContext();
   const made = request && ready.get(request);

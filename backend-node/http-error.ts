@@ -18,5 +18,7 @@ export function databaseAway(): HttpError {
 }
 
 export function databaseFull(): HttpError {
-  return new HttpError(503, "DATABASE_FULL", "the disk of the database is full; try again later", { "retry-after": "60" });
+  return new HttpError(503, "DATABASE_FULL", "the disk of the database is full; try again later", {
+    "retry-after": "60",
+  });
 }

@@ -113,9 +113,9 @@ export function createRouter(
   }
 
   async function exposition(authorization = ""): Promise<Answer> {
-    const shown = sameText(authorization, `Bearer ${settings.metricsToken}`) && (await metrics()?.render());
-    if (!shown) throw new HttpError(404, "NOT_FOUND", "no such path");
-    return { status: 200, headers: { "content-type": shown.type }, body: shown.text };
+    const metricsText = sameText(authorization, `Bearer ${settings.metricsToken}`) && (await metrics()?.render());
+    if (!metricsText) throw new HttpError(404, "NOT_FOUND", "no such path");
+    return { status: 200, headers: { "content-type": metricsText.type }, body: metricsText.text };
   }
 
   function home(accept = ""): Answer {

@@ -1,8 +1,8 @@
 /**
- * The cookie of a device that has signed in to an account before: what strangers guess does not make it wait.
+ * The cookie of a device that has signed in to an account before. Strangers' guesses do not make the device wait.
  *
- * Source: OWASP, "Slow Down Online Guessing Attacks with Device Cookies". It holds no name, and is good for nothing
- * but guesses at the one account that it was made for.
+ * Source: OWASP, "Slow Down Online Guessing Attacks with Device Cookies". It holds no name, and is valid only
+ * for guesses at its account.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { sameText } from "./same-text.ts";

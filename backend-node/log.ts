@@ -2,7 +2,7 @@
 import pino, { type Logger } from "pino";
 
 export interface Log extends Logger {
-  /** The line of an answered request, in the form of the others at level info. */
+  /** Writes the line of an answered request, in the format of other lines at level info. */
   request(line: RequestLine): void;
 }
 
@@ -16,7 +16,7 @@ export interface RequestLine {
   client: string;
 }
 
-/** Lines that come within this time are written together: a write for each would cost more than many an answer. */
+/** Lines within this time share a write: a write for each line would cost more than a short answer. */
 const DELAY_MS = 10;
 const MOST_CHARACTERS = 16_384;
 
@@ -42,8 +42,8 @@ export function createLog(level: string): Log {
   const logsRequests = log.isLevelEnabled("info");
   return Object.assign(log, {
     request: ({ requestId, method, path, status, ms, client }: RequestLine) => {
-      // Written by hand, because for the one line that comes by the thousand pino takes an eighth of a short answer's
-      // time. Of its texts only the path is not of this server's making.
+      // Without pino, which takes an eighth of a short answer's time for this frequent line. Only the path needs
+      // escaping: the server makes all other texts.
       if (logsRequests)
         output.write(
           `{"level":"info"${timestamp()},"requestId":"${requestId}","method":"${method}","path":${JSON.stringify(path)},` +
@@ -56,7 +56,7 @@ export function createLog(level: string): Log {
 let millisecond = 0;
 let member = "";
 
-/** The member `time` of a line; under load many lines share one. */
+/** The member `time` of a line. Under load many lines share it. */
 function timestamp(): string {
   const now = Date.now();
   if (now !== millisecond) {
@@ -66,7 +66,7 @@ function timestamp(): string {
   return member;
 }
 
-/** What went wrong, in a few words: a WebSocket fails with an event, a connection tried at several addresses with a code. */
+/** A short reason: a WebSocket fails with an event, a connection to several addresses with a code. */
 export function reason(error: unknown): string {
   const { message, code, name, error: inner } = (error ?? {}) as Record<string, unknown>;
   return String(message || code || (inner && reason(inner)) || name || error);

@@ -49,7 +49,8 @@ export function createMailer(mail: NonNullable<Settings["mail"]>, log: Logger): 
 
   return {
     send: (to, subject, text) => {
-      if (waiting.length >= MOST_WAITING) return log.error({ reason: `the queue is full: ${MOST_WAITING} mails are waiting` }, "mail not sent");
+      if (waiting.length >= MOST_WAITING)
+        return log.error({ reason: `the queue is full: ${MOST_WAITING} mails are waiting` }, "mail not sent");
       waiting.push({ from: mail.from, to: [to], subject, text });
       if (sending < SENDING) void work();
     },

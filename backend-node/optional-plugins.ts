@@ -1,5 +1,5 @@
 /**
- * The plugins of Better Auth that a setting turns on, each imported only then: what is off costs nothing at start.
+ * The plugins of Better Auth that a setting turns on, each imported only when on, so that the others cost nothing at start.
  *
  * README.md shows the client's side of each.
  */
@@ -7,7 +7,7 @@ import type { BetterAuthPlugin, GenericEndpointContext } from "better-auth";
 import type { Mailer } from "./mail.ts";
 import type { PluginName, Settings } from "./settings.ts";
 
-/** Those that `PLUGINS` names, and the captcha where its key is set. */
+/** The plugins that `PLUGINS` names, and the captcha if its key is set. */
 export async function optionalPlugins(settings: Settings, mailer: Mailer | undefined): Promise<BetterAuthPlugin[]> {
   const plugins = await Promise.all(settings.plugins.map((name) => PLUGINS[name](settings, mailer)));
   if (settings.turnstileSecret) plugins.push(await turnstile(settings.turnstileSecret));
@@ -56,8 +56,8 @@ const PLUGINS: Record<PluginName, (settings: Settings, mailer: Mailer | undefine
 
   "api-key": async () => {
     const { apiKey } = await import("@better-auth/api-key");
-    // Only clients call this server, so a key is of use only where it stands for a session. Its own limit, ten calls a day, is
-    // for a server that verifies keys itself; here the limits for an address hold.
+    // Only clients call this server, so a key must replace a session. The plugin's limit, ten calls a day, is for a
+    // server that verifies keys itself. Here the limits for an address apply.
     return apiKey({ enableSessionForAPIKeys: true, rateLimit: { enabled: false } });
   },
 
@@ -82,7 +82,7 @@ async function hasSecondFactor(email: string, ctx: GenericEndpointContext | unde
   return Boolean((found?.user as { twoFactorEnabled?: boolean } | undefined)?.twoFactorEnabled);
 }
 
-/** Where the pages for people are. */
+/** The origin of the pages for users. */
 function frontEnd({ corsOrigins, baseURL }: Settings): string {
   return corsOrigins[0] ?? baseURL;
 }

@@ -39,10 +39,7 @@ export function passwordRules(settings: Pick<Settings, "baseURL" | "breachCheck"
                 `without parts of your name and address, and of this site's name, the password must still have ${MIN_PASSWORD_LENGTH} characters`,
               );
             if ((await commonPasswords()).has(password.toLowerCase()))
-              throw refusal(
-                "PASSWORD_TOO_COMMON",
-                "this password is too common: attackers try it first",
-              );
+              throw refusal("PASSWORD_TOO_COMMON", "this password is too common: attackers try it first");
             if (settings.breachCheck && (await isBreached(password, ctx.context.logger)))
               throw refusal("PASSWORD_COMPROMISED", "this password appears in a data breach");
           }),

@@ -64,7 +64,9 @@ async function gated<T>(work: () => Promise<T>): Promise<T> {
   if (running < RUNNING) running++;
   else {
     if (waiting.length >= WAITING)
-      throw new HttpError(503, "BUSY", "the server has too many sign-ins at once; try again in a second", { "retry-after": "1" });
+      throw new HttpError(503, "BUSY", "the server has too many sign-ins at once; try again in a second", {
+        "retry-after": "1",
+      });
     // The next hash takes over the place, so `running` does not change.
     await new Promise<void>((resolve) => waiting.push(resolve));
   }

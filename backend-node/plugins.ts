@@ -18,7 +18,7 @@ export async function createPlugins(settings: Settings, mailer: Mailer | undefin
     // Without a signature, a reader of the session table could sign in as any user.
     bearer({ requireSignature: true }),
     jwt({
-      // Signed on request at /token, not at every look-up of a session.
+      // /token signs on request, instead of every session lookup.
       disableSettingJwtHeader: true,
       jwt: {
         issuer: settings.baseURL,

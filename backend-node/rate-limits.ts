@@ -38,8 +38,8 @@ const LIMITS = {
 
 /**
  * Wrong guesses without a wait, and the waits in seconds after each further one: the first, then twice the last, up to
- * the longest. All is forgotten after `window`. Growing waits, because a limit that closes an account is a way for
- * strangers to close it; some forty guesses an hour remain to them.
+ * the longest. The count ends after `window`. Waits grow, because a limit that locks an account would let strangers
+ * lock it. Strangers keep some forty guesses an hour.
  */
 export const GUESSES = { free: 20, firstWait: 5, longestWait: 300, window: 3600 } as const;
 
@@ -47,7 +47,7 @@ export const GUESSES = { free: 20, firstWait: 5, longestWait: 300, window: 3600 
 export const RATE_LIMIT_TABLE = `CREATE TABLE IF NOT EXISTS rate_limiter
   (key varchar(255) PRIMARY KEY, points integer NOT NULL DEFAULT 0, expire bigint)`;
 
-/** As many subjects are kept apart, so that a flood of addresses cannot fill the memory. */
+/** Largest number of separate subjects, so that a flood of addresses cannot fill the memory. */
 const BUCKETS = 32_768;
 
 export function createRateLimits(key: string, pool: Pool | undefined): RateLimits {

@@ -1,4 +1,4 @@
-/** Where a browser is sent: nowhere but to a trusted origin, whatever the library was given and has made of it. */
+/** Allows redirects only to trusted origins, for the input of a call and for the library's answer. */
 
 /** Members of bodies and queries that the library redirects to, or hands to its client for that. */
 export const REDIRECT_FIELDS = ["callbackURL", "redirectTo", "errorCallbackURL", "newUserCallbackURL"] as const;
@@ -7,8 +7,8 @@ export const REDIRECT_FIELDS = ["callbackURL", "redirectTo", "errorCallbackURL",
  * Whether a browser on `base` that follows `location` stays on one of `origins`.
  *
  * The library accepts `/..//host`, normalises it, and sends `//host`, which is another host. Resolved here as browsers
- * do (WHATWG URL), with dot segments, backslashes and control characters in all encodings that they know. A path that
- * comes to start with two slashes is refused too, also where slashes are encoded: a second reader takes it for a host.
+ * do (WHATWG URL), with dot segments, backslashes and control characters in all encodings that they know. A resolved path
+ * that starts with two slashes, encoded or not, is refused too: a second parser reads a host from it.
  */
 export function staysHere(location: string, base: string, origins: ReadonlySet<string>): boolean {
   const readings = [location, location.replace(/%2f/gi, "/").replace(/%5c/gi, "\\")];

@@ -23,7 +23,10 @@ export const codesOnce: BetterAuthPlugin = {
             const identifier = `totp ${account.mail} ${ctx.body.code} ${noted}`;
             const expiresAt = new Date((noted + 1) * PERIOD_MS);
             if (!(await ctx.context.internalAdapter.reserveVerificationValue({ identifier, value: "", expiresAt })))
-              throw new APIError("UNAUTHORIZED", { code: "INVALID_CODE", message: "This code was already used; wait for the next code" });
+              throw new APIError("UNAUTHORIZED", {
+                code: "INVALID_CODE",
+                message: "This code was already used; wait for the next code",
+              });
           }
         }),
       },

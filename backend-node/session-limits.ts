@@ -36,7 +36,7 @@ export function endOldSessions(context: Pick<AuthContext, "internalAdapter">, gr
   };
 }
 
-/** Each path that signs a user in, with a session of its own. */
+/** Each path that signs a user in with a new session. */
 const SIGNS_IN = /^\/(sign-in|sign-up|callback|magic-link|passkey\/verify-auth|two-factor\/verify)/;
 
 /** Changes how the owner signs in, and needs no password. */
@@ -88,7 +88,11 @@ export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin
             const found = await getSessionFromCtx(ctx, { disableCookieCache: true });
             if (!found) throw new HttpError(401, "UNAUTHORIZED", "no user is signed in; sign in first");
             if (ageOf(found.session) >= sessions.fresh)
-              throw new HttpError(403, "SESSION_NOT_FRESH", "this session is too old for a sensitive change; sign in again");
+              throw new HttpError(
+                403,
+                "SESSION_NOT_FRESH",
+                "this session is too old for a sensitive change; sign in again",
+              );
           }),
         },
       ],

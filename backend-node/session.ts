@@ -19,7 +19,7 @@ export function sessionReader(context: Context, secret: string, cached: boolean)
   const { sessionToken, sessionData, dontRememberToken } = context.authCookies;
   const { expiresIn, updateAge } = context.sessionConfig;
 
-  /** Cookie headers whose copy was checked, so that two HMACs are not made anew for a page that polls. */
+  /** Cookie headers with a verified copy, so that a polling page does not cost two HMACs each time. */
   const checked = new Map<string, Copy>();
 
   return async (cookie: string | undefined, authorization: string | undefined): Promise<string | undefined> => {
@@ -35,7 +35,7 @@ export function sessionReader(context: Context, secret: string, cached: boolean)
       const values = cookieValues(cookie, sessionToken.name);
       const hasCopy = cookie.includes(sessionData.name);
       if (values.length === 0 && !hasCopy) return "null";
-      // Which of two wins, and what becomes of this other cookie, is the library's matter.
+      // The library decides between two cookies, and about this other cookie.
       if (values.length !== 1 || cookie.includes(dontRememberToken.name)) return undefined;
       signed = decoded(values[0] ?? "");
       if (cached || hasCopy) {
@@ -61,7 +61,7 @@ export function sessionReader(context: Context, secret: string, cached: boolean)
 
 const MOST_CHECKED = 500;
 
-/** What the library's signed copy of a session is answered with, and until when, in milliseconds. */
+/** The answer from the library's signed copy of a session, and its end in milliseconds. */
 interface Copy {
   body: string;
   until: number;
@@ -87,7 +87,7 @@ export function signedToken(authorization: string | null | undefined, secret: st
   return verified(signed, secret) === undefined ? undefined : signed;
 }
 
-/** The token in front of a signature that this secret made. */
+/** The token before a valid signature of this secret. */
 function verified(signed: string, secret: string): string | undefined {
   const dot = signed.lastIndexOf(".");
   if (dot < 1) return undefined;

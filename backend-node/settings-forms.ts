@@ -21,7 +21,9 @@ export function originFault(text: string): string | undefined {
     return `has more than host and port; ${form}`;
   if (protocol === "http:" && hostname !== "localhost" && hostname !== "127.0.0.1")
     return "is plain http, which exposes passwords; write https, as the Hub serves it (http only for localhost)";
-  return text === origin ? undefined : "differs from what a browser sends; write it in lower case, without the usual port";
+  return text === origin
+    ? undefined
+    : "differs from what a browser sends; write it in lower case, without the usual port";
 }
 
 export const PLAIN_HOSTS = "without TLS only for localhost or a name without dots, as in a Compose network";

@@ -182,10 +182,7 @@ export function readSettings(env: NodeJS.ProcessEnv, args: string[] = []): Setti
   if (adminEmails.some((address) => !/^[^@\s]+@[^@\s]+$/.test(address)))
     fault("ADMIN_EMAILS", "must be mail addresses, comma-separated");
   else if (adminEmails.length > 0 && !mailURL && Object.keys(social).length === 0)
-    fault(
-      "ADMIN_EMAILS",
-      "no address can be verified; set MAIL_URL, MAIL_KEY and MAIL_FROM, or a social sign-in",
-    );
+    fault("ADMIN_EMAILS", "no address can be verified; set MAIL_URL, MAIL_KEY and MAIL_FROM, or a social sign-in");
   /** A secret that this server's owner chooses, or undefined when unset. */
   const readSecret = (name: string): string | undefined => {
     const value = read(name);

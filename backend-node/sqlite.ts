@@ -27,9 +27,9 @@ export function openSqlite(file: string): Database {
 /** SQLITE_FULL. Source: sqlite.org/rescode.html. */
 const FULL = 13;
 
-/** Prepares each statement once: the library has it prepared again for every query, a third of a session's look-up. */
+/** Prepares each statement once. The library prepares it for every query, a third of the time of a session lookup. */
 class PreparedDatabase extends DatabaseSync {
-  // The library's statements have parameters, so there are few; a limit in case one has not.
+  // The library's statements have parameters, so there are few. The limit covers statements without.
   readonly #statements = new Map<string, StatementSync>();
   #wasFull = false;
 
@@ -50,7 +50,7 @@ class PreparedDatabase extends DatabaseSync {
       this.exec("PRAGMA user_version = 0");
       this.#wasFull = false;
     } catch {
-      // Still so.
+      // The disk is still full.
     }
     return this.#wasFull;
   }

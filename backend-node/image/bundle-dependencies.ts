@@ -1,8 +1,8 @@
 /**
- * Writes the image's `node_modules`: of each package what the sources import, as one file.
+ * Writes the image's `node_modules`: a single file for each package, with the imported part.
  *
  * Node opens and compiles about ten files at start instead of seven hundred, and the image needs a tenth of the
- * space, while the sources stay as they are: run directly, and synced into a container by `docker compose watch`.
+ * space, while the sources stay unchanged: Node runs them directly, and `docker compose watch` syncs them.
  * Usage: node bundle-dependencies.ts FOLDER
  */
 import { writeFileSync } from "node:fs";
@@ -48,7 +48,7 @@ const manifest = { type: "module", exports: { ".": "./index.js", "./*": "./*.js"
 for (const name of ["shared", ...imported])
   writeFileSync(path.join(folder, packageOf(name), "package.json"), JSON.stringify(manifest));
 
-/** `@scope/name` or `name`, without what follows. */
+/** `@scope/name` or `name`, without the path after it. */
 function packageOf(name: string): string {
   return name
     .split("/")

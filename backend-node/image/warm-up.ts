@@ -1,6 +1,6 @@
 /**
- * Fills the compile cache of the server in FOLDER by one start and one round of sign-up, session and sign-out,
- * so that the first start of a container compiles nothing. Run as the image's user: the cache is kept per user id.
+ * Fills the compile cache of the server in FOLDER: starts it, signs up, reads the session and signs out. The first start
+ * of a container then compiles nothing. Run it as the image's user: the cache is per user id.
  * Usage: node warm-up.ts FOLDER
  */
 import { spawn } from "node:child_process";

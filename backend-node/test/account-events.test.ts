@@ -16,7 +16,7 @@ interface Mail {
   text: string;
 }
 
-/** A library whose audit lines and mails can be looked at. */
+/** A library with its audit lines and mails. */
 async function openWatched(context: test.TestContext, change: NodeJS.ProcessEnv = MAIL) {
   const lines: string[] = [];
   const output = new Writable({
@@ -74,7 +74,7 @@ test("must notify the owner of a new password, and log it", async (context) => {
   const { audited, call, mails } = await openWatched(context);
   const body = { currentPassword: "wrong password", newPassword: "another long one" };
   assert.equal((await call("/change-password", body)).status, 400);
-  assert.equal(mails.length, 0, "a failure changes nothing");
+  assert.equal(mails.length, 0, "a failure must send no mail");
   assert.equal((await call("/change-password", { ...body, currentPassword: PASSWORD })).status, 200);
   assert.deepEqual(
     mails.map(({ to, subject }) => [to, subject]),
@@ -97,7 +97,7 @@ test("must notify the owner of a password that was reset by mail", async (contex
   const token = linkIn(mails[0]).match(/reset-password\/([^?]+)/)?.[1];
   assert(token);
   const kept = JSON.stringify((database.connection as DatabaseSync).prepare("SELECT * FROM verification").all());
-  assert(kept.includes(user.id) && !kept.includes(token), "the link cannot be read from the table");
+  assert(kept.includes(user.id) && !kept.includes(token), "the table must not hold the link");
   assert.equal((await call("/reset-password", { newPassword: "another long one", token })).status, 200);
   assert.deepEqual([mails[1]?.to, mails[1]?.subject], [[ada.email], "The password was reset"]);
   const last = audited().at(-1);
@@ -107,7 +107,7 @@ test("must notify the owner of a password that was reset by mail", async (contex
 test("must notify the owner of a second factor, and log a password alone as a challenge", async (context) => {
   const { call, mails, forget, audited, ada } = await openWatched(context);
   const { totpURI, backupCodes } = await (await call("/two-factor/enable", { password: PASSWORD })).json();
-  assert.equal(mails.length, 0, "prepared, not on yet");
+  assert.equal(mails.length, 0, "the factor is not on yet");
   const code = await (await authenticator(totpURI))();
   assert.equal((await call("/two-factor/verify-totp", { code })).status, 200);
   assert.deepEqual(
@@ -132,7 +132,7 @@ test("must notify the owner of a second factor, and log a password alone as a ch
   assert.equal(mails.at(-1)?.subject, "The second factor was turned off");
 });
 
-/** Codes of an authenticator app that was given this URI. */
+/** Codes of an authenticator app for this URI. */
 async function authenticator(totpURI: string): Promise<() => Promise<string>> {
   const { createOTP } = await import("@better-auth/utils/otp");
   const { base32 } = await import("@better-auth/utils/base32");
@@ -164,11 +164,11 @@ test("must accept a code of an authenticator app once, and require one after a r
   forget();
   await call("/sign-in/email", next);
   const again = await call("/two-factor/verify-totp", { code: shown }).catch((error) => error);
-  assert.deepEqual([again.status ?? again.statusCode], [401], "seen over a shoulder, it is of no use");
+  assert.deepEqual([again.status ?? again.statusCode], [401], "a second use must be refused");
   assert.equal(await (await call("/get-session")).text(), "null");
 });
 
-test("must not let a mailbox take the place of a password that has a second factor beside it", async (context) => {
+test("must not let a mailbox replace the password of an account with a second factor", async (context) => {
   const { call, mails, forget, ada } = await openWatched(context, { ...MAIL, PLUGINS: "magic-link,email-otp" });
   const byMail = async () => {
     forget();
@@ -188,7 +188,7 @@ test("must not let a mailbox take the place of a password that has a second fact
   assert.deepEqual(await byMail(), ["Your link to sign in", "Your code"]);
 });
 
-test("must end the session that a new sign-in takes the place of", async (context) => {
+test("must end the session that a new sign-in replaces", async (context) => {
   const { call, ada, library } = await openWatched(context);
   const cookieOf = (answer: Response) => answer.headers.getSetCookie()[0]?.split(";")[0] ?? "";
   const first = cookieOf(await call("/sign-in/email", ada));
@@ -197,7 +197,7 @@ test("must end the session that a new sign-in takes the place of", async (contex
   const user = async (cookie: string) => (await library.readSession(cookie, undefined)) ?? "null";
   assert.equal(await user(first), "null");
   assert.match(await user(second), /ada@example.com/);
-  assert.match(await user(elsewhere), /ada@example.com/, "another device's session goes on");
+  assert.match(await user(elsewhere), /ada@example.com/, "another device's session must continue");
 });
 
 test("must change an address only by links in the old and the new mailbox, and notify the old one", async (context) => {
@@ -277,7 +277,7 @@ test("must end a session at its greatest age, and after a time without use", asy
   };
   context.mock.timers.enable({ apis: ["Date"], now: start });
   for (const hours of [1, 2.5, 4, 4.9]) assert.match(await session(hours), /ada@example.com/, `used after ${hours} h`);
-  assert.equal(await session(5), "null", "used all the time, but too old");
+  assert.equal(await session(5), "null", "a session in use must end at its greatest age");
 
   const again = await call("/sign-in/email", { email: "ada@example.com", password: PASSWORD, rememberMe: false });
   const unused = again.headers.getSetCookie()[0]?.split(";")[0] ?? "";
@@ -307,8 +307,8 @@ test("must require a new sign-in before a sensitive change by an old session", a
       ({ status }) => status,
       (error) => error.code,
     );
-  assert.equal(await rename({ name: "Ada King" }), 200, "a name is not for signing in");
-  assert.equal(await rename({ username: "ada_king" }), "SESSION_NOT_FRESH", "a user name does");
+  assert.equal(await rename({ name: "Ada King" }), 200, "a change of name must be allowed");
+  assert.equal(await rename({ username: "ada_king" }), "SESSION_NOT_FRESH", "a change of user name must be refused");
 });
 
 test("must not let a revoked session add a way to sign in, whatever copy of it there is", async (context) => {
@@ -330,7 +330,7 @@ test("must not let a revoked session add a way to sign in, whatever copy of it t
   }
 });
 
-test("must log a call that was refused before the library saw it", async (context) => {
+test("must log a call that was refused before the library got it", async (context) => {
   const { startServer } = await import("./server.ts");
   const lines: { msg: string; event?: string; code?: string }[] = [];
   const output = new Writable({

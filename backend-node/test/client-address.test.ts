@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { networkOf } from "../client-address.ts";
 
-/** Each list holds spellings of one caller. */
+/** Each list holds spellings of the same caller. */
 const SPELLINGS = {
   "2001:db8:0:1::": [
     "2001:db8:0:1::7",
@@ -34,7 +34,7 @@ const SPELLINGS = {
 };
 
 for (const [network, spellings] of Object.entries(SPELLINGS))
-  test(`must take ${spellings.length} spellings for one caller, ${network}`, () => {
+  test(`must treat ${spellings.length} spellings as the same caller, ${network}`, () => {
     for (const spelling of spellings) assert.equal(networkOf(spelling), network, spelling);
   });
 
@@ -43,7 +43,7 @@ test("must keep networks apart", () => {
   assert.equal(new Set(addresses.map(networkOf)).size, addresses.length);
 });
 
-test("must not take for an address what is none", () => {
+test("must refuse an invalid address", () => {
   for (const text of ["", "unknown", "_hidden", "1.2.3", "01.2.3.4", "0x7f.0.0.1", "1.2.3.4.5", "2001:db8::1::2", "[]"])
     assert.equal(networkOf(text), undefined, text);
 });

@@ -8,7 +8,7 @@ const HEALTH = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 const BODY = JSON.stringify({ email: "stranger@example.com", password: PASSWORD });
 const SIGN_IN = `POST /api/auth/sign-in/email HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${BODY.length}\r\n\r\n`;
 
-/** A connection that keeps what comes, and notes when it ends. */
+/** A connection that stores received bytes and the time of its end. */
 async function connect(port: number) {
   const socket = net.connect(port, "127.0.0.1");
   const connection = { socket, received: "", ended: Number.POSITIVE_INFINITY };
@@ -32,7 +32,7 @@ const answered = async (connection: { received: string }, times = 1) => {
     assert(performance.now() < deadline, `no answer, but ${connection.received}`);
 };
 
-test("must end idle connections at once, and each other one after its answer", { timeout: 10_000 }, async (context) => {
+test("must end idle connections at once, and all others after their answer", { timeout: 10_000 }, async (context) => {
   const server = await startServer();
   context.after(server.close);
   const [idle, soon, busy, uploading, stalled, unused] = await Promise.all(
@@ -43,7 +43,7 @@ test("must end idle connections at once, and each other one after its answer", {
     one.socket.write(HEALTH);
     await answered(one);
   }
-  // Longer than what counts as a moment.
+  // Longer than the time that an idle connection gets.
   await delay(300);
   busy.socket.write(SIGN_IN + BODY);
   uploading.socket.write(SIGN_IN + BODY.slice(0, 5));
@@ -53,7 +53,7 @@ test("must end idle connections at once, and each other one after its answer", {
 
   const began = performance.now();
   const stopped = server.stop();
-  // On its way when the signal came.
+  // In transit at the signal.
   soon.socket.write(HEALTH);
   const late = await connect(server.port);
   late.socket.write(HEALTH);
@@ -62,8 +62,8 @@ test("must end idle connections at once, and each other one after its answer", {
   const seconds = (performance.now() - began) / 1000;
   await delay(10);
 
-  assert(idle.ended < stalled.ended - 500, "an idle one does not wait for others");
-  assert(unused.ended < Number.POSITIVE_INFINITY, "one without a request ends too");
+  assert(idle.ended < stalled.ended - 500, "an idle connection must not wait for others");
+  assert(unused.ended < Number.POSITIVE_INFINITY, "a connection without a request must end too");
   for (const [name, { received }, status] of [
     ["on its way", soon, 200],
     ["new", late, 200],
@@ -74,6 +74,6 @@ test("must end idle connections at once, and each other one after its answer", {
     assert.match(last, new RegExp(`^HTTP/1.1 ${status} `), name);
     assert.match(last, /^connection: close\r$/im, name);
   }
-  assert.equal(stalled.received, "", "a body that does not come is given up");
+  assert.equal(stalled.received, "", "a request without its body must get no answer");
   assert(seconds < 2, `it took ${seconds} s`);
 });

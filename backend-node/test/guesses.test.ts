@@ -8,7 +8,7 @@ import { libraryRequest, ORIGIN, openTestLibrary, PASSWORD, testSettings } from 
 
 const ADA = { name: "Ada", email: "ada@example.com", username: "ada_l", password: PASSWORD };
 
-/** Ada's cookies, and what is answered to a call: its status, from an address of its own unless another is given. */
+/** Ada's cookies, and a function for the status of a call, from a new address unless `address` is given. */
 async function withAda(change: NodeJS.ProcessEnv = {}) {
   const { library } = await openTestLibrary(testSettings(change));
   const call = async (path: string, body: object, headers: object = {}) =>
@@ -36,7 +36,7 @@ async function withAda(change: NodeJS.ProcessEnv = {}) {
 
 const WRONG = { ...ADA, password: "wrong password" };
 
-/** The statuses of `number` wrong passwords of strangers. */
+/** The statuses of `number` wrong passwords from strangers. */
 async function guess(ada: Awaited<ReturnType<typeof withAda>>, number: number): Promise<number[]> {
   const seen: number[] = [];
   for (let guess = 0; guess < number; guess++) seen.push(await ada.statusOf("/sign-in/email", WRONG));
@@ -59,7 +59,7 @@ for (const [what, email] of Object.entries(BESIDE))
     for (let guess = 0; guess < GUESSES.free + 10; guess++) seen.push(await signIn(guess, "wrong password"));
     assert(!seen.slice(0, GUESSES.free).includes(429), `${seen}`);
     assert.deepEqual(seen.slice(GUESSES.free), Array(10).fill(429));
-    assert.equal(await signIn(99, PASSWORD), 429, "the right one waits too");
+    assert.equal(await signIn(99, PASSWORD), 429, "the right password must wait too");
   });
 
 test("must count guesses by mail address and by user name together", async () => {
@@ -90,7 +90,7 @@ for (const kind of ["session", "bearer"] as const)
       assert(status >= 400 && status !== 429, `${path}: ${status}`);
     }
     for (const [path, body] of bodies) assert.equal(await ada.statusOf(path, body, headers), 429, path);
-    assert.equal(await ada.statusOf("/sign-in/email", ADA), 200, "a sign-in is counted apart");
+    assert.equal(await ada.statusOf("/sign-in/email", ADA), 200, "a sign-in must count separately");
   });
 
 test("must make each further guess wait twice as long", async (context: TestContext) => {
@@ -112,13 +112,13 @@ test("must make each further guess wait twice as long", async (context: TestCont
 test("must let the owner in from a device that was signed in before, whatever strangers have tried", async () => {
   const ada = await withAda();
   await guess(ada, GUESSES.free + 5);
-  assert.equal(await ada.statusOf("/sign-in/email", ADA), 429, "a stranger with the right password waits");
+  assert.equal(await ada.statusOf("/sign-in/email", ADA), 429, "a stranger with the right password must wait");
   assert.equal(await ada.statusOf("/sign-in/email", ADA, ada.device), 200);
   const forged = { cookie: ada.device.cookie?.replace(/.{4}$/, "AAAA") };
   assert.equal(await ada.statusOf("/sign-in/email", ADA, forged), 429);
 });
 
-test("must not know a device by the password alone where a second factor is needed", async () => {
+test("must not mark a device as known before its second factor", async () => {
   const ada = await withAda();
   const prepared = await ada.call("/two-factor/enable", { password: PASSWORD }, ada.session);
   const { totpURI } = (await prepared.json()) as { totpURI: string };
@@ -132,7 +132,7 @@ test("must not know a device by the password alone where a second factor is need
   assert.doesNotMatch(half.headers.getSetCookie().join(), /\.device=/);
 });
 
-test("must not take the device of one account for a device of another", async () => {
+test("must not accept the device cookie of another account", async () => {
   const ada = await withAda();
   const eve = { name: "Eve", email: "eve@example.com", password: PASSWORD };
   const signedUp = await ada.call("/sign-up/email", eve);
@@ -162,19 +162,19 @@ test("must require the password to delete an account by bearer token too", async
   const ada = await withAda();
   const refused = ada.call("/delete-user", {}, { authorization: ada.bearer });
   await assert.rejects(refused, { status: 400, code: "PASSWORD_REQUIRED" });
-  assert.equal(await ada.statusOf("/sign-in/email", ADA), 200, "it is still there");
+  assert.equal(await ada.statusOf("/sign-in/email", ADA), 200, "the account must still exist");
 });
 
 const MAIL = { MAIL_URL: "http://localhost:1/emails", MAIL_KEY: "mail-key-0123", MAIL_FROM: "a@example.com" };
 
-test("must limit the invitations that strangers get by mail", async () => {
+test("must limit invitations by mail to strangers", async () => {
   const ada = await withAda({ PLUGINS: "organization", ...MAIL });
   const home = { ...ada.session, [CLIENT_ADDRESS_HEADER]: "192.0.2.1" };
   assert.equal(await ada.statusOf("/organization/create", { name: "Acme", slug: "acme" }, home), 200);
   const invite = (number: number) =>
     ada.statusOf("/organization/invite-member", { email: `${number}@example.com`, role: "member" }, home);
   for (let number = 0; number < 20; number++) assert.equal(await invite(number), 200);
-  assert.equal(await invite(20), 429, "of one address there are twenty a minute");
+  assert.equal(await invite(20), 429, "an address must have twenty a minute");
   const elsewhere = (number: number) =>
     ada.statusOf(
       "/organization/invite-member",
@@ -182,7 +182,7 @@ test("must limit the invitations that strangers get by mail", async () => {
       { ...ada.session, [CLIENT_ADDRESS_HEADER]: `192.0.2.${100 + number}` },
     );
   const seen = [await elsewhere(1), await elsewhere(2), await elsewhere(3), await elsewhere(4)];
-  assert.deepEqual(seen, [200, 200, 200, 429], "one stranger gets three");
+  assert.deepEqual(seen, [200, 200, 200, 429], "a stranger must get three mails at most");
 });
 
 test("must limit guesses at the codes that devices show", async () => {
@@ -203,7 +203,7 @@ test("must limit guesses at the codes that devices show", async () => {
   assert.equal(approvals.at(-1), 429);
 });
 
-test("must refuse texts that are longer than anybody's name", async () => {
+test("must refuse texts longer than any name", async () => {
   const ada = await withAda();
   const rename = (name: string) => ada.statusOf("/update-user", { name }, ada.session);
   assert.equal(await rename("é".repeat(200)), 200);

@@ -6,7 +6,7 @@ import { ORIGIN, PASSWORD, startServer, testSettings } from "./server.ts";
 const server = await startServer();
 after(server.close);
 
-/** Sends bytes as they are and returns what came back until the server closed, or `ms` passed in silence. */
+/** Sends bytes unchanged; returns the received bytes when the server closes or after `ms` of silence. */
 function raw(bytes: string | Buffer, port = server.port, ms = 1500): Promise<string> {
   return new Promise((resolve) => {
     let received = "";
@@ -255,7 +255,7 @@ assert(count >= 214, `the corpus holds ${count} inputs`);
 for (const [kind, inputs] of Object.entries(HOSTILE))
   test(`must survive ${inputs.length} hostile ${kind}, without a 5xx or a stack`, async () => {
     for (const input of inputs) {
-      // From an address of its own, so that it is not stopped at a limit already.
+      // Each from a new address, so that no limit refuses it.
       const received = await raw(
         input.replace("Host: x\r\n", `Host: x\r\nX-Forwarded-For: 2001:db8::${++address}\r\n`),
       );
@@ -287,10 +287,10 @@ for (const path of ["/health", "/api/auth/get-session", "/api/auth/ok", "/"])
       const received = await raw(`GET ${path} HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n${second}\r\n\r\n`);
       assert.match(received, /^HTTP\/1\.1 400 /, second);
     }
-    assert.match(await raw(get(path)), /^HTTP\/1\.1 200 /, "one is right");
+    assert.match(await raw(get(path)), /^HTTP\/1\.1 200 /, "a single Host header must be accepted");
   });
 
-test("must answer 408 to a body that does not come", { timeout: 15_000 }, async () => {
+test("must answer 408 to a body that does not arrive", { timeout: 15_000 }, async () => {
   const started = Date.now();
   const received = await new Promise<string>((resolve) => {
     let text = "";
@@ -306,7 +306,7 @@ test("must answer 408 to a body that does not come", { timeout: 15_000 }, async 
   assert(Date.now() - started < 13_000);
 });
 
-test("must take JSON as text/plain across sites only when the setting says so, and only from a listed origin", async () => {
+test("must accept JSON as text/plain across sites only with the setting, and only from a listed origin", async () => {
   const crossSite = await startServer(testSettings({ COOKIE_MODE: "cross-site" }));
   const send = async (url: string, origin?: string) => {
     const headers = { "content-type": "text/plain", ...(origin && { origin }) };

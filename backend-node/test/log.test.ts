@@ -10,13 +10,13 @@ const PROGRAM = `
   process.exit();
 `;
 
-/** The lines of a process that ends at once. */
+/** The lines of a process that exits immediately. */
 function logged(level: string): Record<string, unknown>[] {
   const out = execFileSync(process.execPath, ["--input-type=module", "--eval", PROGRAM, level], { encoding: "utf8" });
   return out.split("\n").flatMap((line) => (line ? [JSON.parse(line)] : []));
 }
 
-test("must write a request in the form of other lines, and all lines before the process ends", () => {
+test("must write a request in the format of other lines, and all lines before the process ends", () => {
   const [other, request] = logged("info");
   assert.deepEqual(Object.keys(other ?? {}), ["level", "time", "port", "msg"]);
   const { time, ...rest } = request ?? {};
@@ -25,6 +25,6 @@ test("must write a request in the form of other lines, and all lines before the 
   assert.match(String(time), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
 });
 
-test("must write no requests at a higher level", () => {
+test("must omit requests at a higher level", () => {
   assert.deepEqual(logged("warn"), []);
 });

@@ -30,10 +30,10 @@ async function mailAPI(context: TestContext, handler: Handler) {
 
 async function until(holds: () => boolean, ms = 5_000): Promise<void> {
   for (const deadline = performance.now() + ms; !holds(); await delay(5))
-    assert(performance.now() < deadline, "too late");
+    assert(performance.now() < deadline, "the condition did not hold before the deadline");
 }
 
-test("must try again where that can help, and only there", async (context) => {
+test("must retry a mail only if a retry can help", async (context) => {
   const statuses = [500, 200, 422];
   const { seen, mail } = await mailAPI(context, (number) => statuses[number - 1] ?? 200);
   const mailer = createMailer(mail, silent);
@@ -43,11 +43,11 @@ test("must try again where that can help, and only there", async (context) => {
   mailer.send("second@example.com", "Subject", "text");
   await until(() => seen.length === 3);
   await delay(1_200);
-  assert.equal(seen.length, 3, "a refused mail is not sent again");
+  assert.equal(seen.length, 3, "a refused mail must not be sent again");
   await mailer.close();
 });
 
-test("must take no more mails than it can keep, and never wait", async (context) => {
+test("must refuse mails beyond its queue, and never wait", async (context) => {
   const { seen, mail } = await mailAPI(context, () => new Promise(() => {}));
   const mailer = createMailer(mail, silent);
   const began = performance.now();
@@ -55,10 +55,10 @@ test("must take no more mails than it can keep, and never wait", async (context)
   assert(performance.now() - began < 500);
   await until(() => seen.length === 4);
   await mailer.close();
-  assert(performance.now() - began < 3_000, "a mail API that hangs does not hold the end up");
+  assert(performance.now() - began < 3_000, "a hanging mail API must not delay the close");
 });
 
-test("must send what waits when it closes", async (context) => {
+test("must send the waiting mails when it closes", async (context) => {
   const { seen, mail } = await mailAPI(context, () => 200);
   const mailer = createMailer(mail, silent);
   for (let number = 0; number < 20; number++) mailer.send(`${number}@example.com`, "Subject", "text");
@@ -72,7 +72,7 @@ const APIS: Record<string, Handler> = {
   hangs: () => new Promise(() => {}),
 };
 
-describe("must not show who has an account", { concurrency: true }, () => {
+describe("must not reveal who has an account", { concurrency: true }, () => {
   for (const [what, handler] of Object.entries(APIS))
     test(`by a mail API that ${what}`, async (context) => {
       const { url } = await mailAPI(context, handler);
@@ -80,7 +80,7 @@ describe("must not show who has an account", { concurrency: true }, () => {
       const server = await startServer(testSettings({ ...mail, SIGNUP: "verified" }));
       context.after(server.close);
       let callers = 0;
-      /** Status, body without what is drawn anew, and milliseconds. */
+      /** Status, body without random values, and milliseconds. */
       const call = async (path: string, body: object) => {
         const headers = {
           "content-type": "application/json",
@@ -104,9 +104,9 @@ describe("must not show who has an account", { concurrency: true }, () => {
         ["/sign-up/email", (email: string) => ({ ...account, email, username: `Name_${callers}` })],
       ] as const) {
         const least = { known: Number.POSITIVE_INFINITY, unknown: Number.POSITIVE_INFINITY };
-        // What else the machine does only makes an answer later.
+        // Other load only makes an answer later.
         for (let pair = 0; pair < 12 && !(Math.abs(least.known - least.unknown) < 25); pair++) {
-          // One for each pair, as an account gets three mails a minute.
+          // An account for each pair, as an account gets three mails a minute.
           const known = `known-${callers}@example.com`;
           await call("/sign-up/email", { ...account, email: known });
           const [one, other] = [await call(path, bodyFor(known)), await call(path, bodyFor(`${callers}@example.com`))];

@@ -44,5 +44,5 @@ test("must refuse a schema that it cannot upgrade without losing rows", async ()
 
   assert(error instanceof UnsafeSchema);
   assert.match(error.message, /email/);
-  assert.equal(databaseOf(settings).prepare(`SELECT count(*) AS n FROM "user"`).get()?.n, 1, "nothing was touched");
+  assert.equal(databaseOf(settings).prepare(`SELECT count(*) AS n FROM "user"`).get()?.n, 1, "the rows must remain");
 });

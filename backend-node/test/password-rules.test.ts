@@ -47,7 +47,7 @@ for (const password of ["ada rides a purple horse", "q8Zt!mE2w", "correct horse"
     assert.equal(await answer(library, "/sign-up/email", newcomer({ password })), 200);
   });
 
-test("must take the longest word out first", () => {
+test("must remove the longest word first", () => {
   assert.equal(withoutWords("annabel-1", ["Ann Annabel"]), "-1");
   assert.equal(withoutWords("al and bo", ["Al", "Bo"]), "al and bo");
 });
@@ -86,7 +86,7 @@ test("must know every path of the library that sets a password", async () => {
     .filter(({ options }) => "password" in shape(options.body) || "newPassword" in shape(options.body))
     .map(({ path = "" }) => path)
     .filter((path) => path !== "" && !path.startsWith("/two-factor/") && !verifies.has(path));
-  assert(paths.length >= 4, "the schemas could be read");
+  assert(paths.length >= 4, "too few schemas were read");
   assert.deepEqual(
     paths.filter((path) => !(path in SETS_PASSWORD)),
     [],
@@ -98,7 +98,7 @@ interface BodySchema {
   _zod?: { def: { left?: BodySchema; innerType?: BodySchema; in?: BodySchema } };
 }
 
-/** The members of a zod object, however it is wrapped. */
+/** The members of a zod object, wrapped or not. */
 function shape(schema: BodySchema | undefined): object {
   if (schema === undefined) return {};
   const { left, innerType, in: input } = schema._zod?.def ?? {};
@@ -119,7 +119,7 @@ test("must refuse a breached password when the check is on, and accept any when 
   assert.equal(await answer(library, "/sign-up/email", newcomer({})), "PASSWORD_COMPROMISED");
   assert.deepEqual(requested, [`https://api.pwnedpasswords.com/range/${hash.slice(0, 5)}`]);
   answers = () => new Response(`${hash.slice(5)}:0\r\n`);
-  assert.equal(await answer(library, "/sign-up/email", newcomer({})), 200, "padding does not count");
+  assert.equal(await answer(library, "/sign-up/email", newcomer({})), 200, "the service's padding must not count");
   answers = () => new Response("away", { status: 503 });
   assert.equal(await answer(library, "/sign-up/email", newcomer({})), 200);
 });

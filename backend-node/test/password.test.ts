@@ -12,13 +12,13 @@ test("must verify its own hashes, and only with the right password", async () =>
   assert.equal(await verifyPassword({ hash, password: `${PASSWORD}x` }), false);
 });
 
-test("must take the two forms of one character for the same", async () => {
+test("must treat the two forms of a character as the same", async () => {
   const hash = await hashPassword("caf\u00e9-password");
   assert.equal(await verifyPassword({ hash, password: "cafe\u0301-password" }), true);
 });
 
 for (const hash of ["", "$argon2id$", "$argon2id$v=19$m=19456,t=2,p=1$$", "not a hash"])
-  test(`must know no password by the hash "${hash}"`, async () => {
+  test(`must accept no password for the hash "${hash}"`, async () => {
     assert.equal(await verifyPassword({ hash, password: PASSWORD }).catch(() => false), false);
   });
 
@@ -31,7 +31,7 @@ test("must refuse with 503 when too many wait, and answer the rest", async () =>
     assert.equal(error.status, 503);
     assert.equal(error.headers["retry-after"], "1");
   }
-  assert.match(await hashPassword(PASSWORD), /^\$argon2id/, "and goes on afterwards");
+  assert.match(await hashPassword(PASSWORD), /^\$argon2id/, "the queue must continue afterwards");
 });
 
 test("must accept the library's scrypt hash once, and rewrite it", async () => {
@@ -43,7 +43,7 @@ test("must accept the library's scrypt hash once, and rewrite it", async () => {
   const database = options.database as import("node:sqlite").DatabaseSync;
   const stored = () => String(database.prepare("SELECT password FROM account").get()?.password);
   database.prepare("UPDATE account SET password = ?").run(await scrypt(PASSWORD));
-  assert.doesNotMatch(stored(), /argon2/, "an old hash is in place");
+  assert.doesNotMatch(stored(), /argon2/, "the old hash must be stored first");
 
   assert.equal((await signIn()).status, 200);
 

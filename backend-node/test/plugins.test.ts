@@ -9,7 +9,7 @@ import { createAuthClient } from "better-auth/client";
 import { usernameClient } from "better-auth/client/plugins";
 import { ORIGIN, PASSWORD, startServer, testSettings } from "./server.ts";
 
-/** The files that a server has loaded when it is ready. */
+/** The files that a server has loaded by readiness. */
 async function loadedBy(change: NodeJS.ProcessEnv): Promise<string[]> {
   const hook = `import { registerHooks } from "node:module"; import { writeSync } from "node:fs";
     registerHooks({ load: (url, context, next) => { writeSync(2, url + "\\n"); return next(url, context); } });`;
@@ -38,7 +38,7 @@ async function loadedBy(change: NodeJS.ProcessEnv): Promise<string[]> {
 const OPTIONAL =
   /plugins\/(email-otp|magic-link|organization|device-authorization|last-login-method|multi-session|captcha|haveibeenpwned)\/|\/api-key\/|\/language-common\//;
 
-test("must load nothing of what is off", async () => {
+test("must load no plugin that is off", async () => {
   const loaded = await loadedBy({});
   assert(
     loaded.some((url) => url.includes("plugins/two-factor/")),
@@ -57,7 +57,7 @@ test("must load a plugin that is on", async () => {
   assert(loaded.some((url) => url.includes("plugins/organization/")));
 });
 
-test("must require a captcha wherever a program could try, when it is on", async (context) => {
+test("must require a captcha for sign-up, sign-in and mail when it is on", async (context) => {
   const server = await startServer(testSettings({ TURNSTILE_SECRET_KEY: "turnstile-secret" }));
   context.after(server.close);
   const verified: Record<string, string>[] = [];

@@ -6,7 +6,7 @@ import { ORIGIN, startServer } from "./server.ts";
 const BASE = "https://auth.example";
 const TRUSTED = new Set([BASE, ORIGIN]);
 
-/** What a browser, or the library's way of normalising, takes for another host. */
+/** Targets that a browser, or the library's normalisation, resolves to another host. */
 const AWAY = [
   "https://evil.example",
   "//evil.example",
@@ -56,7 +56,7 @@ const HERE = [
   BASE,
 ];
 
-test("must know what leads away, in every encoding", () => {
+test("must recognise a redirect to another host, in every encoding", () => {
   for (const location of AWAY) assert.equal(staysHere(location, BASE, TRUSTED), false, JSON.stringify(location));
   for (const location of HERE) assert.equal(staysHere(location, BASE, TRUSTED), true, JSON.stringify(location));
 });
@@ -64,14 +64,14 @@ test("must know what leads away, in every encoding", () => {
 const server = await startServer();
 after(server.close);
 
-/** Each place where the library sends a browser to what a stranger's link holds. */
+/** Each path where the library redirects to a target from a link. */
 const LINKS = [
   "/verify-email?token=x&callbackURL=",
   "/reset-password/x?callbackURL=",
   "/delete-user/callback?token=x&callbackURL=",
 ];
 
-test("must send no browser away by a link, in every encoding, signed in or not", async () => {
+test("must not redirect to another host by a link, in every encoding, signed in or not", async () => {
   for (const link of LINKS)
     for (const [at, location] of AWAY.entries())
       for (const written of [encodeURIComponent(location), location.replace(/[\t\n#&]/g, encodeURIComponent)]) {
@@ -88,7 +88,7 @@ test("must send no browser away by a link, in every encoding, signed in or not",
       }
 });
 
-test("must send a browser where a trusted link leads", async () => {
+test("must redirect to a trusted link", async () => {
   for (const location of ["/welcome", `${ORIGIN}/welcome`]) {
     const link = `${server.url}/api/auth/verify-email?token=x&callbackURL=${encodeURIComponent(location)}`;
     const answer = await fetch(link, { redirect: "manual" });

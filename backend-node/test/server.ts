@@ -34,7 +34,7 @@ export function testSettings(change: NodeJS.ProcessEnv = {}): Settings {
 
 export const silent = createLog(process.env.TEST_LOG ?? "silent");
 
-/** The library with its schema, and the options, after `change`, that the library itself can be built from again. */
+/** The library with its schema, and its options after `change`, for a second instance of the library. */
 export async function openTestLibrary(
   settings = testSettings(),
   change = (_options: BetterAuthOptions): void => {},
@@ -53,7 +53,7 @@ export async function openTestLibrary(
 
 let requests = 0;
 
-/** A request as the server hands it to the library, from an address of its own, so that no limit is met by chance. */
+/** A request as the server passes it to the library, from a new address, so that no limit applies by chance. */
 export function libraryRequest(
   path: string,
   init: { method?: string; body?: unknown; headers?: object } = {},

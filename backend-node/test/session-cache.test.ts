@@ -5,7 +5,7 @@ import { libraryRequest, ORIGIN, openTestLibrary, PASSWORD, testSettings } from 
 
 const ACCOUNT = { name: "Ada", email: "ada@example.com", password: PASSWORD };
 
-/** A library that gives out copies for a minute, and how it, its short path and the stock library answer. */
+/** A library with copies for a minute, and the answers of it, of its short path and of the stock library. */
 async function withCopies() {
   const { library, options, database } = await openTestLibrary(testSettings({ SESSION_CACHE_SECONDS: "60" }));
   const stock = betterAuth(options);
@@ -47,17 +47,17 @@ for (const [what, spoil] of [
   ],
   ["nothing in it", () => ({})],
 ] as const)
-  test(`must not believe a copy with ${what}`, async () => {
+  test(`must refuse a copy with ${what}`, async () => {
     const { read, cookie } = await withCopies();
     const spoiled = cookie.replace(/(session_data=)([^;]*)/, (_, name, copy) => {
       const content = JSON.parse(Buffer.from(copy, "base64url").toString());
       return name + Buffer.from(JSON.stringify(spoil(content))).toString("base64url");
     });
     assert.notEqual(spoiled, cookie);
-    assert.equal(await read(spoiled), undefined, "the library answers");
+    assert.equal(await read(spoiled), undefined, "the short path must leave the answer to the library");
   });
 
-test("must not believe the copy of one session for another", async () => {
+test("must refuse the copy of another session", async () => {
   const { read, handle, cookie, cookiesOf } = await withCopies();
   const other = cookiesOf(await handle("/sign-in/email", ACCOUNT, {}));
   const token = other.find((pair) => pair.includes("session_token="));
@@ -75,7 +75,7 @@ test("must show a session that has ended until its copy is too old, and no longe
       .join("; "),
   };
   assert.equal((await handle("/revoke-other-sessions", {}, headers)).status, 200);
-  assert.equal(JSON.parse((await read()) ?? "").user.email, ACCOUNT.email, "the price of the setting");
+  assert.equal(JSON.parse((await read()) ?? "").user.email, ACCOUNT.email, "the copy must stay valid until its age");
   const now = Date.now();
   context.mock.timers.enable({ apis: ["Date"], now: now + 61_000 });
   assert.equal(await read(), undefined);
@@ -98,7 +98,7 @@ test("must not let a session that has ended change a password", async () => {
   assert.equal((await handle("/list-sessions", undefined, headers)).status, 200);
 });
 
-test("must give out no copy unless the setting says so", async () => {
+test("must set no copy without the setting", async () => {
   const { library } = await openTestLibrary();
   const signedUp = await library.handle(libraryRequest("/sign-up/email", { body: ACCOUNT }));
   assert.doesNotMatch(signedUp.headers.getSetCookie().join(), /session_data/);

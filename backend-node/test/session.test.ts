@@ -26,7 +26,7 @@ async function stockAnswer(headers: object): Promise<{ body: string; headers: ob
 
 test("must give the library's own answer, byte for byte, with a cookie", async () => {
   const expected = await stockAnswer({ cookie });
-  assert.match(expected.body, /ada@example.com/, "the library knows the session");
+  assert.match(expected.body, /ada@example.com/, "the library must accept the session");
   assert.equal(await library.readSession(cookie, undefined), expected.body);
   assert.deepEqual(expected.headers, {
     "content-type": "application/json",
@@ -56,7 +56,7 @@ for (const [what, spoil] of [
   ["broken percent-encoding", (text: string) => `${text}%zz`],
   ["nothing in it", () => `${NAME}=`],
 ] as const)
-  test(`must know no user by a cookie with ${what}`, async () => {
+  test(`must accept no cookie with ${what}`, async () => {
     const spoiled = spoil(cookie);
     assert.equal((await stockAnswer({ cookie: spoiled })).body, "null");
     assert.equal(await library.readSession(spoiled, undefined), "null");
@@ -76,7 +76,11 @@ for (const [what, headers] of [
 test("must leave an expired session, and one due for renewal, to the library", async (context) => {
   const now = Date.now();
   context.mock.timers.enable({ apis: ["Date"], now: now + 2 * 24 * 3600 * 1000 });
-  assert.equal(await library.readSession(cookie, undefined), undefined, "renewed after a day");
+  assert.equal(
+    await library.readSession(cookie, undefined),
+    undefined,
+    "a session due for renewal must go to the library",
+  );
   context.mock.timers.setTime(now + 8 * 24 * 3600 * 1000);
-  assert.equal(await library.readSession(cookie, undefined), undefined, "expired after seven");
+  assert.equal(await library.readSession(cookie, undefined), undefined, "an expired session must go to the library");
 });

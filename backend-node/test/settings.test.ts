@@ -12,7 +12,7 @@ const SOUND = {
   DATABASE_URL: `sqlite:${folder}/auth.db`,
 };
 
-/** The names of the variables that are refused. */
+/** The names of the refused variables. */
 function refused(change: NodeJS.ProcessEnv): string[] {
   try {
     readSettings({ ...SOUND, ...change });
@@ -85,7 +85,7 @@ for (const [what, stray] of Object.entries({
     for (const [name, value] of Object.entries(VALUES)) assert.deepEqual(refused({ [name]: stray(value) }), [name]);
   });
 
-test("must refuse what the library reads otherwise: a blank around NODE_ENV, a blank as TEST", () => {
+test("must refuse values that the library does not trim: a blank around NODE_ENV, a blank as TEST", () => {
   assert.deepEqual(refused({ NODE_ENV: "production\n" }), ["NODE_ENV"]);
   assert.deepEqual(refused({ TEST: " " }), ["TEST"]);
   assert.deepEqual(refused({ TEST: "" }), []);
@@ -102,7 +102,7 @@ for (const [url, reason] of [
   ["https://auth.example:443", /usual port/],
   ["https://*.example", /wildcard/],
 ] as const)
-  test(`must say what is wrong with ${url} as the public origin`, () => {
+  test(`must explain the fault of ${url} as the public origin`, () => {
     assert.deepEqual(refused({ BETTER_AUTH_URL: url }), ["BETTER_AUTH_URL"]);
     assert.throws(() => readSettings({ ...SOUND, BETTER_AUTH_URL: url }), reason);
   });
@@ -129,7 +129,7 @@ test("must accept exact origins, with blanks around commas", () => {
   assert.deepEqual(corsOrigins, ["https://a.example", "http://localhost:3000"]);
 });
 
-test("must take the public origin from the Hub when none is set", () => {
+test("must use the Hub's public origin when none is set", () => {
   assert.equal(readSettings({ ...SOUND, SPACE_HOST: "acme-auth.hf.space" }).baseURL, "https://acme-auth.hf.space");
   assert.deepEqual(refused({ BETTER_AUTH_URL: "http://acme.example" }), ["BETTER_AUTH_URL"]);
 });
@@ -146,13 +146,13 @@ test("must refuse to run without NODE_ENV=production unless started to develop",
 
 const MAIL = { MAIL_URL: "https://mail.example/emails", MAIL_KEY: "mail-key-0123", MAIL_FROM: "a@mail.example" };
 
-test("must name the plugin that is unknown or lacks its mail", () => {
+test("must name the plugin that is unknown or needs mail", () => {
   assert.deepEqual(refused({ PLUGINS: "organization,teleport" }), ["PLUGINS"]);
   assert.deepEqual(refused({ PLUGINS: "organization,magic-link" }), ["PLUGINS"]);
   assert.deepEqual(refused({ PLUGINS: "magic-link, organization", ...MAIL }), []);
 });
 
-test("must refuse administrators by an address that nothing verifies", () => {
+test("must refuse administrators by address when no address can be verified", () => {
   assert.deepEqual(refused({ ADMIN_EMAILS: "ada@example.com" }), ["ADMIN_EMAILS"]);
   assert.deepEqual(refused({ ADMIN_EMAILS: "ada@example.com, ada", ...MAIL }), ["ADMIN_EMAILS"]);
   assert.deepEqual(readSettings({ ...SOUND, ...MAIL, ADMIN_EMAILS: "Ada@Example.com" }).adminEmails, [
@@ -163,7 +163,7 @@ test("must refuse administrators by an address that nothing verifies", () => {
 });
 
 for (const name of ["SESSION_IDLE_HOURS", "SESSION_MAX_HOURS", "SESSION_FRESH_MINUTES"])
-  test(`must take only a whole number above 0 as ${name}`, () => {
+  test(`must accept only a whole number above 0 as ${name}`, () => {
     for (const value of ["0", "-3", "1.5", "a week", "1e3"]) assert.deepEqual(refused({ [name]: value }), [name]);
     assert.deepEqual(refused({ [name]: "12" }), []);
   });

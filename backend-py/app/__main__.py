@@ -8,10 +8,10 @@ from app.settings import load_settings
 
 
 def main() -> None:
-    # uvicorn puts this handler back and raises the signal again when it has finished, so that
-    # the exit code is 0 under an init process too, where the default would make it 143.
+    # After its shutdown uvicorn restores this handler and raises the signal again. The exit code is
+    # then 0 under an init process too; the default handler would make it 143.
     signal.signal(signal.SIGTERM, _exit)
-    # Before the imports that take a while: a wrong setting is refused at once.
+    # Before the slow imports, so that an invalid setting is refused at once.
     load_settings()
 
     import uvicorn
@@ -22,7 +22,7 @@ def main() -> None:
         "app.main:app",
         host="0.0.0.0",
         port=7860,
-        # One worker: limits and caches live in the process.
+        # One worker: limits and caches are per process.
         workers=1,
         http=Connection,
         ws="none",

@@ -45,17 +45,17 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The body is too large.",
         422: "The request does not fit the schema.",
         429: "Too many requests; see Retry-After.",
-        502: "An upstream refused or answered nonsense.",
+        502: "An upstream refused the call or sent an invalid answer.",
         503: "An upstream is unavailable, or the service restarts or is busy; see Retry-After.",
         504: "An upstream took too long.",
     }.items()
 }
 NOT_FOUND = {"model": ErrorResponse, "description": "No recent answer has this id."}
-UNAUTHORIZED = {"model": ErrorResponse, "description": "The bearer token is not the owner's."}
+UNAUTHORIZED = {"model": ErrorResponse, "description": "The bearer token is missing or invalid."}
 OWNER = HTTPBearer(auto_error=False)
 COMPLETION: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "OpenAI's chat.completion, or with `stream` its chunks, with `book` in it.",
+        "description": "OpenAI's chat.completion, or its chunks with `stream`, extended by `book`.",
         "content": {"application/json": {}, "text/event-stream": {}},
     }
 }
@@ -89,7 +89,7 @@ def create_api(
     drain: asyncio.Event,
     metrics: Metrics | None,
 ) -> ASGIApp:
-    """Everything but the probes, which main.py answers."""
+    """All endpoints but the probes, which main.py answers."""
     feedback = Feedback(settings.feedback_path)
     api = FastAPI(
         title="Book answers",
@@ -97,7 +97,7 @@ def create_api(
         description="Questions about a book, answered with citations.",
         responses=ERRORS,
         redirect_slashes=False,
-        # Both would load their scripts from elsewhere.
+        # Both would load their scripts from a CDN.
         docs_url=None,
         redoc_url=None,
         # A stray OTEL variable must not stop the start.
@@ -110,7 +110,7 @@ def create_api(
         },
     )
     for path in ("/health", "/ready"):
-        # For the other methods' 405; the guard answers GET and HEAD.
+        # Gives other methods their 405; the guard answers GET and HEAD.
         api.add_route(path, _unreached)
     api.routes.extend(pages.routes(index))
 
@@ -221,7 +221,7 @@ async def _on_http_error(_: Request, error: Exception) -> Response:
 
 
 async def _on_validation_error(_: Request, error: Exception) -> Response:
-    """422 with the place and the rule of each fault; nothing the client sent comes back."""
+    """422 with the field and the rule of each fault, without the values that the client sent."""
     assert isinstance(error, RequestValidationError)
     fields = []
     for fault in error.errors():

@@ -1,7 +1,7 @@
 """Cohere's API v2 over REST. Source: docs.cohere.com/reference, "v2/embed", "v2/chat", "v2/rerank".
 
-The SDK is left out: with its dependencies it would triple the image, its retries sleep up to a
-minute inside a request, and it takes a stream that was cut for one that ended.
+The SDK is not used: its dependencies would triple the image, its retries sleep up to a minute
+inside a request, and it treats a cut stream as a complete one.
 """
 
 import json
@@ -98,7 +98,7 @@ class Cohere(Upstream):
         return await self.stream("/v2/chat", self._chat_body(messages, documents, True))
 
     async def events(self, response: httpx2.Response) -> AsyncIterator[Delta | Citation | End]:
-        """What the stream says, ending with End; raises UpstreamError if it is cut or malformed."""
+        """The events of the stream up to End; raises UpstreamError if it is cut or malformed."""
         try:
             async for data in _data_lines(response):
                 given = json.loads(data)
@@ -141,8 +141,8 @@ def _citation(given: dict[str, Any]) -> Citation | None:
 
 
 async def _data_lines(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """The data of each event. Lines are cut at line feeds alone: the client's own line iterator
-    would also cut at U+2028, which is legal inside JSON."""
+    """The data of each event. Lines are split only at line feeds: the client's line iterator would
+    also split at U+2028, which is legal inside JSON."""
     rest = b""
     async for chunk in response.aiter_bytes():
         *lines, rest = (rest + chunk).split(b"\n")

@@ -1,7 +1,7 @@
-"""The answers in the shape of OpenAI's chat completions, for clients that speak only that.
+"""Answers in the format of OpenAI's chat completions, for clients that support only that.
 
-Source: platform.openai.com/docs/api-reference/chat. The book's part of an answer, which that shape
-has no place for, is the extension field `book`: mode, grounded, degraded, citations, sources.
+Source: platform.openai.com/docs/api-reference/chat. The extension
+field `book` holds what the format lacks: mode, grounded, degraded, citations, sources.
 """
 
 import json
@@ -34,14 +34,14 @@ FINISH_REASONS = {"MAX_TOKENS": "length"}
 
 
 class Part(BaseModel):
-    """A piece of a message. Only those of type `text` are read."""
+    """A part of a message. Only parts of type `text` are read."""
 
     type: str
     text: str = ""
 
 
 class Message(BaseModel):
-    """One message. What a system or developer message says is left out: the Space has its own."""
+    """One message. System and developer messages are ignored: the Space has its own."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[Part], Field(max_length=MOST_PARTS)] | None = None
@@ -53,7 +53,7 @@ class Message(BaseModel):
 
 
 class CompletionRequest(BaseModel):
-    """A conversation whose last message is the question. Other fields are accepted and unused."""
+    """A conversation whose last message is the question. Other fields are accepted and ignored."""
 
     messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
     model: str = MODEL
@@ -62,7 +62,7 @@ class CompletionRequest(BaseModel):
 
 
 def to_chat_request(given: CompletionRequest) -> ChatRequest:
-    """The question with the latest turns before it; raises ApiError if the last is no question."""
+    """The question with the latest turns before it; raises ApiError if the user's is not last."""
     turns = [
         {"role": message.role, "content": text}
         for message in given.messages
@@ -88,7 +88,7 @@ def models() -> JSONResponse:
 
 
 def completion(answer: ChatResponse) -> JSONResponse:
-    """A whole answer. `usage` is left out: an answer that is quoted has no tokens."""
+    """A whole answer. `usage` is left out: a quoted answer has no tokens."""
     message = {"role": "assistant", "content": answer.answer, "refusal": None}
     return JSONResponse(
         {
@@ -114,7 +114,7 @@ class Chunks:
         self._citations: list[Citation] = []
 
     def __call__(self, event: Event) -> bytes:
-        """The frames that `event` becomes; may be empty."""
+        """The frames for `event`; may be empty."""
         match event:
             case Meta():
                 self._meta = event

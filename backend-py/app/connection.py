@@ -1,6 +1,6 @@
-"""What a connection may send before there is a request: a head of bounded size, in bounded time.
+"""Limits the size and the time of a request's head.
 
-uvicorn has no option for either: it would keep a header of any length, and wait for its end for
+uvicorn has no option for either: it would buffer a header of any length and wait for its end for
 ever.
 """
 
@@ -18,7 +18,7 @@ MAX_HEAD_BYTES = 32_768
 HEAD_SECONDS = 10.0
 
 MALFORMED = error_response(400, "bad_request", "This is not a valid HTTP/1.1 request.")
-NO_VERSION = error_response(400, "bad_request", "The request line names no HTTP/1.0 or HTTP/1.1.")
+NO_VERSION = error_response(400, "bad_request", "The request line must name HTTP/1.0 or HTTP/1.1.")
 NOT_ONE_HOST = error_response(400, "bad_request", "A request needs exactly one Host header.")
 TOO_LATE = error_response(408, "request_timeout", "The request's head took too long.")
 TOO_LARGE = error_response(
@@ -61,7 +61,7 @@ class Connection(HttpToolsProtocol):
                 self._set_deadline()
 
     def on_message_begin(self) -> None:
-        # It may be the end of a chunk that held the request before as well.
+        # The head may share a chunk with the previous request.
         self._head_bytes = self._head_bytes or 1
         super().on_message_begin()
 
@@ -82,7 +82,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self._in_head and not self._deadline:
-            # The rest of a body that nobody waits for, such as a refused one's.
+            # The app does not read the rest of this body, for example after a refusal.
             self._set_deadline()
 
     def send_400_response(self, msg: str) -> None:
@@ -93,7 +93,7 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             return NO_VERSION
-        # In one chunk a head can be complete before its size was looked at.
+        # A head in one chunk can be complete before `data_received` checks its size.
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > MAX_HEAD_BYTES:
             return TOO_LARGE
@@ -123,10 +123,10 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if cycle and not cycle.response_complete:
             if self.pipeline or cycle.response_started or not cycle.more_body:
-                # The answer to a request before this one becomes the connection's last.
+                # The answer to the previous request becomes the connection's last.
                 cycle.keep_alive = False
                 return
-            # The body of this request is malformed: the app sees a client that has left.
+            # The body of this request is malformed: to the app the client has disconnected.
             cycle.disconnected = True
             cycle.message_event.set()
         request_id = new_request_id()

@@ -1,4 +1,4 @@
-"""Documents and the chunks they are cut into: at headings, each with a stable URL."""
+"""Documents, and their chunks: cut at headings, each with a stable URL."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ CHUNK_CHARS = 1200
 
 
 class Unreadable(Exception):
-    """A document holds nothing to read; the message is the reason."""
+    """A document cannot be read; the message is the reason."""
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Section:
 
 @dataclass
 class Document:
-    """A page. `path` is where it is served, below the book's address."""
+    """A page. `path` is relative to the book's address."""
 
     path: str
     title: str
@@ -38,7 +38,7 @@ def page_url(base_url: str, path: str) -> str:
 
 
 def to_chunks(document: Document, base_url: str) -> Iterator[Chunk]:
-    """Chunks of at most CHUNK_CHARS characters; a code block is kept whole whatever its size."""
+    """Chunks of at most CHUNK_CHARS characters; a code block is never cut."""
     page = page_url(base_url, document.path)
     for section in document.sections:
         url = f"{page}#{section.anchor}" if section.anchor else page

@@ -1,7 +1,7 @@
 """Search without keys or network: one read-only SQLite file with the book, its words and vectors.
 
-A section is found by both: by the words it shares with the question (BM25, SQLite's FTS5), and by
-how near its vectors are to the question's. Neither needs to be tuned to a book.
+A search combines the words that a section shares with the question (BM25, SQLite's FTS5) and the
+nearness of its vectors to the question's. Neither is tuned to a book.
 """
 
 import asyncio
@@ -21,29 +21,29 @@ import simsimd
 from app.encoder import DIMENSIONS, Encoder
 from app.words import Language, language_of, words
 
-# Chosen on tests/backend_py/questions/tuning.toml alone. A score is how probably the best section
-# answers the question; below REFUSE there is no answer, below CERTAIN it says that it is a guess.
+# Chosen only on tests/backend_py/questions/tuning.toml. A score is the probability that the section
+# answers the question. Below REFUSE there is no answer; below CERTAIN the answer says it is unsure.
 REFUSE = 0.18
 CERTAIN = 0.60
-# The logistic regression behind the score: on nearness, on the share of the question's words that
-# the section holds, on their number, for few words are soon held by chance, and on the chunks of
-# the book, for the nearest of many is nearer by chance than that of few.
+# The score is a logistic regression on four values: nearness; the share of the question's words
+# that the section holds; their number, because a section holds few words easily by chance; and the
+# chunks of the book, because among many the nearest is nearer by chance.
 NEAR_SLOPE, COVERED_SLOPE, WORD_SLOPE, CHUNK_SLOPE, CONSTANT = 10.7, 3.3, 0.21, -1.17, -1.05
 MOST_COUNTED_WORDS = 12
 COUNTED_CHUNKS = 12, 200
-# How much of a section's nearness its best passage and its heading make up beside its whole text.
+# Weights of the best passage and the heading in a section's nearness, beside its whole text with 1.
 PASSAGE_SHARE, HEADING_SHARE = 1.0, 0.3
 WORDS_SHARE = 0.1
 HEADING_WEIGHT = 2.0
-# A section is quoted beside the best one when its rank score comes as near to it as this.
+# A further section is quoted if its rank score is within this distance of the best.
 ALSO_QUOTED = 0.02
 MOST_QUOTED_CHARS = 1500
 SHORTEST_PASSAGE = 30
 MOST_TERMS = 64
-# Words that are looked at for slips; a repair takes up to two milliseconds.
+# The most words that are checked for typing errors; a repair takes up to two milliseconds.
 MOST_REPAIRED = 32
 _REPAIRABLE = re.compile(r"(?<![^\W\d_])[^\W\d_]{4,24}(?![^\W\d_])")
-# Questions whose vectors are kept: the same ones come again and again.
+# The most questions whose vectors are cached: questions repeat.
 MOST_KEPT = 1024
 Encode = Callable[[str], bytes]
 COLUMNS = "uid, doc, url, title, heading, text, hash"
@@ -59,13 +59,13 @@ CREATE TABLE word(word TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE vector(chunk INTEGER, start INTEGER, end INTEGER, vector BLOB);
 CREATE TABLE book(language TEXT);
 """
-# The place of a vector that is not one of a passage.
+# `start` of vectors that do not belong to a passage.
 _WHOLE, _HEADING = -1, -2
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of one section. `doc` is the page it came from, `hash` covers what is searched."""
+    """A part of one section. `doc` is its page, `hash` the digest of the searched text."""
 
     id: str
     doc: str
@@ -77,14 +77,14 @@ class Chunk:
 
     @property
     def name(self) -> str:
-        """Page and heading, as a source is listed."""
+        """Page and heading: the title of a source."""
         different = self.heading and self.heading != self.title
         return f"{self.title} > {self.heading}" if different else self.title
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page as this Space serves it itself."""
+    """A page of the book that this Space serves."""
 
     slug: str
     title: str
@@ -93,7 +93,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Hit:
-    """A section found. `score`: how sure that it answers, 0 to 1; `quoted`: whether to quote it."""
+    """A section found. `score`: probability that it answers, 0 to 1; `quoted`: to be quoted."""
 
     chunk: Chunk
     score: float
@@ -110,7 +110,7 @@ def write_index(
 ) -> int:
     """Writes the index and returns the number of chunks. The same input gives the same bytes.
 
-    A book that is not English is searched by words alone: the encoder reads English.
+    A book in another language than English gets no vectors: the encoder reads only English.
     """
     language = Language(language_of(chunk.text for chunk in chunks))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,11 +203,11 @@ class Index:
         return [Chunk(*row) for row in self._db.execute(f"SELECT {COLUMNS} FROM chunk ORDER BY id")]
 
     def content_words(self, question: str) -> list[str]:
-        """The words of `question` that say what it is about."""
+        """The words of `question` without its function words."""
         return self._language.question_words(question)
 
     async def find(self, question: str, top_k: int) -> list[Hit]:
-        """As `search`; the slow step, some milliseconds, is taken beside the event loop."""
+        """Like `search`, but runs the slow step, some milliseconds, outside the event loop."""
         repaired = self._repaired(question)
         if self._encoder and repaired not in self._asked:
             self._keep(repaired, await asyncio.to_thread(self._encoder.encode, repaired))
@@ -253,7 +253,7 @@ class Index:
         return dict(ranked.fetchall())
 
     def _by_meaning(self, question: str) -> tuple[dict[int, float], dict[int, tuple[int, int]]]:
-        """How near each chunk is, about 0 to 1, and where its nearest passage lies."""
+        """The nearness of each chunk, about 0 to 1, and the span of its nearest passage."""
         if not self._encoder:
             return {}, {}
         asked = self._asked.get(question)
@@ -293,14 +293,14 @@ class Index:
         return vector
 
     def _covered(self, terms: list[str], chunk: Chunk) -> float:
-        """The share of the question's words that the chunk holds, the rare ones counting more."""
+        """The share of the question's words that the chunk holds, weighted by their rarity."""
         held = self._held(chunk)
         weights = {term: math.log(1 + self._size / (0.5 + self._frequency(term))) for term in terms}
         total = sum(weights.values())
         return sum(w for term, w in weights.items() if term in held) / total if total else 0.0
 
     def _sure(self, near: float, covered: float, count: int) -> float:
-        """How probably a section is a right one: this near, with this share of so many words."""
+        """The probability that a section with these values answers the question."""
         logit = (
             NEAR_SLOPE * near
             + COVERED_SLOPE * covered
@@ -322,7 +322,7 @@ class Index:
         return Chunk(*row)
 
     def _repaired(self, question: str) -> str:
-        """The question, its misspelt words replaced by those of the book they probably are."""
+        """The question with misspelt words replaced by the nearest words of the book."""
         return _REPAIRABLE.sub(
             lambda found: self._repair(found[0]) or found[0], question, count=MOST_REPAIRED
         )
@@ -342,12 +342,12 @@ class Index:
 
 
 def _blocks(text: str) -> list[tuple[int, int]]:
-    """Where the paragraphs, lists and code blocks of `text` lie; a code block is never cut."""
+    """Spans of the paragraphs, lists and code blocks of `text`; a code block is never cut."""
     return [m.span() for m in re.finditer(r"```.*?(?:```|\Z)|\S(?:(?!\n\n).)*", text, re.DOTALL)]
 
 
 def _passage(text: str, best: tuple[int, int]) -> str:
-    """The text, or where it is long its best block and the neighbours that fit beside it."""
+    """The text, or of a long text the best block and the neighbours that fit."""
     if len(text) <= MOST_QUOTED_CHARS:
         return text
     blocks = _blocks(text)

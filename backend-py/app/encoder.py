@@ -1,7 +1,7 @@
-"""Texts to vectors of what they mean, by a small transformer: llama.cpp, through ctypes.
+"""Encodes texts as vectors of their meaning, with a small transformer: llama.cpp through ctypes.
 
-The wheel of sqlite-lembed is the smallest that carries llama.cpp (2.4 MB). Its SQL functions start
-four threads whatever the machine has, so the C functions are called instead.
+The wheel of sqlite-lembed is the smallest that contains llama.cpp (2.4 MB). Its SQL functions
+always start four threads, so the C functions are called instead.
 Source of the types: llama.h of llama.cpp as in sqlite-lembed 0.0.1a8, which is pinned.
 """
 
@@ -13,13 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGED_MODEL = Path(__file__).parent.parent / "data" / "model.gguf"
-# More tokens of a text than this are left out; all-MiniLM-L6-v2 was trained on as many.
+# Further tokens of a text are left out: all-MiniLM-L6-v2 was trained on this length.
 MOST_TOKENS = 256
 DIMENSIONS = 384
 
 
 class _ModelParams(ctypes.Structure):
-    # Passed on as they come; larger than any version's, which is harmless in a last argument.
+    # Passed on unread; larger than in any version, which is harmless in a last argument.
     _fields_ = (("unread", ctypes.c_ubyte * 512),)
 
 
@@ -63,15 +63,15 @@ class Encoder:
             str(model).encode(), llama.llama_model_default_params()
         )
         if not self._model:
-            raise OSError(f"{model} is not a model that llama.cpp reads")
+            raise OSError(f"{model} is not a model that llama.cpp can read")
         params = llama.llama_context_default_params()
-        # Threads wait for each other by turning: two on busy CPUs took ten times as long as one.
+        # Threads wait for each other in a busy loop: on busy CPUs two took ten times longer.
         params.n_threads = params.n_threads_batch = 1
         params.n_ctx = params.n_batch = params.n_ubatch = MOST_TOKENS
         params.embeddings = True
         self._context = llama.llama_new_context_with_model(self._model, params)
         if not self._context:
-            raise OSError("llama.cpp could not make a context; is memory short?")
+            raise OSError("llama.cpp could not create a context; is there enough memory?")
         self._tokens = (ctypes.c_int32 * MOST_TOKENS)()
         # The context holds the state of one text at a time.
         self._lock = threading.Lock()
@@ -84,20 +84,20 @@ class Encoder:
                 return bytes(DIMENSIONS)
             batch = self._llama.llama_batch_get_one(self._tokens, count, 0, 0)
             if self._llama.llama_decode(self._context, batch):
-                raise OSError("llama.cpp could not read a text")
+                raise OSError("llama.cpp could not encode a text")
             found = self._llama.llama_get_embeddings_seq(self._context, 0)
             vector = found[:DIMENSIONS]
         length = sum(x * x for x in vector) ** 0.5
-        # No coordinate of a text was ever above a third; at 381 the bytes use their range.
+        # No coordinate measured exceeded a third; a factor of 381 uses the range of a byte.
         return array("b", (max(-127, min(127, round(381 * x / length))) for x in vector)).tobytes()
 
     def knows(self, word: str) -> bool:
-        """Whether `word` is one token: then it is a word of English, not a slip of the keyboard."""
+        """Whether `word` is a single token, and so an English word rather than a typing error."""
         with self._lock:
             return self._tokenize(word) == 3
 
     def _tokenize(self, text: str) -> int:
-        """Fills the tokens and returns their number, the two marks around a text included."""
+        """Fills the tokens and returns their number, including the two marks around a text."""
         given = text.encode("utf-8", "replace")
         count = self._llama.llama_tokenize(
             self._model, given, len(given), self._tokens, MOST_TOKENS, True, False
@@ -113,7 +113,7 @@ class Encoder:
 
 @cache
 def packaged() -> Encoder:
-    """The image's own model, once per process: llama.cpp holds a few dozen at most."""
+    """The model of the image, loaded once per process: llama.cpp holds a few dozen at most."""
     return Encoder(PACKAGED_MODEL)
 
 

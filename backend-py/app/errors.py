@@ -1,4 +1,4 @@
-"""The answers that are not 200: their exception, their envelope."""
+"""Error answers: their exception and their envelope."""
 
 import json
 

@@ -1,9 +1,9 @@
-"""How good the answers of an index are, measured by a file of questions.
+"""Measures the answers of an index with a file of questions.
 
 The file is TOML: `questions = [{ text = "…", gold = ["page#anchor", "page"] }, …]`. `gold` names
-the sections, by their anchor or its start, or whole pages that answer the question; without it the
-book must refuse the question. `kind` groups the rows of the table. `after` holds the question and
-the answer before this one, and `selected` what the reader has marked.
+the sections that answer the question, by the anchor or its start, or whole pages. Without `gold`
+the question must be refused. `kind` groups the rows of the table. `after` holds the previous
+question and answer, `selected` the text that the reader has selected.
 """
 
 import tomllib
@@ -49,7 +49,7 @@ class Questions(BaseModel):
 
 @dataclass
 class Count:
-    """Of `asked` questions: right section first, among the first three, 1/rank, wrong outcomes."""
+    """Sums over `asked` questions: right section first, in the first three, 1/rank, refusals."""
 
     asked: int = 0
     first: int = 0
@@ -60,7 +60,7 @@ class Count:
     belonging: int = 0
 
     def add(self, answer: ChatResponse, gold: list[str]) -> bool:
-        """Counts one answer; whether it was right."""
+        """Counts one answer; returns whether it was right."""
         belongs = {source.id: _is_among(source.url, gold) for source in answer.sources}
         rank = next((n for n, right in enumerate(belongs.values(), 1) if right), 0)
         cited = [source for citation in answer.citations for source in citation.sources]
@@ -80,7 +80,7 @@ class Count:
 
 
 async def evaluate(questions: str, index_path: Path) -> list[str]:
-    """The table, and what was missed; raises ValueError when the questions do not fit the book."""
+    """The table and the wrong answers; raises ValueError if the questions do not fit the book."""
     index = Index(index_path, packaged())
     given = _read(questions, index)
     settings = read_settings({"RAG_MODE": "embedded", "INDEX_PATH": str(index_path)})
@@ -127,7 +127,7 @@ def _read(text: str, index: Index) -> list[Question]:
     for question in given:
         for section in question.gold:
             if not any(_is_among(url, [section]) for url in urls):
-                raise ValueError(f"{section!r} is no section of the book: {question.text!r}")
+                raise ValueError(f"{section!r} is not a section of the book: {question.text!r}")
     return given
 
 

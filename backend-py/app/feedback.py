@@ -1,4 +1,4 @@
-"""Readers' ratings of answers, kept in one SQLite file that its owner can read over HTTP."""
+"""Readers' ratings of answers in one SQLite file, which the Space's owner can read over HTTP."""
 
 import logging
 import sqlite3
@@ -11,7 +11,7 @@ from app.errors import ApiError
 from app.logs import timestamp
 from app.schemas import FeedbackEntry
 
-# The oldest give way, so that nobody can fill the disk.
+# Older entries are deleted, so that feedback cannot fill the disk.
 MOST_ENTRIES = 10_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS feedback(
@@ -23,7 +23,7 @@ log = logging.getLogger("app.feedback")
 
 
 class Feedback:
-    """Raises ApiError while the file cannot be used; the next call opens it anew."""
+    """Raises ApiError while the file is unusable; the next call reopens it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -58,7 +58,7 @@ class Feedback:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """The open file. A connection that failed is not used again: it may lack the table."""
+        """A transaction on the open file. A failed connection is closed: it may lack the table."""
         try:
             self._db = self._db or self._connect()
             with self._db:

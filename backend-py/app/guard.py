@@ -1,4 +1,4 @@
-"""What every request passes before the app and every response after it."""
+"""Checks every request before the app and adds headers to every response."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("app.guard")
 
 BODY_SECONDS = 10.0
-# An id of the caller's that can do no harm in a header or in the log.
+# Ids of callers that are safe in a header and in the log.
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 EXPOSED = b"X-Request-ID, Retry-After, RateLimit, RateLimit-Policy"
 PREFLIGHT = [
@@ -38,10 +38,10 @@ LIMITED = ("/chat", "/chat/stream", "/search", "/feedback", "/v1/chat/completion
 class Guard:
     """Pure ASGI, outermost: request id, CORS, body cap, origins, rate limit, JSON 500, log line.
 
-    It answers the probes itself: on the way through FastAPI they would cost twice as much.
+    It answers the probes directly: through FastAPI they would cost twice as much.
 
-    CORS is done here and not by CORSMiddleware because that one sends Allow-Credentials to
-    origins it refuses, and FastAPI's own 500 and 413 would leave without the headers.
+    CORSMiddleware is not used: it sends Allow-Credentials to origins that it refuses, and FastAPI's
+    500 and 413 would lack the headers.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Guard:
         return None
 
     async def _read_body(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes | Response:
-        """The whole body, or the refusal: without a cap or a deadline one client could hold us."""
+        """The body, or a refusal if it exceeds the size or the time that protect other clients."""
         too_large = error_response(
             413,
             "body_too_large",

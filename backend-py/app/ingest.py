@@ -1,4 +1,4 @@
-"""`python -m app.ingest`: a folder of documents to an index file, and that to Qdrant."""
+"""`python -m app.ingest`: builds an index file from a folder, pushes it to Qdrant, measures it."""
 
 import argparse
 import asyncio
@@ -21,7 +21,7 @@ from app.settings import PACKAGED_INDEX, Settings, load_settings
 from app.upstream import UpstreamError
 
 BUILT_IN = Path(__file__).parent.parent / "book"
-# Where this Space serves the pages itself.
+# The path where this Space serves the pages.
 OWN_PAGES = "/book/"
 MOST_WAITS = 10
 LONGEST_WAIT = 60.0
@@ -48,19 +48,19 @@ def main(arguments: list[str] | None = None) -> int:
     build.add_argument(
         "--base-url",
         default=OWN_PAGES,
-        help="address at which the pages are served; by this Space itself unless given",
+        help="address of the pages; by default this Space serves them",
     )
     build.add_argument(
         "--vectors", type=Path, help="file that keeps vectors from one build to the next"
     )
     build.add_argument("--out", type=Path, default=PACKAGED_INDEX)
-    push = commands.add_parser("push", help="bring the collection to the state of the index file")
+    push = commands.add_parser("push", help="update the collection to the state of the index file")
     push.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, change nothing"
+        "--dry-run", action="store_true", help="print the changes without making them"
     )
-    commands.add_parser("check", help="whether the collection fits the model and the index file")
-    measure = commands.add_parser("evaluate", help="measure the index file by a file of questions")
-    measure.add_argument("questions", help="TOML file, or - for what comes in on stdin")
+    commands.add_parser("check", help="check that the collection fits the model and the index file")
+    measure = commands.add_parser("evaluate", help="measure the index with a file of questions")
+    measure.add_argument("questions", help="TOML file, or - for stdin")
     measure.add_argument("--index", type=Path, default=PACKAGED_INDEX)
     given = parser.parse_args(arguments)
     try:
@@ -84,7 +84,7 @@ def _build(source: Path, base_url: str, vectors: Path | None, out: Path) -> None
         from app.readers.folder import SUFFIXES, Collision, Folder
     except ModuleNotFoundError as error:
         raise Failed(
-            f"build: {error.name} is missing; the readers are in the image's build stage alone: "
+            f"build: {error.name} is missing; only the image's build stage has the readers: "
             "docker build --target build ."
         ) from None
     if not source.is_dir():
@@ -119,14 +119,14 @@ def _build(source: Path, base_url: str, vectors: Path | None, out: Path) -> None
     sections = len({chunk.url for chunk in chunks})
     documents = len({chunk.doc for chunk in chunks})
     report.append(f"{documents} documents, {sections} sections, {len(chunks)} chunks -> {out}")
-    # Beside the index, for the output of an image's build is easily lost.
+    # A file beside the index, because the output of an image's build is easily lost.
     out.with_name(REPORT).write_text("".join(f"{line}\n" for line in report))
     print(*report, sep="\n")
 
 
 @contextlib.contextmanager
 def _remembering(encoder: Encoder, path: Path | None) -> Iterator[Encode]:
-    """Encodes each text once, and with a path once for all builds: it takes most of a build."""
+    """Encodes each text once; with a path, once for all builds. Encoding takes most of a build."""
     path = path or Path(":memory:")
     model = hashlib.sha256(PACKAGED_MODEL.read_bytes()).digest()
     with contextlib.closing(sqlite3.connect(path)) as db:
@@ -147,7 +147,7 @@ def _remembering(encoder: Encoder, path: Path | None) -> Iterator[Encode]:
 
 def _evaluate(questions: str, index: Path) -> None:
     if not index.is_file():
-        raise Failed(f"--index: {index} is not a file; make it with: python -m app.ingest build")
+        raise Failed(f"--index: {index} is not a file; write it with: python -m app.ingest build")
     try:
         text = sys.stdin.read() if questions == "-" else Path(questions).read_text()
         print(*asyncio.run(evaluate(text, index)), sep="\n")
@@ -192,7 +192,7 @@ async def _index_keywords(qdrant: Qdrant) -> None:
 
 
 async def _embed(cohere: Cohere, batch: list[Chunk]) -> list[list[float]]:
-    """Vectors of a batch, waiting as long as the rate limit says, which a trial key meets often."""
+    """Vectors of a batch. Waits as long as the rate limit says, which a trial key often reaches."""
     texts = [f"{chunk.name}\n{chunk.text}" for chunk in batch]
     for _ in range(MOST_WAITS):
         try:
@@ -201,7 +201,7 @@ async def _embed(cohere: Cohere, batch: list[Chunk]) -> list[list[float]]:
             if error.code != "upstream_rate_limited":
                 raise
             await asyncio.sleep(min(error.retry_after or 1, LONGEST_WAIT))
-    raise Failed("Cohere's rate limit did not clear; run the same command again to go on.")
+    raise Failed("Cohere's rate limit did not clear; run the same command again to continue.")
 
 
 async def _check(settings: Settings) -> None:
@@ -209,7 +209,7 @@ async def _check(settings: Settings) -> None:
     async with Cohere(settings) as cohere, Qdrant(settings) as qdrant:
         collection = await qdrant.collection()
         if collection is None:
-            raise Failed(f"{settings.collection_name}: no such collection; run push first")
+            raise Failed(f"COLLECTION_NAME: {settings.collection_name} is absent; run push first")
         print(f"{settings.collection_name}: {collection.points} points")
         (vector,) = await cohere.embed([chunks[0].name], documents=False)
         if collection.named(len(vector)) is None:
@@ -228,7 +228,7 @@ async def _check(settings: Settings) -> None:
 def _cloud_settings() -> Settings:
     settings = load_settings()
     if settings.embedded:
-        raise Failed("RAG_MODE: this command needs cloud, with the keys it asks for")
+        raise Failed("RAG_MODE: must be cloud for this command, with the keys of cloud mode")
     return settings
 
 
@@ -236,7 +236,8 @@ def _mismatch(settings: Settings, collection: Collection, size: int) -> str:
     sizes = ", ".join(str(length) for length in collection.vectors.values())
     return (
         f"EMBED_MODEL: {settings.embed_model} makes vectors of {size}, the collection "
-        f"{settings.collection_name} holds {sizes}; choose its model or another COLLECTION_NAME"
+        f"{settings.collection_name} holds {sizes}; "
+        "set the EMBED_MODEL of the collection or another COLLECTION_NAME"
     )
 
 
@@ -253,7 +254,7 @@ def _point(chunk: Chunk, vector: list[float] | dict[str, list[float]]) -> dict[s
 
 
 def _progress(what: str, items: Iterable[Item], total: int) -> Iterator[Item]:
-    """The items, with a bar on stderr where that is a terminal, else a line every few seconds."""
+    """The items. Shows a bar on stderr if that is a terminal, else a line every few seconds."""
     terminal = sys.stderr.isatty()
     shown = time.monotonic()
     for number, item in enumerate(items, 1):

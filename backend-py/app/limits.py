@@ -1,4 +1,4 @@
-"""How many requests one client, and all clients together, may send."""
+"""Limits on the requests of one client and of all clients together."""
 
 import asyncio
 import ipaddress
@@ -6,20 +6,20 @@ import math
 import time
 from collections import OrderedDict
 
-# A request that would wait longer is refused at once, so that the wait of all others stays short.
+# Seconds. A request that would wait longer is refused at once, which keeps the queue short.
 LONGEST_LINE = 0.25
-# How long a client that is refused may go on sending: closing on it would reset the connection, and
-# the refusal would be lost.
+# Seconds that a refused client may go on sending: an immediate close would reset the connection,
+# and the client would lose the refusal.
 LINGER_SECONDS = 2.0
-# What one subscriber is given, so that each of its addresses would be a new budget.
+# A subscriber gets a whole /64, and with it a new address for each request.
 # Source: RFC 6177, section 2.
 SUBSCRIBER_PREFIX = 64
 
 
 class RateLimit:
-    """A token bucket per key: `per_minute` at once, refilled evenly; 0 is no limit.
+    """A token bucket per key: `per_minute` at once, refilled evenly; 0 means no limit.
 
-    Time is the monotonic clock's: setting the wall clock gives nobody a budget or a longer wait.
+    It uses the monotonic clock, so a change of the wall clock has no effect.
     """
 
     MOST_KEYS = 10_000
@@ -29,7 +29,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, key: str = "") -> float:
-        """Takes one; 0 when that was allowed, else the seconds until it will be."""
+        """Takes one token; returns 0 if allowed, else the seconds until the next token."""
         if not self._per_minute:
             return 0.0
         now = time.monotonic()
@@ -42,7 +42,7 @@ class RateLimit:
         return 0.0 if allowed else (1 - tokens) * 60 / self._per_minute
 
     def headers(self, key: str = "") -> list[tuple[bytes, bytes]]:
-        """What is left after `take`. Source: draft-ietf-httpapi-ratelimit-headers."""
+        """Headers with the tokens left. Source: draft-ietf-httpapi-ratelimit-headers."""
         if not self._per_minute:
             return []
         tokens, _ = self._buckets[key]
@@ -54,10 +54,10 @@ class RateLimit:
 
 
 def client_key(headers: dict[bytes, bytes], peer: str, hops: int) -> str:
-    """Whose budget a request counts against: its client's address, of IPv6 the /64 network.
+    """The key of a request's budget: its client's address, of IPv6 the /64 network.
 
-    That is the `hops`-th entry from the right of X-Forwarded-For. The entries to its left are
-    whatever the client sent. Source: MDN, X-Forwarded-For, "Security and privacy concerns".
+    The address is the `hops`-th entry from the right of X-Forwarded-For. The client can forge the
+    entries to its left. Source: MDN, X-Forwarded-For, "Security and privacy concerns".
     """
     entries = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
     entry = entries[-hops].strip() if hops and len(entries) >= hops else ""
@@ -77,13 +77,13 @@ def _canonical(address: str) -> str:
 
 
 class Line:
-    """The requests that wait for the event loop, which makes one answer at a time."""
+    """The queue of requests for the event loop, which handles one at a time."""
 
     def __init__(self) -> None:
         self._began = 0.0
 
     def is_long(self) -> bool:
-        """Whether this round of the loop already takes too long for one more answer."""
+        """Whether this round of the loop has already lasted longer than LONGEST_LINE."""
         now = time.monotonic()
         if not self._began:
             self._began = now

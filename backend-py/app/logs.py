@@ -15,7 +15,7 @@ _requests = logging.getLogger("app.requests")
 class JsonFormatter(logging.Formatter):
     """A record as one JSON line; `extra={"data": {...}}` adds fields.
 
-    Of an exception the type and the frames are shown, never its message: it may quote a reader's
+    Of an exception it prints the type and the frames, never the message: that may contain a
     question or an upstream's answer.
     """
 
@@ -39,9 +39,9 @@ def new_request_id() -> str:
 def write_request(
     request_id: str, method: str, path: str, status: int, seconds: float, **more: object
 ) -> None:
-    """The line of one request, written past `logging`, which would cost more than a probe does.
+    """Writes the log line of one request without `logging`, which would cost more than a probe.
 
-    Method and path are empty for a request of which no more was understood.
+    Method and path are empty for a malformed request.
     """
     if not _requests.isEnabledFor(logging.INFO):
         return
@@ -82,7 +82,7 @@ def set_up(level: str) -> None:
             "loggers": {
                 "app": {"level": level.upper()},
                 "uvicorn": {"level": level.upper()},
-                # One line per request is enough, and ours knows the request id.
+                # `write_request` writes the line of each request, with its id.
                 "uvicorn.access": {"level": "CRITICAL", "propagate": False},
             },
         }

@@ -14,7 +14,7 @@ from app import VERSION, logs
 from app.guard import Guard
 from app.settings import Settings, effective_port, load_settings
 
-# What loads beside the first answers is imported where it is needed.
+# These load while the first probes are answered, so they are imported where they are used.
 if TYPE_CHECKING:
     from app.metrics import Metrics
     from app.rag import Answerer
@@ -23,7 +23,7 @@ log = logging.getLogger("app")
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """The whole service for `settings`; opens no connection before it is started."""
+    """The whole service for `settings`; it opens connections only when it starts."""
     logs.set_up(settings.log_level)
     drain = asyncio.Event()
     metrics = None
@@ -39,8 +39,8 @@ def create_app(settings: Settings) -> ASGIApp:
 class Service:
     """Answers the probes as soon as the server listens; other requests wait for the API.
 
-    Importing FastAPI and building its models takes longer than all else at the start, so a thread
-    does it while the server listens. A failure in there ends the process.
+    Importing FastAPI and building its models is the slowest part of the start, so a thread does it
+    while the server listens. A failure in the thread ends the process.
     """
 
     def __init__(self, settings: Settings, drain: asyncio.Event, metrics: "Metrics | None") -> None:
@@ -55,7 +55,7 @@ class Service:
             await self._live(receive, send)
             return
         assert self._api, "the server must run the lifespan"
-        # Shielded: a reader who leaves must not stop what the others wait for.
+        # Shielded: a client that disconnects must not cancel what other requests wait for.
         api = await asyncio.shield(self._api)
         await api(scope, receive, send)
 
@@ -120,10 +120,10 @@ class Service:
 
 
 def _drain_on_sigterm(drain: asyncio.Event) -> None:
-    """Sets `drain` on SIGTERM, then does what the server had planned.
+    """Sets `drain` on SIGTERM, then calls the server's own handler.
 
-    uvicorn runs the lifespan's shutdown only after every stream has ended, so waiting for that
-    would never end an open one.
+    uvicorn runs the lifespan's shutdown only after every stream has ended. That is too late to end
+    an open stream.
     """
     before = signal.getsignal(signal.SIGTERM)
     loop = asyncio.get_running_loop()
@@ -136,7 +136,7 @@ def _drain_on_sigterm(drain: asyncio.Event) -> None:
     try:
         signal.signal(signal.SIGTERM, on_signal)
     except ValueError:
-        log.debug("not the main thread: SIGTERM is not watched")
+        log.debug("not the main thread: SIGTERM is not handled")
 
 
 def _described(settings: Settings) -> dict[str, object]:

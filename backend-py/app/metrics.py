@@ -22,7 +22,7 @@ ROUTES = frozenset(
 
 
 class Metrics:
-    """Labels take few values, whatever clients send."""
+    """Counters with few label values, whatever clients send."""
 
     def __init__(self, token: SecretStr) -> None:
         self._token = f"Bearer {token.get_secret_value()}".encode()
@@ -43,7 +43,7 @@ class Metrics:
         )
         self._answers = Counter(
             "answers_total",
-            "Answers by how they came about",
+            "Answers by mode",
             ["mode", "degraded"],
             registry=self._registry,
         )

@@ -1,4 +1,4 @@
-"""What a browser sees: a page to try the service, the built-in book, the API's reference."""
+"""Pages for browsers: a form to try the service, the built-in book, the reference of the API."""
 
 import base64
 import hashlib
@@ -22,12 +22,12 @@ from app.errors import error_response
 
 EXAMPLES = 3
 _FOLDER = Path(__file__).parent / "html"
-# Swagger UI as files: FastAPI's own page loads it from a CDN, which sees every reader.
+# Local files of Swagger UI: FastAPI's page loads it from a CDN, which could track every reader.
 _SWAGGER_UI = Path(fastapi_offline.__file__).parent / "static"
 
 
 def routes(index: Index | None) -> Iterator[BaseRoute]:
-    """The pages and what they load; all answer GET and HEAD."""
+    """Routes of the pages and of their scripts; all answer GET and HEAD."""
     layout = Template((_FOLDER / "layout.html").read_text())
     try_it = Template((_FOLDER / "try.html").read_text())
 
@@ -48,11 +48,11 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
     yield Route("/", home)
 
     parts = ("markdown.js", "answer.js", "widget.js")
-    # In a function of its own, so that no name meets those of the page that loads it.
+    # Wrapped in a function, so that its names do not clash with those of the page that loads it.
     widget_script = Response(
         f"(() => {{\n{''.join((_FOLDER / part).read_text() for part in parts)}}})();\n",
         media_type="text/javascript",
-        # Pages on other sites load it, also those that isolate themselves.
+        # Pages on other sites load it, including cross-origin isolated pages.
         headers={"Cross-Origin-Resource-Policy": "cross-origin", "Cache-Control": "max-age=3600"},
     )
 
@@ -75,7 +75,7 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
         swagger_js_url="/docs/assets/swagger-ui-bundle.js",
         swagger_css_url="/docs/assets/swagger-ui.css",
         swagger_favicon_url="data:,",
-        # Else the page would send the address of this Space to validator.swagger.io.
+        # Otherwise the page would send the address of this Space to validator.swagger.io.
         swagger_ui_parameters={"validatorUrl": None},
     )
     reference_page.headers.update(_policy(bytes(reference_page.body).decode()))
@@ -98,14 +98,14 @@ def routes(index: Index | None) -> Iterator[BaseRoute]:
             return page(found.title, f'<article class="book">{found.html}</article>')
         if not path:
             return await book(request)
-        return error_response(404, "not_found", "No such chapter; see /book.")
+        return error_response(404, "not_found", "This chapter does not exist; see /book.")
 
     yield Route("/book", book)
     yield Route("/book/{path:path}", chapter)
 
 
 def _examples(index: Index | None) -> Iterator[str]:
-    """Buttons with questions that the book answers, taken from its own headings."""
+    """Buttons with example questions, taken from headings of the book."""
     headings = [heading for _, _, heading in index.headings()] if index else []
     asking = [heading for heading in headings if heading.endswith("?")] or headings
     step = max(1, len(asking) // EXAMPLES)
@@ -129,9 +129,9 @@ def _contents(index: Index) -> str:
 
 
 def _policy(text: str) -> dict[str, str]:
-    """No foreign script or style: this Space's own files, and what the page itself holds, by hash.
+    """Headers that allow only scripts and styles of this Space, inline ones by their hash.
 
-    Framing stays allowed, for the Hub shows a Space in a frame on its own site.
+    Framing stays allowed, because the Hub shows a Space in a frame.
     """
     sources = {
         tag: " ".join(

@@ -1,6 +1,6 @@
 """Qdrant over REST. Source: api.qdrant.tech.
 
-The SDK is left out: numpy and grpc, which it imports, weigh five times as much as this service.
+The SDK is not used: it imports numpy and grpc, which are five times as large as this service.
 """
 
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from app.upstream import UNREADABLE, Upstream, UpstreamError
 TEXT_KEYS = ("text", "content", "chunk", "page_content")
 TITLE_KEYS = ("title", "heading", "chapter")
 URL_KEYS = ("url", "source", "path")
-# Length of the vectors of models that have one unless told otherwise.
+# Default vector length of known models.
 # Source: docs.cohere.com/docs/cohere-embed
 DIMENSIONS = {
     "embed-v4.0": 1536,
@@ -62,7 +62,7 @@ class Qdrant(Upstream):
         self._size = settings.embed_dimension or DIMENSIONS.get(settings.embed_model)
 
     def present_problem(self) -> str | None:
-        # It is asked every few seconds, so the last call is always recent.
+        # It is probed every few seconds, so the last call is always recent.
         if self.problem or not self._collection:
             return self.problem or ("collection_missing" if self._absent else None)
         if not self._collection.points:
@@ -71,17 +71,17 @@ class Qdrant(Upstream):
         return None if fits else "vector_size_mismatch"
 
     def expect(self, size: int) -> None:
-        """The model makes vectors of `size`."""
+        """Sets the vector length of the model, against which the collection is checked."""
         self._size = size
 
     async def collection(self) -> Collection | None:
-        """What the collection is like, asked now; None where there is none."""
+        """The present state of the collection; None if it is absent."""
         try:
             answer = await self.json("GET", self._path)
         except UpstreamError as error:
             if error.code != "upstream_not_found":
                 raise
-            # An answer like any other: it is the collection that is missing, not Qdrant.
+            # Qdrant works; only the collection is absent.
             self.succeeded()
             self._absent, self._collection = True, None
             return None
@@ -106,7 +106,7 @@ class Qdrant(Upstream):
         collection = self._collection or await self.collection()
         name = collection.named(len(vector)) if collection else None
         if name is None:
-            # It may be made anew meanwhile, with other vectors.
+            # The collection may since have been recreated with other vectors.
             self._collection = None
             raise self.failure(502, "vector_size_mismatch" if collection else "upstream_not_found")
         body: dict[str, object] = {"query": vector, "limit": limit, "with_payload": True}
@@ -158,7 +158,7 @@ class Qdrant(Upstream):
 def _point(given: dict[str, Any]) -> Point | None:
     payload = given.get("payload") or {}
     nested = payload.get("metadata")
-    # LangChain's vector stores put everything but the text one level down.
+    # LangChain's vector stores nest all fields but the text in `metadata`.
     fields = {**nested, **payload} if isinstance(nested, dict) else payload
     text = _first(fields, TEXT_KEYS)
     if not text:

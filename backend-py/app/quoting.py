@@ -1,4 +1,4 @@
-"""Answers made of the book's own passages, word for word, and refusals."""
+"""Answers that quote passages of the book word for word, and refusals."""
 
 from app.embedded import CERTAIN, REFUSE, Hit
 from app.schemas import ChatResponse, Citation, Source
@@ -6,13 +6,13 @@ from app.schemas import ChatResponse, Citation, Source
 CLOSEST = "From the book:"
 GUESS = "I am not sure that the book answers this. The closest passage:"
 NOTHING = "The book does not seem to answer this. Try other words, or one of its nearest sections."
-EMPTY = "The book does not seem to answer this. Try other words, or ask about something in it."
-# Sections that a refusal names.
+EMPTY = "The book does not seem to answer this. Try other words, or ask about a topic of the book."
+# The most sections that a refusal lists.
 MOST_OFFERED = 3
 
 
 def quote(hits: list[Hit], degraded_by: list[str]) -> ChatResponse:
-    """As many passages as deserve it; a refusal where even the best probably does not."""
+    """The passages that are worth quoting; a refusal if even the best probably does not answer."""
     if not answers(hits):
         return refuse(hits, degraded_by)
     answer = CLOSEST if hits[0].score >= CERTAIN else GUESS
@@ -35,7 +35,7 @@ def quote(hits: list[Hit], degraded_by: list[str]) -> ChatResponse:
 
 
 def refuse(hits: list[Hit], degraded_by: list[str]) -> ChatResponse:
-    """No answer, and the nearest sections as sources that nothing cites."""
+    """A refusal with the nearest sections as uncited sources."""
     return ChatResponse(
         id="",
         answer=NOTHING if hits else EMPTY,

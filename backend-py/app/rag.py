@@ -43,28 +43,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("app.rag")
 
-# Between two looks at Qdrant: while it is well, and while it is not.
+# Seconds between two probes of Qdrant: while it is well, and while it fails.
 PROBE_SECONDS = 5.0
 RECOVERY_SECONDS = 1.0
 ANSWER_SECONDS = 600.0
 MOST_ANSWERS = 256
 MOST_ISSUED = 1000
-# Of a streamed answer, for feedback and for whoever asks the same: more than any model writes.
+# Characters of a streamed answer that are kept, for feedback and the cache: more than models write.
 KEPT_CHARS = 40_000
-# For the same question on its way to another reader.
+# The longest wait for a stream that already answers the same question.
 FOLLOW_SECONDS = 5.0
 
 
 @dataclass
 class Stream:
-    """Events of an answer. `aclose` frees the upstream even if no event was ever taken."""
+    """Events of an answer. `aclose` closes the upstream, even if no event was read."""
 
     events: AsyncGenerator[Event, None]
     aclose: Callable[[], Awaitable[None]]
 
 
 class Answerer:
-    """Answers in the mode that the settings choose. One per process; `run` while serving."""
+    """Answers questions in the mode of the settings. One per process; `run` spans its service."""
 
     def __init__(self, settings: Settings, index: Index | None) -> None:
         self._settings = settings
@@ -79,7 +79,7 @@ class Answerer:
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Holds the upstreams' connections and watches Qdrant."""
+        """Keeps the connections to the upstreams open and probes Qdrant."""
         if self._settings.embedded:
             yield
             return
@@ -95,24 +95,24 @@ class Answerer:
             watch.cancel()
 
     def services(self) -> dict[str, str]:
-        """State of each service. Cohere's is that of its last call: a probe would cost quota."""
+        """State of each service; of Cohere at its last call, because a probe would cost quota."""
         if not self._cloud:
             return {"cohere": "embedded", "qdrant": "embedded"}
         return {u.name.lower(): "disconnected" if u.problem else "connected" for u in self._cloud}
 
     def unready(self) -> str | None:
-        """Which dependency is down and how, or None."""
+        """The dependencies that are down, each with its error code, or None."""
         if not self._cloud:
             return None
         down = [f"{u.name.lower()}: {p}" for u in self._cloud if (p := u.present_problem())]
         return "; ".join(down) or None
 
     def issued(self, answer_id: str) -> tuple[str, str] | None:
-        """Question and answer of an answer given not long ago."""
+        """Question and text of a recent answer, or None."""
         return self._issued.get(answer_id)
 
     async def answer(self, request: ChatRequest) -> ChatResponse:
-        """The whole answer; raises ApiError when an upstream fails and nothing may stand in."""
+        """The whole answer; raises ApiError if an upstream fails and the fallback is off."""
         key = key_of(request)
         if key and (known := self._known(key)):
             return self._issue(request, known)
@@ -122,7 +122,7 @@ class Answerer:
                 self._remember(key, answer)
             return self._issue(request, answer)
         try:
-            # Whoever asks the same at the same time waits for the same call.
+            # Simultaneous requests with the same question wait for the same call.
             task = self._under_way.get(key) if key else None
             if task is None:
                 self._take_global()
@@ -138,10 +138,10 @@ class Answerer:
         return self._issue(request, answer)
 
     async def stream(self, request: ChatRequest) -> Stream:
-        """The events of the answer. What fails before the first event raises ApiError."""
+        """The events of the answer; raises ApiError for a failure before the first event."""
         key = key_of(request)
         if key and (first := self._streamed.get(key)):
-            # The same question is being answered: its answer serves all, unless its reader dawdles.
+            # A stream already answers this question: wait for it, unless its reader is slow.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(first.wait(), FOLLOW_SECONDS)
         if not self._cloud or (key and (self._known(key) or key in self._under_way)):
@@ -156,7 +156,7 @@ class Answerer:
                 self._streamed.pop(key, None)
 
     async def _open(self, request: ChatRequest, over: asyncio.Event) -> Stream:
-        """A stream from the model, or what stands in; sets `over` once nothing more will come."""
+        """A stream from the model or its fallback; sets `over` when the stream has ended."""
         assert self._cloud
         try:
             self._take_global()
@@ -288,12 +288,12 @@ class Answerer:
 
     def _take_global(self) -> None:
         if wait := self._global.take():
-            raise ApiError(429, "rate_limited", "Too many questions at the moment.", wait)
+            raise ApiError(429, "rate_limited", "Too many requests at the moment.", wait)
 
     def _issue(
         self, request: ChatRequest, answer: ChatResponse, *, keep_id: bool = False
     ) -> ChatResponse:
-        """The answer under an id of its own, by which feedback can name it."""
+        """The answer with a new id, which feedback refers to."""
         if not keep_id:
             answer = answer.model_copy(update={"id": secrets.token_hex(8)})
         self._issued[answer.id] = (request.question, answer.answer)
@@ -318,7 +318,7 @@ RETRYABLE = frozenset(
 
 
 def _checked(given: list[Citation], sources: list[Source], length: int | None) -> list[Citation]:
-    """The citations that point into the answer and at sources the reader has."""
+    """The citations that lie inside the answer and name known sources."""
     known = {source.id for source in sources}
     out = []
     for citation in given:
@@ -361,5 +361,5 @@ async def _watch(qdrant: Qdrant) -> None:
         with contextlib.suppress(ApiError):
             collection = await qdrant.collection()
             if collection is None or not collection.points:
-                log.warning("no passages; fill the collection with: python -m app.ingest push")
+                log.warning("collection empty or absent; fill it with: python -m app.ingest push")
         await asyncio.sleep(RECOVERY_SECONDS if qdrant.problem else PROBE_SECONDS)

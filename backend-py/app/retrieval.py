@@ -1,4 +1,4 @@
-"""What a model's answer may rest on: passages of Qdrant and of the index in the image, fused."""
+"""Finds the passages for a model's answer: those of Qdrant and of the index in the image, fused."""
 
 import asyncio
 import logging
@@ -21,19 +21,19 @@ log = logging.getLogger("app.retrieval")
 SELECTION = "selection"
 SNIPPET_CHARS = 480
 MOST_VECTORS = 512
-# Steps before the answer may not use up its time; the settings' limits hold where they are shorter.
+# The steps before the answer must leave it time; shorter limits of the settings apply.
 EMBED_SECONDS = 5.0
 RERANK_SECONDS = 3.0
-# How fast a place further down counts less. Source: Cormack et al., "Reciprocal Rank Fusion", 2009.
+# Damps the weight of the first ranks. Source: Cormack et al., "Reciprocal Rank Fusion", 2009.
 RANK_CONSTANT = 60
-# Candidates for each passage that is asked for, where a reranker chooses among them.
+# Candidates per requested passage, for the reranker to choose from.
 CANDIDATES = 4
 Result = TypeVar("Result")
 
 
 @dataclass
 class Retrieved:
-    """`refused`: the nearest sections of a question that the book does not answer."""
+    """`refused`: the nearest sections, if the book does not answer the question."""
 
     sources: list[Source] = field(default_factory=list)
     documents: list[dict[str, object]] = field(default_factory=list)
@@ -53,13 +53,13 @@ class Retrieval:
         self._vectors: OrderedDict[str, array[float]] = OrderedDict()
 
     async def retrieve(self, query: str, request: ChatRequest) -> Retrieved:
-        """The best passages for `query`; none for a question that the book does not answer."""
+        """The best passages for `query`; none if the book does not answer it."""
         vector = await self._vector(query)
         rerank = self._settings.rerank_model is not None
         limit = request.top_k * (CANDIDATES if rerank else 1)
         points = await self._qdrant.search(vector.tolist(), limit)
         retrieved = Retrieved()
-        # A collection that another program filled holds another book than the image's index.
+        # A collection that `ingest push` did not fill holds another book than the image's index.
         if self._index and any(point.id in self._chunks for point in points):
             hits = await self._index.find(query, limit)
             if not answers(hits) and not request.selected_text:
@@ -86,7 +86,7 @@ class Retrieval:
         call = self._cohere.embed([query], documents=False)
         (numbers,) = await self._within(EMBED_SECONDS, call)
         self._qdrant.expect(len(numbers))
-        # As single floats, an eighth of what a list of numbers takes.
+        # Single floats take an eighth of the memory of a list of numbers.
         vector = self._vectors[query] = array("f", numbers)
         if len(self._vectors) > MOST_VECTORS:
             self._vectors.popitem(last=False)
@@ -95,7 +95,7 @@ class Retrieval:
     async def _reranked(
         self, query: str, points: list[Point], top_k: int, retrieved: Retrieved
     ) -> list[Point]:
-        """`points` in the reranker's order; in their own where it fails."""
+        """`points` in the reranker's order; in the given order if it fails."""
         call = self._cohere.rerank(query, [point.text for point in points], top_k)
         try:
             return [points[n] for n in await self._within(RERANK_SECONDS, call)]
@@ -113,7 +113,7 @@ class Retrieval:
 
 
 def _fused(points: list[Point], hits: list[Hit]) -> list[Point]:
-    """Both lists as one, by the sum of 1 / (RANK_CONSTANT + rank)."""
+    """Both lists merged, ordered by the sum of 1 / (RANK_CONSTANT + rank)."""
     scores: dict[str, float] = {}
     found: dict[str, Point] = {}
     for rank, point in enumerate(points, 1):

@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP."""
+"""Bodies of requests and answers."""
 
 import re
 from typing import Annotated, Literal
@@ -12,11 +12,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def _clean(text: str) -> str:
-    """Text without control characters; raises ValueError when nothing remains or not UTF-8."""
+    """Text without control characters; raises ValueError if it is empty or not valid Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        # JSON can carry a lone surrogate, which no answer could be encoded with.
+        # JSON can contain a lone surrogate, which UTF-8 cannot encode.
         raise ValueError("must be valid Unicode text") from None
     text = _CONTROL.sub("", text).strip()
     if not text:
@@ -48,7 +48,7 @@ class Model(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _has_few_fields(cls, given: object) -> object:
-        # Each unknown field becomes an error of its own: a body full of them would take seconds.
+        # Each unknown field becomes an error: a body full of them would take seconds.
         if isinstance(given, dict) and len(given) > MOST_FIELDS:
             raise ValueError(f"must have at most {MOST_FIELDS} fields")
         return given
@@ -60,7 +60,7 @@ class Turn(Model):
 
 
 class ChatRequest(Model):
-    """A question; the client keeps the history and may send what the reader has selected."""
+    """A question. The client keeps the history and may send the reader's selection."""
 
     question: Question
     selected_text: Selection | None = None
@@ -76,7 +76,7 @@ class SearchRequest(Model):
 class Source(Model):
     """A passage of the book. A relative `url` is relative to this Space.
 
-    `score`: in embedded mode how probably it answers, 0 to 1; else what Qdrant gave.
+    `score`: in embedded mode the probability that it answers, 0 to 1; in cloud mode Qdrant's score.
     """
 
     id: str
@@ -87,7 +87,7 @@ class Source(Model):
 
 
 class Citation(Model):
-    """`answer[start:end]`, counted in Unicode characters, rests on `sources`."""
+    """`sources` support `answer[start:end]`, counted in Unicode characters."""
 
     start: int
     end: int
@@ -107,7 +107,7 @@ class Meta(Model):
 
 
 class Sources(Model):
-    """What a streamed answer rests on."""
+    """The sources of a streamed answer."""
 
     sources: list[Source]
 
@@ -119,7 +119,7 @@ class Delta(Model):
 
 
 class End(Model):
-    """A model's text ends, in the words of Cohere's API: COMPLETE, MAX_TOKENS ..."""
+    """The model's text ends, for a reason of Cohere's API: COMPLETE, MAX_TOKENS, ..."""
 
     finish_reason: str
 
@@ -142,9 +142,9 @@ Event = Meta | Sources | Delta | Citation | Done | Failure
 
 
 class ChatResponse(Model):
-    """`mode`: written by a model, taken word for word from the book, or nothing fitted.
+    """`mode`: written by a model, quoted from the book, or none if the book does not answer.
 
-    `degraded_by` names each step that failed and how: "rerank: upstream_timeout".
+    `degraded_by` names each failed step with its error code: "rerank: upstream_timeout".
     """
 
     id: str
@@ -162,7 +162,7 @@ class SearchResponse(Model):
 
 
 class FeedbackRequest(Model):
-    """`id` of an answer this Space gave not long ago."""
+    """`id` of a recent answer of this Space."""
 
     id: AnswerId
     rating: Rating

@@ -1,6 +1,6 @@
 """The environment, checked once at start.
 
-Every variable is declared in `.env.example`; a test holds the two together.
+`.env.example` declares every variable; a test compares the two.
 """
 
 import os
@@ -21,11 +21,13 @@ from pydantic import (
     ValidationError,
 )
 
-# Supervisors give up on 3 and restart for ever on most others. Source: uvicorn release notes 0.50.
+# Supervisors give up at code 3 and restart for ever at most others.
+# Source: uvicorn release notes 0.50.
 EXIT_CONFIG = 3
-# Ports a Space may call. Source: hub-docs spaces-overview.md, "Networking".
-OPEN_PORTS = {80, 443, 8080}
-# Values compose files may use to try things out; on the Hub they are mistakes.
+# Ports that a Space can reach. hub-docs spaces-overview.md, "Networking", names 80, 443 and 8080 as
+# the only ones. 5432 is open in fact: one Space's error text is a database server's own answer.
+OPEN_PORTS = {80, 443, 8080, 5432}
+# Values for trials with compose; on the Hub they are refused.
 SAMPLES = {
     "COHERE_API_KEY": "sample-cohere-api-key",
     "QDRANT_API_KEY": "sample-qdrant-api-key",
@@ -62,7 +64,7 @@ def _origin_fault(entry: str) -> str | None:
     if not entry:
         return "is empty"
     if "*" in entry:
-        return "is a wildcard: name each origin"
+        return "is a wildcard: list each origin"
     try:
         parts = urlsplit(entry)
         host, port = parts.hostname or "", parts.port
@@ -74,7 +76,7 @@ def _origin_fault(entry: str) -> str | None:
         return "ends with a slash: remove it"
     plain = f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
     if entry != plain or not entry.isascii() or any(c.isspace() for c in entry):
-        return "is not a bare lower-case origin: use scheme://host[:port] and nothing more"
+        return "is not a lower-case origin: use exactly scheme://host[:port]"
     if port == {"http": 80, "https": 443}[parts.scheme]:
         return "names the default port, which browsers leave out: remove it"
     if parts.scheme == "http" and host not in ("localhost", "127.0.0.1"):
@@ -154,7 +156,7 @@ class Settings(BaseModel):
         return self.embedded or self.rag_fallback == "on"
 
     def warnings(self) -> list[str]:
-        """What is legal but unlikely to work, one sentence each, no secret in it."""
+        """Settings that are valid but may not work, one sentence each, without secrets."""
         out = []
         if self.on_hub and not self.embedded:
             for name, url in (
@@ -164,19 +166,20 @@ class Settings(BaseModel):
                 port = effective_port(url)
                 if port not in OPEN_PORTS:
                     out.append(
-                        f"{name}: port {port} is outside the ports a Space may call (80, 443, 8080)"
+                        f"{name}: port {port} may be closed on the Hub; 80, 443 and 8080 are "
+                        "documented as open, 5432 was observed open"
                     )
         return out
 
 
 def effective_port(url: str) -> int:
-    """The port a client dials for `url`, which must have passed the settings check."""
+    """The port of `url`, which must be valid; without a port, the default of its scheme."""
     parts = urlsplit(url)
     return parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
 class SettingsError(Exception):
-    """`faults`: one line per faulty variable, each starting with its name, no value in it."""
+    """`faults`: one line per invalid variable, starting with its name, without its value."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -205,11 +208,11 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     if given.get("rag_mode", "cloud") == "cloud":
         for name, what in REQUIRED_IN_CLOUD.items():
             if name.lower() not in given:
-                faults[name] = f"missing; set it ({what}), or RAG_MODE=embedded to do without"
+                faults[name] = f"missing; set it ({what}), or set RAG_MODE=embedded"
     if given.get("system") == "spaces":
         for name, sample in SAMPLES.items():
             if given.get(name.lower()) == sample:
-                faults[name] = "is the sample value; a Space needs one of your own"
+                faults[name] = "is the sample value; set your own"
     if settings and settings.needs_index and (fault := _index_fault(settings.index_path)):
         faults["INDEX_PATH"] = f"{fault}; build one with: python -m app.ingest build"
     if faults or not settings:
@@ -218,9 +221,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def environment(environ: Mapping[str, str], file: Path = Path(".env")) -> Mapping[str, str]:
-    """`environ`, and below it the variables of `file`: for a run on a laptop, never on the Hub.
+    """`environ`, completed by the variables of `file`, which is ignored on the Hub.
 
-    The image holds no such file.
+    `environ` wins. The image contains no such file.
     """
     if environ.get("SYSTEM") == "spaces" or not file.is_file():
         return environ
@@ -231,7 +234,7 @@ def environment(environ: Mapping[str, str], file: Path = Path(".env")) -> Mappin
 
 
 def load_settings() -> Settings:
-    """Settings of the process, or its end with code 3."""
+    """Settings of the process; ends it with exit code 3 if they are invalid."""
     try:
         return read_settings(environment(os.environ))
     except SettingsError as error:

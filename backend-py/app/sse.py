@@ -24,20 +24,20 @@ NAMES: dict[type[Event], str] = {
 
 
 def frame(event: Event) -> bytes:
-    """One server-sent event. JSON keeps line breaks of the text out of the framing."""
+    """One server-sent event. JSON escapes line breaks, which would break the framing."""
     return f"event: {NAMES[type(event)]}\ndata: {json.dumps(event.model_dump())}\n\n".encode()
 
 
 class EventStream(Response):
     """Server-sent events from a generator, which it owns.
 
-    At the end, whatever the end is, it closes the generator and calls `release`: a generator that
-    was never started would not run its own clean-up.
+    However the stream ends, it closes the generator and calls `release`: a generator that never
+    started does not run its own clean-up.
 
-    A ping keeps proxies from closing a silent stream; draining ends it with an error event, for
-    the server itself waits for open streams. A slow reader holds back the generator, so nothing
-    piles up. `fastapi.sse` is not used: it logs a traceback for most aborts by the client. Nor is
-    sse-starlette: a drain or a bug in the generator cuts its stream without a last event.
+    A ping keeps proxies from closing a silent stream. Draining ends the stream with an error event,
+    because the server waits for open streams. A slow client holds back the generator, so no data
+    accumulates. `fastapi.sse` is not used: it logs a traceback for most aborts by the client.
+    sse-starlette is not used: a drain or a bug in the generator cuts it without a last event.
     """
 
     media_type = "text/event-stream"
@@ -75,7 +75,7 @@ class EventStream(Response):
                     return
                 if coming.done():
                     if failed := coming.exception():
-                        # Proxies may show a cut connection as a whole answer.
+                        # Without an error event, proxies may pass on a cut stream as complete.
                         log.error("stream failed", exc_info=failed)
                         chunk = self._encode(Failure(code="internal", retryable=False))
                     elif event := coming.result():

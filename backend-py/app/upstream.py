@@ -1,4 +1,4 @@
-"""Calls to an HTTP service we depend on: time-outs, one quick retry, errors with stable codes."""
+"""Calls to an HTTP service: time-outs, one quick retry, errors with stable codes."""
 
 import asyncio
 import ssl
@@ -11,9 +11,9 @@ import httpx2
 from app.errors import ApiError
 
 RETRY_SECONDS = 0.1
-# Without traffic nothing would clear a failure, so that readiness forgets it after this time.
+# Seconds after which readiness ignores a failure: without traffic no later call would clear it.
 FAILURE_SECONDS = 60.0
-# What reading an answer raises that is not as documented: `1e999` and deep nesting are JSON too.
+# Errors of reading an answer of unexpected shape: `1e999` and deep nesting are valid JSON too.
 UNREADABLE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
@@ -43,7 +43,7 @@ class Upstream:
             timeout=httpx2.Timeout(seconds, connect=min(connect, seconds)),
             limits=httpx2.Limits(max_connections=100, max_keepalive_connections=20),
             verify=_tls(),
-            # Proxies, CA files and .netrc of the environment are not part of our settings.
+            # Ignores proxies, CA files and .netrc of the environment: settings alone decide.
             trust_env=False,
         )
 
@@ -54,12 +54,12 @@ class Upstream:
         await self._client.aclose()
 
     def present_problem(self) -> str | None:
-        """The last call's failure, as long as it says something about now."""
+        """The code of the last call's failure while it is recent, else None."""
         recent = time.monotonic() - self._failed_at < FAILURE_SECONDS
         return self.problem if recent else None
 
     async def json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """The JSON object that the service answers with; raises UpstreamError."""
+        """The JSON object in the service's answer; raises UpstreamError."""
         try:
             async with asyncio.timeout(self._seconds):
                 response = await self._send(method, path, body)
@@ -101,8 +101,8 @@ class Upstream:
             await response.aclose()
         except (httpx2.ConnectError, httpx2.RemoteProtocolError, httpx2.ReadError):
             pass
-        # A connection kept alive too long, or one bad answer, is gone at the second attempt.
-        # A 429 is not retried: waiting is the reader's choice, and each call costs quota.
+        # A retry cures a stale keep-alive connection and a single bad answer.
+        # A 429 is not retried: each call costs quota, and the client decides whether to wait.
         await asyncio.sleep(RETRY_SECONDS)
         return await self._client.send(
             self._client.build_request(method, path, json=body), stream=True
@@ -129,7 +129,7 @@ class Upstream:
         self.problem = None
 
     def failed(self, error: Exception) -> UpstreamError:
-        """The error that a transport error or an unreadable body amounts to."""
+        """The UpstreamError for a transport error or an unreadable body."""
         if isinstance(error, UpstreamError):
             return error
         if isinstance(error, TimeoutError | httpx2.TimeoutException):

@@ -1,4 +1,4 @@
-"""Texts to the words that are searched: folded, stemmed by the book's language, CJK in pairs."""
+"""Splits texts into search terms: folded, stemmed in the book's language, CJK in pairs."""
 
 import re
 import unicodedata
@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import Stemmer  # type: ignore[import-not-found]
 
-# Function words by which a book's language is told; those of English are left out of a question,
-# for without them "how do I" would rank the sections that say "how" and "do".
+# Function words that identify the language of a book. They are removed from questions: otherwise
+# "how do I" would rank the sections that contain "how" and "do".
 _FUNCTION_WORDS = {
     "english": """
         the of and to in is that it for as with on are this not be by or from an a about any at
@@ -18,7 +18,8 @@ _FUNCTION_WORDS = {
         were what when where which while who whom whose why will with would you your please
         still really very also am been got getting let like make makes may might must need want
         wants use using used s t m re ve ll d don doesn isn can cannot anyone anything something
-        somebody everybody""",
+        everybody """
+    "somebody",  # codespell:ignore somebody
     "german": """
         der die das und ist nicht ein eine einen mit auf für von dem den im zu wird werden sich auch
         wer wie was oder bei nach aus""",
@@ -33,7 +34,7 @@ _FUNCTION_WORDS = {
 }
 LANGUAGES = tuple(_FUNCTION_WORDS)
 _WORD = re.compile(r"[^\W_]+")
-# Scripts written without blanks: kana, the ideographs, and Hangul, whose endings stick to words.
+# Scripts without spaces: kana and ideographs; and Hangul, whose endings are attached to words.
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 _ACCENTS = {**dict.fromkeys(range(0x300, 0x370)), ord("œ"): "oe", ord("æ"): "ae"}
 
@@ -44,7 +45,7 @@ def words(text: str) -> list[str]:
 
 
 class Language:
-    """How a book's words are made comparable. `name` is one of LANGUAGES, or "other"."""
+    """Normalises the words of a language. `name` is one of LANGUAGES, or "other"."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -53,11 +54,11 @@ class Language:
         self.fold = lru_cache(8192)(self._fold)
 
     def terms(self, text: str) -> list[str]:
-        """What is stored of `text`."""
+        """The terms under which `text` is indexed."""
         return [self.fold(part) for word in words(text) for part in _parts(word)]
 
     def question_words(self, text: str) -> list[str]:
-        """The words of a question that say what it is about."""
+        """The words of a question without its function words."""
         found = (part for word in words(text) for part in _parts(word))
         return [w for w in found if w not in self._ignored and (len(w) > 1 or _CJK.match(w))]
 
@@ -78,7 +79,7 @@ def language_of(texts: Iterable[str]) -> str:
 
 
 def _parts(word: str) -> Iterator[str]:
-    """The word, or of a run of CJK each two characters that stand side by side."""
+    """The word itself; each run of CJK as its pairs of adjacent characters."""
     position = 0
     for run in _CJK.finditer(word):
         if run.start() > position:

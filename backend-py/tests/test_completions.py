@@ -87,7 +87,7 @@ def test_a_long_conversation_is_cut_and_answered(ai: openai.OpenAI) -> None:
         [{"role": "user", "content": "  "}],
         [{"role": "user", "content": "x" * 2001}],
         [{"role": "user", "content": [{"type": "image_url"}]}],
-        [{"role": "nobody", "content": "x"}],
+        [{"role": "unknown", "content": "x"}],
         [{"role": "user", "content": "x"}] * 1001,
     ],
 )

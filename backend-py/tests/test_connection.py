@@ -136,9 +136,7 @@ def test_a_slow_head_within_its_time_is_answered(port: int) -> None:
         assert client.recv(65_536).startswith(b"HTTP/1.1 200")
 
 
-def test_a_body_that_nobody_waits_for_is_given_up(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unread_body_is_given_up(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
     head = b"GET /health HTTP/1.1\r\nContent-Length: 100\r\n" + HOST + b"\r\n"
     assert Answer(talk(port, head)).status == 200

@@ -1,4 +1,4 @@
-"""Owners of a book learn how good its answers are."""
+"""`evaluate` must measure the answers of a book and refuse questions that do not fit it."""
 
 import io
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_prints_rates_and_what_was_wrong(
 @pytest.mark.parametrize(
     ("questions", "said"),
     [
-        ('questions = [{ text = "x", gold = ["boats#gone"] }]', "'boats#gone' is no section"),
+        ('questions = [{ text = "x", gold = ["boats#gone"] }]', "'boats#gone' is not a section"),
         ('questions = [{ txet = "x" }]', "questions.0.text: Field required"),
         ("questions = []", "questions: List should have at least 1 item"),
         ("questions", "not TOML"),

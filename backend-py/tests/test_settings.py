@@ -1,4 +1,4 @@
-"""The environment is checked at start: all faults at once, each by name, no value shown."""
+"""The start must check the environment and report all faults at once, by name, without values."""
 
 import re
 from pathlib import Path
@@ -100,11 +100,18 @@ def test_embedded_mode_needs_its_index(path: str) -> None:
     assert set(faults({"RAG_MODE": "embedded"}, Path(path))) == {"INDEX_PATH"}
 
 
-def test_warns_on_the_hub_of_a_port_that_is_closed_there(index_path: Path) -> None:
+def test_warns_on_the_hub_of_a_port_that_may_be_closed(index_path: Path) -> None:
     environ = {**CLOUD, "INDEX_PATH": str(index_path)}
     assert not read_settings(environ).warnings()
     (warning,) = read_settings({**environ, "SYSTEM": "spaces"}).warnings()
     assert warning.startswith("QDRANT_URL") and "6333" in warning
+
+
+@pytest.mark.parametrize("port", [80, 443, 8080, 5432])
+def test_does_not_warn_on_the_hub_of_an_open_port(port: int, index_path: Path) -> None:
+    url = f"https://xyz.example:{port}"
+    environ = {**CLOUD, "QDRANT_URL": url, "INDEX_PATH": str(index_path), "SYSTEM": "spaces"}
+    assert not read_settings(environ).warnings()
 
 
 def test_declares_exactly_what_is_read() -> None:

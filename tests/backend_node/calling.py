@@ -68,7 +68,7 @@ _taken: set[int] = set()
 class Caller:
     """A caller with a fixed address and the server's latest cookie.
 
-    Each answer must keep the promises that hold for all of them.
+    It checks the headers and the error format of each answer.
     """
 
     def __init__(self, server: Container, origin: str | None = ORIGIN) -> None:
@@ -175,14 +175,15 @@ def raw(server: Container, request: bytes, seconds: float = 5) -> bytes:
 def pipelined(server: Container, path: str, headers: Sequence[Mapping[str, str]]) -> list[int]:
     """Statuses of a GET request with each of these headers, pipelined.
 
-    What a call of its own costs here is many times what it costs the server.
+    Separate calls would cost this process many times more than the server.
     """
     statuses: list[int] = []
     # The server would refuse more at once as too busy.
     for first in range(0, len(headers), 32):
         sent = [
-            f"GET {path} HTTP/1.1\r\nHost: x\r\n" + "".join(f"{n}: {v}\r\n" for n, v in one.items())
-            for one in headers[first : first + 32]
+            f"GET {path} HTTP/1.1\r\nHost: x\r\n"
+            + "".join(f"{n}: {v}\r\n" for n, v in group.items())
+            for group in headers[first : first + 32]
         ]
         received = raw(server, ("\r\n".join(sent) + "Connection: close\r\n\r\n").encode(), 20)
         statuses += [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]

@@ -52,9 +52,9 @@ class Postgres:
 
     def wait(self) -> None:
         """Wait until it answers over TCP, the last step of the official image's first start."""
-        asked = "until pg_isready --quiet --host=127.0.0.1; do sleep 0.05; done"
+        probe = "until pg_isready --quiet --host=127.0.0.1; do sleep 0.05; done"
         try:
-            docker("exec", self.container.id, "sh", "-c", asked)
+            docker("exec", self.container.id, "sh", "-c", probe)
         except DockerError:
             raise AssertionError(self.container.describe("did not become ready")) from None
 
@@ -157,7 +157,7 @@ def server_on(
 def auth(kind: str, server_on: Callable[[str], Container]) -> Container:
     """The shared server on each database. Tests must not stop it.
 
-    Whatever was asked of it, at the end it lives, and has logged JSON lines without secrets.
+    At the end it must still run, and its log must hold JSON lines without secrets.
     """
     return server_on(kind)
 
@@ -168,7 +168,7 @@ def _starting(
 ) -> Iterator[StartAuth]:
     started: list[Container] = []
 
-    def begin(
+    def start(
         ready: bool = True,
         options: tuple[str, ...] = (),
         name: str = "backend-node",
@@ -183,7 +183,7 @@ def _starting(
         return server
 
     try:
-        yield begin
+        yield start
     finally:
         for server in started:
             if has_failed():
@@ -196,8 +196,8 @@ def start_auth(
     run: Run, node_image: Image, network: str, request: pytest.FixtureRequest
 ) -> Iterator[StartAuth]:
     """`start_auth(DATABASE_URL=…, SIGNUP=…)`: a server for this test alone, ready unless `ready=False`."""
-    with _starting(run, node_image, network, lambda: failed(request.node)) as begin:
-        yield begin
+    with _starting(run, node_image, network, lambda: failed(request.node)) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +205,8 @@ def start_for_all(
     run: Run, node_image: Image, network: str, request: pytest.FixtureRequest
 ) -> Iterator[StartAuth]:
     """The same for all tests of a module."""
-    with _starting(run, node_image, network, lambda: request.session.testsfailed > 0) as begin:
-        yield begin
+    with _starting(run, node_image, network, lambda: request.session.testsfailed > 0) as start:
+        yield start
 
 
 @pytest.fixture

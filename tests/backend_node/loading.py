@@ -59,14 +59,14 @@ class Generator:
         request: METHOD, BODY, COOKIE, PACE, ADDRESSES, MAILS of doubles/node_peers/load.lua.
         """
         before = cpu_seconds(server)
-        shown = docker(
+        output = docker(
             "exec", *(f"--env={name}={value}" for name, value in (request or {}).items()),
             self._container.id, "wrk", "--threads=1", f"--connections={connections}",
             f"--duration={seconds}s", "--timeout=10s", "--latency", "--script=load.lua",
             f"http://{server.name}:7860{path}",
         ).stdout  # fmt: skip
         used = cpu_seconds(server) - before
-        return Load(**json.loads(shown.splitlines()[-1]), cpu=used)
+        return Load(**json.loads(output.splitlines()[-1]), cpu=used)
 
     def sign_ins(
         self,
@@ -104,8 +104,10 @@ def resident(server: Container) -> float:
 
 
 def hashes_a_second(server: Container) -> float:
-    """What these CPUs can make of such hashes as the Space's, two at a time and nothing else; made
-    without its code, whose faults would pass for a slow machine."""
+    """Hash rate of these CPUs, with the Space's parameters, two at a time.
+
+    The Space's code is not used: its faults would look like a slow machine.
+    """
     script = """
         import { argon2 } from "node:crypto";
         import { promisify } from "node:util";

@@ -37,8 +37,8 @@ def test_must_name_tests_that_exist() -> None:
     python = "".join(path.read_text() for path in HERE.glob("test_*.py"))
     node = "".join(path.read_text() for path in (SPACE / "test").glob("*.test.ts"))
     named = set(re.findall(r"`(test_\w+)`", TABLE))
-    said = {sentence.replace("\n", " ") for sentence in re.findall(r'"(must [^"]+)"', TABLE)}
+    sentences = {sentence.replace("\n", " ") for sentence in re.findall(r'"(must [^"]+)"', TABLE)}
     assert len(named) > 20
-    assert len(said) > 15
+    assert len(sentences) > 15
     assert {name for name in named if f"def {name}(" not in python} == set()
-    assert {sentence for sentence in said if sentence not in node} == set()
+    assert {sentence for sentence in sentences if sentence not in node} == set()

@@ -41,9 +41,9 @@ def test_must_share_a_database_through_a_pooler(
     """Three servers that start at once behind a pooler in transaction mode must share their accounts."""
     url = through_pooler(postgres.database())
     with ThreadPoolExecutor(3) as pool:
-        begin = partial(start_for_all, ready=False, DATABASE_URL=url)
-        servers = [one.result() for one in [pool.submit(begin) for _ in range(3)]]
-        list(pool.map(lambda one: one.wait_until_serving("/ready", 60, status=200), servers))
+        start = partial(start_for_all, ready=False, DATABASE_URL=url)
+        servers = [started.result() for started in [pool.submit(start) for _ in range(3)]]
+        list(pool.map(lambda server: server.wait_until_serving("/ready", 60, status=200), servers))
     ada = Caller(servers[0])
     assert ada.sign_up().status_code == 200
     for server in servers:

@@ -51,7 +51,7 @@ def start_peer(run: Run, peers_image: Image, network: str) -> Iterator[StartPeer
     """`start_peer("name", "stock.mjs", PLUGINS="all")`: a server to compare with, removed after the module."""
     started: list[Container] = []
 
-    def begin(name: str, program: str = "bare.mjs", **environment: str) -> Container:
+    def start(name: str, program: str = "bare.mjs", **environment: str) -> Container:
         options = [f"--network={network}", f"--network-alias={name}"]
         options.append(f"--entrypoint=/peers/{program}")
         server = SpaceContainer.start(run, peers_image, name, environment, options=options)
@@ -59,7 +59,7 @@ def start_peer(run: Run, peers_image: Image, network: str) -> Iterator[StartPeer
         server.wait_until_serving(HEALTH, status=200)
         return server
 
-    yield begin
+    yield start
     for server in started:
         server.remove()
 
@@ -98,7 +98,7 @@ def sign_up(server: Container) -> tuple[str, str]:
     answer = server.post("/api/auth/sign-up/email", json=account, headers={"Origin": BASE})
     assert answer.status_code == 200, answer.text
     # As a browser sends them: the session, its copy if there is one, and the device.
-    return account["email"], "; ".join(one.partition(";")[0] for one in set_cookies(answer))
+    return account["email"], "; ".join(cookie.partition(";")[0] for cookie in set_cookies(answer))
 
 
 def test_image(node_image: Image, own_spaces: dict[str, Space], figures: Figures) -> None:
@@ -156,7 +156,7 @@ def test_answers(
 
     A user's session must cost at most 15 times a bare answer's CPU time.
     """
-    asked: dict[str, tuple[Container, str, dict[str, str]]] = {
+    requests: dict[str, tuple[Container, str, dict[str, str]]] = {
         "bare": (bare, HEALTH, {}),
         "health": (ours, HEALTH, {}),
         "anonymous": (ours, SESSION, {}),
@@ -167,7 +167,7 @@ def test_answers(
     # the machine's speed changes. A single pair within the bound is enough.
     for number in range(7):
         round_: dict[str, Load] = {}
-        for name, (server, path, request) in asked.items():
+        for name, (server, path, request) in requests.items():
             round_[name] = generator.load(server, path, request=request)
             assert round_[name].refused == round_[name].failed == 0
         if number == 0:

@@ -36,7 +36,7 @@ def servers(
     environment = {**COMMON, "DATABASE_URL": "sqlite:/home/node/auth.db"}
     with ExitStack() as stack:
 
-        def begin(name: str, image: Image, given: dict[str, str], *options: str) -> Container:
+        def start(name: str, image: Image, given: dict[str, str], *options: str) -> Container:
             join = [f"--network={network}", f"--network-alias={name}", *options]
             server = stack.enter_context(
                 SpaceContainer.start(run, image, name, given, options=join)
@@ -45,9 +45,9 @@ def servers(
             return server
 
         yield {
-            "bare": begin("bare-beside", peers_image, {}),
-            "ours": begin("ours-beside", node_image, environment, *READ_ONLY),
-            "hono": begin("hono-beside", hono, environment, *READ_ONLY),
+            "bare": start("bare-beside", peers_image, {}),
+            "ours": start("ours-beside", node_image, environment, *READ_ONLY),
+            "hono": start("hono-beside", hono, environment, *READ_ONLY),
         }
 
 
@@ -72,8 +72,8 @@ def test_beside_hono(
         server = servers[name]
         server.wait_until_serving("/ready", status=200)
         _, cookie = sign_up(server)
-        asked = [(HEALTH, {}), (SESSION, {}), (SESSION, {"COOKIE": cookie})]
-        loads = [best(generator, server, path, request) for path, request in asked]
+        requests = [(HEALTH, {}), (SESSION, {}), (SESSION, {"COOKIE": cookie})]
+        loads = [best(generator, server, path, request) for path, request in requests]
         costs[name] = [load.cost for load in loads]
         rows.append([cell(load, floor) for load in loads])
     folder = own_spaces["backend-node"].folder

@@ -124,11 +124,11 @@ def test_must_limit_sign_ups_and_mails(caller: Caller) -> None:
     """Sign-ups and mails to strangers must have limits for an address."""
     seen = [caller.sign_up(email=f"{n}-{caller.mail}").status_code for n in range(11)]
     assert seen == [200] * 10 + [429]
-    asked = [
+    statuses = [
         caller.post("/request-password-reset", {"email": f"{n}-{caller.mail}"}).status_code
         for n in range(4)
     ]
-    assert asked == [400] * 3 + [429]
+    assert statuses == [400] * 3 + [429]
 
 
 # A small heap: otherwise memory that is not collected yet would hide what the server keeps.

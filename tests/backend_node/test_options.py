@@ -116,8 +116,8 @@ def test_must_reset_a_password_by_mail(extended: Container, mail_api: Container)
     """A password reset must send a single mail, and its link must work once."""
     ada = Caller(extended)
     ada.sign_up()
-    asked = ada.post("/request-password-reset", {"email": ada.mail, "redirectTo": ORIGIN})
-    assert asked.status_code == 200
+    answer = ada.post("/request-password-reset", {"email": ada.mail, "redirectTo": ORIGIN})
+    assert answer.status_code == 200
     (mail,) = [sent for sent in mail_api.get("/sent").json() if ada.mail in sent["to"]]
     assert mail["authorization"] == "Bearer mail-key"
     link = next(word for word in mail["text"].split() if word.startswith(BASE))
@@ -160,8 +160,8 @@ def test_must_believe_the_front_end_that_it_knows(extended: Container) -> None:
     front, user = Caller(extended), Caller(extended)
     assert [user.guess(a_mail()) for _ in range(11)] == [401] * 10 + [429]
 
-    def forward(caller: Caller, address: str, shown: str) -> int:
-        forwarded = {"X-Forwarded-For": f"{address}, {caller.address}", "X-Front-Secret": shown}
+    def forward(caller: Caller, address: str, secret: str) -> int:
+        forwarded = {"X-Forwarded-For": f"{address}, {caller.address}", "X-Front-Secret": secret}
         return caller.guess(a_mail(), forwarded)
 
     assert forward(front, user.address, FRONT_SECRET) == 429, "the user's own limit"

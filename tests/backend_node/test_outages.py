@@ -112,7 +112,7 @@ def test_must_say_that_its_database_is_away(
         while wait(answers, timeout=0.05).not_done:
             assert away(server.get("/ready"))
             assert time.monotonic() < deadline, "a caller waits for an unreachable database"
-    for answer in (one.result() for one in answers):
+    for answer in (pending.result() for pending in answers):
         assert away(answer)
         assert answer.headers["Access-Control-Allow-Origin"] == ada.origin
         assert not set_cookies(answer), "the cookie is kept"
@@ -141,7 +141,7 @@ def test_must_finish_what_it_has_begun(server: Container) -> None:
         assert caller.get("/ok").status_code == 200
     body = {"email": ada.mail, "password": PASSWORD}
     with ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(one.post, "/sign-in/email", body) for one in callers]
+        answers = [pool.submit(caller.post, "/sign-in/email", body) for caller in callers]
         wait(answers, timeout=30, return_when=FIRST_COMPLETED)
         server.signal("SIGTERM")
         statuses = [answer.result().status_code for answer in answers]

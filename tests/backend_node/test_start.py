@@ -37,7 +37,9 @@ def refuse(node_image: Image, server_on: Callable[[str], Container]) -> Refuse:
     def refuse(*environments: Mapping[str, str]) -> list[str]:
         # A container for each environment would cost more than the refusals.
         own = dict(variable.split("=", 1) for variable in node_image.config["Env"])
-        given = json.dumps([node_image.config["Cmd"], [{**own, **one} for one in environments]])
+        given = json.dumps(
+            [node_image.config["Cmd"], [{**own, **environment} for environment in environments]]
+        )
         space = server_on("sqlite")
         ends = json.loads(
             docker("exec", "--interactive", space.id, "node", "-e", ENDS, stdin=given).stdout
@@ -128,17 +130,19 @@ def database(postgres: Postgres) -> str:
 @pytest.fixture(scope="module")
 def replicas(start_for_all: StartAuth, database: str, relay: str) -> list[Container]:
     """Four servers that started at once on an empty database, the last through the WebSocket."""
-    begin = partial(start_for_all, ready=False, DATABASE_URL=database)
+    start = partial(start_for_all, ready=False, DATABASE_URL=database)
     with ThreadPoolExecutor(4) as pool:
-        started = [pool.submit(begin) for _ in range(3)]
-        started.append(pool.submit(begin, DATABASE_WEBSOCKET=relay))
-        return [one.result() for one in started]
+        started = [pool.submit(start) for _ in range(3)]
+        started.append(pool.submit(start, DATABASE_WEBSOCKET=relay))
+        return [server.result() for server in started]
 
 
 def test_must_migrate_one_replica_at_a_time(replicas: list[Container]) -> None:
     """Four replicas that start on an empty database must all become ready."""
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda one: one.wait_until_serving("/ready", 60, status=200), replicas))
+        list(
+            pool.map(lambda replica: replica.wait_until_serving("/ready", 60, status=200), replicas)
+        )
     for replica in replicas:
         assert "cannot open" not in replica.logs()
     ada = Caller(replicas[0])

@@ -40,17 +40,17 @@ ACCOUNTS = {
 
 @dataclass(frozen=True)
 class Sites:
-    """What runs: the Spaces by themselves, the edge in front of them, the host of the other sites."""
+    """The running Spaces, the edge in front of them, and the host of the other sites."""
 
     backend_py: Container
-    # Its cookies are for front ends on other sites.
+    # With cookies for front ends on other sites.
     backend_node: Container
     edge: Edge
     front_port: int
 
     @property
     def resolver_rules(self) -> str:
-        """Where the browser finds each site."""
+        """The address of each site for the browser."""
         here = engine.host()
         others = ", ".join(
             f"MAP {site.removeprefix('https://')} {here}:{self.front_port}"
@@ -74,7 +74,7 @@ def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
         "backend-node": begin(
             "backend-node", "backend-node", {**ACCOUNTS, "COOKIE_MODE": "cross-site"}
         ),
-        # The same Space for a front end whose host forwards to it.
+        # The same Space, for a front end whose host forwards requests to it.
         "backend-node-forwarded": begin(
             "backend-node",
             "backend-node-forwarded",
@@ -110,7 +110,7 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def chromium(run: Run, playwright: Playwright, sites: Sites) -> Iterator[Browser]:
-    """The machine's Chromium, which takes the sites' names for this machine."""
+    """The machine's Chromium, which resolves the sites' names to this machine."""
     rules = f"--host-resolver-rules={sites.resolver_rules}"
     with launch(run, playwright, rules) as started:
         yield started
@@ -118,7 +118,7 @@ def chromium(run: Run, playwright: Playwright, sites: Sites) -> Iterator[Browser
 
 @pytest.fixture(scope="session")
 def plain_chromium(run: Run, playwright: Playwright) -> Iterator[Browser]:
-    """The same without the sites, for pages that need none."""
+    """The same Chromium without the sites, for pages that need none."""
     with launch(run, playwright) as started:
         yield started
 
@@ -133,7 +133,7 @@ def launch(run: Run, playwright: Playwright, *further: str) -> Browser:
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            # The last list counts: Playwright's own turns off the partitioning of storage.
+            # The last list takes effect: Playwright's own list turns off the partitioning of storage.
             "--disable-features=Translate",
             *further,
         ],
@@ -144,7 +144,7 @@ def launch(run: Run, playwright: Playwright, *further: str) -> Browser:
 def context(
     request: pytest.FixtureRequest, run: Run, chromium: Browser
 ) -> Iterator[BrowserContext]:
-    """A browser with no history, that blocks third-party cookies as Chromium does off the record.
+    """A browser without history that blocks third-party cookies, like Chromium's incognito mode.
 
     When the test fails, its trace and screenshots stay in the run's folder.
     """
@@ -160,12 +160,12 @@ def context(
 
 
 def examples(**origins: str) -> str:
-    """The JavaScript examples of docs/frontend.md; `backend_py="http://…"` asks a Space elsewhere."""
+    """The JavaScript examples of docs/frontend.md; `backend_py="http://…"` replaces its address."""
     text = FRONTEND_MD.read_text()
     blocks = re.findall(r"^```js\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     script = "\n".join(block for block in blocks if "export default" not in block)
     assert "function" in script, "docs/frontend.md has no example"
-    # What a front end's build takes from its environment.
+    # The variables that a front end's build reads.
     script = f'const answers = "https://acme-backend-py.hf.space";\n{script}'
     for name, origin in origins.items():
         documented = f"https://acme-{name.replace('_', '-')}.hf.space"

@@ -1,7 +1,7 @@
-"""A front end on another site must be able to use both Spaces as docs/frontend.md says, and no more;
-each Space must work inside the frame in which huggingface.co shows it. Third-party cookies are blocked.
+"""A front end on another site must be able to use both Spaces as docs/frontend.md says, and no more.
 
-One module, so that one worker starts the sites and the browser.
+Each Space must work inside its frame on huggingface.co. Third-party cookies are blocked. All tests are
+in one module, so that a single worker starts the sites and the browser.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BACKEND_NODE = "https://acme-backend-node.hf.space"
 PASSWORD = "correct horse battery staple"
 QUESTION = "Why is my Space stuck on Starting?"
 
-# What most front ends do first, and what fails on the Hub.
+# The first request of most front ends, which fails on the Hub.
 CREDENTIALED_JSON = """
 async function callWithCredentials(path, body) {
   const response = await fetch(`https://acme-backend-node.hf.space/api/auth/${path}`, {
@@ -38,7 +38,7 @@ THROUGH = pytest.mark.parametrize("way", ["direct", "edge"])
 
 
 def open_front(context: BrowserContext, sites: Sites, way: str) -> Page:
-    """A page of the front end whose examples ask the Spaces through the edge, or at their own port."""
+    """A page of the front end whose examples use the Spaces through the edge, or at their own port."""
     page = context.new_page()
     page.goto(FRONT)
     direct = {"backend_py": sites.backend_py.url, "backend_node": sites.backend_node.url}
@@ -51,7 +51,7 @@ def new_user() -> dict[str, str]:
 
 
 def life_of_an_account(page: Page, function: str) -> dict[str, Any]:
-    """Sign up, look, sign out, look, sign in, look, sign out: what the page got at each look."""
+    """Sign up, sign out, sign in, with the session read after each; returns the sessions."""
     user = new_user()
     seen: dict[str, Any] = page.evaluate(
         f"""async (user) => {{
@@ -99,7 +99,7 @@ def test_asks_and_reads_the_answer_as_it_comes(
 def test_the_widget_answers_on_another_site(
     context: BrowserContext, sites: Sites, way: str
 ) -> None:
-    """The widget's one script must ask by keyboard alone and link its sources to the Space."""
+    """The widget must work by keyboard alone and link its sources to the Space."""
     page = context.new_page()
     page.goto(FRONT)
     space = sites.backend_py.url if way == "direct" else BACKEND_PY
@@ -121,7 +121,7 @@ def test_the_widget_answers_on_another_site(
 
 
 def test_the_widget_names_a_refusal(context: BrowserContext, sites: Sites) -> None:
-    """On a site that is not in CORS_ORIGINS the widget must say so, not wait."""
+    """On a site outside CORS_ORIGINS the widget must report the refusal, not wait."""
     page = context.new_page()
     page.goto(ATTACKER)
     page.add_script_tag(url=f"{BACKEND_PY}/widget.js")
@@ -154,7 +154,7 @@ def test_cookies_across_sites_work_at_the_port_itself(
 def test_cookies_across_sites_fail_through_the_edge(context: BrowserContext, sites: Sites) -> None:
     """Through the edge the same call must fail as it does on the Hub: its answer to the preflight request names no Access-Control-Allow-Credentials.
 
-    Not a fault of the Space, and nothing that it could fix: docs/frontend.md has three ways around.
+    The Space does not cause this and cannot fix it: docs/frontend.md has three workarounds.
     """
     page = open_front(context, sites, "edge")
     page.add_script_tag(content=CREDENTIALED_JSON)
@@ -223,7 +223,7 @@ def test_a_refused_origin_reads_nothing(context: BrowserContext, sites: Sites, w
     if direct:
         assert set(got.values()) == {"Failed to fetch"}
     else:
-        # The edge lets every origin read; what is not public the Spaces refuse by themselves.
+        # The edge lets every origin read; the Spaces themselves refuse private requests.
         assert got == {
             "GET health": 200,
             "POST chat": 403,
@@ -233,7 +233,7 @@ def test_a_refused_origin_reads_nothing(context: BrowserContext, sites: Sites, w
 
 
 def shown_on_the_hub(context: BrowserContext, space: str) -> tuple[Page, Frame]:
-    """The Space's page on the Hub, and the frame in it that shows the Space."""
+    """The Space's page on the Hub, and the frame of the Space in it."""
     page = context.new_page()
     refused: list[str] = []
     page.on("console", lambda message: refused.append(message.text))
@@ -254,7 +254,7 @@ def shown_on_the_hub(context: BrowserContext, space: str) -> tuple[Page, Frame]:
 
 
 def test_backend_py_answers_in_the_frame(context: BrowserContext) -> None:
-    """A visitor of the Space's page must be able to ask and read an answer with its sources."""
+    """A visitor of the Space's page must be able to send a question and read an answer with its sources."""
     _, frame = shown_on_the_hub(context, BACKEND_PY)
     frame.get_by_label("Your question").fill(QUESTION)
     frame.get_by_role("button", name="Ask", exact=True).click()
@@ -285,7 +285,7 @@ def test_backend_node_signs_in_inside_the_frame(context: BrowserContext) -> None
 
 
 def test_backend_node_shows_sessions_and_ends_them(context: BrowserContext) -> None:
-    """A visitor must see on which devices he is signed in, and be able to sign each of the others out."""
+    """A visitor must see every signed-in device, and be able to sign out each of the others."""
     _, frame = shown_on_the_hub(context, BACKEND_NODE)
     user = new_user()
     frame.get_by_label("Mail").fill(user["email"])
@@ -313,7 +313,10 @@ def test_backend_node_shows_sessions_and_ends_them(context: BrowserContext) -> N
 
 
 def test_the_session_cookie_holds_in_the_frame_alone(context: BrowserContext) -> None:
-    """In the frame the partitioned session cookie must hold where an ordinary one does not, and the Space itself must not know of it."""
+    """The partitioned session cookie must work in the frame alone, where an ordinary cookie does not.
+
+    The Space opened by itself must not receive it.
+    """
     _, frame = shown_on_the_hub(context, BACKEND_NODE)
     frame.evaluate("() => { document.cookie = 'ordinary=1; SameSite=None; Secure' }")
     sign_up = """async (user) => {
@@ -332,8 +335,8 @@ def test_the_session_cookie_holds_in_the_frame_alone(context: BrowserContext) ->
     assert itself.evaluate(look) is None
 
 
-def test_the_frame_has_storage_of_its_own(context: BrowserContext) -> None:
-    """What a Space keeps in localStorage inside the frame must not be there when it is opened by itself."""
+def test_the_frame_has_separate_storage(context: BrowserContext) -> None:
+    """A Space's localStorage in the frame must be separate from its localStorage outside."""
     _, frame = shown_on_the_hub(context, BACKEND_PY)
     frame.evaluate("() => localStorage.setItem('theme', 'dark')")
     read = "() => localStorage.getItem('theme')"

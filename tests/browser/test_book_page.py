@@ -43,7 +43,7 @@ def page(sites: Sites, plain_chromium: Browser, scheme: Literal["light", "dark"]
 
 
 def answered(page: Page, text: str, cited: str, mode: str = "extractive") -> None:
-    """From now on the service answers with `text`, whose part `cited` rests on a source."""
+    """Make the service answer with `text`, whose part `cited` cites a source."""
     source = {"id": "a", "title": "A page", "url": "/book/run", "score": 0.9, "snippet": cited}
     start = text.index(cited)
     events: list[tuple[str, dict[str, Any]]] = [
@@ -85,7 +85,7 @@ def test_an_answer_is_readable_on_a_phone(page: Page, scheme: str, tmp_path: Pat
 
 
 def test_an_answer_is_never_parsed_as_html(page: Page) -> None:
-    """Markdown must be shown as such, and markup or a script address inside it stay text."""
+    """Markdown must render, and HTML or a script address inside it must stay text."""
     answered(page, HOSTILE, "The end.")
     page.get_by_label("Your question").fill("x")
     page.keyboard.press("Enter")
@@ -101,7 +101,7 @@ def test_an_answer_is_never_parsed_as_html(page: Page) -> None:
 
 
 def test_the_wait_is_shown_and_can_be_ended(page: Page) -> None:
-    """While the answer is on its way the page must say so, and Stop must end it."""
+    """The page must show that an answer is pending, and Stop must end it."""
     page.route("**/chat/stream", lambda route: None)
     page.get_by_role("group", name="Examples").get_by_role("button").first.click()
     expect(page.get_by_role("status")).to_have_text("Searching the book…")
@@ -112,7 +112,7 @@ def test_the_wait_is_shown_and_can_be_ended(page: Page) -> None:
 
 
 def test_a_refusal_offers_the_nearest_sections(page: Page) -> None:
-    """What the book does not answer must be said, with links to what comes nearest."""
+    """For a question outside the book, the page must say so and link the nearest sections."""
     page.get_by_label("Your question").fill("How do I bake sourdough bread?")
     page.keyboard.press("Enter")
     expect(page.locator("#answer")).to_contain_text("does not seem to answer this")

@@ -1,4 +1,4 @@
-"""`--browser` must see what a visitor of the Space's page sees: nothing, an error, a request that is lost."""
+"""`--browser` must find what a visitor would notice: a blank page, an error, a lost request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EMPTY = f'{HEAD}<div id="root"></div><script src="/app.js"></script>'
 SPACES = {
     "draws": (page(EMPTY, app_js=("text/javascript", 'root.innerHTML = "<p>Drawn.</p>"')), []),
     "stays-blank": (page(EMPTY, app_js=("text/javascript", "1")), ["breaks"]),
-    # The address is put together where no parser of scripts would find it.
+    # The script computes the address, so that a parser of scripts would not find it.
     "asks-this-machine": (
         page(
             f'{HEAD}<p>Hello.<script>fetch(atob("aHR0cDovL2xvY2FsaG9zdDo4MDAwLw==")).catch(() => 0)</script>'
@@ -46,5 +46,5 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
 def test_a_page_is_judged_by_what_a_browser_makes_of_it(
     name: str, found: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """A blank page and a request to the visitor's own machine break; an error beside the text is a risk."""
+    """A blank page and a request to the visitor's machine must break; an error beside text must be a risk."""
     assert [one["severity"] for one in found[name]] == SPACES[name][1], found[name]

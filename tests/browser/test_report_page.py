@@ -1,4 +1,4 @@
-"""The page that a run leaves must say what the run found, to everybody, on any screen, with nothing loaded from elsewhere."""
+"""The page of a run must show its findings to every reader, on any screen, without loading other files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BROKEN = "metadata.colours_are_known"
 
 @pytest.fixture(scope="session")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run over one Space with one fault, by two workers, after a load run."""
+    """The folder of a run by two workers over a Space with one fault, after a load run."""
     top = tmp_path_factory.mktemp("report")
     space = top / "signer"
     shutil.copytree(SOUND, space)
@@ -87,8 +87,8 @@ def shown(records: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_tells_what_the_run_found(page: Page, records: list[dict[str, Any]]) -> None:
-    """Verdict, finding and every figure of the Space must be those of preflight.json, from whichever worker they came."""
+def test_shows_the_findings_of_the_run(page: Page, records: list[dict[str, Any]]) -> None:
+    """Verdict, finding and every figure must equal those of preflight.json, from any worker."""
     held = [one for one in records if one["outcome"] == "held"]
     card = page.locator(".card").filter(has_text="signer")
     expect(card).to_contain_text(f"{len(held)} checks held, 1 found something (1 breaks)")
@@ -122,11 +122,11 @@ def test_tells_what_the_run_found(page: Page, records: list[dict[str, Any]]) -> 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_is_one_file_for_every_screen_and_reader(page: Page) -> None:
-    """Nothing may be loaded, nothing may stick out at 360 px, and axe must find no fault, all details open."""
+    """The page must load no file, fit 360 px and pass axe with all details open."""
     page.evaluate(
         "() => document.querySelectorAll('details').forEach((one) => { one.open = true })"
     )
-    # The bundle of rules is put in as a script of the test's own.
+    # The test adds the bundle of axe's rules as a script.
     faults = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     assert not faults, [(one["id"], [node["html"] for node in one["nodes"]]) for one in faults]
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360

@@ -1,4 +1,4 @@
-"""`preflight serve` shows a Space at its public address and in the Hub's frame, and switches when it changes."""
+"""`preflight serve` must show a Space at its public address and in the Hub's frame, and follow changes."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ SPACES = (
                 "socket.socket().connect_ex((gateway, 5432))"
             )
         ),
-        advice=frozenset({"start.dials_open_ports_only"}),
+        advice=frozenset({"start.connects_to_open_ports_only"}),
     ),
     Seen(
         "port-3000-where-nothing-sets-it",
@@ -169,7 +169,7 @@ SPACES = (
             "server.listen(7860, '0.0.0.0');\n"
             "process.on('SIGTERM', () => server.close(() => process.exit(0)));\n",
         },
-        advice=frozenset({"dockerfile.runs_no_development_server", "shutdown.ends_when_told_to"}),
+        advice=frozenset({"dockerfile.runs_no_development_server", "shutdown.ends_on_sigterm"}),
     ),
     Seen(
         "owners-set-by-chown",
@@ -236,7 +236,7 @@ SPACES = (
     Seen(
         "shell-form-and-no-port-exposed",
         python_space(app=server(), cmd="python app.py"),
-        advice=frozenset({"dockerfile.app_gets_the_stop_signal", "shutdown.ends_when_told_to"}),
+        advice=frozenset({"dockerfile.app_gets_the_stop_signal", "shutdown.ends_on_sigterm"}),
     ),
     Seen(
         "requirements-in-utf-16",

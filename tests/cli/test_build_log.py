@@ -185,7 +185,9 @@ def digest_of(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_digest_names_step_line_and_cause(name: str, digest_of: Callable[[str], str]) -> None:
+def test_the_digest_must_name_step_line_and_cause(
+    name: str, digest_of: Callable[[str], str]
+) -> None:
     case = CASES[name]
     head, step, *lines, cause, fix, log = digest_of(name).splitlines()
     assert head == "the build failed"

@@ -63,20 +63,20 @@ custom_headers:
         ("unknown: 'as it is'   # kept", "unknown: 'as it is'   # kept"),
     ],
 )
-def test_a_line_becomes_what_it_can_only_mean(fault: str, right: str) -> None:
+def test_an_unambiguous_line_must_be_fixed(fault: str, right: str) -> None:
     before = f"---\nsdk: docker\n{fault}\n---\ntext\n"
     assert fixed(before.encode(), None).decode() == f"---\nsdk: docker\n{right}\n---\ntext\n"
 
 
 @pytest.mark.parametrize("spelling", ["Docker", "DOCKER", "docker ", "dokcer", "doker", '"Docker"'])
-def test_sdk_is_spelt(spelling: str) -> None:
+def test_sdk_must_be_spelt_correctly(spelling: str) -> None:
     assert b"\nsdk: docker\n" in fixed(
         f"---\ntitle: A\nsdk: {spelling}\n---\n".encode(), DOCKERFILE
     )
 
 
 @pytest.mark.parametrize("other", ["gradio", "static", "streamlit", "node"])
-def test_another_sdk_stays(other: str) -> None:
+def test_another_sdk_must_stay(other: str) -> None:
     readme = f"---\nsdk: {other}\n---\n".encode()
     assert fixed(readme, DOCKERFILE) == readme
 
@@ -94,11 +94,11 @@ def test_another_sdk_stays(other: str) -> None:
     ],
     ids=lambda value: value if "\n" not in value and "\r" not in value else "",
 )
-def test_the_block_becomes_readable_and_the_text_stays(before: str, what: str) -> None:
+def test_the_block_must_become_readable_and_the_text_must_stay(before: str, what: str) -> None:
     assert fixed(before.encode(), DOCKERFILE).decode() == SOUND, what
 
 
-def test_keys_from_the_dockerfile_are_added() -> None:
+def test_keys_from_the_dockerfile_must_be_added() -> None:
     result = fixed(b"---\ntitle: A\n---\n", DOCKERFILE.replace("7860", "8000"))
     assert result == b"---\ntitle: A\nsdk: docker\napp_port: 8000\n---\n"
     # Two ports are ambiguous, and the Hub does not accept 80.
@@ -118,17 +118,17 @@ def test_keys_from_the_dockerfile_are_added() -> None:
         b"---\ntitle: \xff\nsdk: Docker\n---\n",
     ],
 )
-def test_what_is_sound_or_beyond_repair_is_not_touched(readme: bytes) -> None:
+def test_sound_and_unfixable_text_must_stay(readme: bytes) -> None:
     assert fixed(readme, DOCKERFILE) == readme
 
 
-def test_a_second_fix_changes_nothing() -> None:
+def test_a_second_fix_must_change_nothing() -> None:
     once = fixed(SOUND.replace("\n", "\r\n").replace("indigo", "Indigo").encode(), DOCKERFILE)
     assert fixed(once, DOCKERFILE) == once
     assert FrontMatter.of_readme(once).values == FrontMatter.of_readme(SOUND.encode()).values
 
 
-def test_the_option_prints_the_difference_and_judges_the_result(tmp_path: Path) -> None:
+def test_the_option_must_print_the_difference_and_judge_the_result(tmp_path: Path) -> None:
     folder = tmp_path / "the space"
     folder.mkdir()
     readme = folder / "README.md"
@@ -144,7 +144,7 @@ def test_the_option_prints_the_difference_and_judges_the_result(tmp_path: Path) 
     assert readme.read_bytes() == b"---\ncolorFrom: blue\nsdk: docker\n---\n"
 
 
-def test_what_is_committed_is_not_changed(tmp_path: Path) -> None:
+def test_a_commit_must_not_be_changed(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nsdk: Docker\n---\n")
     said = pytest_on(tmp_path, "--fix", "--ref=HEAD").stderr
     assert "write --space DIR --fix, without --ref" in said

@@ -1,4 +1,4 @@
-"""A new Space from its first file to its roll back, by the documented commands, on a Hub in a box."""
+"""The documented commands must take a new Space from its first file to its roll back, on a Hub in a box."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from preflight.local_hub.box import HubInABox
 
 SPACE = "acme/signer-of-notes"
-# All that its files tell, and of what is asked of it running only whether it serves: the contract
-# is tested in full elsewhere.
+# All checks of files, and of a running Space only whether it serves: other tests cover the whole
+# contract.
 IN_SHORT = "-k 'metadata or push or declaration or dockerfile or test_serves or front_page'"
 
 
 def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
-    """A private Space is made, pushed, found to lack a Secret, fixed, followed, probed, rolled back."""
+    """A private Space must go from `new` to a roll back, with a missing Secret found and fixed."""
     folder = SPACE.partition("/")[2]
     made = [sys.executable, "-m", "preflight", "new", folder]
     subprocess.run(made, cwd=desk.clone, env=desk.environment, check=True, timeout=60)
@@ -39,7 +39,7 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     code, said = desk.run("push", folder, "--space", SPACE)
     assert code == 1 and f"{SPACE} lacks SIGNING_KEY" in said, said
     assert hub.api.space_info(SPACE).sha == made_by_the_hub, (
-        "nothing is pushed that would not start"
+        "a Space that would not start was pushed"
     )
     code, said = desk.run("push", folder, "--space", SPACE, "--set")
     assert code == 1 and "neither" in said and "SIGNING_KEY" in said, said
@@ -68,7 +68,7 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     assert "1 Variable, 1 Secret; no required one is missing" in said
     assert "live. The report above says how much was probed" in said
     assert "k" * 40 not in said
-    assert hub.edge(SPACE).get("/").status_code == 401, "it is private: the questions had a token"
+    assert hub.edge(SPACE).get("/").status_code == 401, "the Space is not private"
 
     desk.commit(f"{folder}/README.md", "One line more.\n")
     desk.sh(f"git push -q {hub.remote(SPACE)} $(git subtree split -q --prefix {folder}):main")
@@ -81,7 +81,7 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
 
 
 def test_what_does_not_pass_is_refused_here_and_there(desk: Desk, hub: HubInABox) -> None:
-    """A wrong README must be reported in seconds; forced, it is tried without a push, then refused by the Hub's own check."""
+    """An invalid README must be reported in seconds; with force, the Hub must refuse it before a push."""
     desk.sh(f"cp -r '{ROOT}/tests/selftest/spaces/static_files' web")
     desk.sh("sed -i 's/^colorFrom: .*/colorFrom: orange/' web/README.md && git add . && git commit -qm Web")  # fmt: skip
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
@@ -110,21 +110,23 @@ def test_what_does_not_pass_is_refused_here_and_there(desk: Desk, hub: HubInABox
     assert hub.api.space_info("acme/refused").sha == before
 
 
-def test_online_asks_the_hub_itself(hub: HubInABox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_online_must_use_the_verdict_of_the_hub(
+    hub: HubInABox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
     assert online_problems(b"---\nsdk: docker\n---\n") == []
     (problem,) = online_problems(b"---\nsdk: docker\ncolorTo: orange\n---\n")
     assert '"colorTo" must be one of' in problem.actual
 
 
-def test_a_space_that_is_not_there_is_told(desk: Desk, hub: HubInABox) -> None:
+def test_an_absent_space_must_be_reported(desk: Desk, hub: HubInABox) -> None:
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
     code, said = desk.run("live", "acme/nowhere")
     assert (code, said) == (1, "live: the Hub answered 404: there is no such Space, or it is private and HF_TOKEN is missing or not of its owner\n")  # fmt: skip
 
 
-def test_no_hub_is_told(desk: Desk) -> None:
-    """By the command itself, in a process of its own."""
+def test_an_unreachable_hub_is_reported(desk: Desk) -> None:
+    """The command must report it in a separate process too."""
     desk.environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_any_token"}
     command = [sys.executable, "-m", "preflight", "live", SPACE]
     done = subprocess.run(

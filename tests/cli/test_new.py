@@ -1,4 +1,4 @@
-"""`preflight new`: one command adds a Space, one removes it."""
+"""`preflight new` must add a Space with one command and remove it with another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make push`: what is pushed has passed, nothing else is, and no commit is lost."""
+"""`make push` must push only what has passed, and lose no commit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BROKEN = "colorFrom: orange"
 
 @pytest.fixture(scope="module")
 def desk_with_a_space(first_desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    """A desk with one small Space, in the clone and, just made, on the Hub."""
+    """A desk with a small Space: in the clone, and new on the Hub."""
     desk = first_desk.copy(tmp_path_factory.mktemp("desk") / "with a Space")
     desk.sh(f"cp -r '{ROOT}/src/preflight/templates/python' signer && git add signer")
     desk.sh("git commit -qm 'A Space'")
@@ -38,7 +38,7 @@ def break_it(desk: Desk) -> None:
 
 
 def test_plain_git_push_is_judged_by_the_hook(desk: Desk) -> None:
-    """From a worktree, at a path with spaces: a commit that fails stays here, other remotes do not matter."""
+    """The hook must stop a failing commit, also in a worktree at a path with spaces; other remotes pass."""
     desk.run("hook")
     break_it(desk)
     desk.sh("git worktree add -q '../another tree' -b other && git init -q --bare ../backup")
@@ -55,7 +55,7 @@ def test_plain_git_push_is_judged_by_the_hook(desk: Desk) -> None:
     assert desk.received("signer", "main^{tree}") == desk.committed("signer")
 
 
-def test_another_hook_is_left_alone(desk: Desk) -> None:
+def test_another_hook_must_stay(desk: Desk) -> None:
     theirs = desk.clone / ".git" / "hooks" / "pre-push"
     theirs.parent.mkdir(exist_ok=True)
     theirs.write_text("#!/bin/sh\nexec git lfs pre-push\n")
@@ -64,7 +64,7 @@ def test_another_hook_is_left_alone(desk: Desk) -> None:
     assert str(theirs) in said and 'preflight hook run "$@"' in re.sub(r"'", "", said)
 
 
-def test_what_is_not_committed_is_not_pushed(desk: Desk) -> None:
+def test_uncommitted_files_must_not_be_pushed(desk: Desk) -> None:
     (desk.clone / "signer" / "model.bin").write_text("new")
     (desk.clone / "elsewhere.txt").write_text("no part of the Space")
     code, said = desk.run(*PUSH)
@@ -72,7 +72,7 @@ def test_what_is_not_committed_is_not_pushed(desk: Desk) -> None:
     assert "not committed in signer, so not in a push: model.bin\n" in said
 
 
-def test_a_shallow_clone_says_what_is_missing(desk: Desk) -> None:
+def test_a_shallow_clone_must_be_reported(desk: Desk) -> None:
     desk.sh(
         "git commit -q --allow-empty -m Another && git clone -q --depth 1 \"file://$PWD\" '../shallow clone'"
     )
@@ -84,7 +84,7 @@ def test_a_shallow_clone_says_what_is_missing(desk: Desk) -> None:
 
 
 def test_work_of_others_is_not_replaced(desk: Desk) -> None:
-    """A change made on the Hub must stop the push, and the message have both ways on."""
+    """A change made on the Hub must stop the push, and the message must name both ways out."""
     desk.sh(
         f"cd '{desk.hub}/seed/signer' && echo theirs >app.py && git add . && git commit -qm 'Edit on the Hub'"
         f" && git push -q '{desk.bare('signer')}' HEAD:main"
@@ -103,7 +103,9 @@ def test_work_of_others_is_not_replaced(desk: Desk) -> None:
         (("push", "signer", "--space", "OWNER/gone"), "Does the Space exist"),
     ],
 )
-def test_a_wrong_target_is_told(arguments: tuple[str, ...], complaint: str, desk: Desk) -> None:
+def test_an_invalid_target_must_be_refused(
+    arguments: tuple[str, ...], complaint: str, desk: Desk
+) -> None:
     code, said = desk.run(*arguments)
     assert code == 1 and complaint in said, said
 
@@ -116,13 +118,13 @@ def test_a_wrong_target_is_told(arguments: tuple[str, ...], complaint: str, desk
         ("OWNER/" + "x" * 97, "1 to 96 of letters"),
     ],
 )
-def test_a_name_that_the_hub_does_not_take_is_told(name: str, complaint: str) -> None:
+def test_an_invalid_name_must_be_refused(name: str, complaint: str) -> None:
     with pytest.raises(Refused, match=complaint):
         SpaceId.of(name)
 
 
 def test_going_back(desk: Desk) -> None:
-    """To the commit before, or to one that is named; never to one that was not there."""
+    """A roll back must reach the previous or the named commit, never a commit that the Hub did not have."""
     for number in (1, 2, 3):
         desk.sh(f"git commit -q --allow-empty -m 'State {number}' && git push -qf '{desk.bare('signer')}' HEAD:main")  # fmt: skip
     third, first = desk.received("signer", "main"), desk.received("signer", "main~2")
@@ -139,7 +141,7 @@ def test_going_back(desk: Desk) -> None:
 
 
 def test_a_space_in_a_repository_of_its_own(desk: Desk) -> None:
-    """Nothing is split: HEAD itself is judged, once, and by force pushed over the Hub's own commit."""
+    """HEAD itself must be judged, once, and with force replace the Hub's own commit."""
     desk.sh("cp -r signer '../signer alone' && cd '../signer alone' && git init -q && git add . && git commit -qm Mine")  # fmt: skip
     desk.clone = desk.clone.parent / "signer alone"
     desk.sh("sed -i 's/^sdk: .*/sdk: gradio/' README.md && git commit -qam Gradio")
@@ -150,7 +152,7 @@ def test_a_space_in_a_repository_of_its_own(desk: Desk) -> None:
 
     assert code == 0, said
     assert "subtree" not in said
-    assert said.count("judging it") == 1, "the hook has to let pass what was judged already"
+    assert said.count("judging it") == 1, "the hook judged the commit again"
     assert "--force: PUSHING WHAT DID NOT PASS" in said
     assert said.index("git push --force-with-lease") < said.index("main (forced update)")
     assert f"preflight live {SPACE}" in said and "not compared, HF_TOKEN is not set" in said
@@ -158,7 +160,7 @@ def test_a_space_in_a_repository_of_its_own(desk: Desk) -> None:
     assert "nothing to push" in desk.run(*push)[1]
 
 
-def test_make_passes_everything_on() -> None:
+def test_make_must_pass_every_argument_on() -> None:
     given = ["SPACE=me/book", "REMOTE=there", "DRY=1", "FORCE=1"]
     for target, folder in (("push-py", "backend-py"), ("push-node", "backend-node")):
         done = subprocess.run(
@@ -198,7 +200,7 @@ LEVEL=
         ({"MODE": "off", "OLD": "1"}, {"KEY"}, ["OLD: set there and not declared"]),
     ],
 )  # fmt: skip
-def test_settings_are_compared_with_the_declaration(
+def test_settings_must_be_compared_with_the_declaration(
     variables: dict[str, str], secrets: set[str], expected: list[str]
 ) -> None:
     declaration = EnvironmentDeclaration.of_text(DECLARATION)
@@ -209,7 +211,7 @@ def test_settings_are_compared_with_the_declaration(
         assert "s3cret" not in problem
 
 
-def test_an_address_is_a_space_or_none() -> None:
+def test_an_address_must_give_a_space_or_none() -> None:
     book = SpaceId("me", "book")
     for url in (
         "https://huggingface.co/spaces/me/book",
@@ -229,7 +231,7 @@ def test_an_address_is_a_space_or_none() -> None:
 
 
 def test_a_token_in_an_address_is_not_shown(desk: Desk) -> None:
-    """Neither in our messages nor in git's."""
+    """A token in an address must be in no message, neither ours nor git's."""
     address = "https://ada:hf_s3cret@127.0.0.1:9/spaces/OWNER/signer"
     code, said = desk.run("push", "signer", "--remote", address)
     assert code == 1 and "https://…@127.0.0.1:9/spaces/OWNER/signer cannot be read" in said
@@ -237,5 +239,5 @@ def test_a_token_in_an_address_is_not_shown(desk: Desk) -> None:
 
 
 def test_the_desk_is_not_this_checkout(desk: Desk) -> None:
-    """No hook and no commit of these tests reaches the repository that they stand in."""
+    """No hook and no commit of these tests may reach this repository."""
     assert Path(desk.sh("git rev-parse --show-toplevel").strip()) == desk.clone

@@ -1,4 +1,4 @@
-"""`push --set` enters what is missing, by name, after asking; values stay unseen."""
+"""`push --set` must enter missing settings by name, after consent, without printing a value."""
 
 from __future__ import annotations
 

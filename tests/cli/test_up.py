@@ -1,4 +1,4 @@
-"""A `make up` that succeeds must say where each Space is, and `make down` remove it all."""
+"""A successful `make up` must print each Space's address, and `make down` must remove everything."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.cli.checkout import (
 )
 
 
-def test_make_lists_each_target_with_a_line() -> None:
+def test_make_must_list_each_target_with_a_line() -> None:
     listing = subprocess.run(
         ["make"], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
     ).stdout
@@ -55,7 +55,7 @@ def elsewhere(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     (folder / "base").mkdir()
     (folder / "base" / "Dockerfile").write_text(SPACES["backend-py"])
     here_alone = build(run, "here-alone", folder / "base").tag
-    # Killed at once on `docker stop`: as the edge it has no init that would end it.
+    # `docker stop` kills it at once: it has no init that would end it, like the edge.
     text = f"FROM {here_alone}\nRUN date +%s%N >/stamp\nSTOPSIGNAL SIGKILL\n{SERVE['backend-py']}"
     checkout = Checkout(run, folder, dict.fromkeys(SPACES, text))
     with forwarded_engine() as (address, connections):
@@ -68,7 +68,7 @@ def elsewhere(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
             checkout.remove()
 
 
-def test_an_engine_elsewhere_is_used_by_docker_host(elsewhere: Started) -> None:
+def test_docker_host_must_select_another_engine(elsewhere: Started) -> None:
     assert elsewhere.up.code == 0, elsewhere.up.output
     for port in elsewhere.checkout.ports.values():
         wait_for(partial(serves, port), "an answer of the Space", 10)
@@ -76,8 +76,8 @@ def test_an_engine_elsewhere_is_used_by_docker_host(elsewhere: Started) -> None:
     assert left == (4, 2), "containers, networks, images"
 
 
-def test_up_again_keeps_what_is_there_unless_told(elsewhere: Started) -> None:
-    """Layers and containers stay; NO_CACHE=1 builds anew, and what it replaces is removed."""
+def test_up_again_keeps_layers_and_containers(elsewhere: Started) -> None:
+    """Layers and containers must stay; NO_CACHE=1 must build anew and remove the replaced images."""
     checkout = elsewhere.checkout
     mark = f"label=com.docker.compose.project={checkout.project}"
     images, containers = checkout.images(), docker("ps", "--quiet", "--filter", mark).stdout
@@ -93,7 +93,7 @@ def test_up_again_keeps_what_is_there_unless_told(elsewhere: Started) -> None:
 
 
 def test_down_removes_all_of_it(elsewhere: Started) -> None:
-    """Containers, networks, volumes and images go, and each is named."""
+    """`make down` must remove and name containers, networks, volumes and images."""
     checkout = elsewhere.checkout
     down = checkout.make("down")
 
@@ -102,8 +102,8 @@ def test_down_removes_all_of_it(elsewhere: Started) -> None:
     assert "nothing was running" in checkout.make("down").output
 
 
-def test_pull_asks_the_registry_anew(elsewhere: Started) -> None:
-    """PULL=1: a base image that is here and nowhere else will not do."""
+def test_pull_requests_the_registry_again(elsewhere: Started) -> None:
+    """PULL=1 must fail for a base image that exists only on this machine."""
     pulled = elsewhere.checkout.make("up", "PULL=1")
     assert re.search(r"base image preflight/here-alone:\S+ can't be pulled", pulled.output)
     assert (pulled.code, pulled.left) == (2, [])
@@ -118,7 +118,7 @@ def serves(port: int) -> bool:
 
 @contextmanager
 def forwarded_engine() -> Iterator[tuple[str, list[None]]]:
-    """The engine of this machine behind a TCP port: (DOCKER_HOST, one entry per connection)."""
+    """The engine of this machine behind a TCP port: (DOCKER_HOST, an entry per connection)."""
     where = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip()
     engine = urlsplit(where)
     connections: list[None] = []
@@ -135,7 +135,7 @@ def forwarded_engine() -> Iterator[tuple[str, list[None]]]:
         try:
             while data := source.recv(65536):
                 sink.sendall(data)
-            # The other direction stays open: Docker streams after it has received the end.
+            # The other direction stays open: Docker still streams after the end of the request.
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             source.close()
@@ -160,7 +160,7 @@ def forwarded_engine() -> Iterator[tuple[str, list[None]]]:
 
 @pytest.fixture(scope="module")
 def real(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
-    """Both real Spaces, started by `make up` in a checkout of their own."""
+    """Both real Spaces, started by `make up` in a separate checkout."""
     checkout = Checkout(run, own_folder(run, tmp_path_factory))
     try:
         yield Started(checkout, checkout.make("up"))
@@ -169,7 +169,7 @@ def real(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_up_says_where_each_space_is_and_what_to_try(real: Started, name: str) -> None:
+def test_up_must_print_each_address_and_a_command_to_try(real: Started, name: str) -> None:
     assert real.up.code == 0, real.up.output
     printed = re.search(
         rf"^{name} is healthy: (\S+)\n +try: +(curl .+)\n +logs: (docker compose logs) -f (\S+)$",
@@ -191,7 +191,7 @@ def in_shell(checkout: Checkout, line: str) -> str:
     ).stdout  # fmt: skip
 
 
-# Where each Space says its name, which an edit can change and `GET /` then shows.
+# The place of each Space's name: after an edit, `GET /` returns the new name.
 NAMED_IN = {
     "backend-py": ("backend-py/app/pages.py", '"name": "backend-py"'),
     "backend-node": ("backend-node/http-server.ts", 'name: "backend-node"'),
@@ -200,7 +200,7 @@ NAMED_IN = {
 
 @pytest.fixture(scope="module")
 def watched(real: Started) -> Iterator[Checkout]:
-    """The real Spaces, with the command for hot reload that `make up` printed running."""
+    """The real Spaces, under the hot-reload command that `make up` printed."""
     printed = re.search(r"^Edit and see it within two seconds: (.+)$", real.up.output, re.M)
     assert printed, real.up.output
     log = real.checkout.folder / "watch.log"
@@ -219,7 +219,7 @@ def watched(real: Started) -> Iterator[Checkout]:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_an_edit_answers_within_two_seconds(watched: Checkout, name: str) -> None:
-    """The best of four edits, on cores that are free; where others use them, in proportion longer."""
+    """The best of four edits must answer within 2 s; on busy cores, in proportionally more time."""
     file, printed = NAMED_IN[name]
     url = f"http://127.0.0.1:{watched.ports[name]}/"
     seconds: list[float] = []
@@ -237,7 +237,7 @@ def test_an_edit_answers_within_two_seconds(watched: Checkout, name: str) -> Non
 
 def says_name(url: str, name: str) -> bool:
     try:
-        # A connection that a restarting container never answers would otherwise be retried after 1 s.
+        # Without it, a connection that a restarting container drops would be retried only after 1 s.
         answer = requests.get(url, headers={"Accept": "application/json"}, timeout=0.2)
         return bool(answer.json()["name"] == name)
     except (requests.RequestException, ValueError):

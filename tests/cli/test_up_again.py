@@ -1,4 +1,4 @@
-"""`preflight up` where something runs already: nothing of the user's is lost, and nothing of another folder touched."""
+"""A second `preflight up` must keep the user's data and leave other folders' projects alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEVER_SERVES = ("backend-py/Dockerfile", '"http.server", "7860"]', '"no_such_mod
 
 @pytest.fixture
 def running(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A checkout whose two Spaces run, with a file that a user stored in one of them."""
+    """A checkout with two running Spaces, and a user's file in one of them."""
     checkout = Checkout(run, own_folder(run, tmp_path_factory), SERVE)
     try:
         started = checkout.make("up")
@@ -58,7 +58,7 @@ def test_what_did_not_change_must_go_on(running: Checkout) -> None:
 def test_another_folder_of_the_same_name_must_not_be_touched(
     running: Checkout, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Two checkouts in folders of one name are one Compose project to Compose."""
+    """A checkout in another folder of the same name must stay: to Compose both are one project."""
     folder = tmp_path_factory.mktemp("elsewhere") / running.folder.name
     folder.mkdir()
     other = Checkout(run, folder, SERVE)

@@ -1,4 +1,4 @@
-"""A `make up` that fails or is interrupted must say why, and leave nothing behind."""
+"""A `make up` that fails or is interrupted must print the reason, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.cli.checkout import (
     wait_for,
 )
 
-# Failures: each case gets a checkout, provokes one failure and returns what came of it.
+# Failures: each case gets a checkout, causes one failure and returns its outcome.
 
 Case = Callable[[Run, Path], Outcome]
 
@@ -52,7 +52,7 @@ def without_a_dockerfile(run: Run, folder: Path) -> Outcome:
     return checkout.make("up")
 
 
-def with_a_port_that_is_none(run: Run, folder: Path) -> Outcome:
+def with_an_invalid_port(run: Run, folder: Path) -> Outcome:
     checkout = Checkout(run, folder, SERVE)
     checkout.environment["BACKEND_PY_PORT"] = "http"
     return checkout.make("up")
@@ -136,8 +136,8 @@ def runs(checkout: Checkout) -> bool:
     return docker("ps", "--quiet", "--filter", mark).stdout != ""
 
 
-# Longer than any test, and recognisable among the processes of this machine.
-# Another number each time: a step that came to its end once would be taken from the cache.
+# Longer than any test, and recognisable among the processes of this machine. The number differs
+# each time, because a finished step would come from the cache.
 SLOW_STEP = f"sleep 300.{secrets.randbelow(10**9)}"
 SLOW_BUILD = f"RUN echo building now && {SLOW_STEP}\n"
 FALSE_PROBE = HANG + "HEALTHCHECK CMD echo Connection refused && false\n"
@@ -145,7 +145,7 @@ SHORT_PROBES = ("compose.yaml", "interval: 30s", "interval: 200ms"), (
     "compose.yaml", "start_period: 60s", "start_period: 300ms"
 )  # fmt: skip
 
-# name: (case, what its output has to say)
+# name: (case, texts that its output must contain)
 FAILURES: dict[str, tuple[Case, list[str]]] = {
     "a failing build step": (
         up_with({**SERVE, "backend-node": "RUN echo the reason >&2 && exit 3\n"}),
@@ -157,7 +157,7 @@ FAILURES: dict[str, tuple[Case, list[str]]] = {
         ["backend-node: the build failed", "reading the Dockerfile", "unknown instruction: COPPY",
          "syntax error", "full log: LOGS/build-backend-node.log"],
     ),
-    "no space left in a build step (a tmpfs of 64 KB stands for the disk)": (
+    "no space left in a build step (a tmpfs of 64 KB as the disk)": (
         up_with({"backend-node": "RUN --mount=type=tmpfs,target=/small,size=65536 "
                  "dd if=/dev/zero of=/small/file bs=1M count=1\n"}),
         ["backend-node: the build failed", "dd if=/dev/zero", "No space left on device",
@@ -168,7 +168,7 @@ FAILURES: dict[str, tuple[Case, list[str]]] = {
         ["the base image 127.0.0.1:1/absent/image:this can't be pulled", "Check the network"],
     ),
     "no Dockerfile": (without_a_dockerfile, ["backend-py: there is no", "backend-py/Dockerfile"]),
-    "a port that is none": (with_a_port_that_is_none, ["compose.yaml is not valid", "http"]),
+    "an invalid port": (with_an_invalid_port, ["compose.yaml is not valid", "http"]),
     "a Space that exits": (
         up_with({"backend-node": 'CMD echo "BETTER_AUTH_SECRET: missing" >&2; exit 78\n'}),
         ["backend-node: the container ended with exit code 78", "    BETTER_AUTH_SECRET: missing",
@@ -217,7 +217,7 @@ CASES: dict[str, Case] = {**{n: case for n, (case, _) in FAILURES.items()}, **IN
 def outcome_of(
     run: Run, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Outcome]]:
-    """The outcome of a case. All that were selected run side by side; with xdist each by itself."""
+    """The outcome of a case. All selected cases run side by side; with xdist each runs alone."""
     selected = [
         str(item.callspec.params["name"])
         for item in request.session.items
@@ -241,10 +241,10 @@ def outcome_of(
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_told_once_and_leaves_nothing(
+def test_a_failure_is_reported_once_and_leaves_nothing(
     name: str, outcome_of: Callable[[str], Outcome], run: Run
 ) -> None:
-    """Which Space, which step, the last lines, the full log; exit code not 0; nothing left running."""
+    """A failure must name Space, step, last lines and log, exit with a code other than 0, and stop everything."""
     outcome = outcome_of(name)
     project = f"{run.id}-up{list(CASES).index(name)}"
     for expected in FAILURES[name][1]:
@@ -264,13 +264,13 @@ def test_a_failure_is_told_once_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("name", INTERRUPTIONS)
-def test_an_interrupted_start_leaves_nothing(
+def test_an_interrupted_start_must_leave_nothing(
     name: str, outcome_of: Callable[[str], Outcome]
 ) -> None:
     outcome = outcome_of(name)
     assert "stopped; nothing is left running." in outcome.output
     assert "Traceback" not in outcome.output
-    # Make ends itself by the signal that it got; a shell shows that as 128 + its number.
+    # Make ends itself by the signal that it got; a shell reports it as 128 + its number.
     assert outcome.code in (-signal.SIGINT, -signal.SIGTERM), outcome.output
     assert outcome.left == []
     assert outcome.seconds < 20

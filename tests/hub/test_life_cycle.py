@@ -281,8 +281,10 @@ def test_restart_and_pause(live: Live) -> None:
 
 
 def test_the_serving_replica_is_killed(live: Live) -> None:
-    """The stage must say so, the edge what the Hub's says, and a factory rebuild, without a cached layer, bring it
-    back."""
+    """Stage and edge must report the end as the Hub does, and a factory rebuild must start the Space again.
+
+    A factory rebuild uses no cached layer.
+    """
     live.make_sound()
     page = live.page()
     docker("kill", *live.containers())

@@ -127,7 +127,7 @@ START = (
 SHUTDOWN = (
     Broken(
         "deaf-to-sigterm",
-        "shutdown.ends_when_told_to",
+        "shutdown.ends_on_sigterm",
         edit={"app.py": [("    signal.signal(signal.SIGTERM, stop)\n", "")]},
         needs="container",
     ),

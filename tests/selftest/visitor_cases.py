@@ -187,7 +187,7 @@ PAGE = (
         sample=True,
     ),
     Running(
-        "frame-of-nobody",
+        "frame-for-no-site",
         "frame.lets_the_hub_show_the_page",
         files=page(SIMPLE, ("Content-Security-Policy", "frame-ancestors 'none'")),
     ),

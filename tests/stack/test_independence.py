@@ -58,9 +58,9 @@ def networks_of(inspection: dict[str, Any], run: Run) -> dict[str, Any]:
 def test_shares_no_network_and_no_volume(
     pairs: list[tuple[Space, Space]], docker_services: Services, stack: Compose, run: Run
 ) -> None:
-    """No two Spaces share a network or a volume.
+    """No two Spaces may share a network or a volume.
 
-    On the Hub: a call to the other container's name fails ("Name or service not known"), a shared file does not exist.
+    On the Hub: a call to the other container's name fails ("Name or service not known"); a shared file is absent.
 
     Fix: Give each service its own network in compose.yaml, and call the other Space by its public URL.
     """
@@ -88,7 +88,7 @@ def test_shares_no_network_and_no_volume(
 def test_neither_reaches_the_other(
     pairs: list[tuple[Space, Space]], docker_services: Services, stack: Compose, run: Run
 ) -> None:
-    """From one Space's network the other's name does not resolve and its address does not answer.
+    """From one Space's network the other's name must not resolve, and its address must not answer.
 
     On the Hub: a call to the other Space's service name or address fails, though it worked under Compose.
 
@@ -130,9 +130,9 @@ except OSError:
 def test_shares_no_layer_of_its_own(
     pairs: list[tuple[Space, Space]], image_of: Callable[[Space], Image]
 ) -> None:
-    """Two Spaces have no image layer in common but those of their base images.
+    """Two Spaces must share no image layer except those of their base images.
 
-    On the Hub: each Space is built from its own folder alone; what came from the other is missing.
+    On the Hub: each Space is built from its own folder alone; files of the other Space are missing.
 
     Fix: COPY from the Space's own folder only.
     """
@@ -157,11 +157,11 @@ def layers(image: str) -> list[str]:
 def test_serves_while_the_other_is_dead(
     pairs: list[tuple[Space, Space]], start_as_on_the_hub: Callable[[Space], Container]
 ) -> None:
-    """Each Space goes on serving when the other is killed.
+    """Each Space must keep serving when the other is killed.
 
     On the Hub: one Space sleeps or is in error, and the other fails with it.
 
-    Fix: Treat the other Space as a service that may be away: time-outs, and no call at start.
+    Fix: Treat the other Space as a service that may be down: set timeouts, and do not call it at start.
     """
     for pair in pairs:
         for dying, staying in (pair, pair[::-1]):
@@ -183,9 +183,9 @@ def test_serves_while_the_other_is_dead(
 def test_serves_as_fast_while_the_other_is_loaded(
     pairs: list[tuple[Space, Space]], start_as_on_the_hub: Callable[[Space], Container]
 ) -> None:
-    """Load on one Space leaves the other's p95 within 20 % of idle, each within its own CPU limit.
+    """Load on one Space must leave the other's p95 within 20 % of idle, each within its own CPU limit.
 
-    On the Hub: nothing is seen, since each Space has a machine of its own; here the figures of a load run would mislead.
+    On the Hub: no effect, because each Space has a separate machine; here the figures of a load run would mislead.
 
     Fix: Give each service its own CPU limit in compose.yaml.
     """

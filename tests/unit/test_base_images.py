@@ -1,4 +1,4 @@
-"""Which base images a Dockerfile names, and which of them have a stand-in where no registry answers."""
+"""The base images that a Dockerfile names, and their stand-ins for a machine without a registry."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from preflight.engine.stand_ins import name_for, recipe_for
     ],
 )
 def test_the_images_of_a_dockerfile_are_named(dockerfile: str, images: list[str]) -> None:
-    """An ARG before the first FROM must count with its default; stages and what is not known must not."""
+    """An ARG before the first FROM must count with its default; stages and unknown names must not count."""
     assert named_in(dockerfile) == images
 
 
@@ -43,7 +43,7 @@ def test_the_images_of_a_dockerfile_are_named(dockerfile: str, images: list[str]
     ],
 )
 def test_a_usual_image_has_a_stand_in(image: str, suite: str, differs: str) -> None:
-    """What the stand-in has otherwise than the official image must be said."""
+    """A stand-in must state its differences from the official image."""
     recipe = recipe_for(image)
     assert recipe and (recipe.suite, recipe.differs) == (suite, differs)
 
@@ -52,12 +52,12 @@ def test_a_usual_image_has_a_stand_in(image: str, suite: str, differs: str) -> N
     "image",
     ["python:3.11-alpine", "ghcr.io/acme/app:1", "node:16", "python:3.8", "alpine", "nginx:alpine"],
 )
-def test_an_image_without_a_way_has_no_stand_in(image: str) -> None:
+def test_an_unknown_image_must_have_no_stand_in(image: str) -> None:
     assert recipe_for(image) is None
 
 
 def test_a_full_image_has_compilers_and_a_slim_one_has_none() -> None:
-    """As in the official images: packages that are built in the image need them."""
+    """Stand-ins must have compilers as the official images do: builds of packages need them."""
     full, slim = recipe_for("python:3.11"), recipe_for("python:3.11-slim")
     assert full and slim
     assert "build-essential" in full.packages
@@ -65,12 +65,12 @@ def test_a_full_image_has_compilers_and_a_slim_one_has_none() -> None:
 
 
 def test_a_stand_in_is_never_named_as_the_official_image() -> None:
-    """A later build would take it silently."""
+    """A stand-in must not have the official name: a later build would silently use it."""
     assert name_for("python:3.11@sha256:0") == "standin/python:3.11"
 
 
-def test_an_image_that_cannot_be_had_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That there is no stand-in is no fault of the Space, so it must be a typed outcome."""
+def test_an_unavailable_image_is_a_typed_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing stand-in must be a typed outcome: it is not the fault of the Space."""
     monkeypatch.setattr(base_images, "answers", lambda command: None)
     monkeypatch.setattr(base_images, "pull_image", lambda image, say: False)
     monkeypatch.setattr(stand_ins, "build", lambda image: None)

@@ -49,7 +49,7 @@ def repository(folder: Path, **files: str) -> Path:
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Requests are not logged."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_space_is_cloned_with_its_large_files(
     hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`hf:OWNER/NAME` must give the folder as the Hub builds it: with content in the place of pointers."""
-    monkeypatch.setattr(HUB, "owner", "somebody")
+    """`hf:OWNER/NAME` must give the folder as the Hub builds it: with content instead of pointers."""
+    monkeypatch.setattr(HUB, "owner", "ada")
     space = clone("hf:acme/web", tmp_path / "clones")
     assert HUB.host(space.name) == "acme-web.hf.space"
     assert space.name == "web"
@@ -84,13 +84,13 @@ def test_a_space_is_cloned_with_its_large_files(
 
 
 @pytest.mark.parametrize("named", ["hf:web", "hf:acme/web/more", "hf:"])
-def test_a_name_that_is_none_is_refused(named: str, tmp_path: Path) -> None:
-    """The message must give the form that is wanted."""
+def test_an_invalid_name_is_refused(named: str, tmp_path: Path) -> None:
+    """The message must name the expected form."""
     with pytest.raises(SpaceError, match=r"write hf:OWNER/NAME"):
         clone(named, tmp_path)
 
 
-def test_a_space_that_is_not_there_is_named(hub: Path, tmp_path: Path) -> None:
+def test_an_absent_space_is_named(hub: Path, tmp_path: Path) -> None:
     """The message must name the address, and what a private Space needs."""
     with pytest.raises(SpaceError, match=r"spaces/acme/absent can't be cloned: .*HF_TOKEN"):
         clone("hf:acme/absent", tmp_path / "clones")
@@ -116,7 +116,7 @@ def test_a_revision_has_its_submodules(parent: Path, tmp_path: Path) -> None:
 
 
 def test_a_submodule_that_cannot_be_cloned_is_named(parent: Path, tmp_path: Path) -> None:
-    """Without a checkout the address is cloned; where that fails, the message must name the submodule."""
+    """The message must name the submodule if there is no checkout and the clone of its address fails."""
     git(parent, "submodule", "deinit", "--quiet", "--force", "words")
     (tmp_path / "words").rename(tmp_path / "moved")
     found = Repository.of_folder(parent)

@@ -1,4 +1,4 @@
-"""compose.yaml hands each Space all that it declares, and nothing of the other's."""
+"""compose.yaml must pass each Space all variables that it declares, and none of the other's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import yaml
 from preflight.model.space import Space, spaces_of_compose
 
 COMPOSE = Path(__file__).resolve().parents[2] / "compose.yaml"
-# The Hub's own, and the port inside the container, which compose.yaml maps.
+# The Hub's variables, and the port inside the container, which compose.yaml maps.
 NOT_PASSED = {"SYSTEM", "SPACE_HOST", "PORT"}
 
 
 @pytest.mark.parametrize("one", spaces_of_compose(COMPOSE), ids=lambda one: one.name)
 def test_every_declared_variable_can_be_set(one: Space) -> None:
-    """What somebody sets in `.env` by a Space's documentation must reach that Space, and it alone."""
+    """A value that a user sets in `.env` must reach the Space that declares it, and only that Space."""
     passed = yaml.safe_load(COMPOSE.read_text())["services"][one.name]["environment"]
     assert one.declaration
     declared = {variable.name for variable in one.declaration.variables}

@@ -1,4 +1,4 @@
-"""The parser of `.env.example` must read what is right, and name line, fault and remedy otherwise."""
+"""The parser of `.env.example` must read valid text, and name line, fault and fix of invalid text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def book() -> EnvironmentDeclaration:
     return EnvironmentDeclaration.of_text(BOOK)
 
 
-def test_secrets_and_variables_are_told_apart(book: EnvironmentDeclaration) -> None:
+def test_secrets_and_variables_must_be_distinguished(book: EnvironmentDeclaration) -> None:
     assert [one.name for one in book.secrets] == ["UPSTREAM_KEY", "SESSION_KEY"]
     assert [one.name for one in book.variables_public] == ["MODE", "TIMEOUT", "CORS_ORIGINS"]
     assert book["CORS_ORIGINS"].example == "https://a.example, https://b.example"
@@ -50,18 +50,18 @@ def test_secrets_and_variables_are_told_apart(book: EnvironmentDeclaration) -> N
     assert book["SESSION_KEY"].line == 13
 
 
-def test_valid_environment_honours_conditions(book: EnvironmentDeclaration) -> None:
+def test_a_valid_environment_must_honour_conditions(book: EnvironmentDeclaration) -> None:
     assert set(book.valid_environment()) == {"MODE", "SESSION_KEY", "CORS_ORIGINS"}
     assert set(book.valid_environment(MODE="cloud")) >= {"UPSTREAM_KEY"}
 
 
-def test_secret_values_are_random_and_repeatable(book: EnvironmentDeclaration) -> None:
+def test_secret_values_must_be_random_and_repeatable(book: EnvironmentDeclaration) -> None:
     first, again, other = (book.valid_environment(seed)["SESSION_KEY"] for seed in (1, 1, 2))
     assert first == again != other
     assert book["SESSION_KEY"].accepts(first)
 
 
-def test_matrix_has_each_fault_and_its_twin(book: EnvironmentDeclaration) -> None:
+def test_the_matrix_must_have_each_fault_and_its_twin(book: EnvironmentDeclaration) -> None:
     cases = {case.id: case for case in book.faulty_cases(book["SESSION_KEY"])}
     refused = {name for name, case in cases.items() if case.refused}
     assert refused == {"unset", "empty", "blank", "too-short", "sample-on-the-hub"}
@@ -71,14 +71,14 @@ def test_matrix_has_each_fault_and_its_twin(book: EnvironmentDeclaration) -> Non
     assert all(cases[name].names_expected == ("SESSION_KEY",) for name in refused)
 
 
-def test_matrix_of_a_conditional_variable_sets_its_condition(book: EnvironmentDeclaration) -> None:
+def test_the_matrix_must_set_the_condition_of_a_variable(book: EnvironmentDeclaration) -> None:
     cases = {case.id: case for case in book.faulty_cases(book["UPSTREAM_KEY"])}
     assert cases["unset"].refused and cases["unset"].environment["MODE"] == "cloud"
     elsewhere = cases["unset-where-not-required"]
     assert not elsewhere.refused and elsewhere.environment["MODE"] == "embedded"
 
 
-def test_group_of_variables_is_all_or_none() -> None:
+def test_a_group_of_variables_must_be_complete_or_absent() -> None:
     mail = EnvironmentDeclaration.of_text(
         "# Sends mail.\n# @type=url @example=https://mail.example.com\nMAIL_URL=\n"
         "# @sensitive @required=not(isEmpty($MAIL_URL))\nMAIL_KEY=\n"
@@ -96,7 +96,9 @@ def test_optional_variable_may_be_empty_and_not_malformed(book: EnvironmentDecla
     assert refused == {"not-a-number", "too-low", "too-high"}
 
 
-def test_nothing_set_names_all_that_is_required(book: EnvironmentDeclaration) -> None:
+def test_an_empty_environment_must_name_every_required_variable(
+    book: EnvironmentDeclaration,
+) -> None:
     assert book.everything_missing().names_expected == ("MODE", "SESSION_KEY")
 
 
@@ -121,20 +123,20 @@ def test_nothing_set_names_all_that_is_required(book: EnvironmentDeclaration) ->
         ("# @sensitive @type=port\nA=secret", ":2: A: its value is not valid"),
     ],
 )
-def test_fault_is_named_with_its_line(text: str, message: str) -> None:
+def test_a_fault_must_be_named_with_its_line(text: str, message: str) -> None:
     with pytest.raises(EnvironmentDeclarationError) as caught:
         EnvironmentDeclaration.of_text(text)
     assert f".env.example{message}" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_all_faults_are_named_at_once() -> None:
+def test_all_faults_must_be_named_at_once() -> None:
     with pytest.raises(EnvironmentDeclarationError) as caught:
         EnvironmentDeclaration.of_text("# @requird\nA=\n# @type=strng\nB=\nC\n")
     assert [fault.line for fault in caught.value.faults] == [1, 3, 5]
 
 
-def test_plain_list_of_names_promises_nothing() -> None:
+def test_a_plain_list_of_names_must_promise_nothing() -> None:
     declaration = EnvironmentDeclaration.of_text("# see the wiki\nKEY=abc\nHOST=\nnonsense here\n")
     assert not declaration.decorated
     assert declaration.valid_environment() == {"KEY": "abc"}
@@ -151,7 +153,7 @@ def run_table(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_table_says_what_to_enter(tmp_path: Path) -> None:
+def test_the_table_must_list_the_settings_to_enter(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text(BOOK)
     done = run_table(tmp_path)
     assert done.returncode == 0
@@ -160,7 +162,7 @@ def test_table_says_what_to_enter(tmp_path: Path) -> None:
     assert ["`CORS_ORIGINS`", "Variable", "no"] in rows
 
 
-def test_table_of_a_folder_without_declaration_is_an_error(tmp_path: Path) -> None:
+def test_the_table_of_a_folder_without_declaration_must_be_an_error(tmp_path: Path) -> None:
     done = run_table(tmp_path)
     assert done.returncode == 2
     assert "cannot be read" in done.stderr and "Traceback" not in done.stderr

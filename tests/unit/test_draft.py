@@ -1,4 +1,4 @@
-"""What `preflight init` drafts from a folder's code."""
+"""`preflight init` must draft the missing files from a folder's code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ echo "$LOCAL $CHANNEL"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of code in three languages, and nothing that a Space has beside it."""
+    """A folder of code in three languages, without the other files of a Space."""
     (tmp_path / "main.py").write_text(PYTHON)
     (tmp_path / "server.mjs").write_text(NODE)
     (tmp_path / "start.sh").write_text(SHELL)
@@ -72,7 +72,7 @@ def declared(folder: Path) -> dict[str, Variable]:
 
 
 def test_the_declaration_names_what_the_code_reads(folder: Path) -> None:
-    """Each variable must be declared once, with what its place in the code tells, and no other."""
+    """Each variable that the code reads, and no other, must be declared once, as its read suggests."""
     run("init", str(folder))
     found = declared(folder)
     assert {name for name, one in found.items() if one.required} == {
@@ -100,8 +100,8 @@ def test_the_declaration_names_what_the_code_reads(folder: Path) -> None:
     assert found["LOG_LEVEL"].default == "info"
 
 
-def test_nothing_that_is_there_is_overwritten(folder: Path) -> None:
-    """Files of the owner must stay byte for byte; a README without front matter keeps its text."""
+def test_no_existing_file_is_overwritten(folder: Path) -> None:
+    """The owner's files must stay byte for byte; a README without front matter must keep its text."""
     for name in (".env.example", ".dockerignore"):
         (folder / name).write_text("# mine\n")
     (folder / "README.md").write_text("# My Space\n")
@@ -114,14 +114,14 @@ def test_nothing_that_is_there_is_overwritten(folder: Path) -> None:
     assert "nothing to write" in run("init", str(folder))
 
 
-def test_a_dry_run_writes_nothing(folder: Path) -> None:
+def test_a_dry_run_must_write_nothing(folder: Path) -> None:
     before = sorted(folder.iterdir())
     assert "API_KEY=" in run("init", str(folder), "--dry-run")
     assert sorted(folder.iterdir()) == before
 
 
 def test_what_the_code_can_do_without_is_not_needed(folder: Path) -> None:
-    """A finding on a start must name what fails without a value, and nothing that the Hub sets."""
+    """A finding on a start must name the variables that the code requires, and none that the Hub sets."""
     names = {one.name for one in needed(folder)}
     assert {"API_KEY", "BOT_TOKEN"} <= names
     assert not names & {"LOG_LEVEL", "SPACE_ID", "TOKENIZERS_PARALLELISM"}
@@ -135,12 +135,12 @@ def test_what_the_code_can_do_without_is_not_needed(folder: Path) -> None:
         *(("LOG_LEVEL", False), ("TOKENIZERS_PARALLELISM", False), ("AUTHOR", False)),
     ],
 )
-def test_a_name_suggests_a_secret(name: str, sensitive: bool) -> None:
+def test_a_name_must_suggest_a_secret(name: str, sensitive: bool) -> None:
     assert looks_sensitive(name) == sensitive
 
 
 def test_values_come_from_the_nearest_origin(tmp_path: Path) -> None:
-    """--env must win over --env-file, that over .env, that over examples; the origins name no value."""
+    """--env must win over --env-file, --env-file over .env, .env over examples; origins must name no value."""
     (tmp_path / ".env").write_text("A=dotenv\nB=dotenv\nC=dotenv\n")
     (tmp_path / "more").write_text("A=file\nB=file\n")
     examples = {"C": "example", "D": "example", "E": ""}
@@ -151,15 +151,13 @@ def test_values_come_from_the_nearest_origin(tmp_path: Path) -> None:
 
 
 def test_a_declared_space_is_not_given_a_developers_keys(tmp_path: Path) -> None:
-    """Where values are made from decorators, `.env` must stay unread."""
+    """With values made from decorators, `.env` must stay unread."""
     (tmp_path / ".env").write_text("API_KEY=a-real-one\n")
     assert given_values(tmp_path, [], [], None).values == {}
 
 
 @pytest.mark.parametrize("text", ["NAME", "=x", "1A=x", "a-b=secret"])
-def test_an_option_that_cannot_be_read_is_refused_without_its_value(
-    text: str, tmp_path: Path
-) -> None:
+def test_an_invalid_option_must_be_refused_without_its_value(text: str, tmp_path: Path) -> None:
     with pytest.raises(GivenError, match="write --env NAME=VALUE") as error:
         given_values(tmp_path, [text], [], {})
     assert "secret" not in str(error.value)

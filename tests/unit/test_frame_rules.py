@@ -1,4 +1,4 @@
-"""Headers and cookies in the Hub's frame, and addresses that a server builds of itself."""
+"""Headers and cookies in the Hub's frame, and addresses that a server builds for itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ XFO, CSP = "X-Frame-Options", "Content-Security-Policy"
     ],
 )
 def test_a_header_that_blanks_the_frame_is_found(headers: list[tuple[str, str]]) -> None:
-    """Each policy has to let huggingface.co in, and X-Frame-Options counts without one."""
+    """Each policy must allow huggingface.co; without a policy X-Frame-Options must count."""
     assert len(list(frame_problems(headers, "/"))) == 1
 
 
@@ -44,7 +44,7 @@ def test_a_header_that_blanks_the_frame_is_found(headers: list[tuple[str, str]])
     ],
 )
 def test_a_header_that_lets_the_frame_be_is_none(headers: list[tuple[str, str]]) -> None:
-    """What browsers ignore or overrule must be no finding."""
+    """A header that browsers ignore or override must not be a finding."""
     assert list(frame_problems(headers, "/")) == []
 
 
@@ -63,7 +63,7 @@ def test_a_header_that_lets_the_frame_be_is_none(headers: list[tuple[str, str]])
     ],
 )
 def test_a_cookie_that_the_frame_loses_is_found(header: str, severity: Severity | None) -> None:
-    """SameSite=None with Secure survives; a cookie that only remembers a choice is advice."""
+    """A cookie without SameSite=None and Secure must be found; one that only remembers a choice is advice."""
     assert [one.severity for one in cookie_problems([header], "/", HOST)] == (
         [severity] if severity else []
     )
@@ -89,12 +89,12 @@ def test_a_redirect_that_leads_nowhere_is_found(location: str) -> None:
     "location", ["/x", f"https://{HOST}/x", "https://huggingface.co/login", "x?y=1"]
 )
 def test_a_redirect_that_leads_on_is_none(location: str) -> None:
-    """A path, the public address and another site must be no findings."""
+    """A path, the public address and another site must not be findings."""
     assert redirect_problem(URL, location) is None
 
 
 def test_a_callback_has_to_be_the_public_address() -> None:
-    """The identity provider compares it character by character."""
+    """Any other callback must be a finding: the identity provider compares it character by character."""
     provider = "https://id.example.com/authorize?client_id=1&redirect_uri="
     assert callback_problem(f"{URL}login", f"{provider}http://{HOST}/cb")
     assert callback_problem(f"{URL}login", f"{provider}https%3A%2F%2Flocalhost%3A7860%2Fcb")

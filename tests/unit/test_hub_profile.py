@@ -1,4 +1,4 @@
-"""What the Hub is taken to do: two profiles, single fields, and the Hub's own texts."""
+"""The assumed behaviour of the Hub: two profiles, single fields, and the Hub's own texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflight.model.problems import Severity
 
 
 def test_profiles_differ_where_observation_and_documentation_do() -> None:
-    """As observed the image's own user runs and every port is let out; as documented uid 1000 and three ports."""
+    """`observed` must have the image's user and all ports; `documented` uid 1000 and three ports."""
     hub = Rehearsal()
     assert (hub.profile, hub.user, hub.lets_out(5432)) == (OBSERVED, "", True)
     hub.override(DOCUMENTED)
@@ -27,7 +27,7 @@ def test_profiles_differ_where_observation_and_documentation_do() -> None:
 
 
 def test_one_field_changes_and_is_named() -> None:
-    """`NAME=VALUE` must set one field, and the profile's name must say so."""
+    """`NAME=VALUE` must set one field, and the profile's name must contain it."""
     hub = Rehearsal()
     hub.override("outbound_ports=80,443")
     assert hub.outbound_ports == (80, 443)
@@ -42,14 +42,14 @@ def test_one_field_changes_and_is_named() -> None:
         ("cpus=many", "cpus: 'many' is not of type int"),
     ],
 )
-def test_what_is_no_setting_is_refused(given: str, words: str) -> None:
-    """An unknown profile or field, or a value of another kind, must be refused with what to write."""
+def test_an_invalid_setting_is_refused(given: str, words: str) -> None:
+    """An unknown profile or field, or a value of another kind, must be refused with the valid form."""
     with pytest.raises(ValueError, match=words):
         Rehearsal().override(given)
 
 
 def test_every_field_has_its_source_and_its_sureness() -> None:
-    """No value of the rehearsal may stand there without its source and how sure it is."""
+    """Each value of the rehearsal must have a source and a confidence."""
     for one in fields(Rehearsal):
         facts = one.metadata["facts"]
         assert facts["about"] and facts["source"] and facts["sure"], one.name
@@ -69,13 +69,13 @@ def test_every_field_has_its_source_and_its_sureness() -> None:
 def test_connecting_to_a_port_has_the_severity_of_what_is_known(
     port: int, severity: str | None
 ) -> None:
-    """A documented port is nothing to report; others are advice or, for mail, a risk."""
+    """A documented port must not be reported; other ports must be advice, mail ports a risk."""
     known = outbound(port)
     assert (known and known.severity) == (severity and Severity(severity))
 
 
 def test_connecting_to_a_blocked_port_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the profile blocks a port, connecting to it must break the Space."""
+    """Connecting to a port that the profile blocks must break the Space."""
     monkeypatch.setattr(hub_profile.HUB, "outbound_ports", hub_profile.DOCUMENTED_PORTS)
     known = outbound(5432)
     assert known and known.severity is Severity.BREAKS
@@ -83,13 +83,13 @@ def test_connecting_to_a_blocked_port_breaks(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("text", [pytest.param(one, id=one.text[:30]) for one in TEXTS])
 def test_each_text_of_the_hub_is_known_by_its_words(text: HubText) -> None:
-    """A text as the Hub shows it must be found, and no other must answer for it."""
+    """Each text of the Hub must be found by its words, and match no other entry."""
     assert meaning_of(text.text) is text
     assert meaning_of("Build error. Job failed with exit code: 1") is None
 
 
 def test_an_account_without_a_plan_is_named_as_that() -> None:
-    """HTTP 402 must be explained as the account's plan, not as a bare number."""
+    """HTTP 402 must be explained by the account's plan, not printed as a bare number."""
     answer = Mock(status_code=402, text="Payment Required", headers={})
     refused = HfHubHTTPError("402", response=answer)
     assert "a plan is required" in said(refused) and "huggingface.co/pricing" in said(refused)

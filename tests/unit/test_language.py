@@ -1,4 +1,4 @@
-"""Texts keep to docs/style.md, as far as a program can see."""
+"""Texts must keep to docs/style.md, as far as a program can detect it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pytest
 from tests.spaces import ROOT
 
 WORDS = ROOT / "docs" / "style-words.txt"
-# Licences, locks and data: nobody here wrote their sentences, or they stand for what users write.
+# Licences, locks and data: their sentences come from elsewhere, or imitate users.
 NOT_OURS = re.compile(
     r"LICENSE|requirements[\w-]*\.txt$|package-lock\.json$|style-words\.txt$|test_language\.py$|"
-    r"\.(toml|json|svg|png|txt|tsv|csv|pdf|html\.gz)$|/book/|/doubles/|docs/style\.md$"
+    r"\.(toml|json|svg|png|txt|tsv|csv|pdf|html\.gz)$|/books?/|/doubles/|docs/style\.md$"
 )
 PHRASES = {
     r"(?<![Tt]here )\bis no (?!longer|more|later|earlier|less|need)": "write `is not a …`, `is invalid` or `is absent`",
-    r"\bRows? \d": "a table of rows is not in this repository; write what the row says",
+    r"\bRows? \d": "the table of rows is not in this repository; write the obligation",
     r"\bwhere to\?": "name the option that is missing",
 }
-# The commit from which subjects are checked: earlier ones were written before there was a rule.
+# Subjects are checked from this commit on: earlier commits are older than the rule.
 SUBJECTS_SINCE = "HEAD"
 SUBJECT = re.compile(r"(?:[\w./ -]+: \S.*|Merge .*|Revert .*)")
 
 
 def files() -> list[Path]:
-    """Every text of the repository that people wrote."""
+    """Every text of the repository that was written here."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -39,7 +39,7 @@ def files() -> list[Path]:
 
 
 def test_texts_must_use_the_fields_words() -> None:
-    """codespell with the words of docs/style-words.txt in the place of its misspellings."""
+    """No text may have a word of docs/style-words.txt, which codespell reads instead of its own list."""
     command = [sys.executable, "-m", "codespell_lib", "-D", str(WORDS), "--quiet-level=35"]
     done = subprocess.run(
         [*command, *map(str, files())], cwd=ROOT, capture_output=True, text=True, timeout=120
@@ -48,7 +48,7 @@ def test_texts_must_use_the_fields_words() -> None:
 
 
 def test_the_word_list_must_work(tmp_path: Path) -> None:
-    """A text with such a word must be found, and a sound one not."""
+    """A text with a listed word must be found; a sound text must pass."""
     command = [sys.executable, "-m", "codespell_lib", "-D", str(WORDS)]
     for text, code in (("Whoever mended it.\n", 65), ("The owner fixed it.\n", 0)):
         (tmp_path / "text.md").write_text(text)
@@ -68,7 +68,7 @@ def test_texts_must_not_use_a_phrase(pattern: str) -> None:
 
 
 def test_commit_subjects_must_keep_their_form() -> None:
-    """`area: imperative summary`, at most 72 characters."""
+    """Each subject must be `area: imperative summary`, at most 72 characters."""
     shown = subprocess.run(
         ["git", "log", "--format=%s", f"{SUBJECTS_SINCE}..HEAD"],
         cwd=ROOT,
@@ -76,7 +76,7 @@ def test_commit_subjects_must_keep_their_form() -> None:
         text=True,
     )
     if shown.returncode:
-        pytest.skip("the history is not whole: a shallow clone")
+        pytest.skip("the history is incomplete: a shallow clone")
     wrong = [
         line for line in shown.stdout.splitlines() if len(line) > 72 or not SUBJECT.fullmatch(line)
     ]

@@ -1,4 +1,4 @@
-"""A run of the suite must leave nothing behind and disturb no other, however it ends."""
+"""A run of the suite must leave nothing behind and disturb no other run, however it ends."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from preflight.engine.docker import docker
 from preflight.engine.run import LABEL, remove_everything
 
 ROOT = Path(__file__).resolve().parents[2]
-# Starts the whole stack, and asks little of it.
+# Starts the whole stack, and tests little of it.
 USES_THE_STACK = "tests/stack/test_independence.py::test_shares_no_network_and_no_volume"
 # Starts containers that belong to no stack.
 STARTS_A_SPACE = "src/preflight/contract/test_start.py::test_serves[backend-py]"
 
 
 class Pytest:
-    """Another run of the suite, in a process of its own."""
+    """Another run of the suite, in a separate process."""
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
@@ -116,7 +116,7 @@ def test_an_interrupted_run_must_leave_nothing(suite: type[Pytest], name: str, t
 
 
 def test_a_run_whose_engine_ends_must_stop_and_say_so(suite: type[Pytest], tmp_path: Path) -> None:
-    """No test can pass then, and the clean-up has no engine: one line must say so, not a stack trace."""
+    """A run without an engine must stop with one line that says so, not with a stack trace."""
     host = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip()
     if not host.startswith("unix://"):
         pytest.skip(f"the engine is not on this machine: {host}")
@@ -138,18 +138,18 @@ def test_a_run_whose_engine_ends_must_stop_and_say_so(suite: type[Pytest], tmp_p
 
 @pytest.fixture(scope="module")
 def killed(suite: type[Pytest]) -> Pytest:
-    """A run that was killed as its first container came."""
+    """A run that was killed at its first container."""
     run = suite(USES_THE_STACK)
     run.wait_for_container()
     run.process.kill()
     run.wait()
-    assert run.everything_left(), "the killed run left nothing, so nothing is shown"
+    assert run.everything_left(), "the killed run left nothing, so the test proves nothing"
     return run
 
 
 @pytest.fixture(scope="module")
 def following(suite: type[Pytest], killed: Pytest) -> Iterator[tuple[Pytest, Pytest]]:
-    """Two runs at once after the killed one, at their ends; the first leaves its stack by option."""
+    """Two finished concurrent runs after the killed run; the first leaves its stack by option."""
     runs = suite(USES_THE_STACK, "--reuse"), suite(USES_THE_STACK)
     for run in runs:
         run.wait()
@@ -158,7 +158,7 @@ def following(suite: type[Pytest], killed: Pytest) -> Iterator[tuple[Pytest, Pyt
 
 
 def test_two_runs_at_once_must_not_disturb_each_other(following: tuple[Pytest, Pytest]) -> None:
-    """Two runs of one checkout must both pass, each with a stack of its own."""
+    """Two runs of one checkout must both pass, each with a separate stack."""
     first, second = following
     assert first.id != second.id
     assert first.process.returncode == pytest.ExitCode.OK, first.output
@@ -169,7 +169,7 @@ def test_two_runs_at_once_must_not_disturb_each_other(following: tuple[Pytest, P
 def test_a_killed_run_must_be_cleaned_up_by_the_next(
     killed: Pytest, following: tuple[Pytest, Pytest]
 ) -> None:
-    """What a run left that was killed must be gone after the next one."""
+    """The next run must remove the remains of a killed run."""
     assert killed.everything_left() == {}
 
 

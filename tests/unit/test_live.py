@@ -1,4 +1,4 @@
-"""A live Space belongs to other people: it is sent safe methods alone, few and slowly."""
+"""A live Space has other users: probes must use safe methods alone, few and slowly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Seen = list[tuple[str, float]]
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, Seen]]:
-    """The URL of a server that answers every method, and what it was sent, with the time."""
+    """The URL of a server that answers every method, and the requests that it got, with their time."""
     seen: Seen = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,7 +50,7 @@ def test_a_method_that_may_change_something_is_not_sent(
 
 
 def test_safe_methods_are_sent_slowly(server: tuple[str, Seen]) -> None:
-    """Also from several threads at once, at most 5 a second."""
+    """At most 5 requests a second may be sent, also from several threads at once."""
     url, seen = server
     space = Live("a", url)
     threads = [threading.Thread(target=space.get, args=("/",)) for _ in range(6)]
@@ -63,7 +63,7 @@ def test_safe_methods_are_sent_slowly(server: tuple[str, Seen]) -> None:
     assert time.monotonic() - began >= 5 * live.LEAST_SECONDS_BETWEEN
 
 
-def test_no_more_than_sixty_requests_are_sent(
+def test_at_most_sixty_requests_must_be_sent(
     server: tuple[str, Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, seen = server
@@ -76,14 +76,14 @@ def test_no_more_than_sixty_requests_are_sent(
     assert len(seen) == 60
 
 
-def test_writes_are_sent_where_they_are_wanted(server: tuple[str, Seen]) -> None:
+def test_writes_must_be_sent_with_the_option(server: tuple[str, Seen]) -> None:
     url, seen = server
     Live("a", url, writes=True).post("/seed")
     assert [method for method, _ in seen] == ["POST"]
 
 
-def test_a_name_that_leads_nowhere_is_told_at_once() -> None:
-    """A wrong URL must not be waited for as a sleeping Space is."""
+def test_a_name_that_does_not_resolve_is_reported_at_once() -> None:
+    """A wrong URL must fail at once, without the wait for a sleeping Space."""
     began = time.monotonic()
     started = wake(Live("a", "https://no-such-space.invalid"))
     assert started.failure and "cannot be resolved" in started.failure.actual

@@ -206,7 +206,7 @@ def test_a_log_names_what_is_missing(name: str) -> None:
 
 
 def test_terminal_colours_do_not_hide_a_name() -> None:
-    """A log with escapes must be read as the one without."""
+    """A log with terminal escapes must give the same names as without."""
     log = "\x1b[31mError:\x1b[0m \x1b[1mAPI_KEY\x1b[22m is required"
     assert missing_in(plain(log)) == ["API_KEY"]
 

@@ -1,4 +1,4 @@
-"""The observer: sees from outside a container where it connects to and listens, and refuses what the Hub would."""
+"""The observer must report a container's connections and listeners, and refuse what the Hub refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflight.engine.run import Run
 from preflight.model.hub_profile import DOCUMENTED_PORTS, HUB
 
 PYTHON = "python:3.11-slim-bookworm"
-# Connects to each ADDRESS PORT, and prints what became of each.
+# Connects to each ADDRESS PORT, and prints each outcome.
 CONNECT = """
 import errno, json, socket, sys
 socket.create_server(("127.0.0.1", 5000))
@@ -67,9 +67,9 @@ def destination(run: Run, network: str) -> Iterator[tuple[str, str]]:
 def connections(
     run: Run, network: str, destination: tuple[str, str]
 ) -> Iterator[tuple[list[str], list[Connection]]]:
-    """What a container got as it connected to ports 80 and 5432 of both addresses, and what was reported."""
+    """A container's connections to ports 80 and 5432 of both addresses: its output, and the report."""
     with pytest.MonkeyPatch.context() as patch:
-        # The profile `documented` is the one that refuses.
+        # Only the profile `documented` refuses.
         patch.setattr(HUB, "outbound_ports", DOCUMENTED_PORTS)
         observer = Observer.start(run, 7860)
     docker("network", "connect", network, observer.id)
@@ -87,7 +87,7 @@ def connections(
 def test_reports_each_outgoing_connection_and_no_inner_one(
     connections: tuple[list[str], list[Connection]], destination: tuple[str, str]
 ) -> None:
-    """Each address and port that it connects to must be reported with the names looked up before; loopback not."""
+    """Each outgoing connection must be reported with the names looked up before, but not loopback."""
     _, seen = connections
     ipv4, ipv6 = destination
     assert [(one.address, one.port, one.protocol, one.refused) for one in seen] == [
@@ -101,13 +101,13 @@ def test_reports_each_outgoing_connection_and_no_inner_one(
 
 
 def test_refuses_ports_that_the_hub_blocks(connections: tuple[list[str], list[Connection]]) -> None:
-    """Port 80 must be reached; 5432, though it listens, must fail as on the Hub, in both families; so must UDP."""
+    """Port 80 must be reached; 5432, although it listens, and UDP must fail as on the Hub, in both families."""
     printed, _ = connections
     assert printed == ["connected", "ENETUNREACH", "connected", "ENETUNREACH", "not sent"]
 
 
 def test_lists_listening_sockets_but_not_its_own(run: Run) -> None:
-    """What listens in the network must be listed, without the silent port of the observer itself."""
+    """Listening sockets must be listed, without the silent port of the observer itself."""
     observer = Observer.start(run, 7860, silent=True, failing=True)
     try:
         assert observer.listening() == [Listener("0.0.0.0", 7860)]

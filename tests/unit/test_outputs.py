@@ -1,4 +1,4 @@
-"""What a run of the contract leaves for people and for programs: exit code, text, forms, waivers."""
+"""The outputs of a contract run for users and programs: exit code, text, formats, waivers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Edit = Callable[[Path], None]
 def judged(
     folder: Path, *options: str, command: str = "static", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """The contract's checks of files, run over a folder; the report goes beside it."""
+    """Run the contract's checks of files over a folder; the report is written beside it."""
     return subprocess.run(
         [
             *(sys.executable, "-m", "preflight", command, str(folder), *options),
@@ -55,8 +55,8 @@ def stranger(tmp_path: Path) -> Path:
 WITHOUT_COLOUR = "---\nsdk: docker\n---\n"
 
 
-def test_findings_come_first_and_the_verdict_says_how_much_was_asked(stranger: Path) -> None:
-    """A person must read the worst finding first, then the rest, and no line of pytest's own."""
+def test_findings_come_first_and_the_verdict_counts_the_checks(stranger: Path) -> None:
+    """The output must start with the worst finding, then the rest, without a line from pytest."""
     done = judged(stranger)
     assert done.returncode == 1, done.stdout + done.stderr
     lines = done.stdout.splitlines()
@@ -93,7 +93,7 @@ def sound(folder: Path) -> None:
     ],
 )
 def test_exit_code(stranger: Path, edit: Edit, options: list[str], code: int) -> None:
-    """0 must mean held, 1 findings from fail-on on, 2 could not judge, 5 nothing to judge."""
+    """0 must mean passed, 1 findings at `fail-on` or worse, 2 could not judge, 5 nothing to judge."""
     edit(stranger)
     done = judged(stranger, *options)
     assert done.returncode == code, done.stdout + done.stderr
@@ -119,7 +119,7 @@ def test_no_engine_is_one_line_and_exit_code_2(stranger: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_document_has_its_published_form(stranger: Path) -> None:
+def test_document_has_its_published_schema(stranger: Path) -> None:
     """preflight.json must be valid by docs/schema/preflight-1.json, also where a rule is waived."""
     (stranger / "preflight.toml").write_text(
         '[waive]\n"metadata.colours_are_known" = "we like it"\n'
@@ -167,7 +167,7 @@ def test_json_on_standard_output_is_the_document_alone(stranger: Path) -> None:
 
 
 def test_gitlab_and_junit_carry_each_finding(stranger: Path) -> None:
-    """Code Quality must have severity, fingerprint and place; JUnit a failure for what fails alone."""
+    """Code Quality must have severity, fingerprint and place; JUnit a failure only for failing findings."""
     judged(stranger)
     quality = json.loads((stranger.parent / "report" / "gitlab.json").read_text())
     severities = {one["check_name"]: one["severity"] for one in quality}
@@ -180,7 +180,7 @@ def test_gitlab_and_junit_carry_each_finding(stranger: Path) -> None:
 
 
 def test_colours_are_a_terminal_s_alone(stranger: Path) -> None:
-    """No control character may be in what a pipe gets, and NO_COLOR must win over a forced colour."""
+    """A pipe must get no control character, and NO_COLOR must win over a forced colour."""
     assert "\033" not in judged(stranger).stdout
     assert "\033" in judged(stranger, "--color=yes").stdout
     assert "\033" not in judged(stranger, NO_COLOR="1", FORCE_COLOR="").stdout
@@ -188,7 +188,7 @@ def test_colours_are_a_terminal_s_alone(stranger: Path) -> None:
 
 @pytest.mark.parametrize(("option", "advised", "held"), [("-q", False, False), ("-v", True, True)])
 def test_how_much_is_printed(stranger: Path, option: str, advised: bool, held: bool) -> None:
-    """`-q` must leave advice out, `-v` must list what holds."""
+    """`-q` must leave advice out, `-v` must list passed checks."""
     printed = judged(stranger, option).stdout
     assert ("dockerfile.base_image_has_a_version" in printed) is advised
     assert ("held     metadata.sdk_is_docker" in printed) is held
@@ -254,8 +254,8 @@ def test_rules_and_explain_print_every_rule() -> None:
     assert preflight("explain", "start.serves").stdout == page
 
 
-def test_explain_of_no_rule_names_those_near() -> None:
-    """A misspelt id must end with exit code 2 and the rules that are near."""
+def test_explain_of_an_unknown_rule_names_similar_rules() -> None:
+    """A misspelt id must end with exit code 2 and the names of similar rules."""
     done = preflight("explain", "start.serve")
     assert done.returncode == 2
     assert "start.serves" in done.stderr and "preflight rules" in done.stderr

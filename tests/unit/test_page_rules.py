@@ -1,4 +1,4 @@
-"""What a page and its scripts load and request, by their text: faults, and what only looks like them."""
+"""Loads and requests of a page and its scripts, by their text: faults, and sound look-alikes."""
 
 from __future__ import annotations
 
@@ -57,23 +57,23 @@ def problems(script: str) -> list[Severity | None]:
 
 @pytest.mark.parametrize("script", LOST.values(), ids=LOST.keys())
 def test_a_request_that_visitors_cannot_make_is_found(script: str) -> None:
-    """What flows into a request and leads elsewhere than to the Space must be a finding that breaks."""
+    """An address that flows into a request and does not lead to the Space must be a breaking finding."""
     assert Severity.BREAKS in problems(script)
 
 
 @pytest.mark.parametrize("script", KEPT.values(), ids=KEPT.keys())
-def test_a_request_that_visitors_can_make_is_none(script: str) -> None:
-    """An address that no browser on the Hub would request must be no finding."""
+def test_a_request_that_visitors_can_make_is_not_a_finding(script: str) -> None:
+    """An address that no browser on the Hub would request must not be a finding."""
     assert problems(script) == []
 
 
 def test_a_setting_of_an_address_is_a_risk() -> None:
-    """A name such as API_URL may be used by another script, which nobody can be sure of."""
+    """A name such as API_URL must be a risk: another script may use it."""
     assert problems('window.API_URL = "http://localhost:8000"') == [Severity.RISK]
 
 
 def test_another_site_without_tls_is_a_risk() -> None:
-    """Browsers block the request; what the page lacks then is not clear from here."""
+    """A blocked request to another site must be a risk: it is unclear what the page loses."""
     assert problems('fetch("http://api.example.com/x")') == [Severity.RISK]
 
 
@@ -83,7 +83,7 @@ def test_a_script_that_cannot_be_parsed_is_read_as_far_as_it_goes() -> None:
 
 
 def test_assets_are_resolved_as_a_browser_does() -> None:
-    """`<base href>`, relative paths and addresses of other sites must be told apart."""
+    """`<base href>`, relative paths and addresses of other sites must resolve as in a browser."""
     page = Page.of_html(
         '<base href="/ui/"><script src="a.js"></script><link rel=stylesheet href="../b.css">'
         '<script src="https://cdn.example.com/c.js"></script><script type="text/template"><img src=x></script>',
@@ -107,14 +107,14 @@ def test_assets_are_resolved_as_a_browser_does() -> None:
 def test_an_asset_that_is_absent_counts_by_what_it_is(
     html: str, status: int, kind: str, severity: Severity | None
 ) -> None:
-    """A page lacks its script or style; it does without an icon or a counter of visits."""
+    """An absent script or style must break the page; an absent icon or visit counter must be advice."""
     asset = Page.of_html(html, URL).own_assets[0]
     problem = asset_problem(asset, status, kind)
     assert (problem and problem.severity) == severity
 
 
 def test_a_stylesheet_alone_is_a_risk() -> None:
-    """Where a script arrives, the page works without one of its styles."""
+    """An absent style must be a risk if a script arrives: the page still works."""
     script, style = Page.of_html(
         '<script src="/a.js"></script><link rel=stylesheet href="/a.css">', URL
     ).own_assets
@@ -134,13 +134,13 @@ def test_a_stylesheet_alone_is_a_risk() -> None:
     ],
 )
 def test_settings_as_json_are_read(document: object, found: int) -> None:
-    """A page that fetches its settings requests what they say."""
+    """Addresses in settings that the page fetches must count as requests."""
     settings = settings_of(document, "/config.json")
     assert len(list(request_problems(settings, HOST))) == found
 
 
 def test_an_attribute_that_holds_an_address_is_a_risk() -> None:
-    """data-api-url is read by a script; a text beside it is not."""
+    """data-api-url must be a risk, because a script reads it; text beside it must not."""
     page = Page.of_html(
         '<main data-api-url="http://localhost:8000" data-note="http://localhost">', URL
     )

@@ -1,4 +1,4 @@
-"""The harness and the Spaces pass their own linters, type checks and unit tests."""
+"""The harness and the Spaces must pass their linters, type checks and unit tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_harness_is_clean(tool: list[str]) -> None:
 
 
 def test_the_public_workflows_are_valid() -> None:
-    """GitHub must be able to read each workflow: what it cannot read it never runs."""
+    """Each workflow must be valid: GitHub never runs an invalid workflow."""
     workflows = sorted(map(str, (ROOT / ".github" / "workflows").glob("*.yml")))
     assert workflows
     command = [

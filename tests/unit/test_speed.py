@@ -40,7 +40,7 @@ def test_an_environment_case_must_be_quick(
     ours = (time.monotonic() - began) / len(chosen)
     assert all(one.code for one in outcomes), "a case did not refuse, so no refusal was timed"
 
-    # One after the other, so two tell as much as many.
+    # They run one after the other, so two measure as much as many.
     few = chosen[:2]
     began = time.monotonic()
     for number, case in enumerate(few):
@@ -49,7 +49,7 @@ def test_an_environment_case_must_be_quick(
         path.write_text(json.dumps({"services": {"space": service}}))
         project = ("compose", f"--file={path}", f"--project-name={run.id}-naive")
         docker(*project, "up", "--detach", "--wait", check=False)
-        assert docker(*project, "logs").stdout, "the naive way saw no refusal"
+        assert docker(*project, "logs").stdout, "Compose got no refusal"
         docker(*project, "down", "--timeout=0")
     naive = (time.monotonic() - began) / len(few)
 

@@ -1,4 +1,4 @@
-"""What becomes of a start that does not serve: typed, named, and as soon as it is clear."""
+"""A start that does not serve must end in a typed, named outcome, as soon as it is clear."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflight.engine.start import Start, start
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space, space_of_folder
 
-Begin = Callable[[str, str], Start]
+StartNamed = Callable[[str, str], Start]
 
 HEAD = """\
 import os, sys, time, threading
@@ -33,8 +33,8 @@ def serve(port):
 
 
 @pytest.fixture
-def begin(run: Run, tmp_path: Path) -> Iterator[Begin]:
-    """Starts a Space of a name whose server runs some Python."""
+def start_named(run: Run, tmp_path: Path) -> Iterator[StartNamed]:
+    """Starts a named Space whose server runs the given Python."""
     attempt: list[Start] = []
 
     def of_code(name: str, code: str) -> Start:
@@ -55,52 +55,54 @@ def begin(run: Run, tmp_path: Path) -> Iterator[Begin]:
             one.container.remove()
 
 
-def test_a_wrong_port_is_clear_long_before_the_deadline(begin: Begin) -> None:
+def test_a_wrong_port_is_clear_long_before_the_deadline(start_named: StartNamed) -> None:
     """A server that waits on another port must be reported with that port and a fix."""
-    failure = begin("listens-on-3000", "serve(3000)\n").failure
+    failure = start_named("listens-on-3000", "serve(3000)\n").failure
     assert failure and failure.kind is Kind.WRONG_PORT
     assert "0.0.0.0:3000" in failure.actual
     assert "app_port: 3000" in failure.fix
 
 
-def test_a_wrong_port_is_reported_in_seconds(begin: Begin) -> None:
+def test_a_wrong_port_is_reported_in_seconds(start_named: StartNamed) -> None:
     """Its verdict must take less than half of the deadline; a tenth on a quiet machine."""
-    attempt = begin("listens-on-3000", "serve(3000)\n")
+    attempt = start_named("listens-on-3000", "serve(3000)\n")
     assert attempt.failure and attempt.seconds < HUB.start_deadline / 2
 
 
-def test_a_server_that_is_still_busy_is_waited_for(begin: Begin) -> None:
-    """One that listens elsewhere first, and works on, must get the time that the Hub gives it."""
+def test_a_server_that_is_still_busy_is_waited_for(start_named: StartNamed) -> None:
+    """A busy server that first listens elsewhere must get the time that the Hub allows."""
     late = (
         "serve(9000)\nend = time.time() + 9\nwhile time.time() < end:\n    sum(range(100_000))\n"
         "serve(7860)\n"
     )
-    attempt = begin("listens-late", late)
+    attempt = start_named("listens-late", late)
     assert attempt.failure is None
-    assert attempt.seconds > HUB.elsewhere, "it did not come late"
+    assert attempt.seconds > HUB.elsewhere, "the server was not late"
 
 
-def test_what_is_no_http_is_apart_from_silence(begin: Begin) -> None:
+def test_an_answer_that_is_not_http_must_differ_from_silence(start_named: StartNamed) -> None:
     raw = (
         "import socket\nwith socket.create_server(('0.0.0.0', 7860)) as server:\n"
         "    while True:\n        server.accept()[0].close()\n"
     )
-    attempt = begin("closes-each-connection", raw)
+    attempt = start_named("closes-each-connection", raw)
     assert attempt.failure and attempt.failure.kind is Kind.NO_ANSWER
     assert attempt.seconds < HUB.start_deadline / 2
 
 
-def test_a_missing_variable_is_named_with_the_others(begin: Begin) -> None:
-    """The log names one variable; those that the code needs besides must be named with it."""
+def test_a_missing_variable_is_named_with_the_others(start_named: StartNamed) -> None:
+    """The finding must name the variable in the log, and all others that the code requires."""
     code = 'os.environ["API_KEY"]\nos.environ["DATABASE_URL"]\nos.getenv("LOG_LEVEL")\n'
-    failure = begin("lacks-two", code).failure
+    failure = start_named("lacks-two", code).failure
     assert failure and failure.kind is Kind.CRASH_LOOP
     assert failure.missing == ("API_KEY", "DATABASE_URL")
     assert "--env API_KEY=VALUE" in failure.fix and "preflight init" in failure.fix
 
 
-def test_a_command_that_cannot_be_run_is_an_end(begin: Begin, run: Run, tmp_path: Path) -> None:
-    """It must be a diagnosis, by the exit code of `docker run`."""
+def test_a_command_that_cannot_be_run_is_an_end(
+    start_named: StartNamed, run: Run, tmp_path: Path
+) -> None:
+    """An invalid command must be a diagnosis, by the exit code of `docker run`."""
     folder = tmp_path / "no-such-command"
     folder.mkdir()
     (folder / "README.md").write_text("---\nsdk: docker\n---\n")

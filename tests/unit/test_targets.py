@@ -1,4 +1,4 @@
-"""Targets must be found, told apart and refused with a clear word; a Space is never dropped."""
+"""Targets must be found, distinguished, or refused with a clear error; no Space may be dropped."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def monorepo(tmp_path: Path) -> Path:
         ("# A worker\n\nNot a Space.\n", False),
     ],
 )
-def test_broken_readme_does_not_hide_a_space(tmp_path: Path, readme: str, found: bool) -> None:
+def test_a_broken_readme_must_not_hide_a_space(tmp_path: Path, readme: str, found: bool) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "README.md").write_text(readme)
     (tmp_path / "compose.yaml").write_text(
@@ -73,13 +73,13 @@ def test_broken_readme_does_not_hide_a_space(tmp_path: Path, readme: str, found:
     assert names == (["web"] if found else [])
 
 
-def test_missing_build_context_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_build_context_must_be_an_error(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text("services:\n  web:\n    build: {context: ./gone}\n")
     with pytest.raises(SpaceError, match=r"service web builds \./gone"):
         spaces_of_compose(tmp_path / "compose.yaml")
 
 
-def test_missing_folder_and_file_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_folder_and_a_missing_file_must_be_distinguished(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="does not exist"):
         space_of_folder(tmp_path / "gone")
     (tmp_path / "Dockerfile").touch()
@@ -87,21 +87,21 @@ def test_missing_folder_and_file_are_told_apart(tmp_path: Path) -> None:
         space_of_folder(tmp_path / "Dockerfile")
 
 
-def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_folders_of_the_same_name_must_be_distinguished(tmp_path: Path) -> None:
     for parent in ("a", "b"):
         (tmp_path / parent / "web").mkdir(parents=True)
     spaces = [space_of_folder(tmp_path / parent / "web") for parent in ("a", "b")]
     assert [space.name for space in _named_apart(spaces)] == ["a/web", "b/web"]
 
 
-def test_live_target_needs_a_name_and_a_url() -> None:
+def test_a_live_target_must_have_a_name_and_a_url() -> None:
     assert _live("web=https://a-b.hf.space/", []).url == "https://a-b.hf.space"
     for wrong in ("https://a-b.hf.space", "web", "web=", "=https://a-b.hf.space", "web=ftp://a"):
         with pytest.raises(SpaceError, match="write NAME=URL"):
             _live(wrong, [])
 
 
-def test_export_is_what_is_committed(monorepo: Path, tmp_path: Path) -> None:
+def test_an_export_must_equal_the_commit(monorepo: Path, tmp_path: Path) -> None:
     (monorepo / "README.md").write_text("changed and not committed\n")
     (monorepo / "forgotten.txt").write_text("x")
     space = _committed(space_of_folder(monorepo), "HEAD", tmp_path / "export")
@@ -112,17 +112,17 @@ def test_export_is_what_is_committed(monorepo: Path, tmp_path: Path) -> None:
     assert git(monorepo, "status", "--porcelain", "-uno") == 'M "the space/README.md"'
 
 
-def test_export_of_an_unknown_revision_is_an_error(monorepo: Path, tmp_path: Path) -> None:
+def test_an_export_of_an_unknown_revision_must_be_an_error(monorepo: Path, tmp_path: Path) -> None:
     with pytest.raises(GitError, match="no such revision"):
         _committed(space_of_folder(monorepo), "v9", tmp_path / "export")
 
 
-def test_export_outside_a_repository_is_an_error(tmp_path: Path) -> None:
+def test_an_export_outside_a_repository_must_be_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="not in a git repository"):
         _committed(space_of_folder(tmp_path), "HEAD", tmp_path / "export")
 
 
-def test_history_is_that_of_the_subfolder_alone(monorepo: Path) -> None:
+def test_the_history_must_be_that_of_the_subfolder_alone(monorepo: Path) -> None:
     (monorepo / "logo.png").write_bytes(b"\0PNG")
     git(monorepo, "add", "-A")
     git(monorepo, "commit", "-q", "-m", "two")
@@ -137,14 +137,14 @@ def test_history_is_that_of_the_subfolder_alone(monorepo: Path) -> None:
     assert "logo.png" not in repository.tracked
 
 
-def test_worktree_is_a_repository_like_any_other(monorepo: Path, tmp_path: Path) -> None:
+def test_a_worktree_must_work_like_any_repository(monorepo: Path, tmp_path: Path) -> None:
     git(monorepo, "worktree", "add", "-q", str(tmp_path / "tree"), "-b", "other")
     repository = Repository.of_folder(tmp_path / "tree" / "the space")
     assert repository is not None
     assert "Dockerfile" in repository.tracked
 
 
-def test_shallow_clone_says_what_is_missing(monorepo: Path, tmp_path: Path) -> None:
+def test_a_shallow_clone_must_be_reported(monorepo: Path, tmp_path: Path) -> None:
     git(monorepo, "commit", "-q", "--allow-empty", "-m", "two")
     git(tmp_path, "clone", "-q", "--depth=1", monorepo.parent.as_uri(), str(tmp_path / "clone"))
     repository = Repository.of_folder(tmp_path / "clone" / "the space")
@@ -152,7 +152,7 @@ def test_shallow_clone_says_what_is_missing(monorepo: Path, tmp_path: Path) -> N
     assert "the clone is shallow: 1 commits" in str(repository.missing_history)
 
 
-def test_bare_repository_is_read_as_a_hook_would(monorepo: Path, tmp_path: Path) -> None:
+def test_a_bare_repository_must_be_read_as_in_a_hook(monorepo: Path, tmp_path: Path) -> None:
     (monorepo / "logo.png").write_bytes(b"\0PNG")
     git(monorepo, "add", "-A")
     git(monorepo, "commit", "-q", "-m", "two")
@@ -162,13 +162,13 @@ def test_bare_repository_is_read_as_a_hook_would(monorepo: Path, tmp_path: Path)
     assert [blob.path for blob in repository.history if blob.binary] == ["logo.png"]
 
 
-def test_folder_without_a_commit_has_no_repository(tmp_path: Path) -> None:
+def test_a_folder_without_a_commit_must_have_no_repository(tmp_path: Path) -> None:
     assert Repository.of_folder(tmp_path) is None
     git(tmp_path, "init", "-q")
     assert Repository.of_folder(tmp_path) is None
 
 
-def test_subdomain_is_that_of_the_hub() -> None:
+def test_the_subdomain_must_equal_that_of_the_hub() -> None:
     # Source: hub-docs spaces-embed.md and spaces-agents.md.
     assert subdomain("NimaBoscarino", "hotdog-gradio") == "nimaboscarino-hotdog-gradio"
     assert subdomain("microsoft", "TRELLIS.2") == "microsoft-trellis-2"
@@ -187,7 +187,7 @@ def run_contract(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def test_unknown_folder_ends_with_one_clear_line(tmp_path: Path) -> None:
-    """Also where all folders named are elsewhere: pytest must not take one of them for its root."""
+    """An unknown folder must end with one clear line, even if pytest would use another folder as its root."""
     done = run_contract(tmp_path, "--space", str(tmp_path / "gone"))
     assert done.returncode == 2
     assert "does not exist; name the folder that holds the Dockerfile" in done.stderr
@@ -196,7 +196,7 @@ def test_unknown_folder_ends_with_one_clear_line(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
-    """What two workers said of two faulty folders: the output and the records of the one report."""
+    """The output and the report's records of two workers on two faulty folders."""
     top = tmp_path_factory.mktemp("judged")
     for name, readme in {
         "the space": "---\ntitle: Page\ndockerfile: x\n---\n",
@@ -211,7 +211,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str
     return done.stdout, json.loads((top / "preflight.json").read_text())["checks"]
 
 
-def test_verdicts_of_all_workers_are_in_one_report(
+def test_the_verdicts_of_all_workers_must_be_in_one_report(
     judged: tuple[str, list[dict[str, Any]]],
 ) -> None:
     output, records = judged
@@ -232,12 +232,14 @@ def test_verdicts_of_all_workers_are_in_one_report(
     assert "1 check skipped: asks huggingface.co: only with --online x1" in output
 
 
-def test_enormous_readme_is_judged_in_time(judged: tuple[str, list[dict[str, Any]]]) -> None:
+def test_an_enormous_readme_must_be_judged_in_time(
+    judged: tuple[str, list[dict[str, Any]]],
+) -> None:
     output, _ = judged
     assert "a front matter of at most 65536 bytes" in output
 
 
-def test_check_without_its_three_parts_is_refused(tmp_path: Path) -> None:
+def test_a_check_without_its_three_parts_must_be_refused(tmp_path: Path) -> None:
     from preflight.contract.findings import Rule
 
     with pytest.raises(ValueError, match="Severity"):
@@ -247,7 +249,7 @@ def test_check_without_its_three_parts_is_refused(tmp_path: Path) -> None:
 
 
 def test_generated_pages_are_current() -> None:
-    """The pages made from the checks' docstrings must be what these say, and no rule's page may be left over."""
+    """The generated pages must match the checks' docstrings, and no removed rule may have a page."""
     from preflight.pytest_plugin.reference import COMMAND, pages
 
     docs = ROOT / "docs"

@@ -1,4 +1,4 @@
-"""With `--changed` a test is left out only while all that it could read is what it was."""
+"""`--changed` may leave out a test only while all its inputs are the same."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def checkout(tmp_path: Path) -> Checkout:
     ],
     ids=["nothing", "a Space", "a file", "new", "gone", "renamed", "executable"],
 )
-def test_what_could_read_a_change_runs_again(
+def test_tests_that_read_a_changed_file_must_run_again(
     checkout: Checkout, change: Callable[[Checkout], object], stands: set[str]
 ) -> None:
     checkout.run()
@@ -98,31 +98,33 @@ def test_what_could_read_a_change_runs_again(
     assert checkout.verdicts().standing() == stands
 
 
-def test_the_contract_is_asked_each_time(checkout: Checkout) -> None:
+def test_the_contract_must_always_run(checkout: Checkout) -> None:
     checkout.run()
     assert CONTRACT not in checkout.verdicts().standing()
 
 
 @pytest.mark.parametrize("outcome", ["failed", "skipped"])
-def test_only_what_passed_stands(checkout: Checkout, outcome: Any) -> None:
+def test_only_passed_tests_may_be_left_out(checkout: Checkout, outcome: Any) -> None:
     checkout.run()
     checkout.run(hub=outcome)
     assert checkout.verdicts().standing() == {A_B, C}
 
 
-def test_a_change_during_the_run_leaves_nothing_to_stand_on(checkout: Checkout) -> None:
+def test_a_change_during_the_run_must_make_its_verdicts_invalid(checkout: Checkout) -> None:
     checkout.run(meanwhile=lambda: checkout.write("notes.txt", "two"))
     assert not checkout.verdicts().standing()
 
 
-def test_a_verdict_stands_for_a_day(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verdict_must_expire_after_a_day(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkout.run()
     later = time.time() + STANDS_FOR + 1
     monkeypatch.setattr(time, "time", lambda: later)
     assert not checkout.verdicts().standing()
 
 
-def test_another_engine_has_to_show_it_again(
+def test_another_engine_must_run_the_tests_again(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkout.run()
@@ -131,7 +133,7 @@ def test_another_engine_has_to_show_it_again(
 
 
 def test_workers_leave_out_what_the_summary_says(checkout: Checkout) -> None:
-    """Two runs of pytest itself: the first shows everything, the second the contract alone."""
+    """Of two pytest runs, the first must run every test, the second the contract alone."""
     checkout.write("pytest.ini", "[pytest]\n")
     for test in (A_B, HUB, CONTRACT):
         path = checkout.folder / test.split("::")[0]
@@ -147,7 +149,7 @@ def test_workers_leave_out_what_the_summary_says(checkout: Checkout) -> None:
         sys.executable, "-m", "pytest", ".", "--changed", "--numprocesses=1",
         *(f"-p{plugin}" for plugin in plugins),
     ]  # fmt: skip
-    # The plugins that happen to be installed take seconds to load.
+    # Other installed plugins take seconds to load.
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     said = [
         subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True,

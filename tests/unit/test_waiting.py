@@ -1,4 +1,4 @@
-"""The one way to wait, what it shows, and what follows a container's output."""
+"""Waits with a deadline, their output, and reading a container's log as it grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PYTHON = "python:3.11-slim-bookworm"
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What is shown while something waits, without waiting long for it."""
+    """The texts that a wait prints, without its usual delay."""
     shown: list[str] = []
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.05)
     progress.show_by(shown.append)
@@ -28,7 +28,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_a_wait_ends_with_the_outcome(lines: list[str]) -> None:
-    """It must end as soon as the outcome is clear, and show what it waits for and what it sees, once."""
+    """A wait must end as soon as the outcome is clear, and print its goal and each state once."""
     began = time.monotonic()
 
     def look() -> str:
@@ -42,7 +42,7 @@ def test_a_wait_ends_with_the_outcome(lines: list[str]) -> None:
 
 
 def test_a_wait_has_a_deadline() -> None:
-    """What was seen last must be in the error, as fields."""
+    """A wait must end at its deadline; the error must have the last state as fields."""
 
     def look() -> None:
         raise NotYet("status 503")
@@ -52,7 +52,7 @@ def test_a_wait_has_a_deadline() -> None:
     assert (overdue.value.what, overdue.value.seen) == ("an answer", "status 503")
 
 
-def test_another_error_ends_a_wait() -> None:
+def test_another_error_must_end_a_wait() -> None:
     def look() -> None:
         raise ZeroDivisionError
 
@@ -61,7 +61,7 @@ def test_another_error_ends_a_wait() -> None:
 
 
 def test_a_block_shows_how_far_it_is(lines: list[str]) -> None:
-    """Each text must be shown once, and nothing after the block."""
+    """Each text must be printed once, and none after the block."""
     with progress.shown(lambda: "step 1 of 2"):
         time.sleep(0.3)
     assert lines == ["step 1 of 2"]
@@ -81,7 +81,7 @@ def test_a_log_must_not_repeat_a_line(lines: list[str]) -> None:
     assert logged == ["a", "b"]
 
 
-def test_a_build_shows_its_step() -> None:
+def test_a_build_must_show_its_step() -> None:
     output = "#1 [internal] load\n#5 [build 2/9] COPY a .\n#6 [build 4/9] RUN pip install x\n#6 0.5 said\n"
     assert progress_of(output) == "building (step 4 of 9 of build): RUN pip install x"
     assert progress_of("#7 [3/3] CMD x\n") == "building (step 3 of 3): CMD x"
@@ -90,7 +90,7 @@ def test_a_build_shows_its_step() -> None:
 
 @pytest.fixture
 def printing(run: Run) -> Iterator[str]:
-    """A container that prints a line, and then says nothing for a minute."""
+    """A container that prints a line, and then nothing for a minute."""
     container = docker(
         "run", "--detach", *run.labels, "--network=none", stand_in(PYTHON) or PYTHON,
         "python", "-uc", "import time; print('first'); time.sleep(60)",

@@ -1,4 +1,4 @@
-"""The installed package judges a Space as the checkout does."""
+"""The installed package must judge a Space as the checkout does."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pytest
 from tests.spaces import ROOT, folder_of
 
 UV = Path(sys.executable).with_name("uv")
-# What DESIGN.md allows for the package with its dependencies, from an empty cache.
+# The budget for the package with its dependencies, from an empty cache.
 INSTALL_SECONDS = 15
 INSTALL_BYTES = 60 * 1024**2
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` folder of an environment that holds the wheel and its dependencies alone."""
+    """The `bin` folder of an environment with the wheel and its dependencies alone."""
     top = tmp_path_factory.mktemp("wheel")
     uv(top, "build", "--quiet", "--wheel", f"--out-dir={top}", str(ROOT))
     (wheel,) = top.glob("*.whl")
@@ -53,7 +53,7 @@ def uv(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three Spaces in a folder that has nothing of the harness."""
+    """Three Spaces in a folder without the harness."""
     top = tmp_path_factory.mktemp("elsewhere")
     for name in ("holds", "colours", "exits"):
         shutil.copytree(folder_of("static_files"), top / name)
@@ -96,7 +96,7 @@ def broken_rules(
 def test_the_wheel_must_judge_as_the_checkout(
     installed: Path, folders: Path, name: str, expected: str | None, tmp_path: Path
 ) -> None:
-    """By `preflight check DIR` and by `pytest --space DIR`, typed in another project's folder."""
+    """`preflight check DIR` and `pytest --space DIR` must give the same verdict in another project's folder."""
     here = broken_rules(
         [sys.executable, "-m", "preflight", "check", name], folders, name, tmp_path / "here"
     )
@@ -115,7 +115,7 @@ def test_the_wheel_must_judge_as_the_checkout(
 def test_a_run_of_the_folders_own_tests_must_stay_as_it_was(
     installed: Path, tmp_path: Path
 ) -> None:
-    """The package adds options to pytest, and changes nothing where no Space is named."""
+    """The package must add options to pytest, and change nothing if no Space is named."""
     (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")
     done = subprocess.run(
         [installed / "pytest"], cwd=tmp_path, capture_output=True, text=True, timeout=60
@@ -133,7 +133,7 @@ def test_a_run_of_the_folders_own_tests_must_stay_as_it_was(
 def test_the_folders_own_settings_must_not_matter(
     installed: Path, folders: Path, tmp_path: Path
 ) -> None:
-    """A Space's own pytest settings and conftest belong to its own tests."""
+    """A Space's pytest settings and conftest must not affect the contract."""
     space = folders / "holds"
     (space / "pyproject.toml").write_text(
         '[tool.pytest.ini_options]\naddopts = "--no-such-option"\n'

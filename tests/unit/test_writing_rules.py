@@ -1,4 +1,4 @@
-"""What an app writes and what a build leaves behind, by sources and paths."""
+"""The paths that an app writes and the files that a build leaves behind, by sources and paths."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sources(**files: str) -> Sources:
 def test_a_database_counts_by_what_the_app_does_with_it(
     text: str, severity: Severity | None
 ) -> None:
-    """A file that is read alone is sound; of two databases nobody knows which one is written."""
+    """A database that is only read must be sound; of two databases, the written one is unknown."""
     problem = database_problem("/app/rides.db", "root", USER, sources(app_py=text), "")
     assert (problem and problem.severity) == severity
 
@@ -60,7 +60,7 @@ def test_a_database_counts_by_what_the_app_does_with_it(
     ],
 )
 def test_a_path_is_read_where_it_is_fixed(line: str, paths: list[str]) -> None:
-    """A path that the source gives is found; a computed, a caught and a read one is not."""
+    """A path that the source gives must be found; a computed, caught or read path must not."""
     found = written_paths(
         sources(app_py=f"import os\nfrom pathlib import Path\n{line}\n"), "/app", "/home/user"
     )
@@ -87,7 +87,7 @@ def test_a_path_is_read_where_it_is_fixed(line: str, paths: list[str]) -> None:
     ],
 )
 def test_a_path_of_node_is_read_where_it_is_fixed(line: str, paths: list[str]) -> None:
-    """The same for JavaScript: joined paths, databases, folders of uploads."""
+    """Fixed paths in JavaScript must be found: joined paths, databases, folders of uploads."""
     found = written_paths(sources(server_js=line), "/app", "/home/node")
     assert [one.path for one in found] == paths
 
@@ -106,20 +106,20 @@ def test_a_path_of_node_is_read_where_it_is_fixed(line: str, paths: list[str]) -
 def test_what_root_leaves_counts_by_what_it_is(
     paths: list[str], severities: list[Severity]
 ) -> None:
-    """What a library fetches again is a risk; a cache of the build, and a copy in the home, is nothing."""
+    """Files that a library downloads again must be a risk; a build cache or a copy in the home, no finding."""
     found = left_behind(paths, "/home/user", USER, {}, False, NONE, ["/home/user/copied/x", *paths])
     assert [one.severity for one in found] == severities
 
 
 def test_what_the_app_names_breaks() -> None:
-    """An unknown folder counts as soon as the running source names it."""
+    """An unknown folder must break the Space if the running source names it."""
     naming = sources(app_py='(Path.home() / ".words" / "en").read_text()')
     found = left_behind(["/root/.words/en"], "/home/user", USER, {}, False, naming, [])
     assert [one.severity for one in found] == [Severity.BREAKS]
 
 
-def test_a_step_of_the_build_is_told_from_the_app(tmp_path: Path) -> None:
-    """A script that only RUN names does not run in the container; one that is imported does."""
+def test_a_step_of_the_build_is_distinguished_from_the_app(tmp_path: Path) -> None:
+    """A script that only RUN names must count for the build; an imported script must count for the app."""
     for name, text in {"seed.py": "import words", "words.py": "", "app.py": ""}.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "Dockerfile").write_text(
@@ -138,7 +138,7 @@ def test_a_step_of_the_build_is_told_from_the_app(tmp_path: Path) -> None:
     ],
 )
 def test_an_open_dot_gives_an_origin_to_try(pattern: str, origin: str | None) -> None:
-    """Whether it is a pattern at all only the answer to that origin shows."""
+    """An open dot must give an origin to try: only its answer shows whether the text is a pattern."""
     found = [one[0] for one in loose_origins({"app.py": pattern})]
     assert found == ([origin] if origin else [])
 
@@ -153,13 +153,13 @@ def test_an_open_dot_gives_an_origin_to_try(pattern: str, origin: str | None) ->
     ],
 )
 def test_workers_are_not_counted_by_the_hosts_cores(tmp_path: Path, line: str, found: bool) -> None:
-    """nproc and os.cpu_count() see the host; CPU_CORES is the Space's own."""
+    """nproc and os.cpu_count() must be found, because they count the host's cores; CPU_CORES must pass."""
     (tmp_path / "Dockerfile").write_text(f"FROM python:3.11-slim\n{line}\n")
     assert bool(list(worker_problems(Dockerfile.of_folder(tmp_path), {}))) is found
 
 
 def test_a_base_has_ended_by_its_own_date(tmp_path: Path) -> None:
-    """A base counts as maintained on its last day, and not on the next one."""
+    """A base image must count as maintained on its last day, and not on the next day."""
     (tmp_path / "Dockerfile").write_text("FROM python:3.9-slim-bookworm\n")
     last = support_of("python:3.9-slim")[0].until
     file = Dockerfile.of_folder(tmp_path)

@@ -1,4 +1,4 @@
-// A streamed answer: its events, and its text with a link at the end of each citation.
+// Reads the events of a streamed answer, and shows its text with a link at the end of each citation.
 "use strict";
 
 async function* events(body) {
@@ -17,7 +17,7 @@ async function* events(body) {
 }
 
 function cited(text, citations, sources, address) {
-  // Offsets are in characters: Array.from splits where the string's own indices would not.
+  // Offsets count Unicode characters, as Array.from does; string indices count UTF-16 units.
   const characters = Array.from(text), numbered = [];
   const sorted = [...citations].sort((a, b) => b.end - a.end);
   for (const { end, sources: ids } of sorted) {

@@ -1,4 +1,4 @@
-// The page's form: sends a question, shows the streamed answer with its sources.
+// The form of the page: sends a question, shows the streamed answer with its sources.
 "use strict";
 
 const at = (id) => document.getElementById(id);
@@ -62,7 +62,7 @@ at("form").addEventListener("submit", async (submitted) => {
   at("stop").hidden = true;
 });
 at("question").addEventListener("keydown", (key) => {
-  // While an input method composes a word, Enter accepts the word.
+  // While an input method composes a word, Enter accepts that word.
   if (key.key !== "Enter" || key.shiftKey || key.isComposing) return;
   key.preventDefault();
   if (!at("ask").disabled) at("form").requestSubmit();
@@ -81,6 +81,6 @@ for (const button of document.querySelectorAll("[data-rating]")) {
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ id: answerId, rating: Number(button.dataset.rating) }),
     });
-    at("state").textContent = response.ok ? "Thank you." : "That could not be stored.";
+    at("state").textContent = response.ok ? "Thank you." : "Your rating could not be stored.";
   });
 }

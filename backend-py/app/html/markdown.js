@@ -1,5 +1,5 @@
-// Markdown to elements. Text becomes text nodes alone, so no HTML of an answer is ever parsed.
-// Paragraphs, lists, tables, headings, code, emphasis and links; anything else stays as it is written.
+// Converts Markdown to elements. Text becomes text nodes, so HTML in an answer is never parsed. Supports
+// paragraphs, lists, tables, headings, code, emphasis and links; other markup stays as plain text.
 "use strict";
 
 function markdown(text, mark) {
@@ -17,12 +17,12 @@ function markdown(text, mark) {
 }
 
 const LIST = /^(\s*)([-*]|\d+\.)\s+(.*)$/;
-// A private character names a citation by its number: it travels through the text unharmed.
+// A private-use character stands for a citation by its number while the text is converted.
 const MARKS = /[\ue000-\uf8ff]/g;
 
 function code(out, lines, at, fence, mark) {
   const pre = out.appendChild(document.createElement("pre")), kept = [], marks = [];
-  // Long lines scroll, which the keyboard must be able to do as well.
+  // Long lines scroll; tabIndex makes them scroll by keyboard too.
   pre.tabIndex = 0;
   for (at += 1; at < lines.length; at += 1) {
     marks.push(...(lines[at].match(MARKS) ?? []));

@@ -1,4 +1,4 @@
-// A button on any page that opens a panel to ask the book:
+// A button for any page; it opens a panel with a form for questions:
 //   <script src="https://owner-name.hf.space/widget.js" data-title="Ask the book" defer></script>
 // The page's origin must be in the Space's CORS_ORIGINS.
 const script = document.currentScript, space = new URL(script.src).origin;
@@ -9,7 +9,7 @@ let selected = "", stopper = null;
 
 const host = document.createElement("div");
 const root = host.attachShadow({ mode: "open" });
-// Not by an element: a page's policy may forbid styles inside it.
+// Not a <style> element: the page's Content-Security-Policy may forbid inline styles.
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
   :host { all: initial; color-scheme: light dark; --ground: #fff; --ink: #1a1d21;
@@ -91,7 +91,7 @@ function address(source) {
 function show(text, citations, found) {
   answer.replaceChildren(cited(text, citations, found, address));
   for (const link of answer.querySelectorAll("a")) {
-    // An address of the book is relative to the Space, not to the page around.
+    // Links of the book are relative to the Space, not to the embedding page.
     link.href = new URL(link.getAttribute("href"), space).href;
     link.target = "_blank";
   }

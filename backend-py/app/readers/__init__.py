@@ -1,1 +1,1 @@
-"""Documents of many formats, read while the image is built; their libraries stay outside it."""
+"""Readers for documents of several formats. They run only in the build; the image lacks them."""

@@ -1,4 +1,4 @@
-"""A folder of documents, read into pages, with an account of what was left out and why."""
+"""Reads a folder of documents into pages, and reports which files were left out and why."""
 
 import posixpath
 import re
@@ -23,17 +23,17 @@ RST = frozenset((".rst",))
 PDF = frozenset((".pdf",))
 SUFFIXES = MARKDOWN | HTML | RST | PDF
 SITEMAP = "sitemap.xml"
-# Part of the folder, but no page: the questions of the evaluation.
+# The questions of `evaluate`: part of the folder, but not a page.
 QUESTIONS = "questions.toml"
 INDEX_NAMES = ("index", "readme")
-# Numbers order files and are no part of an address, but for dates and versions.
+# Leading numbers order files and are not part of the address, except dates and versions.
 # Source: docusaurus.io, "Using number prefixes".
 _NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?=[^-_.\s])")
 _DATE_OR_VERSION = re.compile(r"\d{2,4}[-_.]\d{2}|\d+[-_.]\d+")
 
 
 class Collision(Exception):
-    """Two files would be one page; the message names them."""
+    """Two files have the same address; the message names them."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Report:
 
 @dataclass
 class _File:
-    """A file to read: where it is, where it is served, and of Markdown the text so far."""
+    """A file to read: its place in the folder, its address, and the text if it is Markdown."""
 
     file: Path
     inside: str
@@ -90,7 +90,7 @@ class Folder:
         return len(self._files)
 
     def documents(self) -> Iterator[Document | None]:
-        """Each document, or None for one that was left out."""
+        """Each document, or None for a document that was left out."""
         for given in self._files:
             try:
                 document = self._read(given)
@@ -134,10 +134,10 @@ class Folder:
         self._files.append(given)
 
     def _follow_sitemap(self, sitemap: bytes) -> None:
-        """Keeps of the HTML files those that the sitemap lists, in its order, at its addresses.
+        """Keeps only the HTML files that the sitemap lists, in its order and at its addresses.
 
-        A mirror may be saved with its host's name as the first folder, or from a folder of the
-        site on. Source: sitemaps.org, "XML tag definitions".
+        A mirror may have the host's name as its first folder, or start at a folder of the site.
+        Source: sitemaps.org, "XML tag definitions".
         """
         pages = {given.inside: given for given in self._files if given.suffix in HTML}
         found_in = BeautifulSoup(sitemap, "xml").select("url > loc")
@@ -157,13 +157,13 @@ class Folder:
         self._files = [*kept.values(), *others]
 
     def _checked_paths(self) -> dict[str, str]:
-        """The page of each file, by its place in the folder."""
+        """The address of each file, by its place in the folder; raises Collision."""
         owners: dict[str, str] = {}
         for given in self._files:
             other = owners.setdefault(given.path.rstrip("/"), given.inside)
             if other != given.inside:
                 raise Collision(
-                    f"{other} and {given.inside} would both be the page "
+                    f"{other} and {given.inside} would have the same address, "
                     f"{self._base_url}{given.path}; rename or remove one"
                 )
         return {given.inside: given.path for given in self._files}
@@ -189,12 +189,12 @@ class Folder:
             data = rst_to_html(_decoded(given.file.read_bytes()), given.inside)
         title, text = html_to_markdown(data)
         if given.suffix in RST:
-            # docutils puts the file's name there.
+            # docutils sets the title to the file's name.
             title = ""
         return read_markdown(text, given.path, resolve, fallback=title or fallback)
 
     def _target(self, inside: str, href: str) -> str | None:
-        """Where a link of the file `inside` leads; None where that is no page of this book."""
+        """The target of a link in the file `inside`; None if it is not a page of this book."""
         try:
             parts = urlsplit(href)
         except ValueError:
@@ -214,10 +214,10 @@ class Folder:
 
 
 def page_path(inside: str) -> str:
-    """The path at which a file is served.
+    """The path of the page that a file becomes.
 
     Markdown loses its suffix and its ordering number, and `index` or `README` is its folder.
-    HTML keeps its name, as on the site it comes from, and reStructuredText gets Sphinx's.
+    HTML keeps its name, as on the site it comes from, and reStructuredText gets Sphinx's name.
     """
     path = PurePosixPath(inside)
     if path.suffix.lower() in RST:
@@ -234,20 +234,20 @@ def page_path(inside: str) -> str:
 
 
 def _candidates(place: str) -> Iterator[str]:
-    """The files that a link to `place` can mean, the likeliest first."""
+    """The files that a link to `place` may refer to, the likeliest first."""
     yield place
     for suffix in sorted(SUFFIXES):
         yield place + suffix
     stem, dot, _ = place.rpartition(".html")
     if dot:
-        # Sphinx and MkDocs sources link to the pages that they become.
+        # Sphinx and MkDocs sources link to the built pages.
         yield from (stem + suffix for suffix in sorted(SUFFIXES))
     for name in ("index", "README"):
         yield from (posixpath.join(place, name + suffix) for suffix in sorted(SUFFIXES))
 
 
 def _saved_names(location: str) -> Iterator[str]:
-    """Where the page at `location` may be saved, the longest path first."""
+    """The paths under which the page at `location` may be saved, the longest first."""
     parts = urlsplit(location)
     steps = [parts.netloc, *unquote(parts.path).strip("/").split("/")]
     for start in range(len(steps)):
@@ -256,7 +256,7 @@ def _saved_names(location: str) -> Iterator[str]:
 
 
 def _name(inside: str) -> str:
-    """What to call a document without a title."""
+    """The title of a document that has none."""
     path = PurePosixPath(inside)
     stem = path.parent.name if path.stem.lower() in INDEX_NAMES else path.stem
     return stem or "Home"

@@ -1,4 +1,4 @@
-"""HTML to Markdown: the main text of a page, without what surrounds it on a site."""
+"""Converts HTML to Markdown: the main text of a page, without the navigation of its site."""
 
 import re
 import warnings
@@ -18,7 +18,7 @@ ANCHOR_HOLDERS = ("section", "div", "article", "main")
 
 
 def html_to_markdown(data: bytes | str) -> tuple[str, str]:
-    """The title that the page's head gives, and its text with `{#id}` at each heading."""
+    """The title from the page's head, and its text with `{#id}` at each heading."""
     with warnings.catch_warnings():
         # XHTML on the web is HTML in practice.
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
@@ -26,15 +26,15 @@ def html_to_markdown(data: bytes | str) -> tuple[str, str]:
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
     main = next((found for name in MAIN if (found := soup.select_one(name))), soup)
     for skipped in main.select(SKIPPED):
-        # A page's only h1 often stands in a header of its main part.
+        # The only h1 of a page is often in a header of its main part.
         if skipped.name == "header" and (h1 := skipped.find("h1")):
             skipped.replace_with(h1)
         else:
             skipped.decompose()
     for literal in main.select("span.literal"):
-        # As docutils writes inline code.
+        # docutils writes inline code like this.
         literal.name = "code"
-    # Before the conversion, which sees a heading without what is around it.
+    # Before the conversion, which handles a heading without its surroundings.
     for heading in main.find_all(HEADINGS):
         if anchor := _anchor(heading):
             heading["id"] = anchor
@@ -42,7 +42,7 @@ def html_to_markdown(data: bytes | str) -> tuple[str, str]:
 
 
 def _anchor(heading: Tag) -> str:
-    """The id by which the site's own links reach a heading."""
+    """The id that the site's links to a heading use."""
     inside = [heading, *heading.find_all(["a", "span"])]
     for tag in inside:
         if given := tag.get("id") or tag.get("name"):
@@ -81,9 +81,9 @@ class _Converter(MarkdownConverter):
 
 
 def _language(pre: Tag) -> str:
-    """The language that a class names: `language-x` by HTML's habit, `highlight-x` by Sphinx's."""
+    """The language in a class: `language-x` by HTML's convention, `highlight-x` by Sphinx's."""
     if given := pre.get("lang"):
-        # As docutils writes it.
+        # docutils sets `lang`.
         return str(given)
     for tag in (pre, pre.code, pre.parent, pre.parent and pre.parent.parent):
         for name in (tag.get("class") or ()) if tag else ():

@@ -1,4 +1,4 @@
-"""Markdown and MDX, and what the other readers turn into Markdown."""
+"""Reads Markdown and MDX, and the Markdown that other readers produce."""
 
 import html
 import re
@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from app.documents import CHUNK_CHARS, Document, Section, Unreadable
 
 SECTION_LEVELS = 3
-# Where a link of a page leads: an address, or None where nothing is served.
+# The address that a link of a page leads to, or None if it is not served.
 Resolve = Callable[[str], str | None]
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -25,7 +25,7 @@ _FRONT_MATTER = re.compile(
 _FENCE = re.compile(r"\s*(```+|~~~+)")
 _CUSTOM_ID = re.compile(r"\s*\{:?\s*#([^\s}]+)[^}]*\}\s*$")
 _TAG = re.compile(r"<!--.*?-->|\{/\*.*?\*/\}|</?[A-Za-z][^<>]*>", re.DOTALL)
-# Boxes and tabs of MkDocs, whose text is indented, and of Docusaurus.
+# Boxes and tabs: of MkDocs, with indented text, and of Docusaurus.
 _BOX = re.compile(r'(?:(?:!!!|\?\?\?\+?)\s+[\w -]+?|===)(?:\s+"([^"]*)")?\s*$')
 _CONTAINER = re.compile(r"\s*:::+\s*(?:[\w-]+)?\s*(?:\[([^\]]*)\]|([^\[{]*))")
 _ALERT = re.compile(r"(\s*>\s*)\[!\w+\]\s*$")
@@ -39,7 +39,7 @@ class Slugs:
         self._seen: dict[str, int] = {}
 
     def take(self, slug: str) -> str:
-        """A slug that the author has chosen."""
+        """Reserves a slug that the author has chosen."""
         self._seen.setdefault(slug, 1)
         return slug
 
@@ -52,9 +52,9 @@ class Slugs:
 
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
-    """The front matter, empty where there is none, and the text after it.
+    """The front matter, empty if absent, and the text after it.
 
-    Raises Unreadable when it is neither YAML nor TOML.
+    Raises Unreadable if it is neither valid YAML nor TOML.
     """
     found = _FRONT_MATTER.match(text)
     if not found:
@@ -78,7 +78,7 @@ def read_markdown(
 
 
 def _without_extensions(text: str, *, mdx: bool) -> str:
-    """The text without what CommonMark does not know: boxes lose their frame, not their text."""
+    """The text without extensions of CommonMark: boxes lose their frame and keep their text."""
     kept: list[str] = []
     fence, depth, statement = "", 0, False
     for line in text.split("\n"):
@@ -167,7 +167,7 @@ class _Sections:
         if level == 1 and not self.first_h1:
             self.first_h1 = heading
             if not any(s.heading or s.blocks for s in self.found):
-                # The page itself: its address needs no anchor.
+                # The first h1 is the page itself: its address needs no anchor.
                 self.found[-1].heading = heading
                 return
         if level <= SECTION_LEVELS:
@@ -179,7 +179,7 @@ class _Sections:
         out = []
         for child in inline.children or []:
             if child.type == "text":
-                # CommonMark takes some tags of MDX for text, and all of its comments.
+                # CommonMark treats some tags and all comments of MDX as text.
                 out.append(_TAG.sub("", child.content) if self._mdx else child.content)
             elif child.type == "code_inline":
                 out.append(f"`{child.content}`")
@@ -191,7 +191,7 @@ class _Sections:
 
 
 def _append_line(blocks: list[str], line: str, prefix: str) -> None:
-    """Lines of one list or table share a block, as far as its size allows."""
+    """Appends a line; lines of one list or table share a block up to CHUNK_CHARS."""
     line = prefix + line
     if blocks and _LIST_LINE.match(blocks[-1]) and len(blocks[-1]) + len(line) < CHUNK_CHARS:
         blocks[-1] += "\n" + line
@@ -200,7 +200,7 @@ def _append_line(blocks: list[str], line: str, prefix: str) -> None:
 
 
 def _to_html(tokens: list[Token], resolve: Resolve) -> str:
-    """The page's HTML, without raw HTML, images, and links that lead nowhere."""
+    """The page's HTML, without raw HTML, images and broken links."""
     kept = [token for token in tokens if token.type != "html_block"]
     for token in kept:
         if token.type == "inline":

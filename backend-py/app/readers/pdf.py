@@ -1,4 +1,4 @@
-"""PDF: a section for each page, under the heading that the outline gives it."""
+"""Reads PDF: a section for each page, with its heading from the outline."""
 
 import html
 import io
@@ -11,10 +11,10 @@ from pypdf.generic import Destination
 
 from app.documents import Document, Section, Unreadable
 
-# Its warnings about the inner faults of a file are of no use to the owner of a book.
+# Its warnings about internal faults of a file do not help the owner of a book.
 logging.getLogger("pypdf").setLevel(logging.ERROR)
 
-# A line of a table of contents, which leads to every topic and explains none.
+# A line of a table of contents: it names every topic and explains none.
 _LEADERS = re.compile(r"(?m)^.*(?:\. ?){5,}.*$")
 
 
@@ -35,7 +35,7 @@ def read_pdf(data: bytes, path: str, fallback: str) -> Document:
     except Unreadable:
         raise
     except Exception:
-        # On a damaged file the library raises whatever its inner parts do.
+        # On a damaged file the library raises many kinds of errors.
         raise Unreadable("it is damaged, or not a PDF") from None
     sections = []
     heading = ""
@@ -56,7 +56,7 @@ def read_pdf(data: bytes, path: str, fallback: str) -> Document:
 
 
 def _headings(reader: PdfReader) -> dict[int, str]:
-    """The outline's first heading on each page that has some."""
+    """The first heading of the outline on each page, by page number."""
     found: dict[int, str] = {}
 
     def walk(entries: list[object]) -> None:
@@ -73,7 +73,7 @@ def _headings(reader: PdfReader) -> dict[int, str]:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """The paragraphs of a page, their lines joined and words that were hyphenated made whole."""
+    """The paragraphs of a page, with their lines and hyphenated words joined."""
     text = _LEADERS.sub("", text)
     text = re.sub(r"(?<=\w)-\n(?=[a-z])", "", text)
     return [line for part in re.split(r"\n\s*\n", text) if (line := " ".join(part.split()))]

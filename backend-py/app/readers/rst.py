@@ -1,4 +1,4 @@
-"""reStructuredText to HTML. What Sphinx adds to it loses its markup and keeps its text."""
+"""Converts reStructuredText to HTML. Extensions of Sphinx lose their markup and keep their text."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from docutils.core import publish_parts
 from docutils.parsers.rst import Directive, directives, roles, states
 
 SETTINGS = {
-    # A book must not read the disk of what builds it.
+    # A book must not read files of the machine that builds it.
     "file_insertion_enabled": False,
     "raw_enabled": False,
     "_disable_config": True,
@@ -26,7 +26,7 @@ SETTINGS = {
 CODE = frozenset(
     ["code-block", "sourcecode", "code", "prompt", "doctest", "testcode", "testoutput"]
 )
-# What they hold is not for readers.
+# Directives whose content is not for readers.
 SILENT = frozenset(
     [
         "toctree",
@@ -39,21 +39,21 @@ SILENT = frozenset(
         "include",
     ]
 )
-# Their text is prose; that of the other roles is code.
+# Roles whose text is prose; the text of other roles is code.
 PROSE_ROLES = frozenset(
     ["ref", "doc", "term", "abbr", "guilabel", "menuselection", "numref", "any"]
 )
 
 
 def rst_to_html(text: str, name: str) -> str:
-    """An HTML page; `name` is for messages of the parser."""
+    """An HTML page; messages of the parser use `name`."""
     with _sphinx_read_as_text():
         parts = publish_parts(text, source_path=name, writer="html5", settings_overrides=SETTINGS)
     return str(parts["whole"])
 
 
 class _AnyOption(dict[str, Any]):
-    """Takes every option of a directive."""
+    """Accepts every option of a directive."""
 
     def __bool__(self) -> bool:
         return True
@@ -99,7 +99,7 @@ def _text_role(
 
 @contextmanager
 def _sphinx_read_as_text() -> Iterator[None]:
-    """Replaces the look-up of directives and roles for a while, as Sphinx itself does.
+    """Temporarily replaces the look-up of directives and roles, as Sphinx does.
 
     Source: sphinx/util/docutils.py, CustomReSTDispatcher.
     """

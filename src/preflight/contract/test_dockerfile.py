@@ -63,7 +63,7 @@ def test_app_gets_the_stop_signal(space: Space, dockerfile: Dockerfile) -> None:
 
     Fix: Write the command as a JSON list: CMD ["python", "-m", "app"].
 
-    Source: Dockerfile reference, "shell form"; shutdown.ends_when_told_to measures the effect of
+    Source: Dockerfile reference, "shell form"; shutdown.ends_on_sigterm measures the effect of
     SIGTERM.
     """
     require_none(rules.shell_form_problems(dockerfile))

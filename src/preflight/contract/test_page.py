@@ -155,7 +155,7 @@ def rendered_problems(found: Rendered) -> list[Problem]:
         shown = ", ".join(dict.fromkeys(found.local[:3]))
         problems.append(
             Problem(
-                "requests of the page to the Space's own address",
+                "requests from the page to the Space's own address",
                 f"the page requests {shown}: the visitor's own machine or network",
             )
         )

@@ -86,7 +86,7 @@ def test_starts_again_after_a_kill(second_life: SecondLife) -> None:
         )
 
 
-def test_ends_when_told_to(ended: SecondLife) -> None:
+def test_ends_on_sigterm(ended: SecondLife) -> None:
     """On SIGTERM, the Space exits with code 0 before it is killed.
 
     Severity: risk; advice without conventions

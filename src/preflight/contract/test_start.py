@@ -208,7 +208,7 @@ def test_writes_only_home_and_tmp(image: Image, hardened: Start, contents: Conte
     require_serving(hardened, f"an answer with {home} and /tmp as the only writable folders")
 
 
-def test_dials_open_ports_only(container: Container) -> None:
+def test_connects_to_open_ports_only(container: Container) -> None:
     """From its first packet on, the Space connects only to ports that are known to be open: 80, 443 and 8080.
 
     Severity: risk

@@ -12,9 +12,9 @@ from pathlib import Path
 from preflight.model.problems import Problem, Severity
 
 OFF = {
-    "DL3006": "an untagged base is a check of its own",
-    "DL3007": "`latest` is a check of its own",
-    "DL3025": "shell form is a check of its own",
+    "DL3006": "a separate check covers untagged base images",
+    "DL3007": "a separate check covers `latest`",
+    "DL3025": "a separate check covers the shell form",
     "DL3008": "Debian removes old package versions, so a pinned apt package breaks the next build",
     "DL3018": "Alpine removes old package versions, so a pinned apk package breaks the next build",
     "DL3021": "it reads the target of `COPY a b .` as a file; BuildKit reads it as a folder",

@@ -1,7 +1,7 @@
 /**
- * The server's HTTP layer as it would be with Hono: the same routes, limits, headers, error shape and log line.
+ * The server's HTTP layer with Hono: the same routes, limits, headers, error format and log line.
  *
- * To be measured in place of `http-server.ts`, `http-router.ts`, `http-answer.ts` and `auth-calls.ts`, never pushed.
+ * A comparison for `http-server.ts`, `http-router.ts`, `http-answer.ts` and `auth-calls.ts`; it is never pushed.
  */
 import { randomUUID } from "node:crypto";
 import type { Server } from "node:http";
@@ -173,7 +173,7 @@ export function createHttpServer(
     const auth = opened ?? (await service);
     if (path !== SESSION_PATH || c.req.method === "POST") await auth.limits.take("requestsPerAddress", address);
     if (atOnce >= MOST_AT_ONCE)
-      throw new HttpError(503, "BUSY", "too many requests at once; try again", { "retry-after": "1" });
+      throw new HttpError(503, "BUSY", "the server has too many requests at once; try again in a second", { "retry-after": "1" });
     const started = performance.now();
     atOnce++;
     turn = turn.then(() => nextTurn());
@@ -192,7 +192,7 @@ export function createHttpServer(
     const requestId = c.get("requestId");
     if (error instanceof HttpError) return errorResponse(error, requestId);
     log.error({ err: error, requestId }, "request failed");
-    return errorResponse(new HttpError(500, "INTERNAL_SERVER_ERROR", "something went wrong here"), requestId);
+    return errorResponse(new HttpError(500, "INTERNAL_SERVER_ERROR", "the server has an internal error; its log has the request id"), requestId);
   });
 
   const server = createAdaptorServer({
@@ -261,7 +261,7 @@ export function createHttpServer(
     const location = headers.get("location");
     if (location !== null && !staysHere(location, settings.baseURL, trustedOrigins)) {
       if (response.status >= 300 && response.status < 400)
-        throw new HttpError(403, "INVALID_CALLBACK_URL", "this would lead away from the trusted origins");
+        throw new HttpError(403, "INVALID_CALLBACK_URL", "the redirect target is not on a trusted origin");
       headers.delete("location");
     }
     const body = await response.text();

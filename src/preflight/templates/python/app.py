@@ -42,7 +42,7 @@ class Settings:
             if not re.fullmatch(
                 r"https://[a-z0-9.-]+(:\d+)?|http://(localhost|127\.0\.0\.1)(:\d+)?", origin
             ):
-                self.faults.append(f"CORS_ORIGINS: entry {number} is no origin")
+                self.faults.append(f"CORS_ORIGINS: entry {number} is not an origin")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
     do_DELETE = do_PATCH = do_PUT
 
     def handle_with(self, action: Callable[[], object]) -> None:
-        self.begun, self.status = time.perf_counter(), 0
+        self.started, self.status = time.perf_counter(), 0
         self.route = self.path.partition("?")[0]
         self.request_id = uuid.uuid4().hex
         try:
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
             if not length.isdigit() or int(length) > LARGEST_BODY:
                 self.answer(413, {"error": "body too large"})
                 return
-            # Read also where nobody wants it: a client that still sends would miss the answer.
+            # Read in any case: a client that still sends would miss the answer.
             self.body = self.rfile.read(int(length))
             if self.route not in ROUTES:
                 self.answer(404, {"error": "not found"})
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
                 method=self.command,
                 path=self.route,
                 status=self.status,
-                ms=round((time.perf_counter() - self.begun) * 1000, 1),
+                ms=round((time.perf_counter() - self.started) * 1000, 1),
             )
 
     def read_only(self) -> None:
