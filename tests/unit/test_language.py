@@ -23,7 +23,7 @@ PHRASES = {
     r"\bwhere to\?": "name the option that is missing",
 }
 # Subjects are checked from this commit on: earlier commits are older than the rule.
-SUBJECTS_SINCE = "HEAD"
+SUBJECTS_SINCE = "2e20ce4d23"
 SUBJECT = re.compile(r"(?:[\w./ -]+: \S.*|Merge .*|Revert .*)")
 
 
@@ -81,3 +81,16 @@ def test_commit_subjects_must_keep_their_form() -> None:
         line for line in shown.stdout.splitlines() if len(line) > 72 or not SUBJECT.fullmatch(line)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("subject", "right"),
+    [
+        ("edge: forward the public host name", True),
+        ("Merge branch 'main'", True),
+        ("forwarding the host name", False),
+        (f"edge: {'x' * 70}", False),
+    ],
+)
+def test_the_form_of_a_subject_must_be_recognised(subject: str, right: bool) -> None:
+    assert (len(subject) <= 72 and bool(SUBJECT.fullmatch(subject))) == right
