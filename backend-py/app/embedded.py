@@ -178,7 +178,7 @@ class Index:
             packed = b"".join(vector for (vector,) in stored)
             self._vectors = memoryview(packed).cast("b", shape=[len(rows), DIMENSIONS])
             self._db.executescript("DROP TABLE vector; VACUUM;")
-        self._asked: OrderedDict[str, bytes] = OrderedDict()
+        self._encoded: OrderedDict[str, bytes] = OrderedDict()
         self._chunk = lru_cache(256)(self._read_chunk)
         self._held = lru_cache(256)(self._terms_of)
         self._repair: Callable[[str], str | None] = lru_cache(512)(self._find_repair)
@@ -209,7 +209,7 @@ class Index:
     async def find(self, question: str, top_k: int) -> list[Hit]:
         """Like `search`, but runs the slow step, some milliseconds, outside the event loop."""
         repaired = self._repaired(question)
-        if self._encoder and repaired not in self._asked:
+        if self._encoder and repaired not in self._encoded:
             self._keep(repaired, await asyncio.to_thread(self._encoder.encode, repaired))
         return self.search(question, top_k)
 
@@ -256,12 +256,12 @@ class Index:
         """The nearness of each chunk, about 0 to 1, and the span of its nearest passage."""
         if not self._encoder:
             return {}, {}
-        asked = self._asked.get(question)
-        if asked is None:
-            asked = self._keep(question, self._encoder.encode(question))
-        if not any(asked):
+        encoded = self._encoded.get(question)
+        if encoded is None:
+            encoded = self._keep(question, self._encoder.encode(question))
+        if not any(encoded):
             return {}, {}
-        row = memoryview(asked).cast("b", shape=[1, DIMENSIONS])
+        row = memoryview(encoded).cast("b", shape=[1, DIMENSIONS])
         compared: Any = simsimd.cdist(row, self._vectors, metric="cosine")
         distances: Any = memoryview(compared).tolist()
         whole: dict[int, float] = {}
@@ -287,9 +287,9 @@ class Index:
         }, where
 
     def _keep(self, question: str, vector: bytes) -> bytes:
-        self._asked[question] = vector
-        if len(self._asked) > MOST_KEPT:
-            self._asked.popitem(last=False)
+        self._encoded[question] = vector
+        if len(self._encoded) > MOST_KEPT:
+            self._encoded.popitem(last=False)
         return vector
 
     def _covered(self, terms: list[str], chunk: Chunk) -> float:

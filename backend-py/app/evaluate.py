@@ -21,7 +21,7 @@ from app.schemas import ChatRequest, ChatResponse
 from app.settings import read_settings
 
 SHOWN = 20
-COLUMNS = ("questions", "asked", "hit@1", "hit@3", "MRR", "wrongly refused", "quotes that belong")
+COLUMNS = ("kind", "questions", "hit@1", "hit@3", "MRR", "wrongly refused", "quotes that belong")
 
 
 class Question(BaseModel):

@@ -80,15 +80,15 @@ class Line:
     """The queue of requests for the event loop, which handles one at a time."""
 
     def __init__(self) -> None:
-        self._began = 0.0
+        self._started = 0.0
 
     def is_long(self) -> bool:
         """Whether this round of the loop has already lasted longer than LONGEST_LINE."""
         now = time.monotonic()
-        if not self._began:
-            self._began = now
+        if not self._started:
+            self._started = now
             asyncio.get_running_loop().call_soon(self._come_round)
-        return now - self._began > LONGEST_LINE
+        return now - self._started > LONGEST_LINE
 
     def _come_round(self) -> None:
-        self._began = 0.0
+        self._started = 0.0

@@ -1,4 +1,4 @@
-"""OpenAI's own client must be able to use the Space."""
+"""OpenAI's client library must be able to use the Space."""
 
 import asyncio
 import json

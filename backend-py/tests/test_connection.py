@@ -1,4 +1,4 @@
-"""Limits on what comes before a request's body, on a real socket."""
+"""The head of a request must be limited in size and time, tested on a real socket."""
 
 import http.client
 import json
@@ -29,7 +29,7 @@ class Answer:
 
 
 def talk(port: int, *parts: bytes) -> bytes:
-    """All that the server answers to `parts`, sent one after the other, until it hangs up."""
+    """All bytes that the server sends in answer to `parts`, until it disconnects."""
     received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         try:

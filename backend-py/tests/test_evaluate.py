@@ -34,7 +34,7 @@ def test_prints_rates_and_what_was_wrong(
             name, *cells = line.strip("| ").split(" | ")
             rows[name] = cells
     assert rows["real"][:5] == ["2", "100%", "100%", "1.00", "0%"]
-    # The leak's section comes first, and the wanted one is not far.
+    # The section on leaks comes first, and the expected one is among the next.
     assert rows["typo"][0:2] == ["2", "50%"]
     assert rows["all with an answer"][0:2] == ["4", "75%"]
     assert "Off-topic questions answered: 1 of 2." in lines

@@ -1,4 +1,4 @@
-"""What operators see: metrics, request ids, what is left of a limit, feedback that recovers."""
+"""Operators must get metrics, request ids and the rest of a limit; feedback must recover."""
 
 import json
 import sqlite3
@@ -106,7 +106,7 @@ def test_addresses_of_one_client(one: str, other: str, same: bool) -> None:
     assert len(keys) == (1 if same else 2)
 
 
-def test_an_address_that_is_none_is_a_key_like_any_other() -> None:
+def test_an_invalid_address_is_a_key_too() -> None:
     assert client_key({b"x-forwarded-for": b"unknown"}, "203.0.113.1", 1) == "unknown"
     assert client_key({b"x-forwarded-for": b"unknown"}, "203.0.113.1", 0) == "203.0.113.1"
 

@@ -1,4 +1,4 @@
-"""Books of every kind: what is read, what is left out, and that every cited address is served."""
+"""Books of every format must be read, with every cited address served and omissions reported."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -130,7 +130,7 @@ def build(folder: Path, files: Mapping[str, str | bytes], *options: str) -> tupl
 
 
 def chunks(folder: Path, files: Mapping[str, str | bytes], *options: str) -> dict[str, Chunk]:
-    """The chunks by their address below the book's; of several at one the last."""
+    """The chunks by their path below the book's address; the last one if several share a path."""
     code, out = build(folder, files, *options)
     assert code == 0
     return {chunk.url.removeprefix("/book/"): chunk for chunk in Index(out).chunks()}
@@ -150,7 +150,7 @@ def test_every_cited_address_is_served(book: str, tmp_path: Path) -> None:
             assert page.status_code == 200, url
             anchor = urlsplit(url).fragment
             assert not anchor or f'id="{anchor}"' in page.text, url
-            # Another path than its own would be the contents.
+            # A wrong path would show the contents.
             assert '<article class="book">' in page.text, url
             assert f'href="{url.partition("#")[0].rstrip("/")}' in contents, url
 
@@ -288,7 +288,7 @@ def test_what_is_left_out_is_named_with_its_reason(
     "names",
     [("index.md", "README.md"), ("01-intro.md", "02-intro.md"), ("a/index.md", "a.md")],
 )
-def test_two_files_of_one_page_are_named(
+def test_two_files_with_the_same_address_are_refused(
     names: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out = build(tmp_path, dict.fromkeys(names, "# X\n\nText.\n"))

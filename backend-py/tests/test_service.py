@@ -1,4 +1,4 @@
-"""The service in one process, through its HTTP interface, in embedded mode."""
+"""The service in embedded mode, in one process, through its HTTP interface."""
 
 import asyncio
 import base64
@@ -93,7 +93,7 @@ def test_a_bug_ends_a_stream_with_an_error(
     ],
     ids=["endless number", "deep"],
 )
-def test_nonsense_inside_a_stream_is_told_from_a_bug(said: str) -> None:
+def test_a_malformed_stream_is_a_bad_response_and_not_a_bug(said: str) -> None:
     async def read() -> None:
         async with Cohere(read_settings({"RAG_MODE": "embedded"})) as cohere:
             async for _ in cohere.events(httpx2.Response(200, text=f"data: {said}\n\n")):
@@ -107,7 +107,7 @@ def test_refuses_what_the_book_does_not_cover(client: TestClient) -> None:
     answer = client.post("/chat", json={"question": "Who won the chess olympiad?"}).json()
     assert answer["mode"] == "none"
     assert not answer["grounded"] and not answer["citations"]
-    # The nearest sections, for a reader who goes on by hand.
+    # The nearest sections, from which a reader can continue.
     assert answer["sources"]
 
 

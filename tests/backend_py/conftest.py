@@ -42,7 +42,7 @@ def _shared(run: Run, py_image: Image) -> Iterator[StartPy]:
     """Starts containers that live as long as the test run: tests must not stop or limit them."""
     with ExitStack() as stack:
 
-        def begin(environment: Mapping[str, str], options: list[str]) -> Container:
+        def start(environment: Mapping[str, str], options: list[str]) -> Container:
             container = SpaceContainer.start(
                 run, py_image, "backend-py", environment, options=options
             )
@@ -50,7 +50,7 @@ def _shared(run: Run, py_image: Image) -> Iterator[StartPy]:
             container.wait_until_serving("/health", status=200)
             return container
 
-        yield begin
+        yield start
 
 
 @pytest.fixture(scope="session")

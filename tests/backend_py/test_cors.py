@@ -19,8 +19,8 @@ OTHERS = [
 
 
 def preflight(space: Container, origin: str, method: str = "POST", headers: str = "content-type"):  # type: ignore[no-untyped-def]
-    asked = {"Origin": origin, "Access-Control-Request-Method": method}
-    return space.options("/chat", headers={**asked, "Access-Control-Request-Headers": headers})
+    request = {"Origin": origin, "Access-Control-Request-Method": method}
+    return space.options("/chat", headers={**request, "Access-Control-Request-Headers": headers})
 
 
 def test_preflight_of_a_listed_origin(embedded: Container) -> None:

@@ -35,9 +35,9 @@ QDRANT = [
 
 
 def timed(space: Container, **body: Any) -> tuple[requests.Response, float]:
-    began = time.monotonic()
+    started = time.monotonic()
     answer = ask(space, **body)
-    return answer, time.monotonic() - began
+    return answer, time.monotonic() - started
 
 
 @pytest.mark.parametrize("path", ["/v2/embed", "/v2/chat"])

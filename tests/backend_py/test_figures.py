@@ -40,13 +40,13 @@ def work():
     connection = http.client.HTTPConnection("127.0.0.1", int(port))
     headers = {"Content-Type": "application/json"} if body else {}
     while time.monotonic() < end:
-        began = time.monotonic()
+        started = time.monotonic()
         sent = body.replace("COUNTER", str(next(counter)))
         connection.request(method, path, sent or None, headers)
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200, answer.status
-        waits.append(time.monotonic() - began)
+        waits.append(time.monotonic() - started)
 end = time.monotonic() + float(seconds)
 threads = [threading.Thread(target=work) for _ in range(8)]
 for thread in threads: thread.start()
@@ -96,13 +96,13 @@ def start_seconds(
     run: Run, image: Image, environment: Mapping[str, str], options: Sequence[str] = ()
 ) -> tuple[float, float]:
     """Seconds from `docker run` to the first 200 of /health, and to the first answer of /chat if any."""
-    began = time.monotonic()
+    started = time.monotonic()
     with SpaceContainer.start(run, image, "figure", environment, options=options) as container:
         container.wait_until_serving("/health", status=200)
-        first = time.monotonic() - began
+        first = time.monotonic() - started
         if environment:
             assert ask(container).status_code == 200
-        return first, time.monotonic() - began
+        return first, time.monotonic() - started
 
 
 def test_image(py_image: Image, own_spaces: Mapping[str, Space], figures: Figures) -> None:
@@ -272,9 +272,9 @@ def test_rate_limit_answer(cloud: Container, upstreams: Upstreams, figures: Figu
     upstreams.fault("cohere", "429", path="/v2/chat", retry_after=60)
     waits = []
     for _ in range(5):
-        began = time.monotonic()
+        started = time.monotonic()
         assert ask(cloud).json()["degraded"]
-        waits.append(time.monotonic() - began)
+        waits.append(time.monotonic() - started)
     median = statistics.median(waits)
     figures.row("Cohere's 429 with Retry-After 60, answered", f"{median * 1000:.0f} ms")
     assert median < 0.05

@@ -55,8 +55,8 @@ def test_limit_of_one_client(limited: Container) -> None:
     assert int(answer.headers["retry-after"]) >= 1
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert limited.get("/health").status_code == 200
-    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
-    assert limited.options("/chat", headers=asked).status_code in (200, 204)
+    request = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    assert limited.options("/chat", headers=request).status_code in (200, 204)
 
 
 def test_forged_addresses(limited: Container) -> None:

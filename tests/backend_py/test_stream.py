@@ -190,10 +190,10 @@ waits = [[] for _ in connections]
 end = time.monotonic() + 0.7
 while time.monotonic() < end:
     for connection, seen in zip(connections, waits):
-        began = time.monotonic()
+        started = time.monotonic()
         connection.request("GET", "/health")
         connection.getresponse().read()
-        seen.append(time.monotonic() - began)
+        seen.append(time.monotonic() - started)
 print(json.dumps([sorted(seen)[int(len(seen) * 0.99)] for seen in waits]))
 """
 
