@@ -17,9 +17,9 @@ from preflight.engine.run import Run
 from preflight.model.space import Space
 from tests.backend_py.asking import ORIGIN, ask
 from tests.backend_py.figures import Figures
-from tests.doubles.running import Upstreams, doubles_image, upstreams, upstreams_begun
+from tests.doubles.running import Upstreams, doubles_image, upstreams, upstreams_starting
 
-__all__ = ["doubles_image", "upstreams", "upstreams_begun"]
+__all__ = ["doubles_image", "upstreams", "upstreams_starting"]
 
 # No rate limits: only the tests of the limits need them.
 COMMON = {"CORS_ORIGINS": ORIGIN, "RATE_PER_MINUTE": "0", "GLOBAL_PER_MINUTE": "0"}
@@ -61,11 +61,11 @@ def embedded(_shared: StartPy) -> Container:
 
 
 @pytest.fixture(scope="session")
-def _filled(upstreams_begun: Upstreams, _shared: StartPy) -> Container:
-    environment = {**COMMON, **upstreams_begun.environment, "UPSTREAM_TIMEOUT": "2"}
-    options = [*upstreams_begun.network, *READ_ONLY]
+def _filled(upstreams_starting: Upstreams, _shared: StartPy) -> Container:
+    environment = {**COMMON, **upstreams_starting.environment, "UPSTREAM_TIMEOUT": "2"}
+    options = [*upstreams_starting.network, *READ_ONLY]
     container = _shared({**environment, "QDRANT_TIMEOUT": "1"}, options)
-    upstreams_begun.wait_until_serving()
+    upstreams_starting.wait_until_serving()
     # A long time-out: the tests probe the Space with a slow Qdrant, not the push.
     push = ("python", "-m", "app.ingest", "push")
     docker("exec", "--env=QDRANT_TIMEOUT=30", container.id, *push, deadline=120)
@@ -130,7 +130,7 @@ def other(_set_otherwise: Container, upstreams: Upstreams) -> Callable[..., Cont
 
 @pytest.fixture(scope="session")
 def readers(
-    run: Run, py_image: Image, own_spaces: dict[str, Space], upstreams_begun: Upstreams
+    run: Run, py_image: Image, own_spaces: dict[str, Space], upstreams_starting: Upstreams
 ) -> Iterator[Container]:
     """The image's build stage, which holds the document readers, idle beside the stand-ins."""
     folder = own_spaces["backend-py"].folder
@@ -144,10 +144,10 @@ def readers(
         "buildx", "build", "--load", "--target=build", f"--tag={image.tag}",
         *run.labels, *contexts, str(folder), deadline=900,
     )  # fmt: skip
-    options = [*upstreams_begun.network, "--interactive", "--entrypoint=cat"]
-    environment = upstreams_begun.environment
+    options = [*upstreams_starting.network, "--interactive", "--entrypoint=cat"]
+    environment = upstreams_starting.environment
     with SpaceContainer.start(run, image, "readers", environment, options=options) as container:
-        upstreams_begun.wait_until_serving()
+        upstreams_starting.wait_until_serving()
         yield container
 
 

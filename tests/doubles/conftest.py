@@ -1,5 +1,5 @@
 """The stand-ins under test."""
 
-from tests.doubles.running import doubles_image, upstreams, upstreams_begun
+from tests.doubles.running import doubles_image, upstreams, upstreams_starting
 
-__all__ = ["doubles_image", "upstreams", "upstreams_begun"]
+__all__ = ["doubles_image", "upstreams", "upstreams_starting"]

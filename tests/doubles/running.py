@@ -67,14 +67,14 @@ def doubles_image(run: Run) -> Image:
 
 
 @pytest.fixture(scope="session")
-def upstreams(upstreams_begun: Upstreams) -> Upstreams:
+def upstreams(upstreams_starting: Upstreams) -> Upstreams:
     """The running stand-ins: a Compose project for each xdist worker and test folder."""
-    upstreams_begun.wait_until_serving()
-    return upstreams_begun
+    upstreams_starting.wait_until_serving()
+    return upstreams_starting
 
 
 @pytest.fixture(scope="session")
-def upstreams_begun(run: Run, doubles_image: Image, tmp_path_factory: Any) -> Iterator[Upstreams]:
+def upstreams_starting(run: Run, doubles_image: Image, tmp_path_factory: Any) -> Iterator[Upstreams]:
     """The stand-ins, possibly still starting: they need a second, and other fixtures can use it."""
     project, labels = f"{run.id}-{secrets.token_hex(4)}", {LABEL: run.id}
     service = {"image": doubles_image.tag, "pull_policy": "never", "labels": labels}
