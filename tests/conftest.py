@@ -21,6 +21,8 @@ from preflight.model.space import Space, spaces_of_compose
 from preflight.pytest_plugin.running import failed
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Playwright
+
     from preflight.local_hub.box import HubInABox
 
 pytest_plugins = ["tests.unchanged"]
@@ -163,3 +165,13 @@ def start_space(
         if failed(request.node):
             container.save(run.folder)
         container.remove()
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """Playwright, once for a process: a second one would meet the first one's event loop."""
+    # Imported here: few tests need it.
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        yield started

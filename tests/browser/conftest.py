@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Playwright
 
 from preflight.engine import browser as installed
 from preflight.engine import install as engine
@@ -100,12 +100,6 @@ def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
         for one in (container, *spaces.values()):
             one.save(run.folder)
             one.remove()
-
-
-@pytest.fixture(scope="session")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

@@ -194,7 +194,7 @@ def in_shell(checkout: Checkout, line: str) -> str:
 # The place of each Space's name: after an edit, `GET /` returns the new name.
 NAMED_IN = {
     "backend-py": ("backend-py/app/pages.py", '"name": "backend-py"'),
-    "backend-node": ("backend-node/http-server.ts", 'name: "backend-node"'),
+    "backend-node": ("backend-node/http-router.ts", 'name: "backend-node"'),
 }
 
 

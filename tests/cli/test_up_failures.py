@@ -167,7 +167,7 @@ FAILURES: dict[str, tuple[Case, list[str]]] = {
         up_with({"backend-py": "FROM 127.0.0.1:1/absent/image:this\n"}),
         ["the base image 127.0.0.1:1/absent/image:this can't be pulled", "Check the network"],
     ),
-    "no Dockerfile": (without_a_dockerfile, ["backend-py: there is no", "backend-py/Dockerfile"]),
+    "no Dockerfile": (without_a_dockerfile, ["backend-py: ", "backend-py/Dockerfile is absent"]),
     "an invalid port": (with_an_invalid_port, ["compose.yaml is not valid", "http"]),
     "a Space that exits": (
         up_with({"backend-node": 'CMD echo "BETTER_AUTH_SECRET: missing" >&2; exit 78\n'}),

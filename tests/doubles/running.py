@@ -74,7 +74,9 @@ def upstreams(upstreams_starting: Upstreams) -> Upstreams:
 
 
 @pytest.fixture(scope="session")
-def upstreams_starting(run: Run, doubles_image: Image, tmp_path_factory: Any) -> Iterator[Upstreams]:
+def upstreams_starting(
+    run: Run, doubles_image: Image, tmp_path_factory: Any
+) -> Iterator[Upstreams]:
     """The stand-ins, possibly still starting: they need a second, and other fixtures can use it."""
     project, labels = f"{run.id}-{secrets.token_hex(4)}", {LABEL: run.id}
     service = {"image": doubles_image.tag, "pull_policy": "never", "labels": labels}

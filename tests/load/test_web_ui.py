@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Playwright, expect
 
 from preflight.engine.browser import ensure
 
@@ -44,18 +44,19 @@ def test_a_run_from_the_form_must_show_its_verdict(web_ui: str, bench: Bench) ->
     assert {row["verdict"] for row in rows} == {"held"}
 
 
-def test_the_form_must_have_enough_people_and_no_unused_field(web_ui: str) -> None:
+def test_the_form_must_have_enough_people_and_no_unused_field(
+    web_ui: str, playwright: Playwright
+) -> None:
     """The form must start with ten people and hide Host: people of a named Space don't read it."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=ensure(), args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto(web_ui)
-        for field in (re.compile("^Number of users"), re.compile("^Ramp up")):
-            expect(page.get_by_role("textbox", name=field)).to_have_value("10")
-        expect(page.locator('input[name="host"]')).to_have_count(1)
-        expect(page.locator('input[name="host"]')).to_be_hidden()
-        expect(page.get_by_role("alert")).to_have_count(0)
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=ensure(), args=["--no-sandbox"])
+    page = browser.new_page()
+    page.goto(web_ui)
+    for field in (re.compile("^Number of users"), re.compile("^Ramp up")):
+        expect(page.get_by_role("textbox", name=field)).to_have_value("10")
+    expect(page.locator('input[name="host"]')).to_have_count(1)
+    expect(page.locator('input[name="host"]')).to_be_hidden()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    browser.close()
 
 
 def test_a_run_without_a_target_must_say_so(bench: Bench) -> None:
