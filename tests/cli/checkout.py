@@ -168,5 +168,6 @@ def wait_for(condition: Callable[[], object], what: str, deadline: float = 60) -
 
 
 def own_folder(run: Run, factory: pytest.TempPathFactory) -> Path:
-    # Compose takes the folder's name as the project's.
-    return factory.mktemp(f"{run.id}-up-", numbered=True)
+    # Compose takes the folder's name as the project's; pytest-xdist numbers folders per worker.
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    return factory.mktemp(f"{run.id}-up{worker}-", numbered=True)

@@ -14,7 +14,8 @@ from preflight.engine.docker import docker
 from preflight.engine.run import Run
 from tests.cli.checkout import SERVE, Checkout, own_folder
 
-BROKEN_BUILD = ("backend-py/Dockerfile", "CMD", "RUN exit 3\nCMD")
+NEXT = ("backend-py/Dockerfile", "HEALTHCHECK", "RUN touch /next\nHEALTHCHECK")
+BROKEN_BUILD = ("backend-py/Dockerfile", "HEALTHCHECK", "RUN exit 3\nHEALTHCHECK")
 NEVER_SERVES = ("backend-py/Dockerfile", '"http.server", "7860"]', '"no_such_module"]')
 
 
@@ -36,17 +37,35 @@ def stored(checkout: Checkout) -> bool:
     return docker("exec", container, "ls", "/tmp/account", check=False).returncode == 0
 
 
-@pytest.mark.parametrize("edit", [BROKEN_BUILD, NEVER_SERVES], ids=["build", "start"])
-def test_a_failing_up_must_leave_what_runs(running: Checkout, edit: tuple[str, str, str]) -> None:
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [(BROKEN_BUILD, "exit code: 3"), (NEVER_SERVES, "No module named no_such_module")],
+    ids=["build", "start"],
+)
+def test_a_failing_up_must_leave_what_runs(
+    running: Checkout, edit: tuple[str, str, str], reason: str
+) -> None:
     running.edit(*edit)
 
     again = running.make("up")
 
-    assert again.code == 2, again.output
+    assert again.code == 2 and reason in again.output, again.output
     assert "What ran before goes on, unchanged." in again.output
     assert stored(running), "the container was replaced"
     url = f"http://127.0.0.1:{running.ports['backend-py']}/"
     assert requests.get(url, timeout=5).status_code == 200
+    assert not [name for name in running.left() if "-trial" in name]
+
+
+def test_a_changed_space_must_be_replaced_once_it_is_healthy(running: Checkout) -> None:
+    running.edit(*NEXT)
+
+    again = running.make("up")
+
+    assert again.code == 0, again.output
+    assert "trying the new backend-py beside the running stack" in again.output
+    container = f"{running.project}-backend-py-1"
+    assert docker("exec", container, "ls", "/next", check=False).returncode == 0
     assert not [name for name in running.left() if "-trial" in name]
 
 

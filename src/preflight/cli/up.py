@@ -196,10 +196,13 @@ def _try_out(compose: Compose, project: str, new: list[Service]) -> None:
     """Start the new images beside the running stack until they are healthy. Raises Failed."""
     names = [service.name for service in new]
     say(f"trying the new {' and '.join(names)} beside the running stack …")
-    without_ports = LOGS / "compose.trial.yaml"
-    lines = "".join(f"  {name}:\n    ports: !reset []\n" for name in names)
-    without_ports.write_text(f"services:\n{lines}")
-    trial = Compose([*compose.files, without_ports], f"{project}-trial", compose.environment)
+    differences = LOGS / "compose.trial.yaml"
+    # Compose derives an image's name from the project, and the trial is another project.
+    lines = "".join(
+        f"  {name}:\n    image: {project}-{name}\n    ports: !reset []\n" for name in names
+    )
+    differences.write_text(f"services:\n{lines}")
+    trial = Compose([*compose.files, differences], f"{project}-trial", compose.environment)
     try:
         trial.up(*names, log=_log("trial"))
     except StackError as error:
