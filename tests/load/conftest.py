@@ -250,13 +250,17 @@ def bench(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Be
 
 
 @pytest.fixture(scope="module")
-def loads(request: pytest.FixtureRequest, bench: Bench) -> dict[Scenario, Future[LoadRun]]:
+def loads(
+    request: pytest.FixtureRequest, bench: Bench
+) -> Iterator[dict[Scenario, Future[LoadRun]]]:
     """The scenarios of the chosen tests of this file, some of them concurrent."""
     chosen = [item for item in request.session.items if item.path == request.path]
     params = [callspec.params for item in chosen if (callspec := getattr(item, "callspec", None))]
     scenarios = dict.fromkeys(param["load"] for param in params if "load" in param)
     pool = ThreadPoolExecutor(RUNS_AT_ONCE)
-    return {scenario: pool.submit(scenario, bench) for scenario in scenarios}
+    yield {scenario: pool.submit(scenario, bench) for scenario in scenarios}
+    # With pytest-xdist another worker may have run their tests; `bench` must not close under a run.
+    pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture

@@ -62,8 +62,12 @@ def _read(path: Path) -> dict[str, Any]:
         if report["verdict"] == "invalid":
             raise CannotCompare(f"{path} holds an invalid run: {'; '.join(report['reasons'][:2])}")
         return {key: report[key] for key in ("model", "arrivals", "shape", "people", "machine", "requests")}  # fmt: skip
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CannotCompare(f"{path} is not a load.json of this version: {error!r}") from None
+    except OSError as error:
+        raise CannotCompare(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError):
+        raise CannotCompare(
+            f"{path} is not a load.json of this version; run `preflight load` again"
+        ) from None
 
 
 def _check_machines(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
