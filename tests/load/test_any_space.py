@@ -276,7 +276,7 @@ def test_a_missing_slo_toml_must_be_drafted_from_the_space(bench: Bench) -> None
         (["http://127.0.0.1:1", "--shape", "round"], "must be one of steady, smoke"),
         (["http://127.0.0.1:1", "--rate", "-1"], "--rate"),
         (["compare", "none.json", "none.json"], "none.json cannot be read: No such file"),
-        (["compare", *["manifest.json"] * 2], "manifest.json is not a load.json of this version"),
+        (["compare", *[f"{ROOT}/manifest.json"] * 2], "is not a load.json of this version"),
     ],
 )
 def test_an_invalid_target_must_be_refused_with_a_fix(
