@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import os
+import signal
 import threading
 import time
 from urllib.parse import parse_qsl, urlsplit
@@ -90,6 +91,10 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
 
-# A new replica needs a while before it listens.
-time.sleep(float(os.environ.get("START_AFTER", "0")))
+# A new replica needs a while before it listens: seconds, or until a test sends SIGUSR1.
+if os.environ.get("START_AFTER") == "SIGUSR1":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    signal.sigwait({signal.SIGUSR1})
+else:
+    time.sleep(float(os.environ.get("START_AFTER", "0")))
 Server(("", 7860), Echo).serve_forever()
