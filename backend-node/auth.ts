@@ -15,7 +15,7 @@ import { reason } from "./log.ts";
 import { createMailer } from "./mail.ts";
 import { createRateLimits, RATE_LIMIT_TABLE, type RateLimits } from "./rate-limits.ts";
 import { sessionReader } from "./session.ts";
-import { endOldSessions } from "./session-limits.ts";
+import { endOldSessions, refused } from "./session-limits.ts";
 import type { Settings } from "./settings.ts";
 
 export interface AuthService {
@@ -171,6 +171,9 @@ export async function openAuth(settings: Settings, log: Logger, onFatal: (error:
         // It answers a failed write with 401, 422 or 500.
         if (response.status >= 400 && database.full()) throw databaseFull();
         return response;
+      }).catch((error) => {
+        refused.add(request);
+        throw error;
       }),
     session: (cookie, authorization) => withLibrary(({ readSession }) => readSession(cookie, authorization)),
     close: async () => {

@@ -36,6 +36,12 @@ export function endOldSessions(context: Pick<AuthContext, "internalAdapter">, gr
   };
 }
 
+/**
+ * Requests that got an error during a database outage. The library goes on with such a request when the database answers
+ * again: it must leave the caller's session, and no session whose token nobody got.
+ */
+export const refused = new WeakSet<Request>();
+
 /** Each path that signs a user in with a new session. */
 const SIGNS_IN = /^\/(sign-in|sign-up|callback|magic-link|passkey\/verify-auth|two-factor\/verify)/;
 
@@ -102,6 +108,8 @@ export function sessionLimits({ plugins, sessions }: Settings): BetterAuthPlugin
           matcher: ({ path }) => path !== undefined && SIGNS_IN.test(path) && !plugins.includes("multi-session"),
           handler: createAuthMiddleware(async (ctx) => {
             const { authCookies, internalAdapter, newSession, secret } = ctx.context;
+            if (newSession && ctx.request && refused.has(ctx.request))
+              return await internalAdapter.deleteSession(newSession.session.token);
             const before = await ctx.getSignedCookie(authCookies.sessionToken.name, secret);
             // Its cookie is overwritten, so no sign-out could end it. Source: ASVS 5.0, 7.2.4.
             if (before && newSession && before !== newSession.session.token)
