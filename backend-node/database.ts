@@ -4,7 +4,8 @@ import type { BetterAuthOptions } from "better-auth";
 import type { Pool, PoolConfig } from "pg";
 import type { Logger } from "pino";
 import { within } from "./deadline.ts";
-import type { Settings, WebSocketRelay } from "./settings.ts";
+import type { Settings } from "./settings.ts";
+import type { WebSocketRelay } from "./settings-forms.ts";
 import { openSqlite } from "./sqlite.ts";
 
 export interface Database {

@@ -1,7 +1,15 @@
 /** Checks the form of a setting. A fault describes the value and never contains it. */
 import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
 import path from "node:path";
-import type { Settings } from "./settings.ts";
+
+export type DatabaseSetting =
+  | { kind: "sqlite"; file: string }
+  | { kind: "postgres"; url: string; webSocket: WebSocketRelay | undefined };
+
+/** Set for Postgres over a WebSocket. `relay` is undefined for Neon, whose hosts accept WebSockets themselves. */
+export interface WebSocketRelay {
+  relay: URL | undefined;
+}
 
 /** The fault of a value with quotes or invisible characters around or in it, as pasted text often has. */
 export function strayFault(value: string): string | undefined {
@@ -44,8 +52,8 @@ export function loopbackTwin(origin: string): string[] {
   return [];
 }
 
-export function readDatabase(url: string | undefined, fault: (text: string) => void): Settings["database"] {
-  const nothing: Settings["database"] = { kind: "sqlite", file: "" };
+export function readDatabase(url: string | undefined, fault: (text: string) => void): DatabaseSetting {
+  const nothing: DatabaseSetting = { kind: "sqlite", file: "" };
   if (!url) {
     fault("missing; set postgres://user:password@host/name, or sqlite:/home/node/auth.db for the embedded database");
     return nothing;

@@ -4,7 +4,15 @@
  * `.env.example` declares every variable read here, with its meaning. A blank variable counts as unset,
  * because Compose passes `NAME=` for each variable that has no value.
  */
-import { isServiceURL, loopbackTwin, originFault, PLAIN_HOSTS, readDatabase, strayFault } from "./settings-forms.ts";
+import {
+  type DatabaseSetting,
+  isServiceURL,
+  loopbackTwin,
+  originFault,
+  PLAIN_HOSTS,
+  readDatabase,
+  strayFault,
+} from "./settings-forms.ts";
 
 export interface Settings {
   port: number;
@@ -19,7 +27,7 @@ export interface Settings {
   corsOrigins: string[];
   /** Every origin that may call `/api/auth/*`: `corsOrigins` and the server's own. */
   trustedOrigins: string[];
-  database: { kind: "sqlite"; file: string } | { kind: "postgres"; url: string; webSocket: WebSocketRelay | undefined };
+  database: DatabaseSetting;
   signUp: "open" | "closed" | "verified";
   cookieMode: "first-party" | "cross-site";
   adminUserIds: string[];
@@ -49,11 +57,6 @@ const PLUGIN_NAMES = [
   "multi-session",
 ] as const;
 export type PluginName = (typeof PLUGIN_NAMES)[number];
-
-/** Set for Postgres over a WebSocket. `relay` is undefined for Neon, whose hosts accept WebSockets themselves. */
-export interface WebSocketRelay {
-  relay: URL | undefined;
-}
 
 /** The secret in `compose.yaml`, so that local use needs no `.env`. It is public, so it is refused on the Hub. */
 const SAMPLE_SECRET = "sample-secret-for-this-machine-only-0123456789";

@@ -2,21 +2,20 @@
 import { statfsSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import type { Database } from "./database.ts";
 
-export function openSqlite(file: string): Database {
+export function openSqlite(file: string) {
   const db = new PreparedDatabase(file);
   // WAL with synchronous=NORMAL survives a killed process without loss. Source: sqlite.org/wal.html.
   db.exec("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON");
   const probe = db.prepare("SELECT 1");
   return {
-    kind: "sqlite",
+    kind: "sqlite" as const,
     connection: db,
     pool: undefined,
     durable: !isEphemeral(path.dirname(file)),
     full: () => db.isFull(),
     ping: async () => void probe.get(),
-    exclusively: (migrate) => migrate(),
+    exclusively: (migrate: () => Promise<void>) => migrate(),
     close: async () => {
       db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
       db.close();

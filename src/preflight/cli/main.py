@@ -16,13 +16,6 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 TO_PYTEST = {"ignore_unknown_options": True}
 
 
-def main() -> None:
-    """The console script."""
-    from preflight.__main__ import main as run
-
-    sys.exit(run())
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="preflight-for-spaces")
 def preflight() -> None:

@@ -60,7 +60,7 @@ def install(environment: Environment, web_ui: WebUI | None, **_: Any) -> None:
         atexit.unregister(never_started)
         raise SystemExit(2) from None
     if web_ui:
-        tab.show(gate, web_ui, hide_host="" not in run_options.targets(environment))
+        tab.show(gate.judge, web_ui, hide_host="" not in run_options.targets(environment))
 
 
 def forget_last_run(**_: Any) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import flask
 from locust.web import WebUI
 
 from preflight.load import report
-
-if TYPE_CHECKING:
-    from preflight.load.gate import Gate
+from preflight.load.judge import Verdict
 
 # Locust has a single Host for all people, and a run on named Spaces does not read it.
 WITHOUT_HOST = '<style>.MuiFormControl-root:has(input[name="host"]){display:none}</style></head>'
 
 
-def show(gate: Gate, web_ui: WebUI, hide_host: bool) -> None:
+def show(judge: Callable[[], Verdict], web_ui: WebUI, hide_host: bool) -> None:
     """Add the tab and the route /verdict. Source: locust examples/extend_web_ui.py"""
     keys = {column: column.replace(" ", "_") for column in report.COLUMNS}
     structure = [{"key": key, "title": column} for column, key in keys.items()]
@@ -27,7 +25,7 @@ def show(gate: Gate, web_ui: WebUI, hide_host: bool) -> None:
     @web_ui.app.after_request
     def add_verdict(response: flask.Response) -> flask.Response:
         if flask.request.path.endswith("/stats/requests") and response.is_json:
-            verdict = gate.judge()
+            verdict = judge()
             rows = [[report.headline(verdict)], *map(report.cells, verdict.rows)]
             table = [dict(zip(keys.values(), row, strict=False)) for row in rows]
             extended = [{"key": "verdict", "data": table}]
@@ -39,4 +37,4 @@ def show(gate: Gate, web_ui: WebUI, hide_host: bool) -> None:
 
     @web_ui.app.get("/verdict")
     def verdict() -> flask.Response:
-        return flask.Response(report.data(gate.judge()), mimetype="application/json")
+        return flask.Response(report.data(judge()), mimetype="application/json")
