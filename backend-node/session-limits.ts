@@ -38,7 +38,7 @@ export function endOldSessions(context: Pick<AuthContext, "internalAdapter">, gr
 
 /**
  * Requests that got an error during a database outage. The library goes on with such a request when the database answers
- * again: it must leave the caller's session, and no session whose token nobody got.
+ * again: it must keep the caller's session, and end the new session, whose token no client has.
  */
 export const refused = new WeakSet<Request>();
 

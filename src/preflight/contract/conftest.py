@@ -20,9 +20,11 @@ from preflight.contract.findings import not_promised
 from preflight.engine.docker import DockerError
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.frontmatter import FrontMatterError
+from preflight.model.git import Repository
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import CannotJudge
 from preflight.model.space import Space
+from preflight.rules.dockerfile import Dockerfile, DockerfileError
 
 # Checks of the folder alone do not need the engine, so it is imported where it is used.
 if TYPE_CHECKING:
@@ -99,6 +101,32 @@ def wanted(request: pytest.FixtureRequest) -> set[str]:
     """The fixtures of the selected checks, which are prepared in advance."""
     items = (item for item in request.session.items if isinstance(item, pytest.Function))
     return {name for item in items for name in item.fixturenames}
+
+
+@pytest.fixture(scope="session")
+def dockerfile(space: Space) -> Dockerfile:
+    """The Space's Dockerfile. Without a readable one, push and dockerfile.can_be_read have the finding."""
+    try:
+        return Dockerfile.of_folder(space.folder)
+    except (FileNotFoundError, DockerfileError):
+        pytest.skip("needs a Dockerfile that can be read")
+
+
+@pytest.fixture(scope="session")
+def committed(space: Space) -> Repository | None:
+    """The repository to be pushed; None if nothing of the folder is committed."""
+    _ = space.folder  # Skips where only a URL is known.
+    assert space.working_folder is not None
+    found = Repository.of_folder(space.working_folder, space.ref or "HEAD")
+    return found if found and found.tracked else None
+
+
+@pytest.fixture
+def repository(committed: Repository | None) -> Repository:
+    """The history to be pushed."""
+    if committed is None:
+        pytest.skip("nothing of the folder is committed to a git repository: nothing to push yet")
+    return committed
 
 
 @pytest.fixture(scope="session")

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import datetime
 
-import pytest
-
 from preflight.contract.findings import require_none
-from preflight.contract.test_push import repository_of
 from preflight.model.environment import EnvironmentDeclarationError
+from preflight.model.git import Repository
 from preflight.model.space import Space
 from preflight.rules import build_inputs as rules
-from preflight.rules.dockerfile import Dockerfile, DockerfileError
-
-
-@pytest.fixture
-def dockerfile(space: Space) -> Dockerfile:
-    """The Space's Dockerfile."""
-    try:
-        return Dockerfile.of_folder(space.folder)
-    except (FileNotFoundError, DockerfileError):
-        pytest.skip("needs a Dockerfile that can be read")
+from preflight.rules.dockerfile import Dockerfile
 
 
 def test_variables_reach_their_step(space: Space, dockerfile: Dockerfile) -> None:
@@ -43,7 +32,9 @@ def test_variables_reach_their_step(space: Space, dockerfile: Dockerfile) -> Non
     require_none(rules.argument_problems(dockerfile, space.folder, declaration))
 
 
-def test_takes_no_installed_folder(space: Space, dockerfile: Dockerfile) -> None:
+def test_takes_no_installed_folder(
+    space: Space, dockerfile: Dockerfile, committed: Repository | None
+) -> None:
     """No COPY overwrites the result of a build step with this machine's node_modules, .venv or dist.
 
     Severity: risk
@@ -54,8 +45,7 @@ def test_takes_no_installed_folder(space: Space, dockerfile: Dockerfile) -> None
 
     Source: docs.docker.com/build/concepts/context, dockerignore files.
     """
-    repository = repository_of(space)
-    tracked = set(repository.tracked) if repository else None
+    tracked = set(committed.tracked) if committed else None
     require_none(rules.copied_over_problems(dockerfile, space.folder, tracked))
 
 

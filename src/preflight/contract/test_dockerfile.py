@@ -13,17 +13,6 @@ from preflight.rules.dockerfile import Dockerfile, DockerfileError
 
 
 @pytest.fixture
-def dockerfile(space: Space) -> Dockerfile:
-    """The Dockerfile, for checks of its steps."""
-    try:
-        return Dockerfile.of_folder(space.folder)
-    except FileNotFoundError:
-        pytest.skip("there is no Dockerfile: see push.dockerfile_is_at_the_root")
-    except DockerfileError:
-        pytest.skip("the Dockerfile cannot be read: see dockerfile.can_be_read")
-
-
-@pytest.fixture
 def declaration(space: Space) -> EnvironmentDeclaration:
     """The declared environment, for checks that compare the Dockerfile with it."""
     try:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from preflight.contract.findings import material, not_promised, require_none, violated
-from preflight.contract.test_push import repository_of
 from preflight.engine.answering import Answering
 from preflight.engine.container import Container
 from preflight.engine.forms import refused_writes, send_forms
@@ -19,23 +18,15 @@ from preflight.engine.ownership import Owner, own_files
 from preflight.engine.run import Run
 from preflight.engine.start import Start, start
 from preflight.engine.visitor import Visit
+from preflight.model.git import Repository
 from preflight.model.problems import Problem
 from preflight.model.space import Space
-from preflight.rules.dockerfile import Dockerfile, DockerfileError
+from preflight.rules.dockerfile import Dockerfile
 from preflight.rules.left_behind import left_behind
 from preflight.rules.repository import ignored_in_build
 from preflight.rules.sources import Sources
 from preflight.rules.tree import may_be_needed
 from preflight.rules.writing import database_problem, path_problems
-
-
-@pytest.fixture
-def dockerfile(space: Space) -> Dockerfile:
-    """The Space's Dockerfile, which distinguishes its steps from those of its base image."""
-    try:
-        return Dockerfile.of_folder(space.folder)
-    except (FileNotFoundError, DockerfileError):
-        pytest.skip("needs a Dockerfile that can be read")
 
 
 @pytest.fixture
@@ -130,7 +121,7 @@ def test_fetched_content_is_in_reach(
 
 
 def test_commit_builds_and_serves(
-    run: Run, space: Space, dockerfile: Dockerfile, started: Start
+    run: Run, space: Space, dockerfile: Dockerfile, committed: Repository | None, started: Start
 ) -> None:
     """If the build uses files that .gitignore excludes from the push, the committed files alone build and serve too.
 
@@ -147,27 +138,26 @@ def test_commit_builds_and_serves(
         not_promised(
             "the build does not use the working folder, or the Space does not serve with it"
         )
-    repository = repository_of(space)
-    if repository is None:
+    if committed is None:
         not_promised("nothing of the folder is committed to a git repository")
-    taken = ignored_in_build(dockerfile, space.folder, repository)
+    taken = ignored_in_build(dockerfile, space.folder, committed)
     ignored = [one for one in taken if may_be_needed(one)]
     if not ignored:
         not_promised("the build uses no file that .gitignore excludes from the push")
     shown = ", ".join(ignored[:4]) + (" …" if len(ignored) > 4 else "")
     expected = "a build and a start from the committed files alone"
     with tempfile.TemporaryDirectory(prefix="preflight-commit-") as scratch:
-        repository.export(Path(scratch) / "tree")
-        committed = replace(space, name=f"{space.name}-committed", source=Path(scratch) / "tree")
+        committed.export(Path(scratch) / "tree")
+        exported = replace(space, name=f"{space.name}-committed", source=Path(scratch) / "tree")
         try:
-            image = build_space(run, committed)
+            image = build_space(run, exported)
         except BuildError as error:
             material(error.log)
             violated(
                 expected=expected,
                 actual=f"without {shown}, which .gitignore names, the build fails: {str(error)[:400]}",
             )
-    alone = start(run, committed, image, observed=False)
+    alone = start(run, exported, image, observed=False)
     status = 0
     if alone.container:
         if not alone.failure:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from preflight.contract.findings import not_promised, report, require_none, show
 from preflight.engine.answering import Answering
 from preflight.engine.burst import CHILDREN, DESCRIPTORS, SLACK, Burst, burst
@@ -15,21 +13,12 @@ from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem
 from preflight.model.space import Space
 from preflight.rules import hour as rules
-from preflight.rules.dockerfile import Dockerfile, DockerfileError
+from preflight.rules.dockerfile import Dockerfile
 
 # A short value may be part of a word.
 SHORTEST_SECRET = 8
 # Of the memory; the rest is for requests that do work.
 NEARLY_FULL = 0.85
-
-
-@pytest.fixture
-def dockerfile(space: Space) -> Dockerfile:
-    """The Space's Dockerfile."""
-    try:
-        return Dockerfile.of_folder(space.folder)
-    except (FileNotFoundError, DockerfileError):
-        pytest.skip("needs a Dockerfile that can be read")
 
 
 def test_workers_fit_the_cpus(space: Space, dockerfile: Dockerfile) -> None:

@@ -10,29 +10,7 @@ from preflight.model.git import Repository
 from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
 from preflight.rules import repository as rules
-from preflight.rules.dockerfile import Dockerfile, DockerfileError
-
-_repositories: dict[tuple[object, str | None], Repository | None] = {}
-
-
-@pytest.fixture
-def repository(space: Space) -> Repository:
-    """The history to be pushed."""
-    found = repository_of(space)
-    if found is None:
-        pytest.skip("nothing of the folder is committed to a git repository: nothing to push yet")
-    return found
-
-
-def repository_of(space: Space) -> Repository | None:
-    """The repository to be pushed, read once for all checks of a Space; None if nothing is committed."""
-    _ = space.folder  # Skips where only a URL is known.
-    assert space.working_folder is not None
-    key = (space.working_folder, space.ref)
-    if key not in _repositories:
-        found = Repository.of_folder(space.working_folder, space.ref or "HEAD")
-        _repositories[key] = found if found and found.tracked else None
-    return _repositories[key]
+from preflight.rules.dockerfile import Dockerfile
 
 
 def test_files_are_small_enough(repository: Repository) -> None:
@@ -161,7 +139,9 @@ def test_dockerfile_is_at_the_root(space: Space) -> None:
         )
 
 
-def test_build_files_are_committed(space: Space) -> None:
+def test_build_files_are_committed(
+    space: Space, dockerfile: Dockerfile, committed: Repository | None
+) -> None:
     """Every file that the Dockerfile copies from the folder is committed; uncommitted changes are
     advice.
 
@@ -174,11 +154,7 @@ def test_build_files_are_committed(space: Space) -> None:
 
     Source: hub-docs spaces-overview.md: each push is built from the committed files.
     """
-    try:
-        dockerfile = Dockerfile.of_folder(space.folder)
-    except (FileNotFoundError, DockerfileError):
-        pytest.skip("needs a Dockerfile that can be read")
-    in_git = None if space.ref else repository_of(space)
+    in_git = None if space.ref else committed
     if in_git and (changed := rules.dirty_files(in_git)):
         shown = ", ".join(changed[:5]) + (" …" if len(changed) > 5 else "")
         advise(
@@ -220,7 +196,9 @@ def test_names_do_not_collide(space: Space) -> None:
         )
 
 
-def test_name_fits_the_hub(space: Space, pytestconfig: pytest.Config) -> None:
+def test_name_fits_the_hub(
+    space: Space, committed: Repository | None, pytestconfig: pytest.Config
+) -> None:
     """The Hub accepts the Space's name, and its address is short enough.
 
     Severity: breaks
@@ -232,12 +210,11 @@ def test_name_fits_the_hub(space: Space, pytestconfig: pytest.Config) -> None:
     Source: huggingface_hub validates names by the same rule; observed: the Hub does not
     refuse a long name.
     """
-    repository = repository_of(space)
     assert space.working_folder is not None
-    remotes = repository.hub_remotes if repository else []
+    remotes = committed.hub_remotes if committed else []
     name = space.working_folder.name
     named = [remote for remote in remotes if remote[1] == name]
-    if not named and len(remotes) == 1 and repository and not repository.prefix:
+    if not named and len(remotes) == 1 and committed and not committed.prefix:
         named = remotes
     if named:
         owner, name = named[0]

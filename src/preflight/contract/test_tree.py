@@ -4,32 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from preflight.contract.findings import require_none
-from preflight.contract.test_push import repository_of
 from preflight.model.git import Repository
 from preflight.model.space import Space
 from preflight.rules import tree as rules
-from preflight.rules.dockerfile import Dockerfile, DockerfileError
-
-
-@pytest.fixture
-def dockerfile(space: Space) -> Dockerfile:
-    """The Space's Dockerfile, which names the files that it starts and copies."""
-    try:
-        return Dockerfile.of_folder(space.folder)
-    except (FileNotFoundError, DockerfileError):
-        pytest.skip("needs a Dockerfile that can be read")
-
-
-@pytest.fixture
-def repository(space: Space) -> Repository:
-    """The history to be pushed."""
-    found = repository_of(space)
-    if found is None:
-        pytest.skip("nothing of the folder is committed to a git repository: nothing to push yet")
-    return found
+from preflight.rules.dockerfile import Dockerfile
 
 
 def working(space: Space) -> Path:
