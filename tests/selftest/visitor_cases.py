@@ -50,6 +50,7 @@ LOCAL = '("localhost", "127.0.0.1")'
 EVENTS = 'EVENTS = [b"data: %d\\n\\n" % n for n in range(4)]'
 STREAM = '[("Content-Type", "text/event-stream")]'
 LISTENING = "<!doctype html><title>T</title><script>new EventSource('/ticks')</script>"
+MODULE = '<!doctype html><title>T</title><script type="module" src="/app.js"></script>'
 SOCKET = (
     "<!doctype html><title>T</title><script>"
     "new WebSocket((location.protocol === 'https:' ? 'wss://' : 'ws://') + location.host + '/live')"
@@ -220,6 +221,10 @@ PAGE = (
     Running("script-is-the-front-page", "page.assets_are_there", files=pages('return 200, HTML, \'<!doctype html><title>T</title><div id="root"></div><script src="/static/js/main.js"></script>\'')),
     Running("styles-never-built", "page.assets_are_there", files=page('<!doctype html><title>T</title><link rel="stylesheet" href="css/site.css">')),
     Running("icon-is-absent", "page.assets_are_there", severity=Severity.ADVICE, files=page('<!doctype html><title>T</title><link rel="icon" href="/icon.png">')),
+    Running("module-imports-what-was-not-copied", "page.assets_are_there", files=page(MODULE, app_js=("text/javascript", 'import { draw } from "./chunks/draw.js"; draw()'))),
+    Running("source-never-built", "page.assets_are_there", files=page('<!doctype html><title>T</title><script type="module" src="/src/main.jsx"></script>', src__main_jsx=("application/octet-stream", "draw()"))),
+    Running("font-below-another-path", "page.assets_are_there", severity=Severity.ADVICE, files=page('<!doctype html><title>T</title><link rel="stylesheet" href="/site.css">', site_css=("text/css", "@font-face { font-family: A; src: url(/bikes/a.woff2) }"))),
+    Alike("module-imports-what-is-there", files=page(MODULE, app_js=("text/javascript", 'import { draw } from "./draw.js"; draw(); // import "./absent.js"'), draw_js=("text/javascript", "export function draw() {}"))),
     Alike("script-below-a-base", files=page('<!doctype html><title>T</title><base href="/ui/"><script src="app.js"></script>', ui__app_js=("text/javascript", "1"))),
     Alike("counter-is-absent", files=page('<!doctype html><title>T</title><script src="/app.js"></script>', app_js=("text/javascript", "fetch('/app.js')"))),
     Running("named-path-fails", "page.named_paths_answer", files=pages('if path == "/":\n    return 200, HTML, \'<!doctype html><title>T</title><a href="/rides">Rides</a>\'\nif path == "/rides":\n    return 500, [], "failed"')),

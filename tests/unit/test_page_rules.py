@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.problems import Severity
-from preflight.rules.pages import (
-    Page,
-    asset_problem,
-    asset_problems,
-    request_problems,
-    requests_of,
-    settings_of,
-)
+from preflight.rules.assets import Asset, asset_problem, asset_problems, named_in
+from preflight.rules.pages import Page, request_problems, requests_of, settings_of
 from preflight.rules.scripts import targets
 
 HOST = "acme-web.hf.space"
@@ -98,10 +92,21 @@ def test_assets_are_resolved_as_a_browser_does() -> None:
         ('<script src="/a.js"></script>', 404, "text/plain", Severity.BREAKS),
         ('<script type="module" src="/a.js"></script>', 200, "text/html", Severity.BREAKS),
         ('<link rel="stylesheet" href="/a.css">', 404, "text/html", Severity.BREAKS),
+        ('<link rel="stylesheet" href="/a.css">', 200, "text/plain", Severity.BREAKS),
+        (
+            '<script type="module" src="/src/main.jsx"></script>',
+            200,
+            "application/octet-stream",
+            Severity.BREAKS,
+        ),
+        ('<script type="module">import "./a.js"</script>', 404, "text/html", Severity.BREAKS),
+        ('<script>show(() => import("./a.js"))</script>', 404, "text/html", Severity.RISK),
         ('<link rel="icon" href="/a.ico">', 404, "text/html", Severity.ADVICE),
         ('<script src="/_vercel/insights/script.js"></script>', 404, "text/html", Severity.ADVICE),
         ('<script src="/a.js"></script>', 200, "text/javascript", None),
         ('<link rel="stylesheet" href="/a.css">', 200, "text/css", None),
+        ('<script type="module" src="/a.mjs"></script>', 200, "application/javascript", None),
+        ('<script src="/a.js"></script>', 200, "application/octet-stream", None),
     ],
 )
 def test_an_asset_that_is_absent_counts_by_what_it_is(
@@ -111,6 +116,26 @@ def test_an_asset_that_is_absent_counts_by_what_it_is(
     asset = Page.of_html(html, URL).own_assets[0]
     problem = asset_problem(asset, status, kind)
     assert (problem and problem.severity) == severity
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "found"),
+    [
+        ("style", '@import "b.css"; /* url(c.png) */', [("/css/b.css", "style")]),
+        ("style", "@import url('/b.css') screen;", [("/b.css", "style")]),
+        ("style", "a{background:url(../d.png?v=1)}", [("/d.png?v=1", "file")]),
+        ("style", "a{mask:url(#m);cursor:url(data:image/png;base64,AA)}", []),
+        ("module", 'import{a}from"./b.js";export*from"../c.js"', [("/css/b.js", "module"), ("/c.js", "module")]),
+        ("module", 'f(()=>import("./d.js")); import("react"); import x from "vue"', [("/css/d.js", "chunk")]),
+        ("module", 'say("import \\"./e.js\\""); // import "./f.js"', []),
+        ("script", 'import("./g.js")', []),
+    ],
+)  # fmt: skip
+def test_a_file_names_further_files(kind: str, text: str, found: list[tuple[str, str]]) -> None:
+    """Files that a stylesheet or a module names must be found, as a browser resolves them."""
+    asset = Asset(f"{URL}css/a", kind, "css/a", 1)
+    named = named_in(asset, text)
+    assert [(one.url.removeprefix(URL.rstrip("/")), one.kind) for one in named] == found
 
 
 def test_a_stylesheet_alone_is_a_risk() -> None:

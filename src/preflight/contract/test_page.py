@@ -15,12 +15,13 @@ from preflight.engine.visitor import Visit, ask
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
+from preflight.rules.assets import asset_problems
 from preflight.rules.frame import frame_problems
-from preflight.rules.pages import Page, asset_problems, request_problems
+from preflight.rules.pages import Page, request_problems
 
 
 def test_assets_are_there(visited: Visit, page: Page) -> None:
-    """The Space answers each request for the page's scripts, stylesheets and icons with the file's content.
+    """The Space answers each request for a file that the page, its stylesheets or its modules name with the file's content.
 
     Severity: breaks
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -16,16 +16,14 @@ import requests
 import urllib3
 
 from preflight.engine.answering import Answering, read_body
-from preflight.rules.pages import Asset, Page, Request, requests_of, settings_of
+from preflight.rules.assets import Asset, named_in
+from preflight.rules.pages import Page, Request, requests_of, settings_of
 from preflight.rules.scripts import UNKNOWN
 
 AT_ONCE = 8
 MOST_HOPS = 6
-MOST_PATHS = 24
-MOST_ASSETS = 60
-# A live Space is sent few requests, and other checks have some to send as well.
-MOST_OF_A_LIVE_ONE = 8
-# Of a Space that is sent few requests.
+MOST_PATHS, MOST_ASSETS = 24, 60
+# Of a live Space, which is sent few requests.
 FEW_PATHS, FEW_ASSETS = 6, 10
 LARGEST_BODY = 4 * 1024 * 1024
 # Longer than any page takes to begin; a stream that never ends is left here.
@@ -135,7 +133,7 @@ class Visit:
         return {
             asset.url: answer.text
             for asset, answer in self.assets.items()
-            if asset.kind in ("script", "module")
+            if asset.kind in ("script", "module", "chunk")
             and answer.status == 200
             and "html" not in answer.kind
         }
@@ -176,9 +174,8 @@ def visit(subject: Answering, host: str, path: str, readme: str = "") -> Visit:
         front = found.front
         if front.status < 400 and "html" in front.kind:
             found.page = Page.of_html(front.text, front.url)
-            own = found.page.own_assets[: FEW_ASSETS if subject.safe_only else None]
-            answers = pool.map(lambda one: ask(subject, _target(one.url), None, "GET", public), own)
-            found.assets = dict(zip(own, answers, strict=True))
+            load = partial(_loaded, subject, public, found.page, pool)
+            found.assets = load(FEW_ASSETS if subject.safe_only else MOST_ASSETS)
         found.documented, found.servers = _documented(openapi.result())
         named = [one for one in _named(found, readme) if not NOT_HARMLESS.search(one)]
         wanted = list(dict.fromkeys(named))[: FEW_PATHS if subject.safe_only else MOST_PATHS]
@@ -199,6 +196,28 @@ def _followed(subject: Answering, path: str, public: str) -> Iterator[Answer]:
         if urlsplit(target).hostname != urlsplit(public).hostname:
             return
         path = _target(target)
+
+
+def _loaded(
+    subject: Answering, public: str, page: Page, pool: ThreadPoolExecutor, most: int
+) -> dict[Asset, Answer]:
+    """The page's files at the Space, and the files that these name, up to `most`."""
+    found: dict[Asset, Answer] = {}
+    wanted = page.own_assets
+    while wanted := wanted[: most - len(found)]:
+        answers = list(
+            pool.map(lambda one: ask(subject, _target(one.url), None, "GET", public), wanted)
+        )
+        found |= zip(wanted, answers, strict=True)
+        known = {one.url for one in found}
+        named: dict[str, Asset] = {}
+        for asset, answer in zip(wanted, answers, strict=True):
+            if answer.status == 200 and "html" not in answer.kind:
+                for one in named_in(asset, answer.text):
+                    if page.own(one.url) and one.url not in known:
+                        named.setdefault(one.url, one)
+        wanted = list(named.values())
+    return found
 
 
 def _target(url: str) -> str:

@@ -5,34 +5,20 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from preflight.model.problems import Problem, Severity
+from preflight.rules.assets import Asset, imported
 from preflight.rules.scripts import UNKNOWN, Target, targets
 
-# Scripts that only count visits: a page is complete without them.
-_COUNTERS = re.compile(
-    r"/_vercel/(insights|speed-insights)/|/cdn-cgi/|analytics|gtag|umami|plausible", re.I
-)
 _ICONS = {"icon", "shortcut icon", "apple-touch-icon", "mask-icon", "manifest"}
 _REQUESTS = re.compile(r"(data-)?(hx-(get|post|put|patch|delete)|sse-connect|ws-connect)")
 _SETTING = re.compile(r"(api|url|host|base|server|endpoint|socket|backend|ws)$", re.I)
 # Ports of servers that a visitor may well run: Ollama, LM Studio.
 _VISITORS_OWN = {11434, 1234}
-
-
-@dataclass(frozen=True)
-class Asset:
-    """A file that the page names. `kind`: script, module, style, icon, image, frame."""
-
-    url: str
-    kind: str
-    written: str
-    line: int
-    crossorigin: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +75,10 @@ class Page:
 
     @property
     def own_assets(self) -> list[Asset]:
-        """The assets that the page loads from its own server, each address once."""
-        found = {one.url: one for one in reversed(self.assets) if self.own(one.url)}
+        """The assets that the page and its inline modules load from its own server, each address once."""
+        inline = (one for _, text in self.scripts for one in imported(text, self.base, "the page"))
+        assets = [*self.assets, *inline]
+        found = {one.url: one for one in reversed(assets) if self.own(one.url)}
         return list(reversed(found.values()))
 
 
@@ -212,50 +200,6 @@ def _entered(given: dict[str, str]) -> str:
         "tel": "5550100",
     }
     return kinds.get(given.get("type", ""), "Reader")
-
-
-def asset_problems(answers: Mapping[Asset, tuple[int, str]]) -> list[Problem]:
-    """Assets that a visitor does not receive, by the status and media type of each answer.
-
-    A missing stylesheet is a risk while other assets arrive; without any asset the page is broken.
-    """
-    found = {one: asset_problem(one, status, kind) for one, (status, kind) in answers.items()}
-    arrives = any(
-        problem is None and one.kind in ("script", "module", "style")
-        for one, problem in found.items()
-    )
-    return [
-        replace(problem, severity=Severity.RISK) if arrives and one.kind == "style" else problem
-        for one, problem in found.items()
-        if problem
-    ]
-
-
-def asset_problem(asset: Asset, status: int, kind: str) -> Problem | None:
-    """The problem of an asset whose answer has this status and media type; None without a problem."""
-    needed = asset.kind in ("script", "module", "style")
-    if needed and _COUNTERS.search(asset.url):
-        needed = False
-    path = urlsplit(asset.url).path
-    fix = (
-        "Build the front end for the path where the Space serves it, which is / on the Hub (Vite: "
-        "base, Create React App: homepage, Next: basePath, Angular: --base-href), and copy the "
-        "whole build into the image."
-    )
-    what = {"module": "script", "style": "stylesheet"}.get(asset.kind, asset.kind)
-    if status >= 400:
-        actual = f"the page names the {what} {asset.written}, and GET {path} answers {status}"
-    elif needed and "html" in kind:
-        actual = f"the page names the {what} {asset.written}, and GET {path} answers with HTML"
-        fix += " Answer 404, not the front page, for a file that does not exist."
-    else:
-        return None
-    return Problem(
-        f"the content of each {what} that the page names",
-        actual,
-        fix,
-        severity=Severity.BREAKS if needed else Severity.ADVICE,
-    )
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ UNKNOWN = "\0"
 LOCATION = {"host": "{host}", "hostname": "{host}", "origin": "{origin}", "protocol": "https:"}
 """The value of `location.X` on the Hub; the host is the public name."""
 
-_LANGUAGE = Language(tree_sitter_javascript.language())
-CALLS = Query(_LANGUAGE, "[(call_expression) (new_expression)] @call")
+LANGUAGE = Language(tree_sitter_javascript.language())
+CALLS = Query(LANGUAGE, "[(call_expression) (new_expression)] @call")
 _NAMES = Query(
-    _LANGUAGE, "[(variable_declarator) (assignment_expression) (pair) (function_declaration)] @name"
+    LANGUAGE, "[(variable_declarator) (assignment_expression) (pair) (function_declaration)] @name"
 )
 _CONSTRUCTORS = {
     "WebSocket",
@@ -89,7 +89,7 @@ class Script:
 
     @cached_property
     def root(self) -> Node:
-        return Parser(_LANGUAGE).parse(self.source).root_node
+        return Parser(LANGUAGE).parse(self.source).root_node
 
     @cached_property
     def names(self) -> dict[str, list[tuple[Node, Node]]]:

@@ -3,6 +3,7 @@
 
 import signal
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pages
@@ -41,3 +42,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     print("listening on 7860")
     server.serve_forever(poll_interval=0.05)
+    # The requests in flight run in threads that end with the process.
+    time.sleep(0.5)
