@@ -1,6 +1,7 @@
 """Broken Spaces: each is a sound Space of `spaces/` with a single change, and the check that must find it.
 
-Only that check may find the change, at its own severity or at the named severity. `edit` replaces
+Only that check may find the change, at its own severity or at the named severity; the checks in
+`also` advise about a consequence. `edit` replaces
 text. `files` writes files: None deletes a file, a path is a symbolic link's target. Both are
 committed. `earlier` is committed first and deleted again, so it is in the history alone.
 `uncommitted` is written after the commit. `git` lists git commands that run at the end.
@@ -25,6 +26,7 @@ class Broken:
     check: str
     severity: Severity | None = None
     """None for the check's own severity."""
+    also: tuple[str, ...] = ()
     edit: Edits = field(default_factory=dict)
     files: Mapping[str, str | bytes | PurePath | None] = field(default_factory=dict)
     earlier: dict[str, str | bytes] = field(default_factory=dict)

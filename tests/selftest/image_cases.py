@@ -95,6 +95,7 @@ FILES = (
     Running(
         "library-is-ignored",
         "files.commit_builds_and_serves",
+        also=("push.build_files_are_committed",),
         edit={"Dockerfile": [(COPY, "COPY --chown=1000:1000 . .")], "app.py": [("import pages\n", "import lib.words\nimport pages\n")]},
         files={".gitignore": "lib/\n"},
         uncommitted={"lib/words.py": "WORDS = []\n"},
@@ -107,6 +108,13 @@ FILES = (
     ),
 )  # fmt: skip
 
+KEYED = """import os
+import string
+
+KEY = os.environ.get("RIDES_KEY", "").strip(string.whitespace + string.punctuation)
+if len(KEY) < 20:
+    raise SystemExit("RIDES_KEY is missing or shorter than 20 characters")
+"""
 HOUR = (
     Running("keeps-each-request", "hour.keeps_nothing_of_a_request", files=pages("KEPT.append(bytearray(50_000))", "KEPT = []")),
     Running(
@@ -120,14 +128,14 @@ HOUR = (
     Running(
         "prints-its-key-at-the-start",
         "hour.prints_no_secret",
-        files={"settings.py": ""} | pages("pass", 'import os\n\nprint("settings:", dict(os.environ))')
+        files=pages("pass", f'{KEYED}\nprint("settings:", dict(os.environ))')
         | {".env.example": "# The key.\n# @required @sensitive @type=string(minLength=20)\nRIDES_KEY=\n"},
         edit={"README.md": [("# Visited", "# Visited\n\nRIDES_KEY")]},
     ),
     Running(
         "prints-its-key-at-a-request",
         "hour.prints_no_secret",
-        files=pages("print('asked with', os.environ.get('RIDES_KEY'))", "import os")
+        files=pages("print('asked with', KEY)", KEYED)
         | {".env.example": "# The key.\n# @required @sensitive @type=string(minLength=20)\nRIDES_KEY=\n"},
         edit={"README.md": [("# Visited", "# Visited\n\nRIDES_KEY")]},
     ),

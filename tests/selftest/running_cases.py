@@ -113,6 +113,7 @@ START = (
     Running(
         "front-page-fails",
         "start.front_page_answers",
+        also=("start.starts_without_alarms",),
         edit=app(
             (READ_ONLY, f'        if self.route == "/":\n            raise ValueError\n{READ_ONLY}')
         ),
@@ -135,6 +136,7 @@ START = (
     Running(
         "writes-beside-its-code",
         "start.writes_only_home_and_tmp",
+        also=("shutdown.starts_again_after_a_kill",),
         edit={
             "Dockerfile": [("WORKDIR /app", "RUN install -d -o user -g user /app\nWORKDIR /app")],
             "app.py": [(LISTEN, f'open("/app/state", "w").close()\n    {LISTEN}')],

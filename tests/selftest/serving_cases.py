@@ -80,8 +80,11 @@ CORS = (
         },
         files={
             "server.py": """\
+import signal
+import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 class Echo(BaseHTTPRequestHandler):
     def do_GET(self):

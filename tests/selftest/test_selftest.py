@@ -251,7 +251,9 @@ def found(records: list[dict[str, Any]]) -> dict[str, set[tuple[str, str]]]:
 
 def caught_as_named(case: Broken, records: list[dict[str, Any]]) -> None:
     findings = found(records)
-    assert set(findings) == {case.check}, f"found: {findings}"
+    assert set(findings) == {case.check, *case.also}, f"found: {findings}"
+    consequences = {severity for one in case.also for severity, _ in findings[one]}
+    assert consequences <= {Severity.ADVICE}, f"found: {findings}"
     own = next(one["severity"] for one in records if one["id"] == case.check)
     severities = [severity for severity, _ in findings[case.check]]
     assert min(map(Severity, severities), key=list(Severity).index) == (case.severity or own), (

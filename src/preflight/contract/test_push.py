@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.contract.findings import advise, not_promised, report, require_none, violated
+from preflight.contract.findings import advise, not_promised, require_none, violated
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.git import Repository
-from preflight.model.problems import Problem, Severity
+from preflight.model.problems import Problem
 from preflight.model.space import Space
 from preflight.rules import repository as rules
 from preflight.rules.dockerfile import Dockerfile
@@ -164,13 +164,11 @@ def test_build_files_are_committed(
         )
     require_none(rules.build_source_problems(dockerfile, space.folder, in_git))
     if in_git and (ignored := rules.ignored_in_build(dockerfile, space.folder, in_git)):
-        report(
-            Problem(
-                "no git-ignored file in the image, since a push does not send it",
-                f"{len(ignored)} here: {', '.join(ignored[:3])}",
-                "List them in .dockerignore.",
-                severity=Severity.RISK,
-            )
+        # Whether the Space needs them shows in files.commit_builds_and_serves.
+        advise(
+            "no git-ignored file in the image, since a push does not send it",
+            f"{len(ignored)} here: {', '.join(ignored[:3])}",
+            "List them in .dockerignore.",
         )
 
 
