@@ -19,6 +19,19 @@ def rows(sql):
 """
 SEED = "RUN python -c \"import sqlite3; sqlite3.connect('rides.db').execute('CREATE TABLE rides (name TEXT)')\""
 FORM = "<!doctype html><title>T</title><form method=post action=/rides><input name=name></form>"
+NOTES = """
+if path == "/":
+    return 200, HTML, '''<!doctype html><title>T</title><script>
+const save = (text) => axios.post("/notes", {text})
+</script>'''
+if path == "/notes" and method == "POST":
+    try:
+        open(os.path.join(FOLDER, "notes"), "a").write(body)
+    except OSError as error:
+        print(error)
+        return 500, [], "not written"
+    return 201, [], "written"
+"""
 WRITES = f"""
 if path == "/rides" and method == "POST":
     try:
@@ -65,6 +78,11 @@ FILES = (
         "database-that-is-read",
         edit=image(SEED),
         files=pages(READS, DATABASE.replace('"/app/rides.db"', '"file:/app/rides.db?mode=ro", uri=True')),
+    ),
+    Running(
+        "notes-of-a-script-in-a-folder-of-root",
+        "files.data_can_be_written",
+        files=pages(NOTES, "import os\n\nFOLDER = os.sep.join(['', 'srv'])"),
     ),
     Alike("uploads-in-tmp", files=pages('if path == "/put":\n    with open(f"/tmp/uploads/{path}", "w") as file:\n        file.write(body)')),
     Alike(

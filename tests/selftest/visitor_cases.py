@@ -51,6 +51,12 @@ EVENTS = 'EVENTS = [b"data: %d\\n\\n" % n for n in range(4)]'
 STREAM = '[("Content-Type", "text/event-stream")]'
 LISTENING = "<!doctype html><title>T</title><script>new EventSource('/ticks')</script>"
 MODULE = '<!doctype html><title>T</title><script type="module" src="/app.js"></script>'
+CHATTING = (
+    "<!doctype html><title>T</title><script>const send = (text) => "
+    "fetch('/chat', {method: 'POST', body: JSON.stringify({message: text})})</script>"
+)
+LATE = "def late():\n    time.sleep(1)\n    yield b''.join(EVENTS)\n"
+TIMELY = "def timely():\n    for one in EVENTS:\n        yield one\n        time.sleep(0.3)\n"
 SOCKET = (
     "<!doctype html><title>T</title><script>"
     "new WebSocket((location.protocol === 'https:' ? 'wss://' : 'ws://') + location.host + '/live')"
@@ -58,10 +64,13 @@ SOCKET = (
 )
 
 
-def streaming(parts: str, before: str = "") -> dict[str, str | bytes | None]:
+def streaming(
+    parts: str, before: str = "", listening: str = LISTENING
+) -> dict[str, str | bytes | None]:
     return pages(
-        f'if path == "/":\n    return 200, HTML, {LISTENING!r}\n'
-        f'if path == "/ticks":\n    return 200, {STREAM}, {parts}',
+        f'if path == "/":\n    return 200, HTML, {listening!r}\n'
+        f'if path == "/ticks":\n    return 200, {STREAM}, {parts}\n'
+        f'if path == "/chat" and method == "POST":\n    return 200, {STREAM}, {parts}',
         f"import gzip\nimport time\n\n{EVENTS}\n\n{before}",
     )
 
@@ -139,11 +148,23 @@ EDGE = (
     Running(
         "events-held-back",
         "edge.streams_events_as_they_happen",
-        files=streaming("late()", "def late():\n    time.sleep(1)\n    yield b''.join(EVENTS)\n"),
+        files=streaming("late()", LATE),
     ),
     Alike(
         "events-in-time",
-        files=streaming("timely()", "def timely():\n    for one in EVENTS:\n        yield one\n        time.sleep(0.3)\n"),
+        files=streaming("timely()", TIMELY),
+    ),
+    Running("answer-to-a-post-at-once", "edge.streams_events_as_they_happen", files=streaming("late()", LATE, CHATTING)),
+    Alike("answer-to-a-post-as-it-comes", files=streaming("timely()", TIMELY, CHATTING)),
+    Running(
+        "post-redirected-to-http",
+        "edge.redirects_to_public_addresses",
+        files=pages(f"""
+if path == "/":
+    return 200, HTML, {CHATTING!r}
+if path == "/chat":
+    return 307, [("Location", f"http://{{headers['Host']}}/chat/")], ""
+"""),
     ),
     Running(
         "socket-for-this-machine",

@@ -7,6 +7,7 @@ import pytest
 from preflight.model.problems import Severity
 from preflight.rules.assets import Asset, asset_problem, asset_problems, named_in
 from preflight.rules.pages import Page, request_problems, requests_of, settings_of
+from preflight.rules.posts import Post, posts, sample_of
 from preflight.rules.scripts import targets
 
 HOST = "acme-web.hf.space"
@@ -172,3 +173,44 @@ def test_an_attribute_that_holds_an_address_is_a_risk() -> None:
     assert [one.severity for one in request_problems(requests_of(page, {}), HOST)] == [
         Severity.RISK
     ]
+
+
+@pytest.mark.parametrize(
+    ("script", "address", "body"),
+    [
+        ('fetch("/a", {method: "POST", body: JSON.stringify({text, n: 3, o: {s: true}})})', "/a", {"text": "Hello", "n": 3, "o": {"s": True}}),
+        ('const data = {q: box.value}; axios.post("/a", data)', "/a", {"q": "Hello"}),
+        ('fetch(`/a`, {method: "post", body: JSON.stringify({messages: [{role: "user", content}]})})', "/a", {"messages": [{"role": "user", "content": "Hello"}]}),
+        ('fetch("/a", {method: "PUT", body: JSON.stringify({n})})', "", None),
+        ('fetch("/a", {method: "POST", body: new FormData(form)})', "", None),
+    ],
+)  # fmt: skip
+def test_json_that_a_script_posts_is_read(script: str, address: str, body: object) -> None:
+    """The body must have the script's keys and constants, and a sample for each computed value."""
+    assert posts(script) == ([Post(address, body)] if address else [])
+
+
+@pytest.mark.parametrize(
+    ("schema", "sample"),
+    [
+        ({"$ref": "#/components/schemas/Ask"}, {"question": "Hello", "top": 2}),
+        ({"type": "string", "minLength": 7}, "Hellooo"),
+        ({"type": "integer", "exclusiveMinimum": 4}, 5),
+        ({"anyOf": [{"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "null"}]}, ["Hello"]),
+        ({"enum": ["fast", "slow"]}, "fast"),
+        ({"$ref": "#/components/schemas/Absent"}, "Hello"),
+        ("no schema", "Hello"),
+    ],
+)  # fmt: skip
+def test_a_sample_fits_its_schema(schema: object, sample: object) -> None:
+    """A body for a documented POST must have the required properties, within their limits."""
+    ask = {
+        "type": "object",
+        "required": ["question", "top"],
+        "properties": {
+            "question": {"type": "string"},
+            "top": {"type": "integer", "minimum": 2},
+            "more": {"type": "string"},
+        },
+    }
+    assert sample_of(schema, {"components": {"schemas": {"Ask": ask}}}) == sample

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from preflight.engine.rehearsal import Rehearsal
     from preflight.engine.run import Run
     from preflight.engine.start import Start
-    from preflight.engine.visitor import Visit
+    from preflight.engine.visitor import Answer, Visit
     from preflight.rules.pages import Page
 
 HERE = Path(__file__).parent
@@ -267,6 +267,14 @@ def visited(space: Space, subject: Answering, front_page: str) -> Visit:
     host = subject.host if isinstance(subject, ThroughEdge | Live) else HUB.host(space.name)
     readme = space.readme_bytes.decode("utf-8", "replace") if space.source else ""
     return visit(subject, host, front_page, readme)
+
+
+@pytest.fixture(scope="session")
+def posted(visited: Visit, subject: Answering) -> dict[str, Answer]:
+    """The answers to the JSON that the Space lets a visitor post, by path."""
+    from preflight.engine.forms import send_posts
+
+    return send_posts(subject, visited)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from preflight.engine import proxied
 from preflight.engine.answering import Answering
 from preflight.engine.container import Container
 from preflight.engine.proxied import Refused
-from preflight.engine.visitor import Visit, ask
+from preflight.engine.visitor import Answer, Visit, ask
 from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
 from preflight.rules.redirects import (
@@ -73,7 +73,9 @@ def test_answers_the_public_name(
         )
 
 
-def test_redirects_to_public_addresses(visited: Visit, subject: Answering) -> None:
+def test_redirects_to_public_addresses(
+    visited: Visit, posted: dict[str, Answer], subject: Answering
+) -> None:
     """Redirects of the front page and of paths that the Space names lead to https:// addresses that visitors can reach.
 
     Severity: breaks
@@ -102,7 +104,7 @@ def test_redirects_to_public_addresses(visited: Visit, subject: Answering) -> No
     answers = dict(visited.paths)
     for path in list(slashed - set(answers) - {""})[:MOST]:
         answers[path] = ask(subject, path, None, "GET", public)
-    for path, answer in answers.items():
+    for path, answer in (*answers.items(), *posted.items()):
         if 300 <= answer.status < 400:
             severity = Severity.BREAKS if path in requested else Severity.RISK
             problem = redirect_problem(urljoin(public, path), answer.header("Location"), severity)
@@ -151,8 +153,10 @@ def test_trusts_the_forwarded_headers(
     require_none(proxied.shared_limit(direct, container.logs, list(visited.paths)))
 
 
-def test_streams_events_as_they_happen(visited: Visit, subject: Answering) -> None:
-    """Each event stream that the page or /openapi.json names sends its first event before its last, even if the browser accepts gzip.
+def test_streams_events_as_they_happen(
+    visited: Visit, posted: dict[str, Answer], subject: Answering
+) -> None:
+    """Each event stream that the page or /openapi.json names, by GET or POST, sends its first event before its last, even if the browser accepts gzip.
 
     Severity: risk
 
@@ -165,15 +169,20 @@ def test_streams_events_as_they_happen(visited: Visit, subject: Answering) -> No
     """
     documented = [one.path for one in visited.documented if one.streams and one.harmless]
     named = [path for path, answer in visited.paths.items() if answer.kind == "text/event-stream"]
-    paths = list(dict.fromkeys([*documented, *visited.requested("EventSource"), *named]))
-    if not paths:
+    paths = dict.fromkeys([*documented, *visited.requested("EventSource"), *named])
+    bodies = {
+        path: visited.posts[path]
+        for path, answer in posted.items()
+        if answer.kind == "text/event-stream"
+    }
+    if not paths and not bodies:
         not_promised("neither the page nor /openapi.json names an event stream")
     with ThreadPoolExecutor(4) as pool:
-        require_none(
-            problem
-            for found in pool.map(lambda path: proxied.stream_problems(subject, path), paths[:4])
-            for problem in found
-        )
+        probes = [
+            pool.submit(proxied.stream_problems, subject, path, bodies.get(path))
+            for path in dict.fromkeys([*bodies, *paths])
+        ]
+        require_none(problem for probe in probes[:4] for problem in probe.result())
 
 
 def test_opens_websockets_to_its_own_page(visited: Visit, subject: Answering) -> None:

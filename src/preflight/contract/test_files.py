@@ -17,7 +17,7 @@ from preflight.engine.layers import Contents, home_of, uid_of
 from preflight.engine.ownership import Owner, own_files
 from preflight.engine.run import Run
 from preflight.engine.start import Start, start
-from preflight.engine.visitor import Visit
+from preflight.engine.visitor import Answer, Visit
 from preflight.model.git import Repository
 from preflight.model.problems import Problem
 from preflight.model.space import Space
@@ -51,6 +51,7 @@ def test_data_can_be_written(
     owner: Owner,
     sources: Sources,
     visited: Visit,
+    posted: dict[str, Answer],
     subject: Answering,
     container: Container,
 ) -> None:
@@ -79,8 +80,8 @@ def test_data_can_be_written(
     problems += path_problems(
         sources, workdir, owner.home, owner.may_create, owner.shown, databases
     )
-    # The page's forms show whether a write fails; the log shows why.
-    failed = send_forms(subject, visited)
+    # The page's forms and posts show whether a write fails; the log shows why.
+    failed = send_forms(subject, visited, posted)
     problems += refused_writes(container.logs(), failed, already=problems)
     require_none(problems)
 

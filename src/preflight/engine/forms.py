@@ -1,13 +1,14 @@
-"""The forms of a page, sent as a visitor would send them, and what the log then says of writing."""
+"""What a page lets a visitor send, sent as a visitor would, and what the log then says of writing."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from preflight.engine.answering import Answering
-from preflight.engine.visitor import NOT_HARMLESS, Visit, ask
+from preflight.engine.visitor import MOST_POSTS, NOT_HARMLESS, Answer, Visit, ask
 from preflight.model.problems import Problem, Severity
 
 MOST_FORMS = 3
@@ -19,9 +20,30 @@ _REFUSED = re.compile(
 )
 
 
-def send_forms(subject: Answering, visited: Visit) -> list[str]:
-    """Send the page's own POST forms, filled in; returns those that the server fails at, in words."""
-    failed = []
+def send_posts(subject: Answering, visited: Visit) -> dict[str, Answer]:
+    """Send the JSON that the Space lets a visitor post; the answers by path. A live Space is sent none."""
+    if subject.safe_only:
+        return {}
+    headers = {"Origin": f"https://{visited.host}", "Referer": f"https://{visited.host}/"}
+    public = f"https://{visited.host}/"
+    with ThreadPoolExecutor(MOST_POSTS) as pool:
+        sent = {
+            path: pool.submit(ask, subject, path, headers, "POST", public, body=body)
+            for path, body in visited.posts.items()
+        }
+        return {path: answer.result() for path, answer in sent.items()}
+
+
+def send_forms(subject: Answering, visited: Visit, posted: Mapping[str, Answer]) -> list[str]:
+    """Send the page's own POST forms, filled in.
+
+    Returns the requests that the server fails at, in words, with those of `posted` and of the visit.
+    """
+    failed = [
+        f"POST {path} answers {answer.status}"
+        for path, answer in posted.items()
+        if answer.status >= 500
+    ]
     forms = visited.page.forms if visited.page else ()
     own = [
         form

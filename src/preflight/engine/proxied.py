@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -120,20 +122,22 @@ def shared_limit(
             return
 
 
-def stream_problems(subject: Answering, path: str) -> list[Problem]:
-    """A stream of events that arrives all at once, with or without gzip."""
+def stream_problems(subject: Answering, path: str, body: Any = None) -> list[Problem]:
+    """A stream of events that arrives all at once, with or without gzip. With a JSON body, by POST."""
+    line = f"{'GET' if body is None else 'POST'} {path}"
     with ThreadPoolExecutor(2) as pool:
-        plain, packed = pool.map(lambda one: _streamed(subject, path, one), ("identity", "gzip"))
+        probe = partial(_streamed, subject, line, body)
+        plain, packed = pool.map(probe, ("identity", "gzip"))
     problems = []
     if plain and plain.held_back:
-        problems.append(_held_back(path, plain, ""))
+        problems.append(_held_back(line, plain, ""))
     elif packed and packed.held_back and plain and plain.events > 1:
-        problems.append(_held_back(path, packed, " with Accept-Encoding: gzip"))
+        problems.append(_held_back(line, packed, " with Accept-Encoding: gzip"))
     elif plain and plain.events and packed and not packed.events:
         problems.append(
             Problem(
                 "the first event as soon as it happens, with Accept-Encoding: gzip too",
-                f"GET {path} sends {plain.events} events within {STREAM_SECONDS:g} s, and none with "
+                f"{line} sends {plain.events} events within {STREAM_SECONDS:g} s, and none with "
                 "Accept-Encoding: gzip",
             )
         )
@@ -154,30 +158,33 @@ class _Stream:
         return self.events > 1 and self.end > 0.4 and self.first > 0.85 * self.end
 
 
-def _streamed(subject: Answering, path: str, encoding: str) -> _Stream | None:
-    began, first, body = time.monotonic(), 0.0, b""
+def _streamed(subject: Answering, line: str, body: Any, encoding: str) -> _Stream | None:
+    began, first, received = time.monotonic(), 0.0, b""
+    method, path = line.split(" ", 1)
     headers = {"Accept": "text/event-stream", "Accept-Encoding": encoding}
     try:
-        with subject.get(path, headers=headers, stream=True, timeout=STREAM_SECONDS) as answer:
+        with subject.request(
+            method, path, headers=headers, json=body, stream=True, timeout=STREAM_SECONDS
+        ) as answer:
             if answer.status_code != 200 or "event-stream" not in answer.headers.get(
                 "Content-Type", ""
             ):
                 return None
             for chunk in answer.iter_content(None):
                 first = first or time.monotonic() - began
-                body += chunk
-                if time.monotonic() - began > STREAM_SECONDS or len(body) > 1_000_000:
+                received += chunk
+                if time.monotonic() - began > STREAM_SECONDS or len(received) > 1_000_000:
                     break
     except (requests.RequestException, urllib3.exceptions.HTTPError):
         pass
     end = time.monotonic() - began
-    return _Stream(first or end, end, len(re.findall(rb"(?m)^data:", body)))
+    return _Stream(first or end, end, len(re.findall(rb"(?m)^data:", received)))
 
 
-def _held_back(path: str, stream: _Stream, how: str) -> Problem:
+def _held_back(line: str, stream: _Stream, how: str) -> Problem:
     return Problem(
-        f"the first event of GET {path} as soon as it happens{how}",
-        f"GET {path}{how} sends {stream.events} events, the first after {stream.first:.1f} s and the "
+        f"the first event of {line} as soon as it happens{how}",
+        f"{line}{how} sends {stream.events} events, the first after {stream.first:.1f} s and the "
         f"last after {stream.end:.1f} s: all at once",
     )
 

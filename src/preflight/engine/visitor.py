@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -18,11 +19,12 @@ import urllib3
 from preflight.engine.answering import Answering, read_body
 from preflight.rules.assets import Asset, named_in
 from preflight.rules.pages import Page, Request, requests_of, settings_of
+from preflight.rules.posts import posts, sample_of
 from preflight.rules.scripts import UNKNOWN
 
 AT_ONCE = 8
 MOST_HOPS = 6
-MOST_PATHS, MOST_ASSETS = 24, 60
+MOST_PATHS, MOST_ASSETS, MOST_POSTS = 24, 60, 4
 # Of a live Space, which is sent few requests.
 FEW_PATHS, FEW_ASSETS = 6, 10
 LARGEST_BODY = 4 * 1024 * 1024
@@ -76,6 +78,7 @@ def ask(
     public: str = "",
     data: Mapping[str, str] | None = None,
     files: Mapping[str, tuple[str, bytes, str]] | None = None,
+    body: Any = None,
 ) -> Answer:
     """Send one request and read its answer, with a limit on size and time; never raises."""
     url = urljoin(public, path) if public else path
@@ -86,6 +89,7 @@ def ask(
             headers=dict(headers or {}),
             data=data,
             files=files,
+            json=body,
             timeout=5,
             stream=True,
         ) as answer:
@@ -98,12 +102,14 @@ def ask(
 
 @dataclass(frozen=True)
 class Documented:
-    """An operation of /openapi.json. path: with its parameters filled in."""
+    """An operation of /openapi.json. path: with its parameters filled in. body: a sample of the JSON that it
+    accepts; None if it accepts none."""
 
     method: str
     path: str
     streams: bool = False
     harmless: bool = True
+    body: Any = None
 
 
 @dataclass
@@ -153,15 +159,34 @@ class Visit:
                     found += settings_of(json.loads(answer.body), path)
         return found
 
+    @cached_property
+    def posts(self) -> dict[str, Any]:
+        """JSON that the documentation and the page's scripts let a visitor post, by path; a few."""
+        found = {
+            one.path: one.body
+            for one in self.documented
+            if one.method == "POST" and one.body is not None and "{" not in one.path
+        }
+        inline = [text for _, text in self.page.scripts] if self.page else []
+        for script in (*inline, *self.scripts.values()):
+            for one in posts(script):
+                if path := self.own_path(one.address):
+                    found.setdefault(path, one.body)
+        harmless = {path: body for path, body in found.items() if not NOT_HARMLESS.search(path)}
+        return dict(islice(harmless.items(), MOST_POSTS))
+
+    def own_path(self, address: str) -> str:
+        """The path at the Space itself; empty for an address elsewhere, or one with unknown parts."""
+        address = address.replace("{origin}", f"https://{self.host}").replace("{host}", self.host)
+        parts = urlsplit(urljoin(f"https://{self.host}/", address))
+        if UNKNOWN in address or parts.netloc != self.host or parts.scheme not in ("https", "wss"):
+            return ""
+        return parts.path + (f"?{parts.query}" if parts.query else "")
+
     def requested(self, *calls: str) -> list[str]:
         """Paths at the Space itself that the page gives to one of these calls, without unknown parts."""
-        found = []
-        for one in self.scripted:
-            parts = urlsplit(urljoin(f"https://{self.host}/", one.address))
-            own = parts.netloc == self.host and parts.scheme in ("https", "wss")
-            if one.call in calls and own and UNKNOWN not in one.address:
-                found.append(parts.path + (f"?{parts.query}" if parts.query else ""))
-        return list(dict.fromkeys(found))
+        found = [self.own_path(one.address) for one in self.scripted if one.call in calls]
+        return [one for one in dict.fromkeys(found) if one]
 
 
 def visit(subject: Answering, host: str, path: str, readme: str = "") -> Visit:
@@ -254,7 +279,13 @@ def _operations(document: dict[str, Any]) -> Iterator[Documented]:
             streams = any("text/event-stream" in (one.get("content") or {}) for one in responses)
             if query:
                 filled += "?" + "&".join(query)
-            yield Documented(method.upper(), filled, streams, harmless and "{" not in filled)
+            taken = (operation.get("requestBody") or {}).get("content") or {}
+            body = None
+            if "application/json" in taken:
+                with suppress(ValueError, TypeError, AttributeError):
+                    body = sample_of(taken["application/json"].get("schema"), document)
+            harmless = harmless and "{" not in filled
+            yield Documented(method.upper(), filled, streams, harmless, body)
 
 
 def _example(parameter: dict[str, Any]) -> Any:

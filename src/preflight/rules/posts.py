@@ -1,0 +1,160 @@
+"""JSON that a Space accepts by POST: from its OpenAPI document, and from its page's scripts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tree_sitter import Node
+
+from preflight.rules.scripts import CALLS, LARGEST_SCRIPT, UNKNOWN, Script
+
+_FETCH = {"fetch", "window.fetch", "fetchEventSource", "$fetch"}
+_POST = re.compile(r"(axios|http|api|client|ky|\$|jQuery)\.post")
+_DEEPEST = 6
+TEXT = "Hello"
+
+
+@dataclass(frozen=True)
+class Post:
+    """A POST with a JSON body. address: a URL or a path; its computed parts are UNKNOWN."""
+
+    address: str
+    body: Any
+
+
+def posts(script: str) -> list[Post]:
+    """The JSON that a script posts, with a sample in the place of each computed value."""
+    if len(script) > LARGEST_SCRIPT or ("stringify" not in script and ".post(" not in script):
+        return []
+    return list(_Poster(script.encode()).posts())
+
+
+class _Poster(Script):
+    def posts(self) -> Iterator[Post]:
+        for call in self.captured(CALLS, "call"):
+            function, arguments = (
+                call.child_by_field_name("function"),
+                call.child_by_field_name("arguments"),
+            )
+            given = arguments.named_children if arguments else []
+            if function is None or len(given) < 2:
+                continue
+            name = self.text(function)
+            body = None
+            if name in _FETCH:
+                options = self._fields(given[1])
+                if self._literal(options.get("method")).upper() == "POST":
+                    body = self._stringified(options.get("body"))
+            elif _POST.fullmatch(name):
+                body = self._object(given[1])
+            if body is not None:
+                for address in self.values(given[0]):
+                    if address.strip(UNKNOWN):
+                        yield Post(address, self._sample(body, "", 0))
+
+    def _fields(self, node: Node | None) -> dict[str, Node]:
+        """The values of an object by key; of `{a}`, the identifier itself."""
+        found = {}
+        for one in node.named_children if node is not None else ():
+            key, value = one.child_by_field_name("key"), one.child_by_field_name("value")
+            if one.type == "pair" and key is not None and value is not None:
+                found[self._last(key)] = value
+            elif one.type == "shorthand_property_identifier":
+                found[self.text(one)] = one
+        return found
+
+    def _literal(self, node: Node | None) -> str:
+        return self.text(node).strip("\"'`") if node is not None else ""
+
+    def _stringified(self, node: Node | None) -> Node | None:
+        """The object that `JSON.stringify(…)` gets."""
+        if node is None or node.type != "call_expression":
+            return None
+        function, arguments = (
+            node.child_by_field_name("function"),
+            node.child_by_field_name("arguments"),
+        )
+        if function is None or self.text(function) != "JSON.stringify" or arguments is None:
+            return None
+        return self._object(next(iter(arguments.named_children), None))
+
+    def _object(self, node: Node | None) -> Node | None:
+        """An object literal, or the one that a name holds."""
+        if node is not None and node.type == "identifier":
+            given = self.names.get(self.text(node), [])
+            node = given[0][1] if len(given) == 1 else None
+        return node if node is not None and node.type == "object" else None
+
+    def _sample(self, node: Node, key: str, depth: int) -> Any:
+        text = self.text(node)
+        if depth > _DEEPEST:
+            return TEXT
+        if node.type == "object":
+            fields = self._fields(node)
+            return {name: self._sample(one, name, depth + 1) for name, one in fields.items()}
+        if node.type == "array":
+            return [self._sample(one, key, depth + 1) for one in node.named_children]
+        if node.type in ("true", "false"):
+            return node.type == "true"
+        if node.type == "number":
+            return float(text) if "." in text else int(text, 0) if text.isdecimal() else 1
+        if node.type == "string":
+            return text[1:-1]
+        return [] if re.search(r"history|messages$", key, re.I) else TEXT
+
+
+def sample_of(schema: Any, document: dict[str, Any], depth: int = 0) -> Any:
+    """A value that fits a JSON Schema of `document`, an OpenAPI document; required properties only."""
+    if not isinstance(schema, dict) or depth > _DEEPEST:
+        return TEXT
+    if isinstance(reference := schema.get("$ref"), str):
+        found: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            found = found.get(part, {}) if isinstance(found, dict) else {}
+        return sample_of(found, document, depth + 1)
+    examples = schema.get("examples")
+    for given in (schema.get("example"), *(examples if isinstance(examples, list) else ())):
+        if given is not None:
+            return given
+    for choice in ("default", "const"):
+        if schema.get(choice) is not None:
+            return schema[choice]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    for several in ("anyOf", "oneOf", "allOf"):
+        if schema.get(several):
+            return sample_of(schema[several][0], document, depth + 1)
+    return _of_type(schema, document, depth)
+
+
+def _of_type(schema: dict[str, Any], document: dict[str, Any], depth: int) -> Any:
+    match schema.get("type"):
+        case "object" | None if schema.get("properties"):
+            needed = schema.get("required", [])
+            return {
+                name: sample_of(one, document, depth + 1)
+                for name, one in schema["properties"].items()
+                if name in needed
+            }
+        case "object":
+            return {}
+        case "array":
+            least = int(schema.get("minItems") or 0)
+            return [sample_of(schema.get("items"), document, depth + 1)] * min(least, 3)
+        case "integer" | "number":
+            return max(int(schema.get("minimum", 1)), int(schema.get("exclusiveMinimum", 0)) + 1)
+        case "boolean":
+            return True
+        case "null":
+            return None
+        case _:
+            kinds = {
+                "email": "reader@example.com",
+                "uri": "https://example.com/",
+                "date": "2026-01-31",
+            }
+            text = kinds.get(schema.get("format", ""), TEXT)
+            return text.ljust(int(schema.get("minLength") or 0), "o")
