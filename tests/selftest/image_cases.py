@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from preflight.model.problems import Severity
-from tests.selftest.cases import Broken, Edits
+from tests.selftest.cases import TOKEN, Broken, Edits
 from tests.selftest.visitor_cases import Alike, Running, pages
 
 COPY = "COPY --chown=1000:1000 app.py pages.py ./"
@@ -157,6 +157,19 @@ HOUR = (
         | {".env.example": "# The key.\n# @required @sensitive @type=string(minLength=20)\nRIDES_KEY=\n"},
         edit={"README.md": [("# Visited", "# Visited\n\nRIDES_KEY")]},
     ),
+    Running(
+        "prints-its-environment",
+        "hour.prints_no_secret",
+        files=pages("pass", "import os\n\nTOKEN = os.environ.get('RIDES_TOKEN')\nprint(dict(os.environ))"),
+    ),
+    Running("prints-a-key", "hour.prints_no_secret", files=pages(f"print('asked with', 'hf_' + {TOKEN[3:]!r})")),
+    Running(
+        "prints-an-environment-without-secrets",
+        "hour.prints_no_secret",
+        severity=Severity.ADVICE,
+        files=pages("pass", "import os\n\nprint(dict(os.environ))"),
+    ),
+    Alike("prints-names-of-variables", files=pages("pass", "import os\n\nTOKEN = os.environ.get('RIDES_TOKEN')\nprint(sorted(os.environ))")),
     Running("origins-by-a-loose-pattern", "hour.origin_patterns_match_one_site", files=pages(
         'origin = headers.get("Origin", "")\nif path == "/" and re.fullmatch(allow_origin_regex, origin):\n    return 200, HTML + [("Access-Control-Allow-Origin", origin)], PAGE',
         'import re\n\nallow_origin_regex = r"https://.*.rides-example.com"',

@@ -7,13 +7,16 @@ from preflight.engine.answering import Answering
 from preflight.engine.burst import CHILDREN, DESCRIPTORS, SLACK, Burst, burst
 from preflight.engine.container import Container
 from preflight.engine.docker import docker
-from preflight.engine.start import environment_of
+from preflight.engine.start import MARKER, environment_of
 from preflight.engine.visitor import Visit
+from preflight.model.given import looks_sensitive
 from preflight.model.hub_profile import HUB
-from preflight.model.problems import Problem
+from preflight.model.keys import keys_in
+from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
 from preflight.rules import hour as rules
 from preflight.rules.dockerfile import Dockerfile
+from preflight.rules.draft import variables_read
 
 # A short value may be part of a word.
 SHORTEST_SECRET = 8
@@ -87,7 +90,7 @@ def kept(found: Burst, path: str) -> list[Problem]:
 
 
 def test_prints_no_secret(space: Space, container: Container, visited: Visit) -> None:
-    """The run log contains no value of a Secret, neither from the start nor from a request.
+    """The run log contains no value of a Secret and no dump of the environment, neither from the start nor from a request.
 
     Severity: risk
 
@@ -100,19 +103,36 @@ def test_prints_no_secret(space: Space, container: Container, visited: Visit) ->
     """
     declaration = space.declaration
     given = environment_of(space)
-    values = {
-        one.name: given.get(one.name, "") for one in (declaration.secrets if declaration else ())
-    }
-    known = {name: value for name, value in values.items() if len(value) >= SHORTEST_SECRET}
-    if not known:
-        not_promised("`.env.example` declares no Secret whose value could be recognised")
+    if declaration and declaration.decorated:
+        names = [one.name for one in declaration.secrets]
+    else:
+        names = [name for name in given if looks_sensitive(name)]
+    values = {name: given[name] for name in names if len(given.get(name, "")) >= SHORTEST_SECRET}
     log = container.logs()
-    require_none(
+    found = [
         Problem("no value of a Secret in the run log", f"the value of {name} is in line {line}")
-        for name, value in known.items()
-        for line in [next((n for n, one in enumerate(log.splitlines(), 1) if value in one), None)]
-        if line
-    )
+        for name, value in values.items()
+        if (line := line_with(value, log))
+    ]
+    found += [
+        Problem("no key in the run log", f"line {line} has the form of {kind}")
+        for line, kind in keys_in(log.encode())
+    ]
+    if not found and (line := line_with(MARKER[1], log)):
+        secret = names or any(looks_sensitive(one.name) for one in variables_read(space.folder))
+        found.append(
+            Problem(
+                "no dump of the environment in the run log",
+                f"line {line} has all environment variables; on the Hub, Secrets are among them",
+                severity=Severity.RISK if secret else Severity.ADVICE,
+            )
+        )
+    require_none(found)
+
+
+def line_with(text: str, log: str) -> int | None:
+    """The number of the first line of `log` with this text."""
+    return next((number for number, line in enumerate(log.splitlines(), 1) if text in line), None)
 
 
 def test_runs_nothing_that_is_paused(dockerfile: Dockerfile, container: Container) -> None:

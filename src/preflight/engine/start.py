@@ -21,6 +21,9 @@ from preflight.model.frontmatter import FrontMatterError
 from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
 
+MARKER = ("PREFLIGHT_MARKER", "preflight-marker-7c1f0e5ab2d94")
+"""A variable that no program reads: its value in a log shows that the whole environment was printed."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -56,7 +59,7 @@ def environment_of(space: Space, declared: Mapping[str, str] | None = None) -> d
         title = str(space.front_matter.get("title", space.name))
     except FrontMatterError:
         title = space.name
-    return {**HUB.environment(space.name, title), **declared}
+    return {**HUB.environment(space.name, title), **dict([MARKER]), **declared}
 
 
 def start(
