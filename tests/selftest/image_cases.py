@@ -211,6 +211,18 @@ STARTS = {
         ('CMD ["python", "app.py"]', 'CMD ["./start.sh"]'),
     ]
 }
+BY_A_SHELL = {
+    "Dockerfile": [
+        STARTS["Dockerfile"][0],
+        ('CMD ["python", "app.py"]', 'CMD ["sh", "start.sh"]'),
+    ]
+}
+WINDOWS_SCRIPT = START_SCRIPT.replace("\n", "\r\n")
+EXECUTABLE = (
+    ("update-index", "--chmod=+x", "start.sh"),
+    ("checkout-index", "--force", "start.sh"),
+    ("commit", "--quiet", "--message=mode"),
+)
 # As on Windows and on many mounts.
 ANY_MODE = ("config", "core.fileMode", "false")
 EXECUTABLE_HERE_ALONE = (
@@ -228,8 +240,11 @@ TREE = (
     folder("mode-in-the-tree", "tree.scripts_are_executable", edit=STARTS, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE, sample=True),
     folder("mode-as-committed", edit=STARTS, files={"start.sh": START_SCRIPT}, git=(*EXECUTABLE_HERE_ALONE[:3], ("commit", "--quiet", "--message=mode"))),
     folder("mode-set-by-a-step", edit={"Dockerfile": [*STARTS["Dockerfile"], ("USER 1000\n", "RUN chmod +x start.sh\nUSER 1000\n")]}, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE),
-    folder("mode-of-a-shells-argument", edit={"Dockerfile": [STARTS["Dockerfile"][0], ('CMD ["python", "app.py"]', 'CMD ["sh", "start.sh"]')]}, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE),
+    folder("mode-of-a-shells-argument", edit=BY_A_SHELL, files={"start.sh": START_SCRIPT}, git=EXECUTABLE_HERE_ALONE),
     folder("line-ends-by-attributes", "tree.scripts_have_unix_line_ends", edit=STARTS, files={"start.sh": START_SCRIPT, ".gitattributes": "*.sh text eol=crlf\n"}, git=(ANY_MODE, ("update-index", "--chmod=+x", "start.sh"), ("commit", "--quiet", "--message=mode"))),
+    folder("line-ends-as-committed", "tree.scripts_have_unix_line_ends", edit=STARTS, files={"start.sh": WINDOWS_SCRIPT}, git=EXECUTABLE),
+    folder("line-ends-of-a-shells-argument", "tree.scripts_have_unix_line_ends", severity=Severity.RISK, edit=BY_A_SHELL, files={"start.sh": WINDOWS_SCRIPT}),
+    folder("line-ends-that-a-step-converts", edit={"Dockerfile": [*STARTS["Dockerfile"], ("USER 1000\n", "RUN sed -i 's/\\r$//' start.sh\nUSER 1000\n")]}, files={"start.sh": WINDOWS_SCRIPT}, git=EXECUTABLE),
     folder("line-ends-by-attributes-lf", edit=STARTS, files={"start.sh": START_SCRIPT, ".gitattributes": "*.sh text eol=lf\n"}, git=(ANY_MODE, ("update-index", "--chmod=+x", "start.sh"), ("commit", "--quiet", "--message=mode"))),
     folder("gitlink-without-address", "tree.submodules_can_be_cloned", severity=Severity.RISK, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"), ("checkout-index", "--force", "--all"))),
     folder("gitlink-over-ssh", "tree.submodules_can_be_cloned", severity=Severity.RISK, files={".gitmodules": '[submodule "words"]\n\tpath = words\n\turl = git@github.com:acme/words.git\n'}, git=(("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},words"), ("commit", "--quiet", "--message=link"), ("checkout-index", "--force", "--all"))),

@@ -93,18 +93,6 @@ START = (
         edit=dockerfile(CMD, 'CMD ["pyhton", "app.py"]'),
     ),
     Running(
-        "script-with-crlf",
-        "start.serves",
-        edit={
-            "Dockerfile": [
-                ("app.py .\n", "app.py run.sh ./\nRUN chmod 755 run.sh\n"),
-                (CMD, 'CMD ["/app/run.sh"]'),
-            ],
-            ".dockerignore": [("!app.py", "!app.py\n!run.sh")],
-        },
-        files={"run.sh": "#!/bin/sh\r\nexec python app.py\r\n"},
-    ),
-    Running(
         "out-of-memory",
         "start.serves",
         edit=app((LISTEN, f"held = [bytearray(1 << 20) for _ in range(400)]\n    {LISTEN}")),

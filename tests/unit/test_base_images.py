@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.engine import base_images, stand_ins
-from preflight.engine.base_images import NoStandIn, ensure, named_in
+from preflight.engine.base_images import NoStandIn, ensure, named_in, syntax_in, without_syntax
 from preflight.engine.stand_ins import name_for, recipe_for
 
 
@@ -20,11 +20,32 @@ from preflight.engine.stand_ins import name_for, recipe_for
         ("ARG A=debian:12\nFROM $A AS a\nFROM scratch\nCOPY --from=a / /\n", ["debian:12"]),
         ("FROM debian:12\nCOPY --from=ghcr.io/a/uv:1 /uv /bin/\n", ["debian:12", "ghcr.io/a/uv:1"]),
         ("FROM debian:12 \\\n  AS base\nFROM base\n", ["debian:12"]),
+        (
+            "FROM debian:12\nCOPY <<'END' a.py\nfrom os import environ\nEND\nFROM node:24\n",
+            ["debian:12", "node:24"],
+        ),
     ],
 )
 def test_the_images_of_a_dockerfile_are_named(dockerfile: str, images: list[str]) -> None:
     """An ARG before the first FROM must count with its default; stages and unknown names must not count."""
     assert named_in(dockerfile) == images
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "image", "without"),
+    [
+        ("# syntax=docker/dockerfile:1\nFROM a\n", "docker/dockerfile:1", "# \nFROM a\n"),
+        ("# escape=`\n#Syntax = docker/dockerfile:1.7-labs\nFROM a\n", "docker/dockerfile:1.7-labs", "# escape=`\n# \nFROM a\n"),
+        ("# a comment\n# syntax=docker/dockerfile:1\nFROM a\n", None, "# a comment\n# syntax=docker/dockerfile:1\nFROM a\n"),
+        ("FROM a\n# syntax=b\n", None, "FROM a\n# syntax=b\n"),
+    ],
+)  # fmt: skip
+def test_the_image_that_reads_a_dockerfile_is_named(
+    dockerfile: str, image: str | None, without: str
+) -> None:
+    """Only a directive at the top of the file must count; without it, line numbers must stay."""
+    assert syntax_in(dockerfile) == image
+    assert without_syntax(dockerfile) == without
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def undeclared(space: Space) -> str:
     if not names:
         return "no `.env.example` declares what the Space reads from its environment"
     return (
-        f"no `.env.example` declares the {len(names)} variables that the code reads; "
+        f"no `.env.example` declares the variables that the code reads ({len(names)}); "
         "`preflight init DIR` drafts it, so that these checks run"
     )
 

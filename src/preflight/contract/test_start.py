@@ -15,7 +15,7 @@ from preflight.engine.proxied import Refused
 from preflight.engine.rehearsal import Rehearsal
 from preflight.engine.start import Start
 from preflight.model.hub_profile import DOCUMENTED_PORTS, HUB, outbound
-from preflight.model.problems import Problem
+from preflight.model.problems import CannotJudge, Problem
 
 # People read the log of a start; more than this hides the line that matters.
 LOG_BUDGET = 1024 * 1024
@@ -35,6 +35,8 @@ def test_serves(started: Start) -> None:
     if started.failure:
         if started.log:
             material(Path(started.log))
+        if started.failure.unjudged:
+            raise CannotJudge(started.failure.unjudged)
         violated(
             expected=f"an HTTP answer within {HUB.start_deadline:g} s, and a process that keeps running",
             actual=f"{started.failure.kind}: {started.failure.actual}",

@@ -18,8 +18,34 @@ stood_in_for: set[str] = set()
 """The official images that stand-ins have replaced in this process."""
 
 
+# A file or script within a step, in which `from` is another language's word. Source: Dockerfile reference,
+# here-documents.
+_HERE_DOCUMENT = re.compile(
+    r"(?ms)^(?P<step>\s*(?:RUN|COPY|ADD)\b[^\n]*<<-?[\"']?(?P<end>\w+)[\"']?[^\n]*\n).*?^\s*(?P=end)[ \t]*$"
+)
+
+
+_SYNTAX = re.compile(
+    r"(?i)\A\ufeff?(?P<before>(?:#[ \t]*\w+[ \t]*=[^\n]*\n)*?)#[ \t]*syntax[ \t]*=[ \t]*(?P<image>\S+)"
+)
+
+
 class NoStandIn(Failure):
     """A base image can't be pulled here, and has no stand-in."""
+
+
+def syntax_in(dockerfile: str) -> str | None:
+    """The image that reads the Dockerfile, by its line `# syntax=`; None without one.
+
+    Source: Dockerfile reference, parser directives: comments at the top of the file.
+    """
+    found = _SYNTAX.match(dockerfile)
+    return found["image"] if found else None
+
+
+def without_syntax(dockerfile: str) -> str:
+    """The same for BuildKit's own reader, which needs no image; the line stays, so that line numbers do too."""
+    return _SYNTAX.sub(r"\g<before># ", dockerfile)
 
 
 def named_in(dockerfile: str) -> list[str]:
@@ -28,7 +54,7 @@ def named_in(dockerfile: str) -> list[str]:
     An ARG before the first FROM counts with its default; a name that has none is left out.
     """
     # A line that ends in a backslash continues on the next line.
-    text = re.sub(r"\\\n", " ", dockerfile)
+    text = re.sub(r"\\\n", " ", _HERE_DOCUMENT.sub(r"\g<step>", dockerfile))
     head = re.split(r"(?mi)^\s*FROM\s", text, maxsplit=1)[0]
     defaults = dict(re.findall(r"(?mi)^\s*ARG\s+(\w+)=[\"']?([^\s\"']*)", head))
 

@@ -57,9 +57,12 @@ def indented(lines: Iterable[str]) -> str:
 
 NO_NETWORK = Cause(
     r"Temporary failure in name resolution|EAI_AGAIN|Could not resolve host|Network is unreachable"
-    r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving",
+    r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving|Name or service not known|ENOTFOUND"
+    r"|Failed to resolve|No address associated with hostname|LocalEntryNotFoundError"
+    r"|check your (internet )?connection",
     "the build has no network, or the host name does not exist",
     "check the network of this machine and proxy settings of the engine",
+    "check the host name, and connect in the background: the server then answers meanwhile",
 )
 
 # Most specific first.
@@ -118,7 +121,7 @@ CAUSES = (
         "run `npm install` and commit package-lock.json",
     ),
     Cause(
-        r"exec /\S+: no such file or directory",
+        r"exec \S+: no such file or directory|bad interpreter|env: .*\\r",
         "the command's interpreter is not in the image",
         None,
         "check the script's first line: CRLF line ends, or an interpreter that the image lacks",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from preflight.engine.causes import Stage, cause_in, indented, last_lines, plain
+from preflight.engine.causes import NO_NETWORK, Stage, cause_in, indented, last_lines, plain
 from preflight.engine.container import CannotRun, Container
 from preflight.engine.observer import Listener
 from preflight.model.hub_profile import HUB
@@ -35,13 +35,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """missing: the variables that the Space needs to start, by its log and its code."""
+    """missing: the variables that the Space needs to start, by its log and its code.
+
+    unjudged: why the Space may still start on the Hub; empty when the Space is at fault.
+    """
 
     kind: Kind
     actual: str
     on_the_hub: str
     fix: str
     missing: tuple[str, ...] = ()
+    unjudged: str = ""
 
 
 def classify(container: Container, seconds: float, folder: Path | None = None) -> Diagnosis:
@@ -60,11 +64,12 @@ def classify(container: Container, seconds: float, folder: Path | None = None) -
             "load less at once, start fewer workers, or choose larger hardware",
         )
     if state["Status"] != "running":
-        return _with_missing(_ended(container, int(state["ExitCode"])), container, folder)
-    running = _running(container, seconds)
-    if running.kind is Kind.CRASH_LOOP:
-        return _with_missing(running, container, folder)
-    return running
+        found = _with_missing(_ended(container, int(state["ExitCode"])), container, folder)
+    else:
+        found = _running(container, seconds)
+        if found.kind is Kind.CRASH_LOOP:
+            found = _with_missing(found, container, folder)
+    return found if found.missing else _without_network(found, container)
 
 
 def not_started(error: CannotRun) -> Diagnosis:
@@ -120,6 +125,24 @@ def _with_missing(found: Diagnosis, container: Container, folder: Path | None) -
             "On the Hub: the Space's Settings, Variables and secrets"
         ),
         missing=missing,
+    )
+
+
+def _without_network(found: Diagnosis, container: Container) -> Diagnosis:
+    """`found`, unjudged if the Space ends or waits for a network that this machine lacks."""
+    log = plain(container.logs())
+    # The end of a stack trace; a server that never listens may print its retries at any time.
+    said = log if found.kind is Kind.NEVER_LISTENED else "\n".join(last_lines(log, 12))
+    ends = found.kind in (Kind.EXITED, Kind.CRASH_LOOP, Kind.NEVER_LISTENED)
+    if not ends or container.observer is None or not NO_NETWORK.found_in(said):
+        return found
+    names = container.observer.unresolved()
+    if not names:
+        return found
+    return replace(
+        found,
+        unjudged=f"this machine has no network to {', '.join(names)}, and without it the Space does not start: "
+        f"{[line for line in said.splitlines() if NO_NETWORK.found_in(line)][-1].strip()[:300]}",
     )
 
 
@@ -201,8 +224,9 @@ def _running(container: Container, seconds: float) -> Diagnosis:
         Kind.NEVER_LISTENED,
         f"it runs, and listens on no port {within}{said}",
         TIMED_OUT,
-        "listen first, load models and reach dependencies afterwards; if it needs longer on the "
-        "Hub, set `startup_duration_timeout` there and --hub start_deadline=SECONDS here",
+        f"answer HTTP on port {port} at once, and load models and reach dependencies afterwards; a bot "
+        "or worker needs a small HTTP server beside it; if the start takes longer, set "
+        "`startup_duration_timeout` in README.md and --hub start_deadline=SECONDS here",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from preflight.engine.base_images import NoStandIn, named_in, stood_in_for
+from preflight.engine.base_images import (
+    NoStandIn,
+    named_in,
+    stood_in_for,
+    syntax_in,
+    without_syntax,
+)
 from preflight.engine.base_images import ensure as ensure_base_images
 from preflight.engine.build_log import BuildFailure, digest, progress_of
 from preflight.engine.causes import indented, last_lines
@@ -144,6 +151,8 @@ def build(
         for official in base_images(folder):
             if replacement := stand_in(official):
                 arguments.append(f"--build-context={official}=docker-image://{replacement}")
+        if stood_in_for and BUILT_IN.fullmatch(_syntax(folder)):
+            arguments.append(f"--file={_for_the_engine(folder, Path(scratch))}")
         if target:
             arguments += [f"--target={target}", "--output=type=cacheonly"]
         else:
@@ -169,6 +178,24 @@ def build(
     return image
 
 
+# BuildKit reads what a stable version of this image reads. Source: docs.docker.com/build/buildkit/frontend.
+BUILT_IN = re.compile(r"(docker\.io/)?docker/dockerfile(:1(\.\d+)*|:latest)?")
+
+
+def _syntax(folder: Path) -> str:
+    return syntax_in((folder / "Dockerfile").read_text(errors="replace")) or ""
+
+
+def _for_the_engine(folder: Path, scratch: Path) -> Path:
+    """A copy of the Dockerfile without its line `# syntax=`, whose image no registry gives here."""
+    copy = scratch / "Dockerfile"
+    copy.write_text(without_syntax((folder / "Dockerfile").read_text(errors="replace")))
+    # BuildKit looks for this file beside the Dockerfile that it reads.
+    if (ignored := folder / "Dockerfile.dockerignore").is_file():
+        shutil.copy(ignored, scratch)
+    return copy
+
+
 def _text_of(log: Path) -> str:
     return log.read_text(errors="replace") if log.exists() else ""
 
@@ -178,6 +205,9 @@ def _unjudged(folder: Path, failure: BuildFailure) -> str:
     unreachable = [one for one in base_images(folder) if one in _unreachable]
     if unreachable:
         return f"no registry gives the base image {', '.join(unreachable)} here, and nothing stands in for it"
+    syntax = _syntax(folder)
+    if stood_in_for and syntax and not BUILT_IN.fullmatch(syntax):
+        return f"no registry gives the image {syntax} here, which reads the Dockerfile (# syntax=)"
     if failure.no_network and stood_in_for:
         return f"this machine reaches no image registry, and the build's step needs a network: {failure.step}"
     return ""

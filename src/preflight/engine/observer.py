@@ -23,6 +23,16 @@ FOLDER = Path(__file__).with_name("assets") / "egress"
 # The port at which a dependency that accepts and never answers may be rehearsed ("discard", RFC 863).
 SILENT_PORT = 9
 READY_DEADLINE = 20
+MOST_NAMES = 3
+HUB_NAME = "huggingface.co"
+UNRESOLVED = """
+import socket, sys
+for name in sys.argv[1:]:
+    try:
+        socket.getaddrinfo(name, 443)
+    except OSError:
+        print(name)
+"""
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,17 @@ class Observer:
                 address = str(report["address"])
                 found.append(Connection(address, port, protocol, refused, tuple(names)))
         return found
+
+    def unresolved(self) -> list[str]:
+        """Host names that the Space looked up and that have no address here, on a machine that does not resolve the
+        Hub's name either. Empty on a machine with a network, whose name server can tell."""
+        names = [str(report["name"]) for report in self._reports() if "name" in report]
+        public = [name for name in dict.fromkeys(names) if "." in name][:MOST_NAMES]
+        if not public:
+            return []
+        tried = docker("exec", self.id, "python", "-c", UNRESOLVED, HUB_NAME, *public, check=False)
+        found = tried.stdout.split()
+        return [name for name in public if name in found] if HUB_NAME in found else []
 
     def listening(self) -> list[Listener]:
         """The present listening sockets, without the observer's."""

@@ -33,7 +33,7 @@ _HEADER_ALARMS = re.compile(
     re.I,
 )
 # What a guard of the host name answers, and what an application answers to a GET that it got.
-_HOST_STATUSES = (400, 403, 421)
+HOST_STATUSES = (400, 403, 421)
 _OF_THE_APP = (401, 404, 405, 406)
 _REMAINING = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
 STREAM_SECONDS = 4.0
@@ -61,11 +61,14 @@ def refused_by_name(
         public = ask(subject, path, {"Accept": "text/html,*/*"})
         # 429 and 5xx depend on the moment; 401 and 405 are answers of the application itself.
         # The edge answers 502 to 504 for a server that closes the connection: nginx's `return 444`.
-        if public.status not in (*_HOST_STATUSES, 404, 410, 502, 503, 504):
+        if public.status not in (*HOST_STATUSES, 404, 410, 502, 503, 504):
             return None
         for host in locals_:
             local = ask(container, path, {"Accept": "text/html,*/*", "Host": host})
-            refused_by_a_guard = public.status in _HOST_STATUSES and local.status in _OF_THE_APP
+            # An application that fails has got the request, which a guard of the host name stops.
+            refused_by_a_guard = public.status in HOST_STATUSES and (
+                local.status in _OF_THE_APP or local.status >= 500
+            )
             if 0 < local.status < 400 or refused_by_a_guard:
                 again = ask(subject, path, {"Accept": "text/html,*/*"})
                 same = again.status == public.status

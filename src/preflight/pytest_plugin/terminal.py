@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ COLOURS = {Severity.BREAKS: "red", Severity.RISK: "yellow", Severity.ADVICE: "cy
 LABELS = 14
 NARROWEST, WIDEST = 60, 110
 SHOWN_REASONS = 3
+SHOWN_LINES = 4
 
 
 @pytest.hookimpl(trylast=True)
@@ -156,9 +157,9 @@ class Writer:
         self._part("", record["rule"])
         for label, key in (("Found", "actual"), ("On the Hub", "on_the_hub"), ("Fix", "fix")):
             texts = [self._placed(one) if key == "actual" else one[key] for one in found]
-            self._part(label, "\n".join(dict.fromkeys(texts)))
+            self._part(label, _lines(texts))
             if key == "actual":
-                self._part("Expected", "\n".join(dict.fromkeys(one["expected"] for one in found)))
+                self._part("Expected", _lines(one["expected"] for one in found))
         self._part("Written to", "\n".join(record["material"]))
         self.line()
 
@@ -271,6 +272,14 @@ def verdict(space: Mapping[str, Any]) -> str:
         else "nothing was judged"
     )
     return f"{word}. {', '.join(parts)}."
+
+
+def _lines(texts: Iterable[str]) -> str:
+    """Each text once; of many, the first ones and how many the page has besides."""
+    found = list(dict.fromkeys(texts))
+    if len(found) > SHOWN_LINES + 1:
+        found[SHOWN_LINES:] = [f"and {len(found) - SHOWN_LINES} more, which the page lists"]
+    return "\n".join(found)
 
 
 def plural(count: int, noun: str) -> str:

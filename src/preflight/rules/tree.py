@@ -66,20 +66,22 @@ def mode_problems(
         )
 
 
-def started_files(dockerfile: Dockerfile, repository: Repository) -> list[str]:
-    """Committed files that ENTRYPOINT, CMD or a RUN executes by name."""
+def started_files(
+    dockerfile: Dockerfile, repository: Repository, by_shells: bool = False
+) -> list[str]:
+    """Committed files that ENTRYPOINT, CMD or a RUN executes by name, or has a shell read."""
     words: list[str] = []
     for name in ("ENTRYPOINT", "CMD"):
         command = dockerfile.final.last(name)
         if command is not None:
             words += _executed(
-                list(command.value) if command.json else _split(" ".join(command.value))
+                list(command.value) if command.json else _split(" ".join(command.value)), by_shells
             )
     for stage in dockerfile.stages:
         for command in stage.commands:
             if command.cmd == "RUN":
                 for step in re.split(r"&&|\|\||;|\n", script_of(command)):
-                    words += _executed(_split(step))
+                    words += _executed(_split(step), by_shells)
     found = []
     for word in words:
         named = posixpath.normpath(word).lstrip("/")
@@ -98,15 +100,16 @@ def started_files(dockerfile: Dockerfile, repository: Repository) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _executed(words: list[str]) -> list[str]:
+def _executed(words: list[str], by_shells: bool) -> list[str]:
     """The program that a command starts, if it is a path; a shell only reads its argument."""
     skip = False
-    for word in words:
+    for number, word in enumerate(words):
         name = PurePosixPath(word).name
         if skip:
             skip = False
         elif name in _SHELLS:
-            return []
+            read = [one for one in words[number + 1 :] if not one.startswith("-")][:1]
+            return read if by_shells and "-c" not in words else []
         elif name in _STARTERS:
             # gosu USER PROGRAM
             skip = name in ("gosu", "su-exec")
@@ -140,32 +143,41 @@ def _made_executable(dockerfile: Dockerfile, path: str) -> bool:
 def line_end_problems(
     dockerfile: Dockerfile, repository: Repository, folder: Path
 ) -> Iterator[Problem]:
-    """Scripts that arrive on the Hub with CRLF and have LF on this disk."""
-    paths = started_files(dockerfile, repository)
-    for path in paths:
+    """Scripts that arrive on the Hub with CRLF, unless the image converts them."""
+    steps = [one for stage in dockerfile.stages for one in stage.commands if one.cmd == "RUN"]
+    if any(_CONVERTS.search(script_of(one)) for one in steps):
+        return
+    directly = started_files(dockerfile, repository)
+    for path in started_files(dockerfile, repository, by_shells=True):
         mode, _ = repository.tracked[path]
-        if mode in (LINK, GITLINK) or _has_crlf(
-            (folder / path).read_bytes() if (folder / path).is_file() else b""
-        ):
+        if mode in (LINK, GITLINK):
             continue
         content = repository.git(
             "cat-file", "blob", f"{repository.revision}:{repository.prefix}{path}"
         )
-        if not content.startswith(b"#!"):
+        if path in directly and not content.startswith(b"#!"):
             continue
         committed = _has_crlf(content)
-        ends = attribute(repository, path, "eol")
-        if committed or ends == "crlf":
+        if committed or attribute(repository, path, "eol") == "crlf":
             why = (
                 "it is committed with CRLF" if committed else ".gitattributes sets eol=crlf for it"
             )
+            here = folder / path
+            if here.is_file() and not _has_crlf(here.read_bytes()):
+                why += "; this disk has LF"
             yield Problem(
                 f"LF line endings in {path}, which the image starts",
-                f"{path} arrives on the Hub with CRLF: {why}; this disk has LF",
+                f"{path} arrives on the Hub with CRLF: {why}",
                 f"Add `{path} text eol=lf` to .gitattributes, run git add --renormalize {path}, and commit.",
-                on_the_hub="exec … no such file or directory; env: 'bash\\r': No such file or directory",
+                on_the_hub="exec … no such file or directory; env: 'bash\\r': No such file or directory; "
+                "$'\\r': command not found",
+                # A shell ignores the kernel's first line, and may read a simple script despite CRLF.
+                severity=None if path in directly else Severity.RISK,
                 file=path,
             )
+
+
+_CONVERTS = re.compile(r"dos2unix|\\r|\btr\s+-d\b")
 
 
 def _has_crlf(content: bytes) -> bool:
