@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from preflight.engine.diagnosis import Kind
 from preflight.engine.image import build_space
+from preflight.engine.observer import HUB_NAME
 from preflight.engine.run import Run
 from preflight.engine.start import Start, start
 from preflight.model.hub_profile import HUB
@@ -112,3 +114,25 @@ def test_a_command_that_cannot_be_run_is_an_end(
     assert attempt.container is None
     assert attempt.failure and attempt.failure.kind is Kind.EXITED
     assert "no-such-command" in attempt.failure.actual
+
+
+NO_SUCH_HOST = 'import urllib.request\nurllib.request.urlopen("https://models.invalid/weights")\n'
+
+
+def test_a_start_that_needs_a_network_is_not_judged_without(start_named: StartNamed) -> None:
+    """A failed look-up must count against the Space only on a machine that resolves the Hub's name."""
+    failure = start_named("downloads-at-start", NO_SUCH_HOST).failure
+    assert failure and failure.kind is Kind.CRASH_LOOP
+    try:
+        socket.getaddrinfo(HUB_NAME, 443)
+    except OSError:
+        assert "models.invalid" in failure.unjudged
+    else:
+        assert not failure.unjudged
+
+
+def test_another_fault_is_judged_without_a_network(start_named: StartNamed) -> None:
+    """A look-up that fails and is survived must not excuse the fault that ends the Space."""
+    survived = f"try:\n    {NO_SUCH_HOST.replace(chr(10), chr(10) + '    ')}\nexcept OSError as error:\n    print(error)\n"
+    failure = start_named("fails-otherwise", f"{survived}import absent_module\n").failure
+    assert failure and failure.kind is Kind.CRASH_LOOP and not failure.unjudged

@@ -131,8 +131,12 @@ def _with_missing(found: Diagnosis, container: Container, folder: Path | None) -
 def _without_network(found: Diagnosis, container: Container) -> Diagnosis:
     """`found`, unjudged if the Space ends or waits for a network that this machine lacks."""
     log = plain(container.logs())
-    # The end of a stack trace; a server that never listens may print its retries at any time.
-    said = log if found.kind is Kind.NEVER_LISTENED else "\n".join(last_lines(log, 12))
+    # What ended it is in the last stack trace or the last lines. A server that never listens may print its retries
+    # at any time.
+    said = log
+    if found.kind is not Kind.NEVER_LISTENED:
+        _, trace, end = log.rpartition("Traceback (most recent call last)")
+        said = end if trace else "\n".join(last_lines(log, 6))
     ends = found.kind in (Kind.EXITED, Kind.CRASH_LOOP, Kind.NEVER_LISTENED)
     if not ends or container.observer is None or not NO_NETWORK.found_in(said):
         return found
