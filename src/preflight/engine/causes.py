@@ -57,7 +57,7 @@ def indented(lines: Iterable[str]) -> str:
 
 NO_NETWORK = Cause(
     r"Temporary failure in name resolution|EAI_AGAIN|Could not resolve host|Network is unreachable"
-    r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving|Name or service not known|ENOTFOUND"
+    r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving|Name or service not known|\bENOTFOUND\b"
     r"|Failed to resolve|No address associated with hostname|LocalEntryNotFoundError"
     r"|check your (internet )?connection",
     "the build has no network, or the host name does not exist",
