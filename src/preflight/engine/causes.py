@@ -57,11 +57,15 @@ def indented(lines: Iterable[str]) -> str:
 
 NO_NETWORK = Cause(
     r"Temporary failure in name resolution|EAI_AGAIN|Could not resolve host|Network is unreachable"
-    r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving|Name or service not known|\bENOTFOUND\b"
-    r"|Failed to resolve|No address associated with hostname|LocalEntryNotFoundError"
-    r"|check your (internet )?connection",
+    r"|ENETUNREACH|ETIMEDOUT|Temporary failure resolving",
     "the build has no network, or the host name does not exist",
     "check the network of this machine and proxy settings of the engine",
+)
+NO_NETWORK_AT_START = Cause(
+    rf"{NO_NETWORK.pattern}|Name or service not known|\bENOTFOUND\b|Failed to resolve"
+    r"|No address associated with hostname|LocalEntryNotFoundError|check your (internet )?connection",
+    "a host name has no address, or there is no network",
+    None,
     "check the host name, and connect in the background: the server then answers meanwhile",
 )
 
@@ -100,6 +104,7 @@ CAUSES = (
         "build for linux/amd64",
     ),
     NO_NETWORK,
+    NO_NETWORK_AT_START,
     Cause(
         r"failed to resolve source metadata|pull access denied|manifest unknown|no such host",
         "a base image can't be pulled",

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from preflight.engine.causes import NO_NETWORK, Stage, cause_in, indented, last_lines, plain
+from preflight.engine.causes import (
+    NO_NETWORK_AT_START,
+    Stage,
+    cause_in,
+    indented,
+    last_lines,
+    plain,
+)
 from preflight.engine.container import CannotRun, Container
 from preflight.engine.observer import Listener
 from preflight.model.hub_profile import HUB
@@ -138,7 +145,7 @@ def _without_network(found: Diagnosis, container: Container) -> Diagnosis:
         _, trace, end = log.rpartition("Traceback (most recent call last)")
         said = end if trace else "\n".join(last_lines(log, 6))
     ends = found.kind in (Kind.EXITED, Kind.CRASH_LOOP, Kind.NEVER_LISTENED)
-    if not ends or container.observer is None or not NO_NETWORK.found_in(said):
+    if not ends or container.observer is None or not NO_NETWORK_AT_START.found_in(said):
         return found
     names = container.observer.unresolved()
     if not names:
@@ -146,7 +153,7 @@ def _without_network(found: Diagnosis, container: Container) -> Diagnosis:
     return replace(
         found,
         unjudged=f"this machine has no network to {', '.join(names)}, and without it the Space does not start: "
-        f"{[line for line in said.splitlines() if NO_NETWORK.found_in(line)][-1].strip()[:300]}",
+        f"{[line for line in said.splitlines() if NO_NETWORK_AT_START.found_in(line)][-1].strip()[:300]}",
     )
 
 

@@ -183,7 +183,8 @@ BUILT_IN = re.compile(r"(docker\.io/)?docker/dockerfile(:1(\.\d+)*|:latest)?")
 
 
 def _syntax(folder: Path) -> str:
-    return syntax_in((folder / "Dockerfile").read_text(errors="replace")) or ""
+    path = folder / "Dockerfile"
+    return (syntax_in(path.read_text(errors="replace")) if path.is_file() else None) or ""
 
 
 def _for_the_engine(folder: Path, scratch: Path) -> Path:
