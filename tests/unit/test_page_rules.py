@@ -182,12 +182,23 @@ def test_an_attribute_that_holds_an_address_is_a_risk() -> None:
         ('const data = {q: box.value}; axios.post("/a", data)', "/a", {"q": "Hello"}),
         ('fetch(`/a`, {method: "post", body: JSON.stringify({messages: [{role: "user", content}]})})', "/a", {"messages": [{"role": "user", "content": "Hello"}]}),
         ('fetch("/a", {method: "PUT", body: JSON.stringify({n})})', "", None),
-        ('fetch("/a", {method: "POST", body: new FormData(form)})', "", None),
     ],
 )  # fmt: skip
 def test_json_that_a_script_posts_is_read(script: str, address: str, body: object) -> None:
     """The body must have the script's keys and constants, and a sample for each computed value."""
     assert posts(script) == ([Post(address, body)] if address else [])
+
+
+@pytest.mark.parametrize(
+    ("script", "post"),
+    [
+        ('fetch("/a", {method: "POST", body: new FormData(form)})', Post("/a")),
+        ('const d = new FormData(); d.append("doc", box.files[0]); d.append("q", q); fetch("/a", {method: "POST", body: d})', Post("/a", None, ("doc",), ("q",))),
+    ],
+)  # fmt: skip
+def test_a_form_that_a_script_posts_is_read(script: str, post: Post) -> None:
+    """A form must have the names that the script adds; a value of an input for files is a file."""
+    assert posts(script) == [post]
 
 
 @pytest.mark.parametrize(

@@ -171,9 +171,9 @@ def test_streams_events_as_they_happen(
     named = [path for path, answer in visited.paths.items() if answer.kind == "text/event-stream"]
     paths = dict.fromkeys([*documented, *visited.requested("EventSource"), *named])
     bodies = {
-        path: visited.posts[path]
+        path: visited.posts[path].body
         for path, answer in posted.items()
-        if answer.kind == "text/event-stream"
+        if answer.kind == "text/event-stream" and visited.posts[path].body is not None
     }
     if not paths and not bodies:
         not_promised("neither the page nor /openapi.json names an event stream")

@@ -10,8 +10,12 @@ from urllib.parse import urlsplit
 from preflight.engine.answering import Answering
 from preflight.engine.visitor import MOST_POSTS, NOT_HARMLESS, Answer, Visit, ask
 from preflight.model.problems import Problem, Severity
+from preflight.rules.pages import Form
+from preflight.rules.posts import TEXT, Post
 
 MOST_FORMS = 3
+PROBE = ("probe.txt", b"probe\n", "text/plain")
+"""A file that a visitor uploads: name, content, media type."""
 # How runtimes word it that a file can't be written.
 _REFUSED = re.compile(
     r"attempt to write a readonly database|unable to open database file|SQLITE_(READONLY|CANTOPEN)"
@@ -21,17 +25,40 @@ _REFUSED = re.compile(
 
 
 def send_posts(subject: Answering, visited: Visit) -> dict[str, Answer]:
-    """Send the JSON that the Space lets a visitor post; the answers by path. A live Space is sent none."""
+    """Send what the Space's scripts and documentation let a visitor post; the answers by path.
+
+    A live Space is sent nothing.
+    """
     if subject.safe_only:
         return {}
     headers = {"Origin": f"https://{visited.host}", "Referer": f"https://{visited.host}/"}
     public = f"https://{visited.host}/"
+    # A script that sends a form takes it from the page.
+    forms = visited.page.forms if visited.page else ()
     with ThreadPoolExecutor(MOST_POSTS) as pool:
         sent = {
-            path: pool.submit(ask, subject, path, headers, "POST", public, body=body)
-            for path, body in visited.posts.items()
+            path: pool.submit(_send, subject, path, headers, public, one, forms)
+            for path, one in visited.posts.items()
         }
         return {path: answer.result() for path, answer in sent.items()}
+
+
+def _send(
+    subject: Answering,
+    path: str,
+    headers: Mapping[str, str],
+    public: str,
+    post: Post,
+    forms: Sequence[Form],
+) -> Answer:
+    if post.body is not None:
+        return ask(subject, path, headers, "POST", public, body=post.body)
+    fields = {name: TEXT for form in forms for name in form.fields} | dict.fromkeys(
+        post.fields, TEXT
+    )
+    names = [name for form in forms for name in form.files] + list(post.files)
+    files = {name: PROBE for name in names}
+    return ask(subject, path, headers, "POST", public, fields, files)
 
 
 def send_forms(subject: Answering, visited: Visit, posted: Mapping[str, Answer]) -> list[str]:
@@ -55,7 +82,7 @@ def send_forms(subject: Answering, visited: Visit, posted: Mapping[str, Answer])
     for form in own[:MOST_FORMS]:
         path = urlsplit(form.action).path or "/"
         headers = {"Origin": f"https://{visited.host}", "Referer": f"https://{visited.host}/"}
-        files = {name: ("probe.txt", b"probe\n", "text/plain") for name in form.files}
+        files = {name: PROBE for name in form.files}
         answer = ask(subject, path, headers, "POST", data=form.fields, files=files)
         if answer.status >= 500:
             failed.append(f"POST {path} answers {answer.status}")

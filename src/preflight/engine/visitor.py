@@ -19,7 +19,7 @@ import urllib3
 from preflight.engine.answering import Answering, read_body
 from preflight.rules.assets import Asset, named_in
 from preflight.rules.pages import Page, Request, requests_of, settings_of
-from preflight.rules.posts import posts, sample_of
+from preflight.rules.posts import Post, posts, sample_of
 from preflight.rules.scripts import UNKNOWN
 
 AT_ONCE = 8
@@ -160,10 +160,10 @@ class Visit:
         return found
 
     @cached_property
-    def posts(self) -> dict[str, Any]:
-        """JSON that the documentation and the page's scripts let a visitor post, by path; a few."""
+    def posts(self) -> dict[str, Post]:
+        """What the documentation and the page's scripts let a visitor post, by path; a few."""
         found = {
-            one.path: one.body
+            one.path: Post(one.path, one.body)
             for one in self.documented
             if one.method == "POST" and one.body is not None and "{" not in one.path
         }
@@ -171,8 +171,8 @@ class Visit:
         for script in (*inline, *self.scripts.values()):
             for one in posts(script):
                 if path := self.own_path(one.address):
-                    found.setdefault(path, one.body)
-        harmless = {path: body for path, body in found.items() if not NOT_HARMLESS.search(path)}
+                    found.setdefault(path, one)
+        harmless = {path: one for path, one in found.items() if not NOT_HARMLESS.search(path)}
         return dict(islice(harmless.items(), MOST_POSTS))
 
     def own_path(self, address: str) -> str:

@@ -1,4 +1,4 @@
-"""JSON that a Space accepts by POST: from its OpenAPI document, and from its page's scripts."""
+"""What a Space accepts by POST: by its OpenAPI document, and by its page's scripts."""
 
 from __future__ import annotations
 
@@ -13,21 +13,30 @@ from preflight.rules.scripts import CALLS, LARGEST_SCRIPT, UNKNOWN, Script
 
 _FETCH = {"fetch", "window.fetch", "fetchEventSource", "$fetch"}
 _POST = re.compile(r"(axios|http|api|client|ky|\$|jQuery)\.post")
+# `data.append("file", input.files[0])`
+_ADDED = re.compile(r"""\.append\(\s*["'](\w+)["']\s*,\s*([^\n;]{0,80})""")
+_FILE = re.compile(r"file|image|photo|picture|upload|document|audio|video|pdf|blob", re.I)
 _DEEPEST = 6
 TEXT = "Hello"
 
 
 @dataclass(frozen=True)
 class Post:
-    """A POST with a JSON body. address: a URL or a path; its computed parts are UNKNOWN."""
+    """A POST that a visitor can send. address: a URL or a path; its computed parts are UNKNOWN.
+
+    body: its JSON; None where it sends a form. files, fields: the names that a script adds to the form.
+    """
 
     address: str
-    body: Any
+    body: Any = None
+    files: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
 
 def posts(script: str) -> list[Post]:
-    """The JSON that a script posts, with a sample in the place of each computed value."""
-    if len(script) > LARGEST_SCRIPT or ("stringify" not in script and ".post(" not in script):
+    """The JSON and the forms that a script posts, with a sample in the place of each computed value."""
+    posting = ("stringify", ".post(", "FormData")
+    if len(script) > LARGEST_SCRIPT or not any(word in script for word in posting):
         return []
     return list(_Poster(script.encode()).posts())
 
@@ -43,17 +52,33 @@ class _Poster(Script):
             if function is None or len(given) < 2:
                 continue
             name = self.text(function)
-            body = None
+            sent = None
             if name in _FETCH:
                 options = self._fields(given[1])
                 if self._literal(options.get("method")).upper() == "POST":
-                    body = self._stringified(options.get("body"))
+                    sent = options.get("body")
             elif _POST.fullmatch(name):
-                body = self._object(given[1])
-            if body is not None:
-                for address in self.values(given[0]):
-                    if address.strip(UNKNOWN):
-                        yield Post(address, self._sample(body, "", 0))
+                sent = given[1]
+            if sent is None:
+                continue
+            body = self._stringified(sent) if name in _FETCH else self._object(sent)
+            for address in self.values(given[0]):
+                if not address.strip(UNKNOWN):
+                    continue
+                if body is not None:
+                    yield Post(address, self._sample(body, "", 0))
+                elif self._is_form(sent):
+                    added = dict(_ADDED.findall(self.source.decode("utf-8", "replace")))
+                    files = [key for key, value in added.items() if _FILE.search(key + value)]
+                    fields = [key for key in added if key not in files]
+                    yield Post(address, None, tuple(files), tuple(fields))
+
+    def _is_form(self, node: Node) -> bool:
+        """Whether an expression is `new FormData(…)`, or a name that holds one."""
+        if node.type == "identifier":
+            given = self.names.get(self.text(node), [])
+            return any("new FormData" in self.text(value) for _, value in given)
+        return self.text(node).startswith("new FormData")
 
     def _fields(self, node: Node | None) -> dict[str, Node]:
         """The values of an object by key; of `{a}`, the identifier itself."""

@@ -127,6 +127,9 @@ def _absolute(path: str, workdir: str) -> str:
     return joined + "/" if path.endswith("/") else joined
 
 
+_SAVES = {"save", "savefig", "to_csv", "to_json", "to_parquet", "to_excel"}
+
+
 class _Python:
     """Evaluates the path expressions of one module."""
 
@@ -176,6 +179,14 @@ class _Python:
             owner = call.func.value
             if call.func.attr == "mkdir":
                 return self._folder(owner)
+            # An upload, an image, a figure or a table. A name without a folder may be no path at all.
+            if (
+                call.func.attr in _SAVES
+                and first is not None
+                and not isinstance(first, ast.Constant)
+            ):
+                path = self.value(first)
+                return path if path and "/" in path else None
             if call.func.attr in ("write_text", "write_bytes", "touch"):
                 return self.value(owner)
         return None
@@ -199,6 +210,9 @@ class _Python:
             return self._joined([node.left, node.right], depth)
         if isinstance(node, ast.JoinedStr):
             return self._beginning(node)
+        # Of a Flask application: the folder of its module.
+        if isinstance(node, ast.Attribute) and node.attr == "root_path":
+            return posixpath.dirname(self.file)
         if isinstance(node, ast.Attribute) and node.attr == "parent":
             inner = self.value(node.value, depth + 1)
             return posixpath.dirname(inner) if inner else None
