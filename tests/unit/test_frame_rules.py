@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.problems import Severity
-from preflight.rules.cookies import cookie_problems
+from preflight.rules.cookies import cookie_problems, unsent_problems
 from preflight.rules.frame import frame_problems
 from preflight.rules.redirects import callback_problem, redirect_problem
 
@@ -100,3 +100,21 @@ def test_a_callback_has_to_be_the_public_address() -> None:
     assert callback_problem(f"{URL}login", f"{provider}https%3A%2F%2Flocalhost%3A7860%2Fcb")
     assert callback_problem(f"{URL}login", f"{provider}https%3A%2F%2F{HOST}%2Fcb") is None
     assert callback_problem(f"{URL}login", "https://id.example.com/authorize?client_id=1") is None
+
+
+SESSION = 'const session = require("express-session")\napp.use(session({cookie: {secure: true}}))\n'
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        ({"index.js": SESSION}, 1),
+        ({"index.js": SESSION, "app.js": "app.set('trust proxy', 1)"}, 0),
+        ({"index.js": SESSION.replace("secure: true", "secure: true}, proxy: true, x: {")}, 0),
+        ({"index.js": SESSION.replace("true", "'auto'")}, 0),
+        ({"index.js": "const cookie = {secure: true}"}, 0),
+    ],
+)
+def test_a_session_that_sends_no_cookie_is_found(sources: dict[str, str], found: int) -> None:
+    """express-session must trust the proxy if its cookie is secure."""
+    assert len(list(unsent_problems(sources))) == found

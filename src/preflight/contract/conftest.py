@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from preflight.engine.start import Start
     from preflight.engine.visitor import Answer, Visit
     from preflight.rules.pages import Page
+    from preflight.rules.sources import Sources
 
 HERE = Path(__file__).parent
 # Outcomes made in the background take longest. Checks that measure time wait until these are made.
@@ -110,6 +111,14 @@ def dockerfile(space: Space) -> Dockerfile:
         return Dockerfile.of_folder(space.folder)
     except (FileNotFoundError, DockerfileError):
         pytest.skip("needs a Dockerfile that can be read")
+
+
+@pytest.fixture(scope="session")
+def sources(space: Space, dockerfile: Dockerfile) -> Sources:
+    """The Space's own code."""
+    from preflight.rules.sources import Sources
+
+    return Sources.of_folder(space.folder, dockerfile)
 
 
 @pytest.fixture(scope="session")

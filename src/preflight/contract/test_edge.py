@@ -16,11 +16,13 @@ from preflight.engine.proxied import Refused
 from preflight.engine.visitor import Answer, Visit, ask
 from preflight.model.problems import Problem, Severity
 from preflight.model.space import Space
+from preflight.rules.cookies import unsent_problems
 from preflight.rules.redirects import (
     address_problems,
     callback_problem,
     redirect_problem,
 )
+from preflight.rules.sources import Sources
 
 SIGN_IN_PATHS = (
     "/login",
@@ -134,9 +136,9 @@ def test_names_public_addresses(visited: Visit) -> None:
 
 
 def test_trusts_the_forwarded_headers(
-    visited: Visit, container: Container, direct: Answering
+    visited: Visit, container: Container, direct: Answering, sources: Sources
 ) -> None:
-    """Behind the edge, the Space prints no warning about forwarded headers, and each visitor has a separate rate limit.
+    """Behind the edge, the Space prints no warning about forwarded headers, sends its secure cookies, and each visitor has a separate rate limit.
 
     Severity: risk
 
@@ -150,6 +152,8 @@ def test_trusts_the_forwarded_headers(
     address to X-Forwarded-For.
     """
     require_none(proxied.header_alarms(container.logs()))
+    if not visited.front.header("Set-Cookie"):
+        require_none(unsent_problems(sources.running))
     require_none(proxied.shared_limit(direct, container.logs, list(visited.paths)))
 
 

@@ -38,12 +38,6 @@ def owner(image: Image, contents: Contents) -> Owner:
     return Owner.of(uid, home_of(image, contents), contents)
 
 
-@pytest.fixture
-def sources(space: Space, dockerfile: Dockerfile) -> Sources:
-    """The Space's code."""
-    return Sources.of_folder(space.folder, dockerfile)
-
-
 def test_data_can_be_written(
     image: Image,
     contents: Contents,

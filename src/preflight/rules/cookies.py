@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from preflight.model.problems import Problem, Severity
@@ -50,6 +50,27 @@ class Cookie:
     def survives(self) -> bool:
         """Whether a browser returns the cookie from a frame on another site."""
         return self.attributes.get("samesite", "").lower() == "none" and "secure" in self.attributes
+
+
+def unsent_problems(sources: Mapping[str, str]) -> Iterator[Problem]:
+    """express-session with `secure: true` that does not trust the proxy: it sends no cookie at all.
+
+    sources: the code by path. Source: expressjs.com, express-session, cookie.secure.
+    """
+    code = "\n".join(sources.values())
+    if "express-session" not in code or re.search(r"trust proxy|\bproxy\s*:\s*true", code):
+        return
+    for path, text in sources.items():
+        if "express-session" in text and (secure := re.search(r"\bsecure\s*:\s*true\b", text)):
+            yield Problem(
+                "a session cookie behind the edge",
+                f"{path} sets secure: true and does not trust the proxy: for Express each request came over "
+                "http, so it sends no cookie, and each request starts a new session",
+                "Write app.set('trust proxy', 1) before the session.",
+                on_the_hub="visitors cannot stay signed in",
+                file=path,
+                line=text.count("\n", 0, secure.start()) + 1,
+            )
 
 
 def cookie_problems(headers: Iterable[str], path: str, host: str) -> Iterator[Problem]:
