@@ -48,12 +48,20 @@ def cells(row: Row) -> list[str]:
 def headline(verdict: Verdict) -> str:
     """The verdict, the people, the model, and the load on the generator."""
     run = verdict.run
-    people = ", ".join(f"{count} {name}" for name, count in run.people.items() if count)
     return (
-        f"{verdict.state} (exit code {verdict.exit_code}): {people or 'no people'}, {model(run)}, "
+        f"{verdict.state} (exit code {verdict.exit_code}): {_people(run)}, {model(run)}, "
         f"{run.seconds:.0f} s{', ended early' if run.stopped else ''}; generator {run.cpu:.0%} of a "
         f"core, {run.late_ms:g} ms late"
     )
+
+
+def _people(run: Run) -> str:
+    present = {name: count for name, count in run.people.items() if count}
+    # In the open model they only bound how many requests may wait at once.
+    if run.arrivals is not None:
+        return f"at most {sum(present.values())} requests at once"
+    named = (f"{count} {name}{'s' if count != 1 else ''}" for name, count in present.items())
+    return ", ".join(named) or "no people"
 
 
 def model(run: Run) -> str:
