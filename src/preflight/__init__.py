@@ -1,6 +1,6 @@
-"""The harness library: what a Docker Space is, how the Hub treats it, and how to say what is wrong.
+"""Checks a Docker Space before it is pushed to Hugging Face.
 
-`space` finds Spaces, `targets` hands them to checks, `findings` is the vocabulary of a verdict and
-`report` collects verdicts. `frontmatter`, `push`, `dockerfile` and `environment` judge a folder
-without an engine: pure functions that take a folder or a repository and return problems.
+Each package imports only the ones before it: `model` (a Space, its declaration, the Hub's profile), `rules` (functions from
+files, logs and answers to problems), `engine` (Docker: build, start, probe), `contract` (the checks), `load` and `local_hub`,
+`pytest_plugin` and `cli`.
 """

@@ -1,4 +1,4 @@
-"""A few hundred harmless requests, and what the app keeps of each: memory, descriptors, ended children."""
+"""Sends a few hundred harmless requests, and measures what the app keeps afterwards: memory, descriptors, children."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from preflight.model.hub_profile import HUB
 AT_ONCE = 4
 ROUND = 100
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 9
-# What a round may add without being looked at again: garbage that is not collected yet, caches.
+# Growth in a round that needs no further rounds: uncollected garbage, caches.
 SLACK = 2_500_000
-# Of a leak each of the last rounds adds about as much as the one before.
+# In each of the last rounds, a leak adds about as much as in the round before.
 STEADY = 4
 DESCRIPTORS = 30
 CHILDREN = 5
@@ -42,7 +42,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Burst:
-    """What was held before the first and after each round of requests; errors: statuses of 500 and above."""
+    """The resources held before the first round of requests and after each; errors: statuses of 500 and above."""
 
     held: Sequence[Held]
     requests: int
@@ -53,7 +53,7 @@ class Burst:
         return max(one.memory for one in self.held)
 
     def grows(self, what: Callable[[Held], int | None], slack: float) -> int:
-        """By how much a value grew in the last rounds, when it grew steadily in each; else 0."""
+        """The growth of a value over the last rounds if it grew in each of them, else 0."""
         values = [value for one in self.held if (value := what(one)) is not None]
         steps = [after - before for before, after in itertools.pairwise(values)]
         last = steps[-STEADY:] if len(steps) > FEWEST_ROUNDS else steps[1:]
@@ -71,7 +71,7 @@ def burst(container: Container, path: str, host: str) -> Burst:
             jobs = [pool.submit(_requests, container.url, path, host) for _ in range(AT_ONCE)]
             errors += sum(job.result() for job in jobs)
             sent += ROUND
-            # What was closed takes a moment to be let go.
+            # A closed descriptor is released a moment later.
             time.sleep(0.05)
             held.append(held_by(container))
             if len(held) > FEWEST_ROUNDS and not suspicious(Burst(held, sent, errors)):
@@ -80,7 +80,7 @@ def burst(container: Container, path: str, host: str) -> Burst:
 
 
 def suspicious(so_far: Burst) -> bool:
-    """Whether something has grown so far that further rounds have to tell from a start."""
+    """Whether a resource grew so much that further rounds must show whether it is a leak or a warm-up."""
     return bool(
         so_far.grows(lambda one: one.memory, SLACK)
         or so_far.grows(lambda one: one.descriptors, DESCRIPTORS)
@@ -140,7 +140,7 @@ def _requests(url: str, path: str, host: str) -> int:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             left = HUB.memory // 10_000
-            # `read` waits for as much as it is given, which a body that drips may never fill.
+            # `read` waits for all of the bytes that it is asked for, which a slow body may never send.
             while left > 0 and time.monotonic() < end and (part := answer.read1(min(left, 65536))):
                 left -= len(part)
             errors += answer.status >= 500

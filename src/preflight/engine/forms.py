@@ -1,4 +1,4 @@
-"""What a page lets a visitor send, sent as a visitor would, and what the log then says of writing."""
+"""Sends what the page lets a visitor send, and finds refused writes in the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflight.rules.posts import TEXT, Post
 MOST_FORMS = 3
 PROBE = ("probe.txt", b"probe\n", "text/plain")
 """A file that a visitor uploads: name, content, media type."""
-# How runtimes word it that a file can't be written.
+# Messages of runtimes about a file that can't be written.
 _REFUSED = re.compile(
     r"attempt to write a readonly database|unable to open database file|SQLITE_(READONLY|CANTOPEN)"
     r"|\bPermission denied\b|\bPermissionError\b|\bEACCES\b|\bEROFS\b|Read-only file system"
@@ -97,7 +97,7 @@ def send_forms(subject: Answering, visited: Visit, posted: Mapping[str, Answer])
 def refused_writes(
     log: str, failed: Sequence[str], already: Sequence[Problem]
 ) -> Iterator[Problem]:
-    """A line of the log that tells of a file which can't be written; with a failed request it breaks."""
+    """A line of the log about a file that can't be written: `breaks` if a request failed, else `risk`."""
     line = next((one.strip()[:300] for one in log.splitlines() if _REFUSED.search(one)), None)
     if line is None or any(one.severity is Severity.BREAKS for one in already):
         return

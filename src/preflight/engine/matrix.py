@@ -83,8 +83,8 @@ PASTED = (
 def _pasted(declaration: EnvironmentDeclaration) -> Iterator[Case]:
     """Values as they are pasted into the settings: the Space trims them, or refuses them by name.
 
-    That it trims shows where the bare value is to be refused: a published sample stays one, and a
-    text that a newline makes long enough is still too short.
+    To see whether it trims, the bare value must be one that it refuses: a published sample, or a text that
+    only the newline makes long enough.
     """
     valid = declaration.valid_environment()
     for how, pattern in PASTED:

@@ -22,7 +22,7 @@ class Owner:
 
     @classmethod
     def of(cls, uid: int, home: str, contents: Contents) -> Owner:
-        """The user with this uid; one without a line in /etc/passwd has the group 0."""
+        """The user with this uid; a user without a line in /etc/passwd has group 0."""
         known = next((one for one in contents.users if one[1] == uid), None)
         return cls(uid, known[2] if known else 0, home, known[0] if known else "", contents)
 

@@ -1,4 +1,4 @@
-"""What a server does differently behind the edge: probes that compare the public way with a direct one."""
+"""Probes that compare a server behind the edge with the same server at its own port."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from preflight.model.problems import Problem, Severity
 
 # Paths of servers that check Host themselves, beside those that the Space names.
 USUAL_PATHS = ("/mcp", "/mcp/", "/sse", "/api", "/docs", "/admin/")
-# How servers word it that they do not know a host.
+# Messages of servers that refuse a host name.
 _HOST_REFUSED = re.compile(
     r"invalid host|host not allowed|blocked request|blocked hosts?|disallowedhost|allowed_?hosts"
     r"|invalid http_host|untrusted host|host header|unknown host|misdirected",
@@ -32,7 +32,7 @@ _HEADER_ALARMS = re.compile(
     r"|X-Forwarded-\w+ .*(untrusted|not trusted|ignored)",
     re.I,
 )
-# What a guard of the host name answers, and what an application answers to a GET that it got.
+# Statuses of a host check, and statuses of an application that received the GET.
 HOST_STATUSES = (400, 403, 421)
 _OF_THE_APP = (401, 404, 405, 406)
 _REMAINING = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
@@ -42,7 +42,7 @@ MOST_LIMITED = 8
 
 @dataclass(frozen=True)
 class Refused:
-    """A path that localhost may ask for and the public name may not."""
+    """A path that the Space serves for localhost and refuses for its public name."""
 
     path: str
     public: Answer
@@ -65,7 +65,7 @@ def refused_by_name(
             return None
         for host in locals_:
             local = ask(container, path, {"Accept": "text/html,*/*", "Host": host})
-            # An application that fails has got the request, which a guard of the host name stops.
+            # An application that fails has received the request; a host check would have stopped it.
             refused_by_a_guard = public.status in HOST_STATUSES and (
                 local.status in _OF_THE_APP or local.status >= 500
             )
@@ -80,7 +80,7 @@ def refused_by_name(
 
 
 def names_the_host(front: Answer, container: Container) -> str:
-    """What an error answer, or the log, says of the host name; empty where it says nothing of it."""
+    """The line of an error answer, or of the log, that gives the host name as the reason; empty without one."""
     if front.status < 400:
         return ""
     lines = [*front.text[:4000].splitlines(), *container.logs().splitlines()[-200:]]
@@ -88,7 +88,7 @@ def names_the_host(front: Answer, container: Container) -> str:
 
 
 def header_alarms(log: str) -> Iterator[Problem]:
-    """Lines of a log that complain of the headers that the edge sends."""
+    """Warnings in a log about the headers that the edge sends."""
     line = next((one.strip()[:300] for one in log.splitlines() if _HEADER_ALARMS.search(one)), None)
     if line:
         yield Problem("no alarm in the log about X-Forwarded-For and X-Forwarded-Proto", line)
@@ -97,9 +97,9 @@ def header_alarms(log: str) -> Iterator[Problem]:
 def shared_limit(
     direct: Answering, log: Callable[[], str], paths: Sequence[str]
 ) -> Iterator[Problem]:
-    """A limit of requests that counts two visitors as one, seen by what an answer says is left.
+    """A rate limit that counts two visitors as one, by the number of remaining requests in the answers.
 
-    Two requests of one visitor show that a path counts at all; a third comes from another one.
+    Two requests of one visitor show whether the path has a limit; a third comes from another visitor.
     """
 
     def left(path: str, visitor: str) -> int | None:
@@ -157,7 +157,7 @@ class _Stream:
 
     @property
     def held_back(self) -> bool:
-        """Several events that were long in coming, all of them at the end."""
+        """Whether several events of a slow stream arrived together at its end."""
         return self.events > 1 and self.end > 0.4 and self.first > 0.85 * self.end
 
 
@@ -193,7 +193,7 @@ def _held_back(line: str, stream: _Stream, how: str) -> Problem:
 
 
 def websocket_problem(subject: Answering, path: str, host: str) -> Problem | None:
-    """A WebSocket that opens without an Origin, or for localhost, and not for the public page."""
+    """A WebSocket that opens without an Origin or for localhost, but not for the public page."""
 
     def opened(origin: str | None) -> Answer:
         headers = {

@@ -28,7 +28,7 @@ MOST_PATHS, MOST_ASSETS, MOST_POSTS = 24, 60, 4
 # Of a live Space, which is sent few requests.
 FEW_PATHS, FEW_ASSETS = 6, 10
 LARGEST_BODY = 4 * 1024 * 1024
-# Longer than any page takes to begin; a stream that never ends is left here.
+# Seconds to read of a body: enough for any page, and the end of an endless stream.
 LONGEST_BODY = 2.0
 # GET is safe by its definition (RFC 9110, 9.2.1), and not in each application.
 NOT_HARMLESS = re.compile(
@@ -135,7 +135,7 @@ class Visit:
 
     @cached_property
     def scripts(self) -> dict[str, str]:
-        """The scripts of the Space that came, by address."""
+        """The Space's scripts that arrived, by address."""
         return {
             asset.url: answer.text
             for asset, answer in self.assets.items()
@@ -215,7 +215,7 @@ def _followed(subject: Answering, path: str, public: str) -> Iterator[Answer]:
         yield answer
         location = answer.header("Location")
         target = urljoin(answer.url, location)
-        # What leads to another site is that site's to answer.
+        # A redirect to another site is not this Space's answer.
         if not 300 <= answer.status < 400 or not location:
             return
         if urlsplit(target).hostname != urlsplit(public).hostname:
