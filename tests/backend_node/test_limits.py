@@ -179,10 +179,16 @@ def test_must_answer_all_of_many_sign_ins(auth: Container) -> None:
         answer = Caller(auth).post("/sign-in/email", {"email": user.mail, "password": PASSWORD})
         return answer.status_code, answer.headers.get("Retry-After")
 
-    with ThreadPoolExecutor(64) as pool:
-        seen = list(pool.map(sign_in, users * 16))
-    assert {status for status, _ in seen} == {200, 503}
-    assert all(wait for status, wait in seen if status == 503)
+    # On a busy machine the callers may be too slow to exceed the limit in one round.
+    statuses: set[int] = set()
+    for _ in range(6):
+        with ThreadPoolExecutor(64) as pool:
+            seen = list(pool.map(sign_in, users * 16))
+        assert all(wait for status, wait in seen if status == 503)
+        statuses |= {status for status, _ in seen}
+        if statuses != {200}:
+            break
+    assert statuses == {200, 503}
 
 
 def test_must_not_wait_for_a_body_for_ever(stalled_upload: Future[tuple[bytes, float]]) -> None:
