@@ -75,6 +75,18 @@ def streaming(
     )
 
 
+def form(accepted: str) -> dict[str, str | bytes | None]:
+    """A front page with a form, which is accepted on a condition and otherwise refused with 403."""
+    html = (
+        '<!doctype html><title>T</title><form method="post" action="/rides"><input name="a"></form>'
+    )
+    return pages(
+        f'if path == "/":\n    return 200, HTML, {html!r}\n'
+        f'if path == "/rides" and method == "POST":\n'
+        f'    return (200, [], "taken") if {accepted} else (403, [], "CSRF verification failed")'
+    )
+
+
 EDGE = (
     Running(
         "host-of-a-dev-server",
@@ -154,6 +166,8 @@ EDGE = (
         "events-in-time",
         files=streaming("timely()", TIMELY),
     ),
+    Running("form-refused-for-the-public-origin", "edge.accepts_posts_of_its_own_page", files=form('headers.get("Origin") == "http://" + headers["Host"]')),
+    Alike("form-refused-for-its-token", files=form('"token" in body')),
     Running("answer-to-a-post-at-once", "edge.streams_events_as_they_happen", files=streaming("late()", LATE, CHATTING)),
     Alike("answer-to-a-post-as-it-comes", files=streaming("timely()", TIMELY, CHATTING)),
     Running(

@@ -193,7 +193,7 @@ def test_json_that_a_script_posts_is_read(script: str, address: str, body: objec
     ("script", "post"),
     [
         ('fetch("/a", {method: "POST", body: new FormData(form)})', Post("/a")),
-        ('const d = new FormData(); d.append("doc", box.files[0]); d.append("q", q); fetch("/a", {method: "POST", body: d})', Post("/a", None, ("doc",), ("q",))),
+        ('const d = new FormData(); d.append("doc", box.files[0]); d.append("q", q); fetch("/a", {method: "POST", body: d})', Post("/a", None, ("doc",), {"q": "Hello"})),
     ],
 )  # fmt: skip
 def test_a_form_that_a_script_posts_is_read(script: str, post: Post) -> None:

@@ -12,6 +12,7 @@ from preflight.contract.findings import not_promised, report, require_none
 from preflight.engine import proxied
 from preflight.engine.answering import Answering
 from preflight.engine.container import Container
+from preflight.engine.forms import origin_problems
 from preflight.engine.proxied import Refused
 from preflight.engine.visitor import Answer, Visit, ask
 from preflight.model.problems import Problem, Severity
@@ -155,6 +156,27 @@ def test_trusts_the_forwarded_headers(
     if not visited.front.header("Set-Cookie"):
         require_none(unsent_problems(sources.running))
     require_none(proxied.shared_limit(direct, container.logs, list(visited.paths)))
+
+
+def test_accepts_posts_of_its_own_page(
+    visited: Visit, posted: dict[str, Answer], subject: Answering
+) -> None:
+    """The Space accepts forms and requests of its own page, whose origin is the public https:// address.
+
+    Severity: breaks
+
+    On the Hub: the page loads, and each form or sign-in fails with 403: "Origin checking failed",
+    "Cross-site POST form submissions are forbidden", "HTTP Origin header didn't match"
+
+    Fix: Trust X-Forwarded-Proto, or name the public address: Django CSRF_TRUSTED_ORIGINS and
+    SECURE_PROXY_SSL_HEADER; SvelteKit ORIGIN=https://OWNER-NAME.hf.space; Rails config.assume_ssl = true.
+
+    Source: docs.djangoproject.com, CSRF_TRUSTED_ORIGINS; svelte.dev/docs/kit/adapter-node, ORIGIN;
+    api.rubyonrails.org, ActionController::RequestForgeryProtection.
+    """
+    if not posted:
+        not_promised("neither the page nor /openapi.json names a POST")
+    require_none(origin_problems(subject, visited, posted))
 
 
 def test_streams_events_as_they_happen(

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from preflight.contract.findings import material, not_promised, require_none, violated
-from preflight.engine.answering import Answering
 from preflight.engine.container import Container
-from preflight.engine.forms import refused_writes, send_forms
+from preflight.engine.forms import failed_requests, refused_writes
 from preflight.engine.image import BuildError, Image, build_space
 from preflight.engine.layers import Contents, home_of, uid_of
 from preflight.engine.ownership import Owner, own_files
@@ -46,7 +45,6 @@ def test_data_can_be_written(
     sources: Sources,
     visited: Visit,
     posted: dict[str, Answer],
-    subject: Answering,
     container: Container,
 ) -> None:
     """The app's user can write the app's databases, uploads and caches.
@@ -75,7 +73,7 @@ def test_data_can_be_written(
         sources, workdir, owner.home, owner.may_create, owner.shown, databases
     )
     # The page's forms and posts show whether a write fails; the log shows why.
-    failed = send_forms(subject, visited, posted)
+    failed = failed_requests(visited, posted)
     problems += refused_writes(container.logs(), failed, already=problems)
     require_none(problems)
 

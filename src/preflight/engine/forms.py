@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
+from functools import partial
 
 from preflight.engine.answering import Answering
-from preflight.engine.visitor import MOST_POSTS, NOT_HARMLESS, Answer, Visit, ask
+from preflight.engine.visitor import MOST_POSTS, Answer, Visit, ask
 from preflight.model.problems import Problem, Severity
-from preflight.rules.pages import Form
-from preflight.rules.posts import TEXT, Post
+from preflight.rules.posts import Post
 
-MOST_FORMS = 3
+# How frameworks refuse a form for its origin: Django and SvelteKit 403, Rails 422.
+REFUSALS = (403, 422)
 PROBE = ("probe.txt", b"probe\n", "text/plain")
 """A file that a visitor uploads: name, content, media type."""
 # Messages of runtimes about a file that can't be written.
@@ -25,73 +25,55 @@ _REFUSED = re.compile(
 
 
 def send_posts(subject: Answering, visited: Visit) -> dict[str, Answer]:
-    """Send what the Space's scripts and documentation let a visitor post; the answers by path.
-
-    A live Space is sent nothing.
-    """
+    """Send what the Space lets a visitor post, as a browser would; the answers by path. A live Space is sent nothing."""
     if subject.safe_only:
         return {}
-    headers = {"Origin": f"https://{visited.host}", "Referer": f"https://{visited.host}/"}
-    public = f"https://{visited.host}/"
-    # A script that sends a form takes it from the page.
-    forms = visited.page.forms if visited.page else ()
     with ThreadPoolExecutor(MOST_POSTS) as pool:
         sent = {
-            path: pool.submit(_send, subject, path, headers, public, one, forms)
-            for path, one in visited.posts.items()
+            path: pool.submit(_send, subject, visited, path, post, f"https://{visited.host}")
+            for path, post in visited.posts.items()
         }
         return {path: answer.result() for path, answer in sent.items()}
 
 
-def _send(
-    subject: Answering,
-    path: str,
-    headers: Mapping[str, str],
-    public: str,
-    post: Post,
-    forms: Sequence[Form],
-) -> Answer:
+def _send(subject: Answering, visited: Visit, path: str, post: Post, origin: str) -> Answer:
+    headers = {"Origin": origin, "Referer": f"{origin}/"}
+    if visited.cookies:
+        headers["Cookie"] = visited.cookies
+    public = f"https://{visited.host}/"
     if post.body is not None:
         return ask(subject, path, headers, "POST", public, body=post.body)
-    fields = {name: TEXT for form in forms for name in form.fields} | dict.fromkeys(
-        post.fields, TEXT
-    )
-    names = [name for form in forms for name in form.files] + list(post.files)
-    files = {name: PROBE for name in names}
-    return ask(subject, path, headers, "POST", public, fields, files)
+    files = dict.fromkeys(post.files, PROBE)
+    return ask(subject, path, headers, "POST", public, post.fields, files)
 
 
-def send_forms(subject: Answering, visited: Visit, posted: Mapping[str, Answer]) -> list[str]:
-    """Send the page's own POST forms, filled in.
+def origin_problems(
+    subject: Answering, visited: Visit, posted: Mapping[str, Answer]
+) -> Iterator[Problem]:
+    """Posts that the server refuses for the public https:// origin alone: it compares the origin with the scheme or host
+    of its own socket."""
+    for path, answer in posted.items():
+        if answer.status not in REFUSALS:
+            continue
+        send = partial(_send, subject, visited, path, visited.posts[path])
+        for origin in (f"http://{visited.host}", "http://localhost:7860"):
+            other = send(origin)
+            if 0 < other.status < 500 and other.status not in REFUSALS:
+                again = send(f"https://{visited.host}")
+                if again.status == answer.status:
+                    yield Problem(
+                        f"the same answer to POST {path} for Origin: https://{visited.host}",
+                        f"POST {path} answers {answer.status} for Origin: https://{visited.host}, and "
+                        f"{other.status} for Origin: {origin}",
+                    )
+                break
 
-    Returns the requests that the server fails at, in words, with those of `posted` and of the visit.
-    """
-    failed = [
-        f"POST {path} answers {answer.status}"
-        for path, answer in posted.items()
-        if answer.status >= 500
-    ]
-    forms = visited.page.forms if visited.page else ()
-    own = [
-        form
-        for form in forms
-        if form.method == "POST"
-        and urlsplit(form.action).netloc == visited.host
-        and not NOT_HARMLESS.search(form.action)
-    ]
-    for form in own[:MOST_FORMS]:
-        path = urlsplit(form.action).path or "/"
-        headers = {"Origin": f"https://{visited.host}", "Referer": f"https://{visited.host}/"}
-        files = {name: PROBE for name in form.files}
-        answer = ask(subject, path, headers, "POST", data=form.fields, files=files)
-        if answer.status >= 500:
-            failed.append(f"POST {path} answers {answer.status}")
-    failed += [
-        f"GET {path} answers {answer.status}"
-        for path, answer in visited.paths.items()
-        if answer.status >= 500
-    ]
-    return failed
+
+def failed_requests(visited: Visit, posted: Mapping[str, Answer]) -> list[str]:
+    """The requests that the server fails at, in words."""
+    sent = [(f"POST {path}", answer) for path, answer in posted.items()]
+    sent += [(f"GET {path}", answer) for path, answer in visited.paths.items()]
+    return [f"{line} answers {answer.status}" for line, answer in sent if answer.status >= 500]
 
 
 def refused_writes(

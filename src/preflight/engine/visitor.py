@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any
@@ -24,7 +24,7 @@ from preflight.rules.scripts import UNKNOWN
 
 AT_ONCE = 8
 MOST_HOPS = 6
-MOST_PATHS, MOST_ASSETS, MOST_POSTS = 24, 60, 4
+MOST_PATHS, MOST_ASSETS, MOST_POSTS = 24, 60, 6
 # Of a live Space, which is sent few requests.
 FEW_PATHS, FEW_ASSETS = 6, 10
 LARGEST_BODY = 4 * 1024 * 1024
@@ -161,19 +161,35 @@ class Visit:
 
     @cached_property
     def posts(self) -> dict[str, Post]:
-        """What the documentation and the page's scripts let a visitor post, by path; a few."""
-        found = {
-            one.path: Post(one.path, one.body)
+        """What the page's forms and scripts and the API's documentation let a visitor post, by path; a few."""
+        page = self.page
+        own_forms = [form for form in page.forms if form.method == "POST"] if page else []
+        found = [Post(form.action, None, tuple(form.files), form.fields) for form in own_forms]
+        inline = [text for _, text in page.scripts] if page else []
+        for script in (*inline, *self.scripts.values()):
+            found += [_with_forms(one, page) if one.body is None else one for one in posts(script)]
+        found += [
+            Post(one.path, one.body)
             for one in self.documented
             if one.method == "POST" and one.body is not None and "{" not in one.path
-        }
-        inline = [text for _, text in self.page.scripts] if self.page else []
-        for script in (*inline, *self.scripts.values()):
-            for one in posts(script):
-                if path := self.own_path(one.address):
-                    found.setdefault(path, one)
-        harmless = {path: one for path, one in found.items() if not NOT_HARMLESS.search(path)}
-        return dict(islice(harmless.items(), MOST_POSTS))
+        ]
+        by_path: dict[str, Post] = {}
+        for one in found:
+            if (path := self.own_path(one.address)) and not NOT_HARMLESS.search(path):
+                by_path.setdefault(path, one)
+        return dict(islice(by_path.items(), MOST_POSTS))
+
+    @cached_property
+    def cookies(self) -> str:
+        """The `Cookie` header after the front page."""
+        sent = (
+            value
+            for hop in self.hops
+            for name, value in hop.headers
+            if name.lower() == "set-cookie"
+        )
+        pairs = (one.partition(";")[0].strip().partition("=") for one in sent)
+        return "; ".join(f"{name}={value}" for name, value in {n: v for n, _, v in pairs}.items())
 
     def own_path(self, address: str) -> str:
         """The path at the Space itself; empty for an address elsewhere, or one with unknown parts."""
@@ -187,6 +203,14 @@ class Visit:
         """Paths at the Space itself that the page gives to one of these calls, without unknown parts."""
         found = [self.own_path(one.address) for one in self.scripted if one.call in calls]
         return [one for one in dict.fromkeys(found) if one]
+
+
+def _with_forms(post: Post, page: Page | None) -> Post:
+    """`post`, which a script sends with the fields of the page's forms."""
+    forms = page.forms if page else ()
+    files = [name for form in forms for name in form.files]
+    fields = {name: value for form in forms for name, value in form.fields.items()}
+    return replace(post, files=(*files, *post.files), fields={**fields, **post.fields})
 
 
 def visit(subject: Answering, host: str, path: str, readme: str = "") -> Visit:

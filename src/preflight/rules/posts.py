@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tree_sitter import Node
@@ -24,13 +24,13 @@ TEXT = "Hello"
 class Post:
     """A POST that a visitor can send. address: a URL or a path; its computed parts are UNKNOWN.
 
-    body: its JSON; None where it sends a form. files, fields: the names that a script adds to the form.
+    body: its JSON; None where it sends a form. files: the form's names for files. fields: its other values.
     """
 
     address: str
     body: Any = None
     files: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 def posts(script: str) -> list[Post]:
@@ -70,8 +70,8 @@ class _Poster(Script):
                 elif self._is_form(sent):
                     added = dict(_ADDED.findall(self.source.decode("utf-8", "replace")))
                     files = [key for key, value in added.items() if _FILE.search(key + value)]
-                    fields = [key for key in added if key not in files]
-                    yield Post(address, None, tuple(files), tuple(fields))
+                    fields = {key: TEXT for key in added if key not in files}
+                    yield Post(address, None, tuple(files), fields)
 
     def _is_form(self, node: Node) -> bool:
         """Whether an expression is `new FormData(…)`, or a name that holds one."""
