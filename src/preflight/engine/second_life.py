@@ -12,8 +12,11 @@ from preflight.engine.container import Container, Exit, NotServing
 from preflight.engine.docker import docker
 from preflight.model.hub_profile import HUB
 
-# Files that every start makes again, so no check misses them.
-CACHES = r"^/tmp(/|$)|/__pycache__|\.pyc$|/\.(npm|cache)(/|$)"
+# Files that every start makes again, so nothing is lost with them: caches, logs, locks, sockets.
+CACHES = (
+    r"^/(tmp|run|var/(run|log|cache))(/|$)|/__pycache__|\.(pyc|pid|sock|ctl|lock|log)$"
+    r"|/\.(npm|cache|config|gunicorn)(/|$)"
+)
 
 
 @dataclass(frozen=True)
