@@ -262,6 +262,17 @@ PAGE = (
     Alike("module-imports-what-is-there", files=page(MODULE, app_js=("text/javascript", 'import { draw } from "./draw.js"; draw(); // import "./absent.js"'), draw_js=("text/javascript", "export function draw() {}"))),
     Alike("script-below-a-base", files=page('<!doctype html><title>T</title><base href="/ui/"><script src="app.js"></script>', ui__app_js=("text/javascript", "1"))),
     Alike("counter-is-absent", files=page('<!doctype html><title>T</title><script src="/app.js"></script>', app_js=("text/javascript", "fetch('/app.js')"))),
+    Running(
+        "named-path-needs-a-key",
+        "page.named_paths_answer",
+        severity=Severity.ADVICE,
+        files=pages(
+            'if path == "/":\n    return 200, HTML, \'<!doctype html><title>T</title><a href="/rides">Rides</a>\'\n'
+            'if path == "/rides":\n    try:\n        os.environ["RIDES_KEY"]\n    except KeyError:\n'
+            '        print(traceback.format_exc())\n        return 500, [], "failed"',
+            "import os\nimport traceback",
+        ),
+    ),
     Running("named-path-fails", "page.named_paths_answer", files=pages('if path == "/":\n    return 200, HTML, \'<!doctype html><title>T</title><a href="/rides">Rides</a>\'\nif path == "/rides":\n    return 500, [], "failed"')),
 )  # fmt: skip
 

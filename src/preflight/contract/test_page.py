@@ -6,6 +6,7 @@ import pytest
 
 from preflight.contract.findings import material, not_promised, report, require_none, show
 from preflight.engine.answering import Answering
+from preflight.engine.diagnosis import lacking
 from preflight.engine.edge import AtThePort, ThroughEdge
 from preflight.engine.image import Image
 from preflight.engine.rendering import Rendered, render
@@ -80,13 +81,16 @@ def test_named_paths_answer(
     if not failed:
         return
     as_root: dict[str, int] = {}
-    if started.container:
+    lacks = lacking(started.container, space.folder) if started.container else None
+    if started.container and not lacks:
         run, image = request.getfixturevalue("run"), request.getfixturevalue("image")
         as_root = answers_as_root(run, space, image, list(failed))
     for path, answer in failed.items():
         expected = f"a status below 500 for GET {path}, which the Space names itself"
         seen = f"GET {path} answers {answer.status}: {answer.text[:120]}"
-        if 0 < as_root.get(path, 0) < 400:
+        if lacks:
+            report(Problem(expected, f"{seen}; {lacks[0]}", lacks[1], severity=Severity.ADVICE))
+        elif 0 < as_root.get(path, 0) < 400:
             report(
                 Problem(
                     expected,

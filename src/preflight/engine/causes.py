@@ -122,7 +122,7 @@ CAUSES = (
     ),
     Cause(
         r"npm ci.*can only install|`npm ci` can only install",
-        "package.json and package-lock.json disagree",
+        "package.json and package-lock.json disagree, or there is no package-lock.json",
         "run `npm install` and commit package-lock.json",
     ),
     Cause(
@@ -148,6 +148,13 @@ CAUSES = (
         "a step writes where its user may not",
         "do it before USER, or COPY with --chown",
         "give the file to the image's user (COPY --chown=1000:1000), or write below the home folder or /tmp",
+    ),
+    Cause(
+        r"error while loading shared libraries|\.so[.\d]*: cannot open shared object file",
+        "a system library is not in the image",
+        "install the Debian package that has the library: RUN apt-get update && apt-get install -y NAME",
+        "install the Debian package that has the library, such as libgl1 for libGL.so.1 or libxcb1 for "
+        "libxcb.so.1: RUN apt-get update && apt-get install -y NAME",
     ),
     Cause(
         r"ModuleNotFoundError|ImportError|Cannot find (module|package)|ERR_MODULE_NOT_FOUND",

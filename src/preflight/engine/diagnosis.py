@@ -92,6 +92,31 @@ def not_started(error: CannotRun) -> Diagnosis:
     )
 
 
+def lacking(container: Container, folder: Path) -> tuple[str, str] | None:
+    """What a failed request of a running Space lacks here and may have on the Hub, by its log: the reason and the fix."""
+    log = plain(container.logs())
+    given = _given(container)
+    missing = [one for one in missing_in(log, _known(folder)) if one not in given]
+    if missing:
+        names = ", ".join(missing)
+        return (
+            f"the log names {names} as missing",
+            f"Give {names} a value: --env {missing[0]}=VALUE",
+        )
+    offline = NO_NETWORK_AT_START.found_in(log) and container.observer
+    if offline and (names := ", ".join(offline.unresolved())):
+        return f"this machine has no network to {names}", "Check it on a machine with a network."
+    return None
+
+
+def _given(container: Container) -> set[str]:
+    return {one.partition("=")[0] for one in container.inspection["Config"].get("Env") or []}
+
+
+def _known(folder: Path | None) -> list[str]:
+    return [read.name for read in needed(folder)] if folder else []
+
+
 def alarming_lines(log: str) -> list[str]:
     """Lines of a log that report a warning or an error, each kind once."""
     found: dict[str, str] = {}
@@ -110,9 +135,7 @@ _ALARM = re.compile(
 
 def _with_missing(found: Diagnosis, container: Container, folder: Path | None) -> Diagnosis:
     """`found`, with the names of missing variables when the log reports any."""
-    required = needed(folder) if folder else []
-    given = {one.partition("=")[0] for one in container.inspection["Config"].get("Env") or []}
-    known = [read.name for read in required]
+    given, known = _given(container), _known(folder)
     logged = [one for one in missing_in(plain(container.logs()), known) if one not in given]
     if not logged:
         return found
