@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from preflight.contract.findings import not_promised, report, require_none
+from preflight.contract.findings import not_promised, report, require_none, show
 from preflight.engine import proxied
 from preflight.engine.answering import Answering
 from preflight.engine.container import Container
@@ -176,6 +176,8 @@ def test_accepts_posts_of_its_own_page(
     """
     if not posted:
         not_promised("neither the page nor /openapi.json names a POST")
+    sent = {path: visited.posts[path].summary for path in posted}
+    show("posted", *({"path": p, "content": sent[p], "status": posted[p].status} for p in posted))
     require_none(origin_problems(subject, visited, posted))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,13 @@ class Post:
     body: Any = None
     files: tuple[str, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The JSON, or the form's names."""
+        if self.body is not None:
+            return json.dumps(self.body)
+        return ", ".join([*self.fields, *(f"{name} (a file)" for name in self.files)]) or "a form"
 
 
 def posts(script: str) -> list[Post]:
