@@ -210,6 +210,12 @@ WARNED = (
         sample=True,
     ),
     Broken(
+        "hardware-that-the-hub-does-not-document",
+        "metadata.suggested_hardware_exists",
+        severity=Severity.ADVICE,
+        edit={"README.md": [("license: mit", "license: mit\nsuggested_hardware: cpu-xl")]},
+    ),
+    Broken(
         "declares-what-the-hub-sets",
         "declaration.hub_variables_are_not_entered",
         severity=Severity.ADVICE,

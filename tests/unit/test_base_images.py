@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from preflight.engine import base_images, stand_ins
-from preflight.engine.base_images import NoStandIn, ensure, named_in, syntax_in, without_syntax
+from preflight.engine.base_images import (
+    NoStandIn,
+    described,
+    ensure,
+    named_in,
+    syntax_in,
+    without_syntax,
+)
 from preflight.engine.stand_ins import name_for, recipe_for
 
 
@@ -88,6 +95,12 @@ def test_a_full_image_has_compilers_and_a_slim_one_has_none() -> None:
 def test_a_stand_in_is_never_named_as_the_official_image() -> None:
     """A stand-in must not have the official name: a later build would silently use it."""
     assert name_for("python:3.11@sha256:0") == "standin/python:3.11"
+
+
+def test_a_version_that_is_not_had_must_be_named() -> None:
+    """A verdict reached with another version must name both versions."""
+    assert described("python:3.9") == "python:3.9 (Python 3.11 in the place of 3.9)"
+    assert described("python:3.11") == "python:3.11"
 
 
 def test_an_unavailable_image_is_a_typed_outcome(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,17 @@ def test_a_missing_variable_is_named_with_the_others(start_named: StartNamed) ->
     assert "--env API_KEY=VALUE" in failure.fix and "preflight init" in failure.fix
 
 
+def test_a_crash_must_show_the_code_of_the_space_alone(start_named: StartNamed) -> None:
+    """Frames in libraries must not fill the finding: the Space's owner cannot change them."""
+    code = 'import json\nos.environ["JSON"] = "{"\njson.loads(os.environ["JSON"])\n'
+    failure = start_named("parses-nothing", code).failure
+    assert failure and failure.kind is Kind.CRASH_LOOP
+    assert 'json.loads(os.environ["JSON"])' in failure.actual
+    assert "JSONDecodeError" in failure.actual
+    assert "json/decoder.py" not in failure.actual and "^^^" not in failure.actual
+    assert failure.actual.count('File "') == 1, failure.actual
+
+
 def test_a_command_that_cannot_be_run_is_an_end(
     start_named: StartNamed, run: Run, tmp_path: Path
 ) -> None:

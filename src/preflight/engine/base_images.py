@@ -98,7 +98,7 @@ def ensure(
     if stand_ins:
         say(
             "NO IMAGE REGISTRY ANSWERS. STAND-INS made from Debian's packages take the place of: "
-            + ", ".join(map(_named, stand_ins))
+            + ", ".join(map(described, stand_ins))
         )
     missing = [
         image
@@ -112,7 +112,8 @@ def ensure(
     return stand_ins
 
 
-def _named(image: str) -> str:
+def described(image: str) -> str:
+    """The image's name, with what its stand-in has in the place of the official image's contents."""
     recipe = recipe_for(image)
     return f"{image} ({recipe.differs})" if recipe and recipe.differs else image
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -281,6 +282,24 @@ def _fix(log: str) -> str | None:
     return cause.at_start if cause else None
 
 
+_FRAME = re.compile(r'\s*File "(?P<path>[^"]+)", line \d+')
+_LIBRARY = re.compile(r"<frozen |/(site|dist)-packages/|/lib/python3|^/usr/(local/)?bin/|venv/bin/")
+
+
+def _without_library_frames(log: str) -> Iterator[str]:
+    """The lines of a log, without a stack trace's frames in libraries and its marks below the code."""
+    skips = False
+    for line in log.splitlines():
+        if frame := _FRAME.match(line):
+            skips = _LIBRARY.search(frame["path"]) is not None
+        elif not line.startswith("    "):
+            skips = False
+        if not skips and line.strip("~^ "):
+            yield line
+
+
 def _said(container: Container) -> str:
-    lines = last_lines(plain(container.logs()), 8)
+    # The frames before the last stack trace belong to earlier starts or causes.
+    log = plain(container.logs()).rpartition("Traceback (most recent call last):\n")[2]
+    lines = last_lines("\n".join(_without_library_frames(log)), 8)
     return f"; its last lines:\n{indented(lines)}" if lines else "; it printed nothing"

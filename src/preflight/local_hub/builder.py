@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from preflight.engine import diagnosis
-from preflight.engine.base_images import stood_in_for
+from preflight.engine.base_images import described, stood_in_for
 from preflight.engine.container import CannotRun, Container, NotServing, SpaceContainer
 from preflight.engine.docker import DockerError, docker
 from preflight.engine.edge import Edge
@@ -142,7 +142,7 @@ class Builder:
                         fresh=fresh,
                     )
                 if stood_in_for:
-                    replaced = ", ".join(sorted(stood_in_for))
+                    replaced = ", ".join(map(described, sorted(stood_in_for)))
                     say(log, f"NO IMAGE REGISTRY ANSWERED: stand-ins for {replaced}")
                 return image
             except BuildError as error:

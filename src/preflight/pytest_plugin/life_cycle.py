@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from preflight.engine.base_images import stood_in_for
+from preflight.engine.base_images import described, stood_in_for
 from preflight.engine.docker import DockerError, NoDocker, docker
 from preflight.engine.install import last_words
 from preflight.engine.run import LABEL, ONCE, Run, remove_leftovers
@@ -167,7 +167,7 @@ def pytest_terminal_summary(
     stand_ins = sorted(config.stash.setdefault(_STAND_INS, set()) | stood_in_for)
     if stand_ins:
         terminalreporter.write_line(
-            f"NO IMAGE REGISTRY ANSWERED: stand-ins replaced {', '.join(stand_ins)}. "
+            f"NO IMAGE REGISTRY ANSWERED: stand-ins replaced {', '.join(map(described, stand_ins))}. "
             "Sizes and base layers differ from the Hub's.",
             yellow=True,
         )
