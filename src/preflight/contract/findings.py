@@ -103,6 +103,10 @@ class Notes:
 current = Notes()
 
 
+UNDECLARED = (
+    "there is no `.env.example` with Variables and Secrets, which `preflight init DIR` drafts"
+)
+"""Why a check of the declaration does not apply: one reason for all, so that they are counted together."""
 LABELS = ("Severity:", "On the Hub:", "Fix:", "Source:", "Since:")
 FIRST_VERSION = "0.2.0"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.contract.findings import not_promised, require_none
+from preflight.contract.findings import UNDECLARED, not_promised, require_none
 from preflight.model.environment import EnvironmentDeclaration, EnvironmentDeclarationError
 from preflight.model.hub_profile import DOCUMENTED_PORTS
 from preflight.model.problems import Problem, Severity
@@ -23,7 +23,7 @@ def declaration(space: Space) -> EnvironmentDeclaration:
     except EnvironmentDeclarationError:
         pytest.skip("the declaration cannot be read: see declaration.can_be_read")
     if declared is None:
-        not_promised("there is no `.env.example`")
+        not_promised(UNDECLARED)
     if not declared.decorated:
         not_promised("`.env.example` lists names without saying what is required or secret")
     return declared
@@ -42,7 +42,7 @@ def test_can_be_read(space: Space) -> None:
     """
     try:
         if space.declaration is None:
-            not_promised("there is no `.env.example`")
+            not_promised(UNDECLARED)
     except EnvironmentDeclarationError as error:
         require_none(
             Problem("a declaration without faults", one.message, file=error.source, line=one.line)
@@ -187,7 +187,7 @@ def test_services_are_on_open_ports(space: Space) -> None:
     except EnvironmentDeclarationError:
         pytest.skip("the declaration cannot be read: see declaration.can_be_read")
     if declared is None:
-        not_promised("there is no `.env.example`")
+        not_promised(UNDECLARED)
     require_none(
         Problem(
             f"ports {', '.join(map(str, DOCUMENTED_PORTS))}",

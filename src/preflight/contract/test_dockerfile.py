@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.contract.findings import not_promised, require_none
+from preflight.contract.findings import UNDECLARED, not_promised, require_none
 from preflight.model.environment import EnvironmentDeclaration, EnvironmentDeclarationError
 from preflight.model.space import Space
 from preflight.rules import dockerfile_steps as rules
@@ -20,7 +20,7 @@ def declaration(space: Space) -> EnvironmentDeclaration:
     except EnvironmentDeclarationError:
         pytest.skip("the declaration cannot be read: see declaration.can_be_read")
     if declared is None or not declared.decorated:
-        not_promised("no `.env.example` declares Variables and Secrets")
+        not_promised(UNDECLARED)
     return declared
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from preflight.contract.findings import not_promised, require_none, show
+from preflight.contract.findings import UNDECLARED, not_promised, require_none, show
 from preflight.engine.image import Image
 from preflight.engine.matrix import Outcome
 from preflight.engine.rehearsal import Rehearsal
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import Problem
 from preflight.model.space import Space
-from preflight.rules.reads import is_entered, reads
 
 # A Space that does not build or start with a valid environment is one finding: start.serves.
 pytestmark = pytest.mark.usefixtures("container")
@@ -25,22 +24,11 @@ def tried(space: Space, image: Image, rehearsal: Rehearsal) -> list[Outcome]:
     """The outcome of a start with each environment of the matrix, the valid environment first."""
     declaration = space.declaration
     if declaration is None or not declaration.decorated:
-        not_promised(undeclared(space))
+        not_promised(UNDECLARED)
     outcomes = rehearsal.tried()
     if outcomes is None:
         pytest.skip("not checked: the Space does not start, see start.serves")
     return outcomes
-
-
-def undeclared(space: Space) -> str:
-    """Why no environment is tried, and what to do."""
-    names = dict.fromkeys(one.name for one in reads(space.folder) if is_entered(one.name))
-    if not names:
-        return "no `.env.example` declares what the Space reads from its environment"
-    return (
-        f"no `.env.example` declares the variables that the code reads ({len(names)}); "
-        "`preflight init DIR` drafts it, so that these checks run"
-    )
 
 
 def problems(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.contract.findings import advise, not_promised, require_none, violated
+from preflight.contract.findings import UNDECLARED, advise, not_promised, require_none, violated
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.git import Repository
 from preflight.model.problems import Problem
@@ -185,7 +185,7 @@ def test_names_do_not_collide(space: Space) -> None:
     """
     try:
         if space.declaration is None:
-            not_promised("there is no `.env.example`")
+            not_promised(UNDECLARED)
     except EnvironmentDeclarationError as error:
         require_none(
             Problem("each name declared once", fault.message, file=error.source, line=fault.line)
