@@ -27,7 +27,7 @@ def test_builds(built: Image | BuildError) -> None:
         return
     material(built.log)
     if built.unjudged:
-        raise CannotJudge(f"{built.unjudged}; the log: {built.log}")
+        raise CannotJudge(built.unjudged)
     violated(
         expected=f"an image within {HUB.build_deadline:g} s",
         actual=str(built).partition("\nfix:")[0],
