@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from preflight.engine.build_log import digest as digest_of_output
+from preflight.engine.causes import Stage, cause_in
 from preflight.engine.image import BuildError, build
 from preflight.engine.run import Run
 
@@ -206,3 +207,12 @@ def test_the_digest_holds_the_line_with_the_cause() -> None:
     assert "resolved together" in found.cause
     assert found.last_lines[0] == "ERROR: ResolutionImpossible"
     assert found.last_lines[-2:] == ["INFO: line 29", "exit code: 1"]
+
+
+def test_a_missing_system_library_is_no_missing_module() -> None:
+    """An ImportError for a shared library must lead to a Debian package, and another one to the requirements."""
+    library = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
+    found = cause_in(library, Stage.START)
+    assert found and "apt-get install" in str(found.at_start)
+    module = cause_in("ModuleNotFoundError: No module named 'cv2'", Stage.START)
+    assert module and "requirements" in str(module.at_start)

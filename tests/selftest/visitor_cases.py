@@ -89,6 +89,11 @@ def form(accepted: str) -> dict[str, str | bytes | None]:
 
 EDGE = (
     Running(
+        "host-of-an-app-that-fails",
+        "edge.answers_the_public_name",
+        files=pages(f'{HOST}\nif host not in {LOCAL}:\n    return 400, [], "DisallowedHost"\nif path == "/":\n    return 500, [], "failed"'),
+    ),
+    Running(
         "host-of-a-dev-server",
         "edge.answers_the_public_name",
         files=pages(f'{HOST}\nif host not in {LOCAL}:\n    return 403, [], "Blocked request. This host is not allowed."'),
