@@ -61,6 +61,7 @@ def test_must_say_that_its_disk_is_full(start_auth: StartAuth) -> None:
     assert ada.sign_in().status_code == 200
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("stops", [SHORT, LONG])
 def test_must_lose_no_request_when_it_stops(start_auth: StartAuth, stops: int) -> None:
     """After SIGTERM under the load of 32 clients, each accepted request must get its answer within two seconds."""

@@ -79,6 +79,7 @@ def many_at_one_address(bench: Bench) -> LoadRun:
     return bench.run(*PEOPLE, "-t", "5s", "--tags", "backend-py", *through(bench.edge))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("load", [many_at_one_address], indirect=True)
 def test_people_with_a_shared_address_must_be_reported(load: LoadRun) -> None:
     """A run must name the shared address: the Hub's edge appends the generator's, so Spaces limit all its people."""
