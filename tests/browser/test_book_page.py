@@ -81,7 +81,9 @@ def test_an_answer_is_readable_on_a_phone(page: Page, scheme: str, tmp_path: Pat
     page.screenshot(path=tmp_path / f"answer-{scheme}.png", full_page=True)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
     faults = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    assert not faults, [(one["id"], [node["html"] for node in one["nodes"]]) for one in faults]
+    assert not faults, [
+        (fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults
+    ]
 
 
 def test_an_answer_is_never_parsed_as_html(page: Page) -> None:

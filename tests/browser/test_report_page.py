@@ -82,14 +82,14 @@ def page(left: Path, plain_chromium: Browser, scheme: Literal["light", "dark"]) 
 
 
 def shown(records: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
-    found = [row for one in records for row in one["shown"].get(what, [])]
+    found = [row for record in records for row in record["shown"].get(what, [])]
     assert found, f"no check has shown {what}"
     return found
 
 
 def test_shows_the_findings_of_the_run(page: Page, records: list[dict[str, Any]]) -> None:
     """Verdict, finding and every figure must equal those of preflight.json, from any worker."""
-    held = [one for one in records if one["outcome"] == "held"]
+    held = [record for record in records if record["outcome"] == "held"]
     card = page.locator(".card").filter(has_text="signer")
     expect(card).to_contain_text(f"{len(held)} checks held, 1 found something (1 breaks)")
     (image,) = shown(records, "image")
@@ -112,7 +112,7 @@ def test_shows_the_findings_of_the_run(page: Page, records: list[dict[str, Any]]
     assert start["timeline"][-1]["end"] > start["seconds"]
     expect(rows("Image layers of signer")).to_have_count(len(layers))
     cors = shown(records, "cors")
-    expect(rows("CORS of signer")).to_have_count(len({one["origin"] for one in cors}))
+    expect(rows("CORS of signer")).to_have_count(len({case["origin"] for case in cors}))
     expect(page.get_by_role("region", name="CORS of signer").locator("td")).to_have_count(len(cors))
     expect(rows("CORS of signer").filter(has_text="another site")).to_contain_text("200 refused")
     expect(rows("Environment of signer").filter(has_text="SIGNING_KEY")).to_contain_text("exit code 3")  # fmt: skip
@@ -128,11 +128,13 @@ def test_is_one_file_for_every_screen_and_reader(page: Page) -> None:
     )
     # The test adds the bundle of axe's rules as a script.
     faults = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    assert not faults, [(one["id"], [node["html"] for node in one["nodes"]]) for one in faults]
+    assert not faults, [
+        (fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults
+    ]
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
     loaded = page.evaluate("() => performance.getEntriesByType('resource').map((one) => one.name)")
-    assert [one for one in loaded if not one.startswith("data:")] == []
+    assert [text for text in loaded if not text.startswith("data:")] == []
     named = page.eval_on_selector_all(
         "[src], link[href]", "(found) => found.map((one) => one.src ?? one.href)"
     )
-    assert [one for one in named if not one.startswith("data:")] == []
+    assert [text for text in named if not text.startswith("data:")] == []

@@ -23,7 +23,7 @@ Records = dict[str, list[dict[str, Any]]]
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     everything = metafunc.config.getoption("--selftest") == "all"
-    chosen = [one for one in SPACES if everything or one.sample]
+    chosen = [name for name in SPACES if everything or name.sample]
     if "seen" in metafunc.fixturenames:
         metafunc.parametrize("seen", [pytest.param(one, id=one.id) for one in chosen])
 
@@ -71,8 +71,10 @@ def write(one: Seen, folder: Path) -> None:
 def said(records: list[dict[str, Any]], severity: Severity) -> dict[str, list[str]]:
     """The findings of a severity, by rule."""
     found = {
-        one["id"]: [each["actual"] for each in one["findings"] if each["severity"] == severity]
-        for one in records
+        record["id"]: [
+            each["actual"] for each in record["findings"] if each["severity"] == severity
+        ]
+        for record in records
     }
     return {rule: texts for rule, texts in found.items() if texts}
 

@@ -109,7 +109,8 @@ def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInAB
     for name in SPACES:
         declaration = EnvironmentDeclaration.of_file(ROOT / name / ".env.example")
         variables = {
-            key: str(one.value) for key, one in hub.api.get_space_variables(f"OWNER/{name}").items()
+            key: str(variable.value)
+            for key, variable in hub.api.get_space_variables(f"OWNER/{name}").items()
         }
         secrets = set(hub.api.get_space_secrets(f"OWNER/{name}"))
         assert variables and not list(faults_of(declaration, variables, secrets))

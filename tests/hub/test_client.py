@@ -51,7 +51,7 @@ def test_from_nothing_to_a_running_space(hub: HubInABox, tmp_path: Path) -> None
     assert hub.wait(space_id).stage == "RUNNING"
     assert "--> Pushing image" in "".join(hub.api.fetch_space_logs(space_id, build=True))
     info = hub.api.space_info(space_id)
-    assert {"Dockerfile", "README.md", "site/picture.png"} <= {one.rfilename for one in info.siblings or []}  # fmt: skip
+    assert {"Dockerfile", "README.md", "site/picture.png"} <= {sibling.rfilename for sibling in info.siblings or []}  # fmt: skip
     assert (info.subdomain, info.private) == ("acme-labs-my-page-2", True)
     assert f"{info.host}:".startswith("https://acme-labs-my-page-2.hf.localhost:")
     edge = hub.edge(space_id)

@@ -327,9 +327,9 @@ def building(live: Live) -> list[psutil.Process]:
     run = live.hub.kept(SIGNER).hub.run.id
     tag = re.compile(rf"--tag=preflight/acme-signer-\w+:{run}")
     return [
-        one
-        for one in psutil.process_iter(["cmdline"])
-        if any(tag.fullmatch(part) for part in one.info["cmdline"] or ())
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(tag.fullmatch(part) for part in process.info["cmdline"] or ())
     ]
 
 

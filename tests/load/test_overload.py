@@ -89,7 +89,8 @@ class Pressure(Program):
         while connected < 8:
             assert time.monotonic() < end, f"{connected} of 8 callers connected within 10 s"
             connected = sum(
-                one.status == psutil.CONN_ESTABLISHED for one in process.net_connections("tcp")
+                connection.status == psutil.CONN_ESTABLISHED
+                for connection in process.net_connections("tcp")
             )
             time.sleep(0.01)
 

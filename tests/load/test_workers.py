@@ -64,7 +64,7 @@ def stack(
     with ThreadPoolExecutor() as pool:
         images = dict(zip(own_spaces, pool.map(image_of, own_spaces.values()), strict=True))
     labels = {LABEL: run.id}
-    of_spaces = {name: {"image": one.tag, "labels": labels} for name, one in images.items()}
+    of_spaces = {name: {"image": image.tag, "labels": labels} for name, image in images.items()}
     worker = {"image": worker_image, "labels": labels}
     master = worker | {
         "environment": {"LOCUST_HTML": "/tmp/load.html", "LOCUST_TAGS": "backend-py"},

@@ -242,10 +242,10 @@ def git(folder: Path, *arguments: str) -> None:
 def found(records: list[dict[str, Any]]) -> dict[str, set[tuple[str, str]]]:
     """Severity and text of each finding, by check; also of a check that could not judge."""
     return {
-        one["id"]: {(each["severity"], each["actual"]) for each in one["findings"]}
-        or {("error", one["reason"])}
-        for one in records
-        if one["outcome"] in ("found", "error")
+        record["id"]: {(each["severity"], each["actual"]) for each in record["findings"]}
+        or {("error", record["reason"])}
+        for record in records
+        if record["outcome"] in ("found", "error")
     }
 
 
@@ -254,7 +254,7 @@ def caught_as_named(case: Broken, records: list[dict[str, Any]]) -> None:
     assert set(findings) == {case.check, *case.also}, f"found: {findings}"
     consequences = {severity for one in case.also for severity, _ in findings[one]}
     assert consequences <= {Severity.ADVICE}, f"found: {findings}"
-    own = next(one["severity"] for one in records if one["id"] == case.check)
+    own = next(record["severity"] for record in records if record["id"] == case.check)
     severities = [severity for severity, _ in findings[case.check]]
     assert min(map(Severity, severities), key=list(Severity).index) == (case.severity or own), (
         f"found: {findings}"

@@ -52,7 +52,7 @@ def pairs(
 def networks_of(inspection: dict[str, Any], run: Run) -> dict[str, Any]:
     """The networks that compose.yaml gives a container; a concurrent test may add an edge's network."""
     networks = inspection["NetworkSettings"]["Networks"].items()
-    return {name: one for name, one in networks if not name.startswith(f"{run.id}-edge-")}
+    return {name: network for name, network in networks if not name.startswith(f"{run.id}-edge-")}
 
 
 def test_shares_no_network_and_no_volume(

@@ -68,17 +68,17 @@ def run(*arguments: str) -> str:
 
 def declared(folder: Path) -> dict[str, Variable]:
     declaration = EnvironmentDeclaration.of_file(folder / ".env.example")
-    return {one.name: one for one in declaration.variables}
+    return {variable.name: variable for variable in declaration.variables}
 
 
 def test_the_declaration_names_what_the_code_reads(folder: Path) -> None:
     """Each variable that the code reads, and no other, must be declared once, as its read suggests."""
     run("init", str(folder))
     found = declared(folder)
-    assert {name for name, one in found.items() if one.required} == {
+    assert {name for name, variable in found.items() if variable.required} == {
         *("APP_DATABASE_URL", "API_KEY", "MAX_ITEMS", "BOT_TOKEN", "MONGO_URI", "ADMIN_PASSWORD"),
     }
-    assert {name for name, one in found.items() if not one.required} == {
+    assert {name for name, variable in found.items() if not variable.required} == {
         *(
             "APP_WORKERS",
             "APP_NOTE",
@@ -89,7 +89,7 @@ def test_the_declaration_names_what_the_code_reads(folder: Path) -> None:
             "REGION",
         ),
     }
-    assert {name for name, one in found.items() if one.sensitive} == {
+    assert {name for name, variable in found.items() if variable.sensitive} == {
         *("APP_DATABASE_URL", "API_KEY", "BOT_TOKEN", "MONGO_URI", "ADMIN_PASSWORD"),
     }
     types = {name: one.type.name for name, one in found.items() if one.type.name != "string"}

@@ -64,7 +64,7 @@ def test_a_header_that_lets_the_frame_be_is_none(headers: list[tuple[str, str]])
 )
 def test_a_cookie_that_the_frame_loses_is_found(header: str, severity: Severity | None) -> None:
     """A cookie without SameSite=None and Secure must be found; one that only remembers a choice is advice."""
-    assert [one.severity for one in cookie_problems([header], "/", HOST)] == (
+    assert [problem.severity for problem in cookie_problems([header], "/", HOST)] == (
         [severity] if severity else []
     )
 

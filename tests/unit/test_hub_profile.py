@@ -50,9 +50,9 @@ def test_an_invalid_setting_is_refused(given: str, words: str) -> None:
 
 def test_every_field_has_its_source_and_its_sureness() -> None:
     """Each value of the rehearsal must have a source and a confidence."""
-    for one in fields(Rehearsal):
-        facts = one.metadata["facts"]
-        assert facts["about"] and facts["source"] and facts["sure"], one.name
+    for field in fields(Rehearsal):
+        facts = field.metadata["facts"]
+        assert facts["about"] and facts["source"] and facts["sure"], field.name
 
 
 @pytest.mark.parametrize(

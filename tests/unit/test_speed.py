@@ -38,7 +38,9 @@ def test_an_environment_case_must_be_quick(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(pool.map(lambda case: try_case(run, space, image, case), chosen))
     ours = (time.monotonic() - began) / len(chosen)
-    assert all(one.code for one in outcomes), "a case did not refuse, so no refusal was timed"
+    assert all(outcome.code for outcome in outcomes), (
+        "a case did not refuse, so no refusal was timed"
+    )
 
     # They run one after the other, so two measure as much as many.
     few = chosen[:2]

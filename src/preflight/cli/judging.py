@@ -72,7 +72,7 @@ def broken_rules(report: Path) -> list[str]:
     """The failed rules of a report; never empty, because the run did not hold."""
     path = report / "preflight.json"
     checks = json.loads(path.read_text("utf-8"))["checks"] if path.is_file() else []
-    failed = [one["id"] for one in checks if one["fails"] or one["outcome"] == "error"]
+    failed = [check["id"] for check in checks if check["fails"] or check["outcome"] == "error"]
     return list(dict.fromkeys(failed)) or ["the contract could not be judged"]
 
 

@@ -22,10 +22,10 @@ def rules(severity: str | None) -> None:
     """
     from preflight.pytest_plugin.reference import entries
 
-    chosen = [one for one in entries() if severity in (None, one.rule.severity)]
+    chosen = [entry for entry in entries() if severity in (None, entry.rule.severity)]
     widest = max(len(one.id) for one in chosen)
-    for one in chosen:
-        click.echo(f"{one.id:<{widest}}  {one.rule.severity:<6}  {one.rule.sentence}")
+    for finding in chosen:
+        click.echo(f"{finding.id:<{widest}}  {finding.rule.severity:<6}  {finding.rule.sentence}")
 
 
 @click.command("explain")
@@ -38,7 +38,7 @@ def explain(rule: str) -> None:
     """
     from preflight.pytest_plugin.reference import entries, explained
 
-    known = {one.id: one for one in entries()}
+    known = {entry.id: entry for entry in entries()}
     # Findings name parameters too: edge.survives[ab].
     found = known.get(rule.partition("[")[0])
     if found is None:

@@ -32,7 +32,9 @@ class Violation(AssertionError):
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__(
-            "; ".join(f"expected {one.expected}; found {one.actual}" for one in problems)
+            "; ".join(
+                f"expected {problem.expected}; found {problem.actual}" for problem in problems
+            )
         )
         self.problems = problems
 
@@ -150,7 +152,7 @@ class Rule:
             if not parts.get(label):
                 raise ValueError(f"its docstring needs {meaning}")
         severities = re.fullmatch(r"(\w+)(?:; (\w+) without conventions)?", parts["Severity:"])
-        named = [one for one in severities.groups() if one] if severities else []
+        named = [group for group in severities.groups() if group] if severities else []
         if not named or not set(named) <= set(Severity):
             raise ValueError(
                 f"its docstring says `Severity: {parts['Severity:']}`; write one of "

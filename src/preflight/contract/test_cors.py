@@ -59,7 +59,7 @@ def near_misses(subject: Answering, allowed: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def posts(visited: Visit) -> list[str]:
     """Paths for which the Space's OpenAPI document names a POST, a few of them."""
-    found = [one.path for one in visited.documented if one.method == "POST"]
+    found = [path.path for path in visited.documented if path.method == "POST"]
     return [path for path in found if "{" not in path][:MOST_POSTS]
 
 
@@ -259,7 +259,7 @@ def test_varies_by_origin(space: Space, direct: Answering) -> None:
     found = []
     for origin in (allowed, "https://attacker.example", None):
         vary = ask(direct, "GET", path, origin).headers.get("Vary", "")
-        if "origin" not in [one.strip().lower() for one in vary.split(",")]:
+        if "origin" not in [part.strip().lower() for part in vary.split(",")]:
             found.append(
                 Problem(
                     f"Vary: Origin on GET {path} from {origin or 'no origin'}",

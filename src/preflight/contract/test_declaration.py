@@ -45,10 +45,12 @@ def test_can_be_read(space: Space) -> None:
             not_promised(UNDECLARED)
     except EnvironmentDeclarationError as error:
         require_none(
-            Problem("a declaration without faults", one.message, file=error.source, line=one.line)
-            for one in error.faults
+            Problem(
+                "a declaration without faults", fault.message, file=error.source, line=fault.line
+            )
+            for fault in error.faults
             # The Hub has a message of its own for these: push.names_do_not_collide.
-            if not one.duplicate
+            if not fault.duplicate
         )
 
 

@@ -127,7 +127,7 @@ def test_names_public_addresses(visited: Visit) -> None:
 
     Source: huggingface_hub _oauth.py; browsers' rules on mixed content (MDN, Mixed content).
     """
-    named = [("a server in /openapi.json", one) for one in visited.servers]
+    named = [("a server in /openapi.json", server) for server in visited.servers]
     if visited.page:
         if visited.page.canonical:
             named.append(("the canonical link", visited.page.canonical))
@@ -195,7 +195,7 @@ def test_streams_events_as_they_happen(
     Source: HTML Living Standard, 9.2 Server-sent events; expressjs/compression README, Server-Sent
     Events.
     """
-    documented = [one.path for one in visited.documented if one.streams and one.harmless]
+    documented = [path.path for path in visited.documented if path.streams and path.harmless]
     named = [path for path, answer in visited.paths.items() if answer.kind == "text/event-stream"]
     paths = dict.fromkeys([*documented, *visited.requested("EventSource"), *named])
     bodies = {

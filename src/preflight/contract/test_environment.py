@@ -57,7 +57,7 @@ def shown(one: Outcome) -> dict[str, Any]:
 
 
 def refused(outcomes: list[Outcome]) -> list[Outcome]:
-    return [one for one in outcomes if one.case.refused]
+    return [outcome for outcome in outcomes if outcome.case.refused]
 
 
 def test_refuses_a_wrong_environment(space: Space, tried: list[Outcome]) -> None:
@@ -160,7 +160,7 @@ def test_trims_or_refuses_by_name(space: Space, tried: list[Outcome]) -> None:
 
     Source: observed: the settings page keeps the pasted value, including a newline at its end.
     """
-    names = [one.name for one in space.declaration.variables] if space.declaration else []
+    names = [variable.name for variable in space.declaration.variables] if space.declaration else []
 
     def unclear(one: Outcome) -> str | None:
         if one.served:

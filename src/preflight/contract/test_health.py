@@ -173,17 +173,17 @@ def test_gives_nothing_away(space: Space, health: requests.Response) -> None:
     given = environment_of(space) if space.source else {}
     declaration = space.declaration if space.source else None
     leaked = [
-        one.name
-        for one in (declaration.secrets if declaration else [])
+        secret.name
+        for secret in (declaration.secrets if declaration else [])
         # A short value may be part of an ordinary text.
-        if len(given.get(one.name, "")) >= 8 and given[one.name] in text
+        if len(given.get(secret.name, "")) >= 8 and given[secret.name] in text
     ]
     if leaked:
         violated(expected="no value of a Secret in /health", actual=f"that of {', '.join(leaked)}")
     own = re.sub(r'"version"\s*:\s*"[^"]*"', "", text, count=1)
     versions = re.findall(r"[\w./-]*\d+\.\d+\.\d+[\w.+-]*", own)
     addresses = r"\d+(\.\d+){3}"
-    versions = [one for one in versions if not re.fullmatch(addresses, one)]
+    versions = [version for version in versions if not re.fullmatch(addresses, version)]
     if versions:
         violated(expected="no version of a dependency in /health", actual=", ".join(versions[:5]))
 

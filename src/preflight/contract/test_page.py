@@ -36,7 +36,9 @@ def test_assets_are_there(visited: Visit, page: Page) -> None:
     if not visited.assets:
         not_promised("the page loads nothing from the Space itself")
     came = {
-        one: (answer.status, answer.kind) for one, answer in visited.assets.items() if answer.status
+        asset: (answer.status, answer.kind)
+        for asset, answer in visited.assets.items()
+        if answer.status
     }
     require_none(asset_problems(came)[:8])
 

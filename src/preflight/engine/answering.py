@@ -117,7 +117,7 @@ def _reason(error: Exception) -> str:
     """The reason of a failure, without the addresses and objects that the library prints."""
     causes = list(_causes(error))
     for kind, reason in _REASONS:
-        if any(isinstance(one, kind) for one in causes):
+        if any(isinstance(cause, kind) for cause in causes):
             return reason
     return str(error) if isinstance(error, EndlessBody) else "the connection failed"
 

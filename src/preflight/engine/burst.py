@@ -103,8 +103,8 @@ def _unreaped(processes: Sequence[int]) -> int:
     The engine's own list leaves them out: an ended process is in no control group any more.
     """
     return sum(
-        one.info["status"] == psutil.STATUS_ZOMBIE and one.info["ppid"] in processes
-        for one in psutil.process_iter(["status", "ppid"])
+        process.info["status"] == psutil.STATUS_ZOMBIE and process.info["ppid"] in processes
+        for process in psutil.process_iter(["status", "ppid"])
     )
 
 

@@ -34,7 +34,7 @@ class Cause:
 
 def cause_in(text: str, stage: Stage) -> Cause | None:
     """The most specific cause of a failure at `stage`; None when no pattern matches."""
-    return next((one for one in CAUSES if one.fix(stage) and one.found_in(text)), None)
+    return next((cause for cause in CAUSES if cause.fix(stage) and cause.found_in(text)), None)
 
 
 # Colours and other control sequences of a terminal. Source: ECMA-48, 5.4.

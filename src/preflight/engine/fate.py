@@ -36,13 +36,13 @@ class Fate:
         if container.observer is None:
             return ""
         listening, connections = container.observer.sockets()
-        on_port = [one for one in listening if one.port == container.port]
-        if on_port and all(one.loopback for one in on_port):
+        on_port = [socket for socket in listening if socket.port == container.port]
+        if on_port and all(socket.loopback for socket in on_port):
             raise NotServing(container.describe(f"listens on {_listed(on_port)} alone"))
-        elsewhere = [one for one in listening if one.port != container.port]
+        elsewhere = [socket for socket in listening if socket.port != container.port]
         # A server that is not ready accepts connections and stays silent; a wrong server answers.
         wrong = failure is not None and not isinstance(failure, Silence) if on_port else elsewhere
-        if not wrong or any(one.startswith(SYN_SENT) for one in connections):
+        if not wrong or any(connection.startswith(SYN_SENT) for connection in connections):
             self._seen = None
         elif self._is_still((frozenset(listening), connections)):
             what = f"answers {failure}" if on_port else f"listens on {_listed(elsewhere)} alone"

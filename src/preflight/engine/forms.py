@@ -81,7 +81,7 @@ def refused_writes(
 ) -> Iterator[Problem]:
     """A line of the log about a file that can't be written: `breaks` if a request failed, else `risk`."""
     line = next((one.strip()[:300] for one in log.splitlines() if _REFUSED.search(one)), None)
-    if line is None or any(one.severity is Severity.BREAKS for one in already):
+    if line is None or any(finding.severity is Severity.BREAKS for finding in already):
         return
     yield Problem(
         "no refusal to write a file in the run log",

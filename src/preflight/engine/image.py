@@ -203,7 +203,7 @@ def _text_of(log: Path) -> str:
 
 def _unjudged(folder: Path, failure: BuildFailure) -> str:
     """Why a failed build does not judge the folder: this machine lacked something."""
-    unreachable = [one for one in base_images(folder) if one in _unreachable]
+    unreachable = [image for image in base_images(folder) if image in _unreachable]
     if unreachable:
         return f"no registry gives the base image {', '.join(unreachable)} here, and nothing stands in for it"
     syntax = _syntax(folder)

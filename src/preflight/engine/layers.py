@@ -121,9 +121,9 @@ def contents_of(run: Run, image: Image, secrets: Mapping[str, str]) -> Contents:
 
     known = run.once(f"layers-{name}", read)
     return Contents(
-        [Layer(**one) for one in known["layers"]],
+        [Layer(**layer) for layer in known["layers"]],
         known["passwd"],
-        {path: Entry(**one) for path, one in known["entries"].items()},
+        {path: Entry(**entry) for path, entry in known["entries"].items()},
         [(name, place) for name, place in known["leaks"]],
     )
 

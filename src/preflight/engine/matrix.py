@@ -60,7 +60,7 @@ def _cases(declaration: EnvironmentDeclaration) -> Iterator[Case]:
         groups.setdefault(condition, []).append(variable)
         if variable not in optional:
             alone = ("unset", "unset-where-not-required")
-            yield from (one for one in declaration.faulty_cases(variable) if one.id in alone)
+            yield from (case for case in declaration.faulty_cases(variable) if case.id in alone)
     blank = {**valid, **{v.name: "" for v in optional}}
     yield Case("every optional variable empty", blank)
     yield Case(
@@ -90,13 +90,15 @@ def _pasted(declaration: EnvironmentDeclaration) -> Iterator[Case]:
     for how, pattern in PASTED:
         given = {name: pattern.format(value) for name, value in valid.items() if value.strip()}
         yield Case(f"every value {how}", {**valid, **given}, either=True)
-    samples = {one.name: one.sample for one in declaration.variables if one.sample}
+    samples = {
+        variable.name: variable.sample for variable in declaration.variables if variable.sample
+    }
     short = {}
-    for one in declaration.variables:
-        least = one.type.given.get("minLength", "")
+    for variable in declaration.variables:
+        least = variable.type.given.get("minLength", "")
         # When the type has further options, a shorter text may break one of them.
-        if least.isdigit() and int(least) > 1 and set(one.type.given) == {"minLength"}:
-            short[one.name] = valid.get(one.name, "x" * int(least))[: int(least) - 1]
+        if least.isdigit() and int(least) > 1 and set(variable.type.given) == {"minLength"}:
+            short[variable.name] = valid.get(variable.name, "x" * int(least))[: int(least) - 1]
     for how, pattern in PASTED[:2]:
         for what, values in (("a published sample", samples), ("a text too short", short)):
             given = {name: pattern.format(value) for name, value in values.items() if value.strip()}

@@ -136,7 +136,9 @@ class Observer:
         """The present listening sockets, and the outgoing connections with their state."""
         tables = docker("exec", self.id, "cat", "/proc/net/tcp", "/proc/net/tcp6").stdout
         found = [
-            one for one in listeners(tables) if (one.loopback, one.port) != (True, SILENT_PORT)
+            listener
+            for listener in listeners(tables)
+            if (listener.loopback, listener.port) != (True, SILENT_PORT)
         ]
         return found, connections(tables)
 
@@ -159,7 +161,7 @@ def listeners(tables: str) -> list[Listener]:
 
 def connections(tables: str) -> frozenset[str]:
     """Outgoing connections, open or opening, as `STATE ADDRESS:PORT`."""
-    served = {one.port for one in listeners(tables)}
+    served = {listener.port for listener in listeners(tables)}
     found = set()
     for local, remote, state in _rows(tables):
         # A connection to a listening port is incoming.

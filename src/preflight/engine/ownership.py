@@ -23,7 +23,7 @@ class Owner:
     @classmethod
     def of(cls, uid: int, home: str, contents: Contents) -> Owner:
         """The user with this uid; a user without a line in /etc/passwd has group 0."""
-        known = next((one for one in contents.users if one[1] == uid), None)
+        known = next((user for user in contents.users if user[1] == uid), None)
         return cls(uid, known[2] if known else 0, home, known[0] if known else "", contents)
 
     @property
@@ -32,7 +32,7 @@ class Owner:
 
     def name_of(self, uid: int) -> str:
         """A user's name, for a message."""
-        return next((name for name, one, _, _ in self.contents.users if one == uid), f"uid {uid}")
+        return next((name for name, user, _, _ in self.contents.users if user == uid), f"uid {uid}")
 
     def may_write(self, path: str) -> bool:
         """Whether it may write to a file or into a folder that is there."""
@@ -70,7 +70,7 @@ def own_files(
 
     steps: "RUN" for those of RUN steps alone.
     """
-    chosen = [one for one in dockerfile.final.chain if one.cmd in ("RUN", "COPY", "ADD")]
+    chosen = [stage for stage in dockerfile.final.chain if stage.cmd in ("RUN", "COPY", "ADD")]
     # The history has a step's words with its spaces joined, and a here-document's text alone.
     texts = [
         text

@@ -85,7 +85,7 @@ class Rehearsal:
     def tried(self) -> list[Outcome] | None:
         """The Space's response to each environment of its declaration's matrix."""
         futures = self._tried().result()
-        return None if futures is None else [one.result() for one in futures]
+        return None if futures is None else [future.result() for future in futures]
 
     def isolated(self) -> Start | None:
         """A start whose declared dependencies accept connections and never answer."""
@@ -212,9 +212,9 @@ class Rehearsal:
                 *(
                     self._once(
                         f"case {number}",
-                        lambda case=one: try_case(self._run, space, image.result(), case),  # type: ignore[misc]
+                        lambda case=other: try_case(self._run, space, image.result(), case),  # type: ignore[misc]
                     )
-                    for number, one in enumerate(others)
+                    for number, other in enumerate(others)
                 ),
             ]
 

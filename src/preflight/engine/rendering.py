@@ -124,7 +124,7 @@ def _seen(page: Any, host: str, path: str, hub_page: str, screenshot: Path) -> R
     with suppress(PlaywrightError):
         page.goto(hub_page, wait_until="load", timeout=LOAD_MS)
         page.wait_for_load_state("networkidle", timeout=SETTLE_MS)
-    frames = [one for one in page.frames if urlsplit(one.url).hostname == host]
+    frames = [frame for frame in page.frames if urlsplit(frame.url).hostname == host]
     found.blank = not frames or not frames[0].evaluate(VISIBLE)
     screenshot.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=str(screenshot))

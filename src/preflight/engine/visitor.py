@@ -167,7 +167,9 @@ class Visit:
         found = [Post(form.action, None, tuple(form.files), form.fields) for form in own_forms]
         inline = [text for _, text in page.scripts] if page else []
         for script in (*inline, *self.scripts.values()):
-            found += [_with_forms(one, page) if one.body is None else one for one in posts(script)]
+            found += [
+                _with_forms(post, page) if post.body is None else post for post in posts(script)
+            ]
         found += [
             Post(one.path, one.body)
             for one in self.documented
@@ -188,7 +190,7 @@ class Visit:
             for name, value in hop.headers
             if name.lower() == "set-cookie"
         )
-        pairs = (one.partition(";")[0].strip().partition("=") for one in sent)
+        pairs = (text.partition(";")[0].strip().partition("=") for text in sent)
         return "; ".join(f"{name}={value}" for name, value in {n: v for n, _, v in pairs}.items())
 
     def own_path(self, address: str) -> str:
@@ -278,7 +280,7 @@ def _documented(answer: Answer) -> tuple[list[Documented], list[str]]:
     """The operations of an OpenAPI document, and the addresses of its `servers`."""
     try:
         document = json.loads(answer.body) if answer.status == 200 else {}
-        servers = [str(one["url"]) for one in document.get("servers", []) if "url" in one]
+        servers = [str(server["url"]) for server in document.get("servers", []) if "url" in server]
         return list(_operations(document)), servers
     except (ValueError, AttributeError, TypeError):
         return [], []
@@ -300,7 +302,9 @@ def _operations(document: dict[str, Any]) -> Iterator[Documented]:
                         harmless = False
                     query.append(f"{one.get('name')}={value}")
             responses = operation.get("responses", {}).values()
-            streams = any("text/event-stream" in (one.get("content") or {}) for one in responses)
+            streams = any(
+                "text/event-stream" in (response.get("content") or {}) for response in responses
+            )
             if query:
                 filled += "?" + "&".join(query)
             taken = (operation.get("requestBody") or {}).get("content") or {}
@@ -321,7 +325,7 @@ def _example(parameter: dict[str, Any]) -> Any:
 
 def _named(found: Visit, readme: str) -> Iterator[str]:
     """Paths that the Space names: its documentation, its README, its front page, its page's scripts."""
-    yield from (one.path for one in found.documented if one.harmless)
+    yield from (path.path for path in found.documented if path.harmless)
     # `GET /stem?word=walking` and `/mcp` in a README's text.
     yield from re.findall(r"(?:\bGET |`)(/[^\s`'\"<>|){}*]*)", readme)
     yield from found.requested("fetch")

@@ -121,19 +121,19 @@ def of_document(paths: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[s
 def _filled(path: str, parameters: list[Any]) -> str | None:
     """A path with its parameters' examples; None if a required parameter has no example."""
     query = {}
-    for one in parameters:
-        if not isinstance(one, dict) or "name" not in one:
+    for parameter in parameters:
+        if not isinstance(parameter, dict) or "name" not in parameter:
             return None
-        schema: Any = one.get("schema") or {}
-        value = one.get("example", schema.get("example", schema.get("default")))
-        if not one.get("required"):
+        schema: Any = parameter.get("schema") or {}
+        value = parameter.get("example", schema.get("example", schema.get("default")))
+        if not parameter.get("required"):
             continue
-        if value is None or one.get("in") not in ("query", "path"):
+        if value is None or parameter.get("in") not in ("query", "path"):
             return None
-        if one["in"] == "path":
-            path = path.replace("{" + one["name"] + "}", quote(str(value), safe=""))
+        if parameter["in"] == "path":
+            path = path.replace("{" + parameter["name"] + "}", quote(str(value), safe=""))
         else:
-            query[one["name"]] = value
+            query[parameter["name"]] = value
     return None if "{" in path else path + (f"?{urlencode(query)}" if query else "")
 
 

@@ -200,7 +200,7 @@ def data(
             "people": run.people,
             "machine": machine,
             "generator": {
-                "processes": sum(bool(one.late) for one in run.generators.values()),
+                "processes": sum(bool(generator.late) for generator in run.generators.values()),
                 "cpu": run.cpu,
                 "late_ms": run.late_ms,
                 "steal": run.steal,

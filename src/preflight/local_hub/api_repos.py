@@ -48,10 +48,10 @@ class Repos:
             raise Refused(400, f"Invalid repo name: {fault}")
         private = asked.get("visibility") == "private" or bool(asked.get("private"))
         state = State(private=private, sdk=asked.get("sdk", "docker"), created=now())
-        for one in asked.get("variables", []):
-            state.variables[one["key"]] = setting_of(one)
-        for one in asked.get("secrets", []):
-            state.secrets[one["key"]] = setting_of(one)
+        for variable in asked.get("variables", []):
+            state.variables[variable["key"]] = setting_of(variable)
+        for secret in asked.get("secrets", []):
+            state.secrets[secret["key"]] = setting_of(secret)
         try:
             Space.create(self._hub, space_id, state)
         except FileExistsError:
@@ -81,7 +81,7 @@ class Repos:
         missing = "empty or missing yaml metadata in repo card"
         warnings = [] if recognised(readme) else [{"message": missing}]
         if errors and request.headers.get("Accept") == "text/plain":
-            lines = "\n".join(f"- Error: {one['message']}" for one in errors)
+            lines = "\n".join(f"- Error: {error['message']}" for error in errors)
             return Response(lines, 400, mimetype="text/plain")
         answer = jsonify(errors=errors, warnings=warnings)
         answer.status_code = 400 if errors else 200

@@ -108,7 +108,7 @@ class Builder:
             message = "Missing configuration in README" if missing else str(error)
             raise Failed("CONFIG_ERROR", message) from None
         if "sdk" not in front.values or any(
-            one.severity is None for one in metadata.emoji_problems(front)
+            problem.severity is None for problem in metadata.emoji_problems(front)
         ):
             raise Failed("CONFIG_ERROR", "Missing configuration in README")
         if front.get("sdk") != "docker":
@@ -137,8 +137,10 @@ class Builder:
                         self.run,
                         name,
                         context,
-                        variables={key: one["value"] for key, one in state.variables.items()},
-                        secrets={key: one["value"] for key, one in state.secrets.items()},
+                        variables={
+                            key: variable["value"] for key, variable in state.variables.items()
+                        },
+                        secrets={key: secret["value"] for key, secret in state.secrets.items()},
                         fresh=fresh,
                     )
                 if stood_in_for:

@@ -45,7 +45,9 @@ def given_values(
     if examples is not None:
         own = folder / ".env"
         origins.append((".env", _of_file(own) if own.is_file() else {}))
-        origins.append((".env.example", {name: one for name, one in examples.items() if one}))
+        origins.append(
+            (".env.example", {name: example for name, example in examples.items() if example})
+        )
     values: dict[str, str] = {}
     where: dict[str, str] = {}
     for origin, found in origins:

@@ -178,7 +178,7 @@ class Rehearsal:
     def profile(self) -> str:
         """The nearest profile, and the fields that differ from it: `observed, uid=1001`."""
         changed = {
-            name: {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.metadata["values"][name]}
+            name: {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) != field.metadata["values"][name]}
             for name in (OBSERVED, DOCUMENTED)
         }  # fmt: skip
         name = min(changed, key=lambda one: len(changed[one]))
@@ -192,10 +192,10 @@ class Rehearsal:
         """
         name, equals, text = assignment.partition("=")
         if not equals and name in (OBSERVED, DOCUMENTED):
-            for one in fields(self):
-                setattr(self, one.name, one.metadata["values"][name])
+            for field in fields(self):
+                setattr(self, field.name, field.metadata["values"][name])
             return
-        kinds = {one.name: str(one.type) for one in fields(self)}
+        kinds = {field.name: str(field.type) for field in fields(self)}
         readers: dict[str, Callable[[str], object]] = {
             "int": int,
             "float": float,

@@ -116,7 +116,7 @@ class Space:
         """Whether a variable is a Secret: by its declaration, or else by its name."""
         declaration = self.declaration
         declared = declaration.variables if declaration and declaration.decorated else ()
-        known = {one.name: one.sensitive for one in declared}
+        known = {variable.name: variable.sensitive for variable in declared}
         return known[name] if name in known else looks_sensitive(name)
 
     @cached_property
@@ -126,11 +126,13 @@ class Space:
         if declaration is None:
             return {}
         values = declaration.valid_environment()
-        made_up = [one for one in declaration.secrets if len(values.get(one.name, "")) >= 16]
+        made_up = [
+            secret for secret in declaration.secrets if len(values.get(secret.name, "")) >= 16
+        ]
         return {
-            one.name: values[one.name]
-            for one in made_up
-            if values[one.name] not in (one.example, one.default, one.sample)
+            variable.name: values[variable.name]
+            for variable in made_up
+            if values[variable.name] not in (variable.example, variable.default, variable.sample)
         }
 
     @property

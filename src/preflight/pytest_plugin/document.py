@@ -45,14 +45,14 @@ def document(
     policies, folders: of each Space by its name. rules: the ids of all checks that exist.
     """
     checks = sorted(records, key=in_order)
-    names = dict.fromkeys([*policies, *(one["space"] for one in checks)])
+    names = dict.fromkeys([*policies, *(check["space"] for check in checks)])
     known = set(rules)
     spaces = [
         space_entry(
             name,
             folders.get(name),
             policies.get(name, Policy()),
-            [one for one in checks if one["space"] == name],
+            [check for check in checks if check["space"] == name],
             known,
         )
         for name in names
@@ -72,20 +72,23 @@ def exit_code(records: Sequence[Record]) -> int:
     """0 all rules hold, 1 a finding of severity `fail-on` or higher, 2 a check could not judge, 5 nothing to judge."""
     if not records:
         return NOTHING
-    if any(one["fails"] for one in records):
+    if any(record["fails"] for record in records):
         return FINDINGS
-    return NOT_JUDGED if any(one["outcome"] == "error" for one in records) else HELD
+    return NOT_JUDGED if any(record["outcome"] == "error" for record in records) else HELD
 
 
 def space_entry(
     name: str, folder: Path | None, policy: Policy, records: Sequence[Record], rules: set[str]
 ) -> dict[str, Any]:
     """The counted results of one Space."""
-    outcomes = Counter(one["outcome"] for one in records)
+    outcomes = Counter(record["outcome"] for record in records)
     counts = Counter(
-        one["severity"] for record in records for one in record["findings"] if not one["waived"]
+        finding["severity"]
+        for record in records
+        for finding in record["findings"]
+        if not finding["waived"]
     )
-    fails = any(one["fails"] for one in records)
+    fails = any(record["fails"] for record in records)
     return {
         "name": name,
         "folder": folder.as_posix() if folder else None,
@@ -106,7 +109,9 @@ def _state(rule: str, records: Sequence[Record], rules: set[str]) -> str:
     """The state of a waiver: `used`, `unused` (it waived nothing), `no such rule`, or `not asked` (its rule was skipped)."""
     if rule not in rules:
         return "no such rule"
-    own = [one for one in records if rule_of(one) == rule and one["outcome"] != "skipped"]
+    own = [
+        record for record in records if rule_of(record) == rule and record["outcome"] != "skipped"
+    ]
     if not own:
         return "not asked"
     return "used" if any(one["findings"] for one in own) else "unused"
@@ -116,9 +121,9 @@ def waiver_notes(space: Mapping[str, Any]) -> list[str]:
     """A line for each waiver that waives nothing or names no rule."""
     meanings = {"unused": "waives nothing: delete it", "no such rule": "names no rule: preflight rules lists them"}  # fmt: skip
     return [
-        f'{FILE}: "{one["rule"]}" {meanings[one["state"]]}'
-        for one in space["waivers"]
-        if one["state"] in meanings
+        f'{FILE}: "{waiver["rule"]}" {meanings[waiver["state"]]}'
+        for waiver in space["waivers"]
+        if waiver["state"] in meanings
     ]
 
 
@@ -144,10 +149,10 @@ def findings(records: Iterable[Record], *, waived: bool = False) -> list[tuple[R
     """Each finding with its record, the worst first. waived: only waived findings, instead of only the others."""
     order = list(Severity)
     found = [
-        (record, one)
+        (record, finding)
         for record in records
-        for one in record["findings"]
-        if bool(one["waived"]) == waived
+        for finding in record["findings"]
+        if bool(finding["waived"]) == waived
     ]
     return sorted(found, key=lambda pair: order.index(pair[1]["severity"]))
 

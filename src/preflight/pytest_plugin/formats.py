@@ -30,16 +30,16 @@ def as_github(document: Document) -> str:
     """
     levels = {Severity.BREAKS: "error", Severity.RISK: "warning", Severity.ADVICE: "notice"}
     lines = []
-    for record, one in findings(document["checks"]):
-        file, line = located(document, record, one)
+    for record, finding in findings(document["checks"]):
+        file, line = located(document, record, finding)
         properties = {
             "file": file,
             "line": str(line),
-            "title": f"{one['severity']}: {record['id']}",
+            "title": f"{finding['severity']}: {record['id']}",
         }
         given = ",".join(f"{name}={_property(text)}" for name, text in properties.items())
         lines.append(
-            f"::{levels[Severity(one['severity'])]} {given}::{_data(message(record, one))}"
+            f"::{levels[Severity(finding['severity'])]} {given}::{_data(message(record, finding))}"
         )
     for record in document["checks"]:
         if record["outcome"] == "error":
@@ -53,14 +53,14 @@ def github_summary(document: Document) -> str:
     lines = []
     for space in document["spaces"]:
         lines += [f"### Preflight: {space['name']}: {space['verdict']}", ""]
-        own = [one for one in document["checks"] if one["space"] == space["name"]]
+        own = [check for check in document["checks"] if check["space"] == space["name"]]
         rows = [
-            f"| {one['severity']} | `{record['id']}` | {_cell(one['actual'])} | {_cell(one['fix'])} |"
-            for record, one in findings(own)
+            f"| {finding['severity']} | `{record['id']}` | {_cell(finding['actual'])} | {_cell(finding['fix'])} |"
+            for record, finding in findings(own)
         ]
         rows += [
-            f"| waived | `{record['id']}` | {_cell(one['actual'])} | {_cell(one['waived'])} |"
-            for record, one in findings(own, waived=True)
+            f"| waived | `{record['id']}` | {_cell(finding['actual'])} | {_cell(finding['waived'])} |"
+            for record, finding in findings(own, waived=True)
         ]
         if rows:
             head = ["| severity | rule | found | fix, or why it is waived |", "|---|---|---|---|"]
@@ -73,14 +73,14 @@ def as_gitlab(document: Document) -> str:
     """A Code Quality report. Source: docs.gitlab.com, "Code Quality report format"."""
     levels = {Severity.BREAKS: "blocker", Severity.RISK: "major", Severity.ADVICE: "info"}
     entries = []
-    for record, one in findings(document["checks"]):
-        file, line = located(document, record, one)
+    for record, finding in findings(document["checks"]):
+        file, line = located(document, record, finding)
         entries.append(
             {
-                "description": message(record, one),
+                "description": message(record, finding),
                 "check_name": record["id"],
-                "fingerprint": fingerprint(record, one),
-                "severity": levels[Severity(one["severity"])],
+                "fingerprint": fingerprint(record, finding),
+                "severity": levels[Severity(finding["severity"])],
                 "location": {"path": file, "lines": {"begin": line}},
             }
         )
@@ -104,13 +104,13 @@ def as_sarif(document: Document) -> str:
         }
     results = []
     for waived in (False, True):
-        for record, one in findings(document["checks"], waived=waived):
-            file, line = located(document, record, one)
+        for record, finding in findings(document["checks"], waived=waived):
+            file, line = located(document, record, finding)
             result: dict[str, Any] = {
                 "ruleId": rule_of(record),
-                "level": levels[Severity(one["severity"])],
-                "message": {"text": message(record, one)},
-                "partialFingerprints": {"preflight/v1": fingerprint(record, one)},
+                "level": levels[Severity(finding["severity"])],
+                "message": {"text": message(record, finding)},
+                "partialFingerprints": {"preflight/v1": fingerprint(record, finding)},
                 "locations": [
                     {
                         "physicalLocation": {
@@ -121,9 +121,9 @@ def as_sarif(document: Document) -> str:
                 ],
             }
             if waived:
-                result["suppressions"] = [{"kind": "external", "justification": one["waived"]}]
+                result["suppressions"] = [{"kind": "external", "justification": finding["waived"]}]
             results.append(result)
-    unjudged = [one for one in document["checks"] if one["outcome"] == "error"]
+    unjudged = [check for check in document["checks"] if check["outcome"] == "error"]
     log = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -157,14 +157,14 @@ def as_junit(document: Document) -> str:
     """A JUnit report: a suite for each Space, a case for each check."""
     suites = xml.Element("testsuites", name=PACKAGE)
     for space in document["spaces"]:
-        own = [one for one in document["checks"] if one["space"] == space["name"]]
+        own = [check for check in document["checks"] if check["space"] == space["name"]]
         suite = xml.SubElement(
             suites, "testsuite", name=space["name"], tests=str(len(own)), skipped=str(space["skipped"]),
             failures=str(sum(one["fails"] for one in own)), errors=str(space["not_judged"]),
         )  # fmt: skip
         for record in own:
             case = xml.SubElement(suite, "testcase", classname=space["name"], name=record["id"])
-            text = "\n\n".join(message(record, one) for one in record["findings"])
+            text = "\n\n".join(message(record, finding) for finding in record["findings"])
             if record["fails"]:
                 xml.SubElement(case, "failure", message=record["rule"]).text = text
             elif text:
@@ -204,7 +204,7 @@ def message(record: Record, finding: Record) -> str:
 def located(document: Document, record: Record, finding: Record) -> tuple[str, int]:
     """Path, relative to the folder where the run started, and line of a finding; without a place, its
     rule's file and line 1."""
-    folders = {one["name"]: one["folder"] for one in document["spaces"]}
+    folders = {space["name"]: space["folder"] for space in document["spaces"]}
     module = str(record["id"]).partition(".")[0]
     file = finding["file"] or FILES.get(module, "Dockerfile")
     return (PurePosixPath(folders.get(record["space"]) or ".") / file).as_posix(), finding[

@@ -39,7 +39,7 @@ def write(folder: Path, document: Mapping[str, Any], tests: Counter[str]) -> Pat
     records = document["checks"]
     text = environment.get_template(TEMPLATE).render(
         spaces=[
-            Card(space, [one for one in records if one["space"] == space["name"]])
+            Card(space, [record for record in records if record["space"] == space["name"]])
             for space in document["spaces"]
         ],
         tests=tests,
@@ -75,11 +75,13 @@ class Card:
 
     @property
     def not_judged(self) -> list[Record]:
-        return [one for one in self.records if one["outcome"] == "error"]
+        return [record for record in self.records if record["outcome"] == "error"]
 
     @property
     def skipped(self) -> Counter[str]:
-        return Counter(one["reason"] for one in self.records if one["outcome"] == "skipped")
+        return Counter(
+            record["reason"] for record in self.records if record["outcome"] == "skipped"
+        )
 
     @property
     def verdict(self) -> str:
@@ -98,7 +100,7 @@ class Card:
 
     def rows(self, what: str) -> list[Record]:
         """The rows that the checks added to the page under this name (`findings.show`)."""
-        return [row for one in self.records for row in one["shown"].get(what, [])]
+        return [row for record in self.records for row in record["shown"].get(what, [])]
 
     def first(self, what: str) -> Record | None:
         return next(iter(self.rows(what)), None)

@@ -42,7 +42,7 @@ def entries(folder: Path = CONTRACT) -> tuple[Entry, ...]:
 
 def rules_of(folder: Path = CONTRACT) -> list[str]:
     """The ids of all rules."""
-    return [one.id for one in entries(folder)]
+    return [entry.id for entry in entries(folder)]
 
 
 def modules(folder: Path) -> Iterator[tuple[str, str, list[Entry]]]:
@@ -99,8 +99,8 @@ def index(folder: Path = CONTRACT) -> str:
     for name, about, found in modules(folder):
         lines += ["", f"## {name.capitalize()}", "", about, "", "| rule | severity | the rule holds if |", "|---|---|---|"]  # fmt: skip
         lines += [
-            f"| [{one.id}]({one.id}.md) | {one.rule.severity} | {one.rule.sentence} |"
-            for one in found
+            f"| [{finding.id}]({finding.id}.md) | {finding.rule.severity} | {finding.rule.sentence} |"
+            for finding in found
         ]
     return "\n".join(lines) + "\n"
 
@@ -115,12 +115,12 @@ def troubleshooting(folder: Path = CONTRACT) -> str:
     ]
     for name, about, found in modules(folder):
         lines += ["", f"## {name.capitalize()}", "", about]
-        for one in found:
-            lines += ["", f"### {one.rule.on_the_hub}", ""]
+        for finding in found:
+            lines += ["", f"### {finding.rule.on_the_hub}", ""]
             lines += [
-                f"**Rule** ([{one.id}](rules/{one.id}.md), {one.rule.severity}): {one.rule.sentence}"
+                f"**Rule** ([{finding.id}](rules/{finding.id}.md), {finding.rule.severity}): {finding.rule.sentence}"
             ]
-            lines += ["", f"**Fix**: {one.rule.fix}"]
+            lines += ["", f"**Fix**: {finding.rule.fix}"]
     lines += [
         "",
         "## Texts of the Hub",
@@ -152,11 +152,11 @@ def hub_profile() -> str:
         "| field | observed | documented | meaning | source | read on | confidence |",
         "|---|---|---|---|---|---|---|",
     ]
-    for one in fields(HUB):
-        facts, values = one.metadata["facts"], one.metadata["values"]
+    for field in fields(HUB):
+        facts, values = field.metadata["facts"], field.metadata["values"]
         shown = [_shown(values[profile]) for profile in (OBSERVED, DOCUMENTED)]
         cells = [
-            f"`{one.name}`",
+            f"`{field.name}`",
             *shown,
             facts["about"],
             facts["source"],
@@ -181,7 +181,7 @@ def pages(docs: Path) -> dict[Path, str]:
     """Each generated page in `docs`, with its text."""
     return {
         docs / "rules" / "README.md": index(),
-        **{docs / "rules" / f"{one.id}.md": explained(one) for one in entries()},
+        **{docs / "rules" / f"{entry.id}.md": explained(entry) for entry in entries()},
         docs / "troubleshooting.md": troubleshooting(),
         docs / "hub-profile.md": hub_profile(),
     }
@@ -201,14 +201,14 @@ def _fixtures(tree: ast.Module) -> dict[str, set[str]]:
         node.name: _takes(node)
         for node in tree.body
         if isinstance(node, ast.FunctionDef)
-        and any("fixture" in ast.unparse(one) for one in node.decorator_list)
+        and any("fixture" in ast.unparse(decorator) for decorator in node.decorator_list)
     }
 
 
 def _takes(function: ast.FunctionDef) -> set[str]:
     """The fixtures that a function takes, as arguments and by its marks."""
     marks = [one for mark in function.decorator_list for one in _names_in(mark)]
-    return {one.arg for one in function.args.args} | set(marks)
+    return {arg.arg for arg in function.args.args} | set(marks)
 
 
 def _marked(tree: ast.Module) -> set[str]:
@@ -221,7 +221,7 @@ def _names_in(mark: ast.expr) -> list[str]:
     """The names in `pytest.mark.usefixtures("name", …)`."""
     if not (isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("usefixtures")):
         return []
-    return [str(one.value) for one in mark.args if isinstance(one, ast.Constant)]
+    return [str(arg.value) for arg in mark.args if isinstance(arg, ast.Constant)]
 
 
 def _closure(names: set[str], fixtures: dict[str, set[str]]) -> set[str]:

@@ -98,19 +98,19 @@ def _record(
         if item.config.getoption("--no-waivers")
         else policy.waivers.get(check_id(item).partition("[")[0])
     )
-    severities = [one.severity or own for one in problems]
+    severities = [problem.severity or own for problem in problems]
     found = [
         {
             "severity": severity,
-            "expected": one.expected,
-            "actual": one.actual,
-            "on_the_hub": one.on_the_hub or rule.on_the_hub,
-            "fix": one.fix or rule.fix,
-            "file": one.file,
-            "line": one.line,
+            "expected": finding.expected,
+            "actual": finding.actual,
+            "on_the_hub": finding.on_the_hub or rule.on_the_hub,
+            "fix": finding.fix or rule.fix,
+            "file": finding.file,
+            "line": finding.line,
             "waived": waived,
         }
-        for one, severity in zip(problems, severities, strict=True)
+        for finding, severity in zip(problems, severities, strict=True)
     ]
     if report.skipped:
         outcome = "skipped"
@@ -127,7 +127,7 @@ def _record(
         "fix": rule.fix,
         "outcome": outcome,
         "reason": reason if outcome in ("skipped", "error") else "",
-        "fails": not waived and any(one.reaches(fail_on) for one in severities),
+        "fails": not waived and any(severity.reaches(fail_on) for severity in severities),
         "findings": found,
         "material": findings.current.material,
         "asked": asked(item.fixturenames) if isinstance(item, pytest.Function) else "",
@@ -233,7 +233,9 @@ def finding(record: Record) -> str:
     """A record's findings in plain text, for pytest's own report of a failed test."""
     rows = [("Space", record["space"]), ("Check", record["id"])]
     for label, key in PARTS:
-        rows.append((label, "\n".join(dict.fromkeys(one[key] for one in record["findings"]))))
+        rows.append(
+            (label, "\n".join(dict.fromkeys(finding[key] for finding in record["findings"])))
+        )
     rows.append(("Written to", "\n".join(record["material"])))
     lines = []
     for label, text in rows:
@@ -246,9 +248,9 @@ def check_id(item: pytest.Item) -> str:
     """`metadata.sdk_is_docker`, with the parameters other than the Space in brackets."""
     function = getattr(item, "originalname", item.name).removeprefix("test_")
     callspec = getattr(item, "callspec", None)
-    others = [] if callspec is None else [one for one in callspec._idlist]
+    others = [] if callspec is None else [name for name in callspec._idlist]
     if callspec is not None and "space" in callspec.params:
-        others = [one for one in others if one != callspec.params["space"].name]
+        others = [other for other in others if other != callspec.params["space"].name]
     suffix = f"[{'-'.join(others)}]" if others else ""
     return f"{item.path.stem.removeprefix('test_')}.{function}{suffix}"
 

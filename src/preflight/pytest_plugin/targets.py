@@ -89,7 +89,7 @@ def _targets(config: pytest.Config) -> list[Space]:
     compose = config.invocation_params.dir / "compose.yaml"
     if folders:
         # Relative to the current folder, as for any path option.
-        spaces = [_target(config, one) for one in folders]
+        spaces = [_target(config, folder) for folder in folders]
         if config.getoption("--fix") and not hasattr(config, "workerinput"):
             _fix(config, spaces)
     else:
@@ -103,7 +103,7 @@ def _targets(config: pytest.Config) -> list[Space]:
     judged = [space for space in spaces if not _is_of_another_kind(space)]
     if spaces and not judged and not live:
         pytest.exit(
-            "; ".join(f"{one.name} is not a Docker Space" for one in spaces)
+            "; ".join(f"{space.name} is not a Docker Space" for space in spaces)
             + ": `sdk` in README.md names another SDK, which the Hub builds without a Dockerfile. "
             "Preflight checks only Docker Spaces",
             returncode=pytest.ExitCode.NO_TESTS_COLLECTED,

@@ -50,8 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def judges_alone(config: pytest.Config) -> bool:
     """Whether this run contains only the contract."""
-    paths = [Path(one.partition("::")[0]) for one in config.args]
-    resolved = [(config.invocation_params.dir / one).resolve() for one in paths]
+    paths = [Path(arg.partition("::")[0]) for arg in config.args]
+    resolved = [(config.invocation_params.dir / path).resolve() for path in paths]
     of_contract = [one == CONTRACT or CONTRACT in one.parents for one in resolved]
     return bool(of_contract) and all(of_contract) and not config.option.collectonly
 
@@ -69,7 +69,9 @@ class Reporter(TerminalReporter):  # type: ignore[misc]
 
     def found(self, record: Record) -> None:
         """Print a record's findings now if they break the Space."""
-        breaks = [one for one in record["findings"] if one["severity"] == Severity.BREAKS]
+        breaks = [
+            finding for finding in record["findings"] if finding["severity"] == Severity.BREAKS
+        ]
         if breaks and not breaks[0]["waived"] and self.config.getoption("--format") == "text":
             self.printed.add((record["space"], record["id"]))
             self.writer.finding(record, breaks)
@@ -78,7 +80,7 @@ class Reporter(TerminalReporter):  # type: ignore[misc]
         """Print the remaining findings and the verdict."""
         several = len(document["spaces"]) > 1
         for space in document["spaces"]:
-            own = [one for one in document["checks"] if one["space"] == space["name"]]
+            own = [check for check in document["checks"] if check["space"] == space["name"]]
             self.writer.space(space, own, self.printed, heading=several)
         if page:
             self.writer.line(f"The page of this run: {page}", dim=True)
@@ -181,9 +183,9 @@ class Writer:
         for severity in Severity:
             grouped: dict[str, list[Record]] = {}
             of = {record["id"]: record for record in records}
-            for record, one in findings(records):
-                if one["severity"] == severity:
-                    grouped.setdefault(record["id"], []).append(one)
+            for record, finding in findings(records):
+                if finding["severity"] == severity:
+                    grouped.setdefault(record["id"], []).append(finding)
             for check, found in grouped.items():
                 if severity == Severity.BREAKS and (space["name"], check) in printed:
                     continue
@@ -192,9 +194,9 @@ class Writer:
                         self.short(of[check], found)
                 else:
                     self.finding(of[check], found)
-        for record, one in findings(records, waived=True):
-            self.line(f"waived   {record['id']}: {one['actual'].splitlines()[0]}")
-            self._part("", f"because {one['waived']}")
+        for record, finding in findings(records, waived=True):
+            self.line(f"waived   {record['id']}: {finding['actual'].splitlines()[0]}")
+            self._part("", f"because {finding['waived']}")
         for note in waiver_notes(space):
             self.line(note, yellow=True)
         for record in records:
@@ -288,6 +290,6 @@ def plural(count: int, noun: str) -> str:
 
 def plain(records: Sequence[Record]) -> Iterator[str]:
     """A line for each finding, for a run that contains other tests than the contract."""
-    for record, one in findings(records):
+    for record, finding in findings(records):
         if not record["fails"]:
-            yield f"{one['severity']}: {record['space']}: {record['id']}: {one['actual'].splitlines()[0]}"
+            yield f"{finding['severity']}: {record['space']}: {record['id']}: {finding['actual'].splitlines()[0]}"

@@ -25,7 +25,7 @@ def with_values(config: pytest.Config, space: Space) -> Space:
         return space
     examples: dict[str, str] | None = {}
     if declaration is not None:
-        plain = {one.name: one.default or "" for one in declaration.variables}
+        plain = {variable.name: variable.default or "" for variable in declaration.variables}
         examples = None if declaration.decorated else plain
     top = config.invocation_params.dir
     files = [top / Path(one).expanduser() for one in config.getoption("--env-file")]

@@ -87,7 +87,9 @@ def asset_problems(answers: Mapping[Asset, tuple[int, str]]) -> list[Problem]:
 
     A missing stylesheet is a risk while other assets arrive; without any asset the page is broken.
     """
-    found = {one: asset_problem(one, status, kind) for one, (status, kind) in answers.items()}
+    found = {
+        answer: asset_problem(answer, status, kind) for answer, (status, kind) in answers.items()
+    }
     arrives = any(
         problem is None and one.kind in ("script", "module", "style")
         for one, problem in found.items()

@@ -144,7 +144,7 @@ def copied_over_problems(
                 whole = command.cmd in ("COPY", "ADD") and command.value[0].rstrip("/") in (".", "")
                 if not (made and whole and not any("--from" in flag for flag in command.flags)):
                     continue
-                pushed = tracked is None or any(one.startswith(f"{name}/") for one in tracked)
+                pushed = tracked is None or any(path.startswith(f"{name}/") for path in tracked)
                 yield Problem(
                     f"{name} in .dockerignore, because a step of the build creates it",
                     f"COPY . overwrites the {name} that a RUN created with the {name} of this machine"
@@ -215,9 +215,9 @@ def ended_problems(dockerfile: Dockerfile, today: datetime.date) -> Iterator[Pro
         if stage.parent is not None:
             continue
         installs = any(
-            re.search(r"\b(apt-get|apt|yum|dnf)\s+(-\S+\s+)*(update|install)", script_of(one))
-            for one in stage.commands
-            if one.cmd == "RUN"
+            re.search(r"\b(apt-get|apt|yum|dnf)\s+(-\S+\s+)*(update|install)", script_of(command))
+            for command in stage.commands
+            if command.cmd == "RUN"
         )
         for one in support_of(stage.base):
             if one.until >= today:
@@ -240,7 +240,7 @@ def ended_problems(dockerfile: Dockerfile, today: datetime.date) -> Iterator[Pro
 
 def unpinned_problems(dockerfile: Dockerfile, folder: Path) -> Iterator[Problem]:
     """Requirements without a version, in a folder without a lock file."""
-    if any((folder / one).is_file() for one in _LOCKS):
+    if any((folder / lock).is_file() for lock in _LOCKS):
         return
     for stage in dockerfile.stages:
         for command in stage.commands:

@@ -113,42 +113,46 @@ class Dockerfile:
         found = []
         names = {stage.name for stage in self.stages if stage.name}
         for stage in self.stages:
-            for one in stage.commands:
-                found += [Source(pattern, one.start_line) for pattern in _taken(one, names)]
+            for command in stage.commands:
+                found += [Source(pattern, command.start_line) for pattern in _taken(command, names)]
         return found
 
 
 def names_set(file: Dockerfile) -> set[str]:
     """Names of every ENV and ARG, in any stage."""
-    commands = [one for stage in file.stages for one in stage.commands]
+    commands = [command for stage in file.stages for command in stage.commands]
     return {name for name, _, _ in environment_of(commands, arguments=True)}
 
 
 def _stages(commands: tuple[Command, ...]) -> Iterator[Stage]:
     arguments: dict[str, str] = {}
     stages: list[Stage] = []
-    for one in commands:
-        if one.cmd not in INSTRUCTIONS:
-            _refuse(one, "a known instruction", f"unknown instruction: {one.cmd}")
-        if not one.value:
-            _refuse(one, f"{one.cmd} with an argument", f"{one.cmd} requires an argument")
-        if one.cmd == "FROM":
+    for command in commands:
+        if command.cmd not in INSTRUCTIONS:
+            _refuse(command, "a known instruction", f"unknown instruction: {command.cmd}")
+        if not command.value:
+            _refuse(
+                command, f"{command.cmd} with an argument", f"{command.cmd} requires an argument"
+            )
+        if command.cmd == "FROM":
             base = re.sub(
                 r"\$\{?(\w+)(?::-([^}]*))?\}?",
                 lambda match: arguments.get(match[1]) or match[2] or match[0],
-                one.value[0],
+                command.value[0],
             )
-            name = one.value[2].lower() if len(one.value) == 3 else None
+            name = command.value[2].lower() if len(command.value) == 3 else None
             parent = next((stage for stage in stages if stage.name == base.lower()), None)
-            stages.append(Stage(base, name, one.start_line, parent))
+            stages.append(Stage(base, name, command.start_line, parent))
         elif stages:
-            stages[-1].commands.append(one)
-        elif one.cmd == "ARG":
-            for argument in one.value:
+            stages[-1].commands.append(command)
+        elif command.cmd == "ARG":
+            for argument in command.value:
                 key, _, value = argument.partition("=")
                 arguments[key] = value.strip("\"'")
         else:
-            _refuse(one, "FROM before any other step", f"{one.cmd} comes before the first FROM")
+            _refuse(
+                command, "FROM before any other step", f"{command.cmd} comes before the first FROM"
+            )
     if not stages:
         raise DockerfileError(Problem("at least one FROM", "it has no FROM", file="Dockerfile"))
     yield from stages
@@ -169,21 +173,21 @@ def at(command: Command) -> Place:
 
 def script_of(command: Command) -> str:
     """What a RUN does, with the text of its here-documents."""
-    return "\n".join([" ".join(command.value), *(one.content for one in command.heredocs)])
+    return "\n".join([" ".join(command.value), *(heredoc.content for heredoc in command.heredocs)])
 
 
 def environment_of(
     commands: Iterator[Command] | list[Command], *, arguments: bool = False
 ) -> Iterator[tuple[str, str, Command]]:
     """Name, value and command of each ENV (and ARG)."""
-    for one in commands:
-        if one.cmd == "ENV":
-            for name, value in zip(one.value[::2], one.value[1::2], strict=False):
-                yield name, value.strip("\"'"), one
-        elif one.cmd == "ARG" and arguments:
-            for argument in one.value:
+    for command in commands:
+        if command.cmd == "ENV":
+            for name, value in zip(command.value[::2], command.value[1::2], strict=False):
+                yield name, value.strip("\"'"), command
+        elif command.cmd == "ARG" and arguments:
+            for argument in command.value:
                 name, _, value = argument.partition("=")
-                yield name, value.strip("\"'"), one
+                yield name, value.strip("\"'"), command
 
 
 def _taken(command: Command, stages: set[str]) -> Iterator[str]:

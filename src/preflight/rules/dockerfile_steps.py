@@ -189,10 +189,10 @@ def health_command_problems(file: Dockerfile) -> Iterator[Problem]:
     alpine = "alpine" in base and tool.group() == "curl"  # busybox brings wget
     installed = re.compile(rf"\b(install|add)\b[^&;|]*\b{tool.group()}\b", re.DOTALL)
     copied = any(
-        one.cmd == "COPY" and tool.group() in " ".join(one.value) for one in file.final.chain
+        stage.cmd == "COPY" and tool.group() in " ".join(stage.value) for stage in file.final.chain
     )
     if (slim or alpine) and not copied:
-        scripts = (script_of(one) for one in file.final.chain if one.cmd == "RUN")
+        scripts = (script_of(stage) for stage in file.final.chain if stage.cmd == "RUN")
         if not any(installed.search(script) for script in scripts):
             yield Problem(
                 "a HEALTHCHECK with the image's own runtime",
@@ -208,7 +208,7 @@ def port_problems(file: Dockerfile, app_port: int) -> Iterator[Problem]:
     def filled(text: str) -> str:
         return re.sub(r"\$\{?(\w+)(?::-(\w*))?\}?", lambda m: values.get(m[1]) or m[2] or "", text)
 
-    exposed = [one for one in file.final.chain if one.cmd == "EXPOSE"]
+    exposed = [stage for stage in file.final.chain if stage.cmd == "EXPOSE"]
     ports = [filled(port).partition("/")[0] for one in exposed for port in one.value]
     if exposed and all(ports) and str(app_port) not in ports:
         yield Problem(

@@ -30,7 +30,7 @@ def drafts(folder: Path) -> Iterator[Draft]:
     """Each file that the Space in `folder` lacks. Existing files stay as they are."""
     if not (folder / DECLARATION).exists():
         variables = variables_read(folder)
-        required = sum(one.required for one in variables)
+        required = sum(variable.required for variable in variables)
         about = f"{len(variables)} variables that the code reads, {required} of them required"
         yield Draft(DECLARATION, declaration(variables), about)
     readme = folder / README
@@ -61,13 +61,13 @@ def variables_read(folder: Path) -> list[Read]:
 
 def _joined(places: list[Read]) -> Read:
     first = places[0]
-    types = [one.type for one in places if one.type != "string"]
-    defaults = [one.default for one in places if one.default is not None]
+    types = [place.type for place in places if place.type != "string"]
+    defaults = [place.default for place in places if place.default is not None]
     return Read(
         first.name,
         first.path,
         first.line,
-        required=any(one.required for one in places),
+        required=any(place.required for place in places),
         default=defaults[0] if defaults else None,
         type=types[0] if types else first.type,
     )
@@ -80,16 +80,16 @@ def declaration(variables: list[Read]) -> str:
         "# Guesses: @type, and @sensitive (a Secret on the Hub; without it, a Variable). Correct them,",
         "# say what each variable is for, and delete this paragraph.",
     ]
-    for one in variables:
-        sensitive = looks_sensitive(one.name)
-        decorators = ["@required" if one.required else "@optional"]
+    for variable in variables:
+        sensitive = looks_sensitive(variable.name)
+        decorators = ["@required" if variable.required else "@optional"]
         decorators += ["@sensitive"] if sensitive else []
-        decorators.append(f"@type={_type_of(one)}")
+        decorators.append(f"@type={_type_of(variable)}")
         # A Secret's default in the code must not be published a second time.
-        default = "" if sensitive or one.required else one.default or ""
+        default = "" if sensitive or variable.required else variable.default or ""
         value = f'"{default}"' if re.search(r"[\s#'$]", default) else default
-        lines += ["", f"# Read in {one.path}:{one.line}.", f"# {' '.join(decorators)}"]
-        lines.append(f"{one.name}={value}")
+        lines += ["", f"# Read in {variable.path}:{variable.line}.", f"# {' '.join(decorators)}"]
+        lines.append(f"{variable.name}={value}")
     return "\n".join(lines) + "\n"
 
 

@@ -22,13 +22,13 @@ def frame_problems(headers: Headers, path: str) -> Iterator[Problem]:
     Source: Content Security Policy Level 3, 6.4.2; HTML, "The X-Frame-Options header".
     """
     policies = [
-        one for value in values(headers, "content-security-policy") for one in value.split(",")
+        part for value in values(headers, "content-security-policy") for part in value.split(",")
     ]
     ancestors = [
-        found for one in policies if (found := directive(one, "frame-ancestors")) is not None
+        found for policy in policies if (found := directive(policy, "frame-ancestors")) is not None
     ]
     for sources in ancestors:
-        if not any(_lets_in(one) for one in sources):
+        if not any(_lets_in(source) for source in sources):
             yield Problem(
                 f"GET {path} without `frame-ancestors`, or with {PARENT} in it",
                 f"Content-Security-Policy: frame-ancestors {' '.join(sources) or chr(39) + 'none' + chr(39)}",
@@ -40,7 +40,7 @@ def frame_problems(headers: Headers, path: str) -> Iterator[Problem]:
         return
     for value in values(headers, "x-frame-options"):
         # ALLOW-FROM and unknown words are ignored by browsers.
-        refused = {one.strip().upper() for one in value.split(",")} & {"DENY", "SAMEORIGIN"}
+        refused = {part.strip().upper() for part in value.split(",")} & {"DENY", "SAMEORIGIN"}
         if refused:
             yield Problem(
                 f"GET {path} without X-Frame-Options, or with {PARENT} in `frame-ancestors`",
@@ -58,11 +58,11 @@ def isolation_problems(headers: Headers, page: Page) -> Iterator[Problem]:
     if "require-corp" not in policy:
         return
     foreign = [
-        one.written
-        for one in page.assets
-        if not page.own(one.url)
-        and not one.crossorigin
-        and one.kind in ("script", "style", "frame")
+        asset.written
+        for asset in page.assets
+        if not page.own(asset.url)
+        and not asset.crossorigin
+        and asset.kind in ("script", "style", "frame")
     ]
     if foreign:
         yield Problem(

@@ -50,17 +50,17 @@ def problems(program: Path, folder: Path, *, timeout_s: float = 30) -> list[Prob
         text=True,
     )
     found = []
-    for one in json.loads(done.stdout):
-        error = one["level"] == "error"
+    for load in json.loads(done.stdout):
+        error = load["level"] == "error"
         # DL1000 is a Dockerfile that hadolint can't read. BuildKit reads more, such as here-documents.
-        if one["level"] in ("error", "warning") and one["code"] != "DL1000":
+        if load["level"] in ("error", "warning") and load["code"] != "DL1000":
             found.append(
                 Problem(
                     "no hadolint error" if error else "no hadolint warning",
-                    f"{one['code']} {one['message']}",
+                    f"{load['code']} {load['message']}",
                     severity=None if error else Severity.ADVICE,
                     file="Dockerfile",
-                    line=one["line"],
+                    line=load["line"],
                 )
             )
     return found

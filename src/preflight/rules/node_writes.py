@@ -63,7 +63,7 @@ def _targets(script: Script, call: Node) -> Iterator[tuple[Node, bool]]:
     elif _WRITES.search(name):
         yield first, "mkdir" in name
     elif name.rpartition(".")[2] in ("multer", "formidable", "diskStorage"):
-        for pair in (one for one in first.named_children if one.type == "pair"):
+        for pair in (child for child in first.named_children if child.type == "pair"):
             key, value = pair.child_by_field_name("key"), pair.child_by_field_name("value")
             if key is not None and value is not None and script.text(key) in _FOLDERS:
                 yield value, True

@@ -78,7 +78,7 @@ class Page:
         """The assets that the page and its inline modules load from its own server, each address once."""
         inline = (one for _, text in self.scripts for one in imported(text, self.base, "the page"))
         assets = [*self.assets, *inline]
-        found = {one.url: one for one in reversed(assets) if self.own(one.url)}
+        found = {asset.url: asset for asset in reversed(assets) if self.own(asset.url)}
         return list(reversed(found.values()))
 
 
@@ -221,8 +221,10 @@ def requests_of(page: Page, scripts: Mapping[str, str]) -> list[Request]:
     found: list[Request] = []
 
     def take(script: str, place: str, first: int) -> None:
-        for one in targets(script):
-            found.append(Request(_filled(one, page), one.call, f"{place}:{one.line + first}"))
+        for target in targets(script):
+            found.append(
+                Request(_filled(target, page), target.call, f"{place}:{target.line + first}")
+            )
 
     name = urlsplit(page.url).path
     for line, text in page.scripts:
@@ -233,11 +235,11 @@ def requests_of(page: Page, scripts: Mapping[str, str]) -> list[Request]:
     found += [
         Request(url, "an attribute", f"the page {name}:{line}") for url, line in page.requests
     ]
-    found += [Request(one.action, "a form", f"the page {name}:{one.line}") for one in page.forms]
+    found += [Request(form.action, "a form", f"the page {name}:{form.line}") for form in page.forms]
     found += [
-        Request(one.url, f"<{one.kind}>", f"the page {name}:{one.line}")
-        for one in page.assets
-        if one.kind != "icon"
+        Request(asset.url, f"<{asset.kind}>", f"the page {name}:{asset.line}")
+        for asset in page.assets
+        if asset.kind != "icon"
     ]
     return list(dict.fromkeys(found))
 
@@ -259,15 +261,15 @@ def _filled(target: Target, page: Page) -> str:
 def request_problems(requests: list[Request], host: str) -> Iterator[Problem]:
     """Requests that a visitor's browser can't make: to the visitor's own machine, or without TLS."""
     seen: set[str] = set()
-    for one in requests:
-        parts = _parts(one.address)
+    for request in requests:
+        parts = _parts(request.address)
         if parts is None or parts[0] not in ("http", "https", "ws", "wss"):
             continue
         scheme, name, port = parts
         origin = f"{scheme}://{name}" + (f":{port}" if port else "")
         if origin in seen:
             continue
-        problem = _unreachable(one, name, port, host) or _insecure(one, scheme, name, host)
+        problem = _unreachable(request, name, port, host) or _insecure(request, scheme, name, host)
         if problem:
             seen.add(origin)
             yield problem

@@ -91,12 +91,12 @@ class _Poster(Script):
     def _fields(self, node: Node | None) -> dict[str, Node]:
         """The values of an object by key; of `{a}`, the identifier itself."""
         found = {}
-        for one in node.named_children if node is not None else ():
-            key, value = one.child_by_field_name("key"), one.child_by_field_name("value")
-            if one.type == "pair" and key is not None and value is not None:
+        for child in node.named_children if node is not None else ():
+            key, value = child.child_by_field_name("key"), child.child_by_field_name("value")
+            if child.type == "pair" and key is not None and value is not None:
                 found[self._last(key)] = value
-            elif one.type == "shorthand_property_identifier":
-                found[self.text(one)] = one
+            elif child.type == "shorthand_property_identifier":
+                found[self.text(child)] = child
         return found
 
     def _literal(self, node: Node | None) -> str:
@@ -127,9 +127,9 @@ class _Poster(Script):
             return TEXT
         if node.type == "object":
             fields = self._fields(node)
-            return {name: self._sample(one, name, depth + 1) for name, one in fields.items()}
+            return {name: self._sample(field, name, depth + 1) for name, field in fields.items()}
         if node.type == "array":
-            return [self._sample(one, key, depth + 1) for one in node.named_children]
+            return [self._sample(child, key, depth + 1) for child in node.named_children]
         if node.type in ("true", "false"):
             return node.type == "true"
         if node.type == "number":

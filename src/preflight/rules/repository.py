@@ -123,7 +123,7 @@ def _lfs_patterns(attributes: Path) -> list[re.Pattern[str]]:
         return []
     lines = attributes.read_text(encoding="utf-8", errors="replace").splitlines()
     globs = [line.split()[0] for line in lines if "filter=lfs" in line.split()]
-    return [glob_pattern(one if "/" in one.rstrip("/") else f"**/{one}") for one in globs]
+    return [glob_pattern(glob if "/" in glob.rstrip("/") else f"**/{glob}") for glob in globs]
 
 
 def build_source_problems(
@@ -147,7 +147,7 @@ def build_source_problems(
         untracked = [one for one, code in codes.items() if code in ("??", "A ", "AM")]
         if taken != [pattern]:
             # A COPY of a whole folder includes files that no step needs.
-            untracked = [one for one in untracked if _is_built_from(folder, one)]
+            untracked = [path for path in untracked if _is_built_from(folder, path)]
         ignored = [one for one, code in codes.items() if code == "!!"]
         if untracked:
             yield Problem(
@@ -173,21 +173,23 @@ _NOT_BUILT_FROM = re.compile(
 
 def _is_built_from(folder: Path, path: str) -> bool:
     """Whether a build may need a file: not a note, a tool's settings or part of another repository."""
-    parents = [folder / one for one in Path(path).parents if one != Path()]
-    return not _NOT_BUILT_FROM.search(path) and not any((one / ".git").exists() for one in parents)
+    parents = [folder / parent for parent in Path(path).parents if parent != Path()]
+    return not _NOT_BUILT_FROM.search(path) and not any(
+        (parent / ".git").exists() for parent in parents
+    )
 
 
 def ignored_in_build(dockerfile: Dockerfile, folder: Path, repository: Repository) -> list[str]:
     """Git-ignored files that a wider COPY takes: in the image here, absent on the Hub."""
     patterns = [
-        glob_pattern(one.pattern.removeprefix("./").strip("/")) for one in dockerfile.sources
+        glob_pattern(source.pattern.removeprefix("./").strip("/")) for source in dockerfile.sources
     ]
-    whole = any(one.pattern.strip("/") in (".", "./", "") for one in dockerfile.sources)
+    whole = any(source.pattern.strip("/") in (".", "./", "") for source in dockerfile.sources)
     status = repository.status
     return [
-        one
-        for one in sorted(context_files(folder))
-        if _code(status, one) == "!!" and (whole or any(p.match(one) for p in patterns))
+        file
+        for file in sorted(context_files(folder))
+        if _code(status, file) == "!!" and (whole or any(p.match(file) for p in patterns))
     ]
 
 

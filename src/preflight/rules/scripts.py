@@ -128,7 +128,9 @@ class Script:
         function = call.child_by_field_name("function") or call.child_by_field_name("constructor")
         arguments = call.child_by_field_name("arguments")
         given = (
-            [one for one in arguments.named_children if one.type != "comment"] if arguments else []
+            [child for child in arguments.named_children if child.type != "comment"]
+            if arguments
+            else []
         )
         if function is None or not given:
             return "", None
@@ -177,7 +179,7 @@ class Script:
             yield from self._returned(node, depth)
         elif kind == "object":
             # axios({url: …}) and $.ajax({url: …}).
-            for pair in (one for one in node.named_children if one.type == "pair"):
+            for pair in (child for child in node.named_children if child.type == "pair"):
                 key = pair.child_by_field_name("key")
                 if key is not None and self._last(key) in ("url", "uri"):
                     yield from self.values(pair.child_by_field_name("value"), depth)
@@ -272,7 +274,7 @@ class Script:
         name = self.text(function) if function else ""
         arguments = node.child_by_field_name("arguments")
         if name in ("path.join", "path.resolve", "join", "resolve") and arguments and self.given:
-            yield "/".join(self.values(one, depth)[0] for one in arguments.named_children)
+            yield "/".join(self.values(child, depth)[0] for child in arguments.named_children)
             return
         if function is not None and function.type == "member_expression":
             # `url.toString()`, `base.replace(…)`, `base.trim()`
@@ -288,9 +290,12 @@ class Script:
                 yield from self.values(body, depth)
                 continue
             conditions = (
-                one.child_by_field_name("condition") for one in _descendants(body, "if_statement")
+                descendant.child_by_field_name("condition")
+                for descendant in _descendants(body, "if_statement")
             )
-            if any(self._knows_where(one) for one in conditions if one is not None):
+            if any(
+                self._knows_where(condition) for condition in conditions if condition is not None
+            ):
                 continue
             for statement in _descendants(body, "return_statement"):
                 if statement.named_children:
@@ -369,7 +374,7 @@ class Script:
         if sign not in ("==", "===", "!=", "!=="):
             return None
         sides = [self._where(left), self._where(right)]
-        if None in sides or not any("{" in str(one) or one == "https:" for one in sides):
+        if None in sides or not any("{" in str(side) or side == "https:" for side in sides):
             return None
         return (sides[0] == sides[1]) == (sign[0] == "=")
 

@@ -69,7 +69,10 @@ class Sources:
 def _build_only(files: dict[str, str], dockerfile: Dockerfile) -> set[str]:
     """Files that only a RUN names: neither the start command nor another file names them."""
     steps = " ".join(
-        script_of(one) for stage in dockerfile.stages for one in stage.commands if one.cmd == "RUN"
+        script_of(command)
+        for stage in dockerfile.stages
+        for command in stage.commands
+        if command.cmd == "RUN"
     )
     last = [dockerfile.final.last(name) for name in ("ENTRYPOINT", "CMD")]
     start = " ".join(" ".join(one.value) for one in last if one)

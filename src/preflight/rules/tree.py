@@ -86,15 +86,15 @@ def started_files(
     for word in words:
         named = posixpath.normpath(word).lstrip("/")
         same = [
-            one
-            for one in repository.tracked
-            if PurePosixPath(one).name == PurePosixPath(named).name
+            path
+            for path in repository.tracked
+            if PurePosixPath(path).name == PurePosixPath(named).name
         ]
         # The file has the longest common end; several equal candidates count as none.
         whole = [
-            one
-            for one in same
-            if named == one or named.endswith(f"/{one}") or one.endswith(f"/{named}")
+            text
+            for text in same
+            if named == text or named.endswith(f"/{text}") or text.endswith(f"/{named}")
         ]
         found += (whole or same)[:1] if len(whole or same) == 1 else []
     return list(dict.fromkeys(found))
@@ -144,8 +144,10 @@ def line_end_problems(
     dockerfile: Dockerfile, repository: Repository, folder: Path
 ) -> Iterator[Problem]:
     """Scripts that arrive on the Hub with CRLF, unless the image converts them."""
-    steps = [one for stage in dockerfile.stages for one in stage.commands if one.cmd == "RUN"]
-    if any(_CONVERTS.search(script_of(one)) for one in steps):
+    steps = [
+        command for stage in dockerfile.stages for command in stage.commands if command.cmd == "RUN"
+    ]
+    if any(_CONVERTS.search(script_of(step)) for step in steps):
         return
     directly = started_files(dockerfile, repository)
     for path in started_files(dockerfile, repository, by_shells=True):
@@ -208,8 +210,8 @@ def submodule_problems(dockerfile: Dockerfile, repository: Repository) -> Iterat
     known = submodules(repository)
     for path in links:
         needed = any(
-            one.pattern.strip("/") == path or one.pattern.lstrip("./").startswith(f"{path}/")
-            for one in dockerfile.sources
+            source.pattern.strip("/") == path or source.pattern.lstrip("./").startswith(f"{path}/")
+            for source in dockerfile.sources
         )
         severity = Severity.BREAKS if needed else Severity.RISK
         if path not in known:

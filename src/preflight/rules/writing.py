@@ -166,7 +166,7 @@ class _Python:
         name = ast.unparse(call.func)
         first = call.args[0] if call.args else None
         if name in ("open", "io.open") and first is not None:
-            mode = next((one.value for one in call.keywords if one.arg == "mode"), None)
+            mode = next((keyword.value for keyword in call.keywords if keyword.arg == "mode"), None)
             mode = call.args[1] if len(call.args) > 1 else mode
             text = mode.value if isinstance(mode, ast.Constant) else "r"
             return self.value(first) if set(str(text)) & set("wax+") else None
@@ -271,8 +271,8 @@ def _catches(node: ast.Try) -> bool:
         "BaseException",
     }
     names = {
-        ast.unparse(one.type).rpartition(".")[2] if one.type else "Exception"
-        for one in node.handlers
+        ast.unparse(handler.type).rpartition(".")[2] if handler.type else "Exception"
+        for handler in node.handlers
     }
     listed = {part.strip(" ()") for name in names for part in name.split(",")}
     return bool(kinds & listed)

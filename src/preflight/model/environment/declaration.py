@@ -98,15 +98,18 @@ class EnvironmentDeclaration:
             if item.name is None:
                 # Prose may mention decorators; a line of decorators only has lost its variable.
                 faults += [
-                    Fault(one.line, f"{one} stands above no variable; put the variable below it")
-                    for one in item.decorators
+                    Fault(
+                        decorator.line,
+                        f"{decorator} stands above no variable; put the variable below it",
+                    )
+                    for decorator in item.decorators
                     if not item.faults
                 ]
                 continue
             faults += item.faults
             if not item.name:
                 continue
-            earlier = next((one for one in variables if one.name == item.name), None)
+            earlier = next((variable for variable in variables if variable.name == item.name), None)
             if earlier is not None:
                 again = f"{item.name} is declared again (first in line {earlier.line}); keep one"
                 faults.append(Fault(item.line, again, duplicate=True))

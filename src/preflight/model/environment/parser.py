@@ -108,11 +108,11 @@ def items_of(text: str) -> Iterator[Item]:
                 yield finish(None, "", line)
                 shared = ""
             elif comment.strip().startswith("@"):
-                for one in _decorators(comment.strip(), line):
-                    if isinstance(one, Fault):
-                        faults.append(one)
+                for decorator in _decorators(comment.strip(), line):
+                    if isinstance(decorator, Fault):
+                        faults.append(decorator)
                     else:
-                        decorators.append(one)
+                        decorators.append(decorator)
             elif comment.strip():
                 words.append(comment.strip())
         else:

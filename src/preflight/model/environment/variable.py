@@ -71,10 +71,12 @@ class Variable:
 def variable_of(item: Item, faults: list[Fault]) -> Variable:
     """The variable that an item declares; adds its faults to `faults`."""
     given: dict[str, Decorator] = {}
-    for one in item.decorators:
-        if one.name in given and one.name not in ("docs", "tag"):
-            faults.append(Fault(one.line, f"{one} is given twice for {item.name}; keep one"))
-        given[one.name] = one
+    for decorator in item.decorators:
+        if decorator.name in given and decorator.name not in ("docs", "tag"):
+            faults.append(
+                Fault(decorator.line, f"{decorator} is given twice for {item.name}; keep one")
+            )
+        given[decorator.name] = decorator
     for first, second in (("required", "optional"), ("sensitive", "public")):
         if first in given and second in given:
             both = f"{item.name} is both @{first} and @{second}; keep one"

@@ -28,7 +28,7 @@ class Settings:
         self.key = os.environ.get("SIGNING_KEY", "").strip()
         self.signer = os.environ.get("SIGNER_NAME", "").strip()
         listed = os.environ.get("CORS_ORIGINS", "").strip()
-        self.origins = [one.strip() for one in listed.split(",")] if listed else []
+        self.origins = [part.strip() for part in listed.split(",")] if listed else []
         on_the_hub = os.environ.get("SYSTEM") == "spaces"
         if not self.key:
             self.faults.append("SIGNING_KEY: missing")
