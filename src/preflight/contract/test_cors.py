@@ -59,7 +59,7 @@ def near_misses(subject: Answering, allowed: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def posts(visited: Visit) -> list[str]:
     """Paths for which the Space's OpenAPI document names a POST, a few of them."""
-    found = [path.path for path in visited.documented if path.method == "POST"]
+    found = [operation.path for operation in visited.documented if operation.method == "POST"]
     return [path for path in found if "{" not in path][:MOST_POSTS]
 
 

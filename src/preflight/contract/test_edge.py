@@ -195,7 +195,11 @@ def test_streams_events_as_they_happen(
     Source: HTML Living Standard, 9.2 Server-sent events; expressjs/compression README, Server-Sent
     Events.
     """
-    documented = [path.path for path in visited.documented if path.streams and path.harmless]
+    documented = [
+        operation.path
+        for operation in visited.documented
+        if operation.streams and operation.harmless
+    ]
     named = [path for path, answer in visited.paths.items() if answer.kind == "text/event-stream"]
     paths = dict.fromkeys([*documented, *visited.requested("EventSource"), *named])
     bodies = {

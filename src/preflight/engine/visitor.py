@@ -325,7 +325,7 @@ def _example(parameter: dict[str, Any]) -> Any:
 
 def _named(found: Visit, readme: str) -> Iterator[str]:
     """Paths that the Space names: its documentation, its README, its front page, its page's scripts."""
-    yield from (path.path for path in found.documented if path.harmless)
+    yield from (operation.path for operation in found.documented if operation.harmless)
     # `GET /stem?word=walking` and `/mcp` in a README's text.
     yield from re.findall(r"(?:\bGET |`)(/[^\s`'\"<>|){}*]*)", readme)
     yield from found.requested("fetch")

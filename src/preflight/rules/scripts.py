@@ -127,11 +127,8 @@ class Script:
         """The kind of request that a call makes, and the argument with its address."""
         function = call.child_by_field_name("function") or call.child_by_field_name("constructor")
         arguments = call.child_by_field_name("arguments")
-        given = (
-            [child for child in arguments.named_children if child.type != "comment"]
-            if arguments
-            else []
-        )
+        children = arguments.named_children if arguments else []
+        given = [child for child in children if child.type != "comment"]
         if function is None or not given:
             return "", None
         name = self.text(function)
@@ -289,13 +286,10 @@ class Script:
             if body.type != "statement_block":
                 yield from self.values(body, depth)
                 continue
-            conditions = (
-                descendant.child_by_field_name("condition")
-                for descendant in _descendants(body, "if_statement")
+            tests = (
+                ifs.child_by_field_name("condition") for ifs in _descendants(body, "if_statement")
             )
-            if any(
-                self._knows_where(condition) for condition in conditions if condition is not None
-            ):
+            if any(self._knows_where(test) for test in tests if test is not None):
                 continue
             for statement in _descendants(body, "return_statement"):
                 if statement.named_children:
