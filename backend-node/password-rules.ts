@@ -80,7 +80,7 @@ export function withoutWords(password: string, texts: string[]): string {
   const words = texts.flatMap((text) => text.toLowerCase().split(/[^\p{L}\p{N}]+/u)).filter((word) => word.length >= 3);
   // The longest first, or "ann" would leave something of "annabel".
   return words
-    .toSorted((one, other) => other.length - one.length)
+    .toSorted((left, right) => right.length - left.length)
     .reduce((rest, word) => rest.replaceAll(word, ""), password.toLowerCase());
 }
 

@@ -39,9 +39,9 @@ test("must end idle connections at once, and all others after their answer", { t
     Array.from({ length: 6 }, () => connect(server.port)),
   );
   assert(idle && soon && busy && uploading && stalled && unused);
-  for (const one of [idle, soon]) {
-    one.socket.write(HEALTH);
-    await answered(one);
+  for (const connection of [idle, soon]) {
+    connection.socket.write(HEALTH);
+    await answered(connection);
   }
   // Longer than the time that an idle connection gets.
   await delay(300);

@@ -15,7 +15,7 @@ test("must issue a token that another server verifies with the published key alo
 
   const [head = "", claims = "", signature = ""] = token.split(".");
   const { kid, alg } = JSON.parse(Buffer.from(head, "base64url").toString());
-  const key = keys.find((one) => one.kid === kid);
+  const key = keys.find((key) => key.kid === kid);
   assert(key && alg === "EdDSA", "the key is published");
   const right = (text: string) =>
     verify(null, Buffer.from(text), createPublicKey({ key, format: "jwk" }), Buffer.from(signature, "base64url"));

@@ -91,7 +91,7 @@ def test_the_wall_clock_changes_no_limit(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("left", "right", "same"),
     [
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", True),
         ("2001:db8:1:2::1", "2001:0DB8:0001:0002:0000:0000:0000:0001", True),
@@ -101,8 +101,8 @@ def test_the_wall_clock_changes_no_limit(monkeypatch: pytest.MonkeyPatch) -> Non
         ("::ffff:203.0.113.1", "::ffff:203.0.113.2", False),
     ],
 )
-def test_addresses_of_one_client(one: str, other: str, same: bool) -> None:
-    keys = {client_key({b"x-forwarded-for": x.encode()}, "peer", 1) for x in (one, other)}
+def test_addresses_of_one_client(left: str, right: str, same: bool) -> None:
+    keys = {client_key({b"x-forwarded-for": x.encode()}, "peer", 1) for x in (left, right)}
     assert len(keys) == (1 if same else 2)
 
 

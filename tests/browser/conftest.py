@@ -97,9 +97,9 @@ def sites(run: Run, own_spaces: dict[str, Space]) -> Iterator[Sites]:
             space.wait_until_serving("/ready", status=200)
         port = int(container.url.rpartition(":")[2])
         yield Sites(spaces["backend-py"], spaces["backend-node"], edge, port)
-        for one in (container, *spaces.values()):
-            one.save(run.folder)
-            one.remove()
+        for running in (container, *spaces.values()):
+            running.save(run.folder)
+            running.remove()
 
 
 @pytest.fixture(scope="session")

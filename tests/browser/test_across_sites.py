@@ -146,7 +146,9 @@ def test_cookies_across_sites_work_at_the_port_itself(
     page = open_front(context, sites, "direct")
     page.add_script_tag(content=CREDENTIALED_JSON.replace(BACKEND_NODE, sites.backend_node.url))
     life_of_an_account(page, "callWithCredentials")
-    (cookie,) = [one for one in context.cookies() if "session_token" in one["name"]]
+    (cookie,) = [
+        candidate for candidate in context.cookies() if "session_token" in candidate["name"]
+    ]
     assert (cookie["sameSite"], cookie["secure"], cookie["httpOnly"]) == ("None", True, True)
     assert cookie.get("partitionKey") == FRONT
 
@@ -173,7 +175,9 @@ def test_cookies_without_a_preflight_request_work_through_the_edge(
     """JSON that travels as text/plain must bring a cookie that belongs to this front end and this Space."""
     page = open_front(context, sites, "edge")
     life_of_an_account(page, "callWithCookies")
-    (cookie,) = [one for one in context.cookies() if "session_token" in one["name"]]
+    (cookie,) = [
+        candidate for candidate in context.cookies() if "session_token" in candidate["name"]
+    ]
     assert (cookie["sameSite"], cookie["secure"]) == ("None", True)
     assert cookie.get("partitionKey") == FRONT
 
@@ -185,7 +189,9 @@ def test_forwarding_makes_the_cookies_first_party(context: BrowserContext, sites
     page.reload()
     page.add_script_tag(content=examples())
     assert page.evaluate("async () => (await authenticate('get-session'))?.user.name") == "Ada"
-    (cookie,) = [one for one in context.cookies() if "session_token" in one["name"]]
+    (cookie,) = [
+        candidate for candidate in context.cookies() if "session_token" in candidate["name"]
+    ]
     assert (cookie["domain"], cookie["sameSite"]) == ("front.vercel.app", "Lax")
     assert (cookie["httpOnly"], cookie.get("partitionKey")) == (True, None)
 

@@ -37,7 +37,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     checks = ["src/preflight/contract/test_page.py", "--browser"]
     records = judge(cases, tmp_path_factory.mktemp("rendered"), checks, 300)
     return {
-        name: [finding for one in own if one["id"] == CHECK for finding in one["findings"]]
+        name: [finding for record in own if record["id"] == CHECK for finding in record["findings"]]
         for name, own in records.items()
     }
 
@@ -47,4 +47,4 @@ def test_a_page_is_judged_by_what_a_browser_makes_of_it(
     name: str, found: dict[str, list[dict[str, Any]]]
 ) -> None:
     """A blank page and a request to the visitor's machine must break; an error beside text must be a risk."""
-    assert [one["severity"] for one in found[name]] == SPACES[name][1], found[name]
+    assert [finding["severity"] for finding in found[name]] == SPACES[name][1], found[name]

@@ -62,7 +62,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def records(left: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((left / "preflight.json").read_text())["checks"]
-    return [one for one in found if one["space"] == "signer"]
+    return [finding for finding in found if finding["space"] == "signer"]
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_shows_the_findings_of_the_run(page: Page, records: list[dict[str, Any]]
 def test_is_one_file_for_every_screen_and_reader(page: Page) -> None:
     """The page must load no file, fit 360 px and pass axe with all details open."""
     page.evaluate(
-        "() => document.querySelectorAll('details').forEach((one) => { one.open = true })"
+        "() => document.querySelectorAll('details').forEach((element) => { element.open = true })"
     )
     # The test adds the bundle of axe's rules as a script.
     faults = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
@@ -132,9 +132,11 @@ def test_is_one_file_for_every_screen_and_reader(page: Page) -> None:
         (fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults
     ]
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
-    loaded = page.evaluate("() => performance.getEntriesByType('resource').map((one) => one.name)")
+    loaded = page.evaluate(
+        "() => performance.getEntriesByType('resource').map((entry) => entry.name)"
+    )
     assert [text for text in loaded if not text.startswith("data:")] == []
     named = page.eval_on_selector_all(
-        "[src], link[href]", "(found) => found.map((one) => one.src ?? one.href)"
+        "[src], link[href]", "(found) => found.map((element) => element.src ?? element.href)"
     )
     assert [text for text in named if not text.startswith("data:")] == []

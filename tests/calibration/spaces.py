@@ -128,7 +128,7 @@ SPACES = (
         python_space(
             app=server(
                 'words = open("/proc/net/route").read().split("\\n")[1].split()\n'
-                'gateway = ".".join(str(one) for one in bytes.fromhex(words[2])[::-1])\n'
+                'gateway = ".".join(str(part) for part in bytes.fromhex(words[2])[::-1])\n'
                 "socket.socket().connect_ex((gateway, 5432))"
             )
         ),

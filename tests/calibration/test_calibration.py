@@ -23,9 +23,9 @@ Records = dict[str, list[dict[str, Any]]]
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     everything = metafunc.config.getoption("--selftest") == "all"
-    chosen = [name for name in SPACES if everything or name.sample]
+    chosen = [case for case in SPACES if everything or case.sample]
     if "seen" in metafunc.fixturenames:
-        metafunc.parametrize("seen", [pytest.param(one, id=one.id) for one in chosen])
+        metafunc.parametrize("seen", [pytest.param(case, id=case.id) for case in chosen])
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,9 @@ def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """The contract's records on each Space that this run's tests name."""
     chosen: dict[str, Seen] = {}
     for item in request.session.items:
-        one = item.callspec.params.get("seen") if hasattr(item, "callspec") else None
-        if isinstance(one, Seen):
-            chosen[one.id] = one
+        seen = item.callspec.params.get("seen") if hasattr(item, "callspec") else None
+        if isinstance(seen, Seen):
+            chosen[seen.id] = seen
     spaces = list(chosen.values())
     batches = [spaces[at : at + AT_ONCE] for at in range(0, len(spaces), AT_ONCE)]
     with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
@@ -45,9 +45,9 @@ def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def judge(batch: list[Seen], top: Path) -> Records:
     """Judge each Space as a stranger would, in a folder outside any repository."""
-    for one in batch:
-        write(one, top / one.id)
-    spaces = [f"--space={top / one.id}" for one in batch]
+    for case in batch:
+        write(case, top / case.id)
+    spaces = [f"--space={top / case.id}" for case in batch]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *spaces, f"--report-dir={top / 'report'}"],
         cwd=top, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, timeout=DEADLINE,
@@ -56,15 +56,15 @@ def judge(batch: list[Seen], top: Path) -> Records:
     assert report.is_file(), (
         f"the contract did not run:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     )
-    records: Records = {one.id: [] for one in batch}
+    records: Records = {case.id: [] for case in batch}
     for record in json.loads(report.read_text("utf-8"))["checks"]:
         records[record["space"]].append(record)
     return records
 
 
-def write(one: Seen, folder: Path) -> None:
+def write(seen: Seen, folder: Path) -> None:
     folder.mkdir()
-    for name, content in one.files.items():
+    for name, content in seen.files.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
@@ -83,8 +83,8 @@ def test_what_the_hub_runs_holds(seen: Seen, records: Records) -> None:
     """A Space that runs on the Hub must be built, started and judged without a breaking finding."""
     own = records[seen.id]
     assert said(own, Severity.BREAKS) == {}
-    assert {one["id"]: one["reason"] for one in own if one["outcome"] == "error"} == {}
-    assert any(one["id"] == "start.serves" and one["outcome"] == "held" for one in own)
+    assert {record["id"]: record["reason"] for record in own if record["outcome"] == "error"} == {}
+    assert any(record["id"] == "start.serves" and record["outcome"] == "held" for record in own)
 
 
 def test_what_is_said_of_it_has_its_severity(seen: Seen, records: Records) -> None:

@@ -178,8 +178,8 @@ def digest_of(
         raise AssertionError(f"{name}: the build did not fail")
 
     def digest(name: str) -> str:
-        for one in started.keys() ^ (selected | {name}):
-            started[one] = pool.submit(provoke, one)
+        for chosen in started.keys() ^ (selected | {name}):
+            started[chosen] = pool.submit(provoke, chosen)
         return started[name].result()
 
     return digest

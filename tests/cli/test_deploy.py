@@ -95,7 +95,8 @@ def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> Non
 def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInABox) -> None:
     """After steps 1 to 3 of the guide, no Space may lack a Variable or a Secret."""
     steps = [
-        blocks_of(one) for one in (r"1\. Account and token", r"2\. Two Spaces", r"3\. .*Secrets")
+        blocks_of(heading)
+        for heading in (r"1\. Account and token", r"2\. Two Spaces", r"3\. .*Secrets")
     ]
     typed = "".join(block for blocks in steps for block in blocks)
     # The environment already has the values that a user types.

@@ -84,5 +84,7 @@ def test_documented_targets_must_exist() -> None:
     named = {(document, words[0]) for document, words in quoted("make") if words}
     assert len(named) > 5
     assert {
-        one for one in named if "=" not in one[1] and one[1] not in targets | {".venv/ready"}
+        mention
+        for mention in named
+        if "=" not in mention[1] and mention[1] not in targets | {".venv/ready"}
     } == set()

@@ -232,9 +232,9 @@ def outcome_of(
             return pool.submit(CASES[name], run, folder)
 
         def outcome(name: str) -> Outcome:
-            for one in [name] if "PYTEST_XDIST_WORKER" in os.environ else selected:
-                if one not in started:
-                    started[one] = begin(one)
+            for case in [name] if "PYTEST_XDIST_WORKER" in os.environ else selected:
+                if case not in started:
+                    started[case] = begin(case)
             return started[name].result()
 
         yield outcome

@@ -79,9 +79,9 @@ def test_a_database_on_5432_is_named_and_refused_by_the_documentation_alone(
         while not (connected := started.container.observer.connections()):
             assert time.monotonic() < end, started.container.describe("connects to nothing")
             time.sleep(0.1)
-        assert [(one.address, one.port, one.refused) for one in connected] == [
-            (address, 5432, refused)
-        ]
+        assert [
+            (connection.address, connection.port, connection.refused) for connection in connected
+        ] == [(address, 5432, refused)]
         assert f"{address} port 5432" in str(connected[0])
         ready = started.container.get("/ready")
         assert ready.status_code == 503, ready.text
@@ -131,7 +131,7 @@ def test_make_edge_lets_in_and_out_what_the_hub_does(
 ) -> None:
     """`make edge` must publish the edge alone, let a Space reach 443 and not 5432, and report both."""
     listed = for_people.run("ps", "--format=json").splitlines()
-    states = {one["Service"]: one for one in map(json.loads, listed)}
+    states = {service["Service"]: service for service in map(json.loads, listed)}
     assert set(states) == {"edge", *own_spaces, *(f"egress-{name}" for name in own_spaces)}
     published = {
         (name, port["PublishedPort"])
@@ -155,5 +155,5 @@ def test_make_edge_lets_in_and_out_what_the_hub_does(
     ).stdout.split()  # fmt: skip
     assert printed == ["connected", "ENETUNREACH"]
     log = docker("logs", states["egress-backend-py"]["ID"]).stdout.splitlines()
-    refused = [one for one in map(json.loads, log) if one.get("refused")]
-    assert [(one["address"], one["port"]) for one in refused] == [(target, 5432)]
+    refused = [entry for entry in map(json.loads, log) if entry.get("refused")]
+    assert [(entry["address"], entry["port"]) for entry in refused] == [(target, 5432)]

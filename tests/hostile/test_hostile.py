@@ -86,10 +86,10 @@ def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_a_hostile_space_must_end_in_a_finding(way: str, records: Records) -> None:
     """No check may end in an error of its own, and the finding must name the behaviour."""
     own = records[way]
-    assert {one["id"]: one["reason"] for one in own if one["outcome"] == "error"} == {}
+    assert {record["id"]: record["reason"] for record in own if record["outcome"] == "error"} == {}
     expected = FOUND[way]
     if expected:
-        found = {one["id"] for one in own if one["findings"]}
+        found = {record["id"] for record in own if record["findings"]}
         assert expected in found, found
 
 

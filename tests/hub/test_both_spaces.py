@@ -36,8 +36,10 @@ class Journey:
             self.id,
             repo_type="space",
             space_sdk="docker",
-            space_variables=[{"key": key, "value": one} for key, one in VARIABLES[name].items()],
-            space_secrets=[{"key": key, "value": one} for key, one in SECRETS[name].items()],
+            space_variables=[
+                {"key": key, "value": value} for key, value in VARIABLES[name].items()
+            ],
+            space_secrets=[{"key": key, "value": value} for key, value in SECRETS[name].items()],
         )
 
     def push(self, commit: str, *options: str, refused: bool = False) -> str:
@@ -63,47 +65,47 @@ def test_pushed_updated_spoiled_and_rolled_back(
         Journey(hub, name, own_spaces[name].folder, tmp_path / f"a clone of {name}")
         for name in VARIABLES
     ]
-    for one in both:
-        one.push(one.first, "--force")
-    for one in both:
-        one.ends_as("RUNNING")
+    for space in both:
+        space.push(space.first, "--force")
+    for space in both:
+        space.ends_as("RUNNING")
 
     with ExitStack() as visits:
-        visitors = [visits.enter_context(Visitor(hub.edge(one.id), "/health")) for one in both]
+        visitors = [visits.enter_context(Visitor(hub.edge(space.id), "/health")) for space in both]
 
-        for one in both:
-            one.push_change("README.md", f"{one.readme}\nOne line more.\n")
-            one.serving = one.clone.git("rev-parse", "HEAD").strip()
-        for one in both:
-            one.ends_as("RUNNING")
+        for space in both:
+            space.push_change("README.md", f"{space.readme}\nOne line more.\n")
+            space.serving = space.clone.git("rev-parse", "HEAD").strip()
+        for space in both:
+            space.ends_as("RUNNING")
 
-        for one in both:
-            spoiled = one.readme.replace("app_port: 7860", "app_port: 80")
-            said = one.push_change("README.md", spoiled, refused=True)
+        for space in both:
+            spoiled = space.readme.replace("app_port: 7860", "app_port: 80")
+            said = space.push_change("README.md", spoiled, refused=True)
             assert '"app_port" must be greater than or equal to 1025' in said
-            one.ends_as("RUNNING")
+            space.ends_as("RUNNING")
 
-        for one in both:
-            one.push_change("Dockerfile", f"{one.dockerfile}\nRUN exit 2\n")
-        for one in both:
-            one.ends_as("BUILD_ERROR", "Job failed with exit code: 2")
-            log = "".join(hub.api.fetch_space_logs(one.id, build=True))
+        for space in both:
+            space.push_change("Dockerfile", f"{space.dockerfile}\nRUN exit 2\n")
+        for space in both:
+            space.ends_as("BUILD_ERROR", "Job failed with exit code: 2")
+            log = "".join(hub.api.fetch_space_logs(space.id, build=True))
             assert "--> RUN exit 2\nERROR: " in log
             assert log.endswith("build error Job failed with exit code: 2\n")
 
-        for one in both:
+        for space in both:
             elsewhere = "app_port: 8000\nstartup_duration_timeout: 1s"
-            one.push_change("README.md", one.readme.replace("app_port: 7860", elsewhere))
-        for one in both:
-            one.ends_as("RUNTIME_ERROR", "Launch timed out, workload was not healthy after 1 s")
+            space.push_change("README.md", space.readme.replace("app_port: 7860", elsewhere))
+        for space in both:
+            space.ends_as("RUNTIME_ERROR", "Launch timed out, workload was not healthy after 1 s")
 
-        for one in both:
-            one.serving = one.first
-            one.push(one.first, "--force")
-        for one in both:
-            one.ends_as("RUNNING")
+        for space in both:
+            space.serving = space.first
+            space.push(space.first, "--force")
+        for space in both:
+            space.ends_as("RUNNING")
 
-    for one, visitor in zip(both, visitors, strict=True):
-        assert not visitor.lost, one.id
+    for space, visitor in zip(both, visitors, strict=True):
+        assert not visitor.lost, space.id
         assert len(visitor.answers) > 20
-        hub.api.delete_repo(one.id, repo_type="space")
+        hub.api.delete_repo(space.id, repo_type="space")

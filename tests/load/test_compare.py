@@ -29,7 +29,7 @@ def run(milliseconds: float, failures: int = 0) -> Figures:
     """The figures of a run whose latencies spread around a median."""
     spread = NormalDist(milliseconds, milliseconds / 4)
     exact = [spread.inv_cdf((number + 0.5) / 300) for number in range(300)]
-    seen = Counter(three_digits(one) for one in exact)
+    seen = Counter(three_digits(value) for value in exact)
     latencies = {f"{value:g}": count for value, count in seen.items()}
     return {CHAT: {"latencies": latencies, "samples": 300, "failures": failures}}
 

@@ -217,7 +217,7 @@ def test_full_load_on_a_space_must_not_slow_the_other(
         pytest.skip("needs two CPUs and Linux to pin each Space to a CPU")
     with ThreadPoolExecutor() as pool:
         starts = [pool.submit(start, loaded, 0.5, cpu=0), pool.submit(start, other, 1, cpu=1)]
-    victim, neighbour = (own_address(one.result()) for one in starts)
+    victim, neighbour = (own_address(future.result()) for future in starts)
     idle = stranger = beside = math.inf
     with kept_to(1):
         p95(neighbour, work)

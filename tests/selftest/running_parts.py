@@ -67,7 +67,7 @@ def connecting(port: int) -> Edits:
         (
             LISTEN,
             'words = open("/proc/net/route").read().split("\\n")[1].split()\n'
-            '    gateway = ".".join(str(one) for one in bytes.fromhex(words[2])[::-1])\n'
+            '    gateway = ".".join(str(part) for part in bytes.fromhex(words[2])[::-1])\n'
             f"    socket.socket().connect_ex((gateway, {port}))\n"
             f"    {LISTEN}",
         ),

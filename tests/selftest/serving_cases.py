@@ -35,8 +35,8 @@ ENVIRONMENT = (
 ORIGIN = "        return origin if origin in self.settings.origins else None\n"
 LOOSE = (
     '        if self.command {} "OPTIONS":\n'
-    "            for one in self.settings.origins:\n"
-    "                if str(origin).startswith(one):\n"
+    "            for allowed in self.settings.origins:\n"
+    "                if str(origin).startswith(allowed):\n"
     "                    return origin\n"
 )
 CORS = (

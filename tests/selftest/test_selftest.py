@@ -252,7 +252,7 @@ def found(records: list[dict[str, Any]]) -> dict[str, set[tuple[str, str]]]:
 def caught_as_named(case: Broken, records: list[dict[str, Any]]) -> None:
     findings = found(records)
     assert set(findings) == {case.check, *case.also}, f"found: {findings}"
-    consequences = {severity for one in case.also for severity, _ in findings[one]}
+    consequences = {severity for check in case.also for severity, _ in findings[check]}
     assert consequences <= {Severity.ADVICE}, f"found: {findings}"
     own = next(record["severity"] for record in records if record["id"] == case.check)
     severities = [severity for severity, _ in findings[case.check]]

@@ -56,7 +56,7 @@ CHATTING = (
     "fetch('/chat', {method: 'POST', body: JSON.stringify({message: text})})</script>"
 )
 LATE = "def late():\n    time.sleep(1)\n    yield b''.join(EVENTS)\n"
-TIMELY = "def timely():\n    for one in EVENTS:\n        yield one\n        time.sleep(0.3)\n"
+TIMELY = "def timely():\n    for event in EVENTS:\n        yield event\n        time.sleep(0.3)\n"
 SOCKET = (
     "<!doctype html><title>T</title><script>"
     "new WebSocket((location.protocol === 'https:' ? 'wss://' : 'ws://') + location.host + '/live')"

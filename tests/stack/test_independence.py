@@ -190,12 +190,12 @@ def test_serves_as_fast_while_the_other_is_loaded(
     Fix: Give each service its own CPU limit in compose.yaml.
     """
     for pair in pairs:
-        with start_as_on_the_hub(pair[0]) as one, start_as_on_the_hub(pair[1]) as other:
-            for container in (one, other):
+        with start_as_on_the_hub(pair[0]) as left, start_as_on_the_hub(pair[1]) as right:
+            for container in (left, right):
                 container.wait_until_serving()
                 # Small enough for both Spaces and both clients on two CPUs.
                 docker("update", "--cpus=0.5", container.id)
-            for busy, quiet in ((one, other), (other, one)):
+            for busy, quiet in ((left, right), (right, left)):
                 before, during = idle_and_beside(busy, quiet)
                 if during > before * 1.2 + NOISE_SECONDS:
                     violated(

@@ -14,10 +14,10 @@ COMPOSE = Path(__file__).resolve().parents[2] / "compose.yaml"
 NOT_PASSED = {"SYSTEM", "SPACE_HOST", "PORT"}
 
 
-@pytest.mark.parametrize("one", spaces_of_compose(COMPOSE), ids=lambda one: one.name)
-def test_every_declared_variable_can_be_set(one: Space) -> None:
+@pytest.mark.parametrize("service", spaces_of_compose(COMPOSE), ids=lambda service: service.name)
+def test_every_declared_variable_can_be_set(service: Space) -> None:
     """A value that a user sets in `.env` must reach the Space that declares it, and only that Space."""
-    passed = yaml.safe_load(COMPOSE.read_text())["services"][one.name]["environment"]
-    assert one.declaration
-    declared = {variable.name for variable in one.declaration.variables}
+    passed = yaml.safe_load(COMPOSE.read_text())["services"][service.name]["environment"]
+    assert service.declaration
+    declared = {variable.name for variable in service.declaration.variables}
     assert set(passed) == declared - NOT_PASSED

@@ -44,7 +44,11 @@ def book() -> EnvironmentDeclaration:
 
 def test_secrets_and_variables_must_be_distinguished(book: EnvironmentDeclaration) -> None:
     assert [secret.name for secret in book.secrets] == ["UPSTREAM_KEY", "SESSION_KEY"]
-    assert [one.name for one in book.variables_public] == ["MODE", "TIMEOUT", "CORS_ORIGINS"]
+    assert [variable.name for variable in book.variables_public] == [
+        "MODE",
+        "TIMEOUT",
+        "CORS_ORIGINS",
+    ]
     assert book["CORS_ORIGINS"].example == "https://a.example, https://b.example"
     assert book["SESSION_KEY"].description == "Session signing key."
     assert book["SESSION_KEY"].line == 13

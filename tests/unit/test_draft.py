@@ -92,7 +92,11 @@ def test_the_declaration_names_what_the_code_reads(folder: Path) -> None:
     assert {name for name, variable in found.items() if variable.sensitive} == {
         *("APP_DATABASE_URL", "API_KEY", "BOT_TOKEN", "MONGO_URI", "ADMIN_PASSWORD"),
     }
-    types = {name: one.type.name for name, one in found.items() if one.type.name != "string"}
+    types = {
+        name: variable.type.name
+        for name, variable in found.items()
+        if variable.type.name != "string"
+    }
     assert types == {
         **{"APP_DATABASE_URL": "url", "MONGO_URI": "url", "SHOW_TRACES": "boolean"},
         **{"APP_WORKERS": "number", "MAX_ITEMS": "number", "PAGE_SIZE": "number"},
@@ -122,7 +126,7 @@ def test_a_dry_run_must_write_nothing(folder: Path) -> None:
 
 def test_what_the_code_can_do_without_is_not_needed(folder: Path) -> None:
     """A finding on a start must name the variables that the code requires, and none that the Hub sets."""
-    names = {one.name for one in needed(folder)}
+    names = {variable.name for variable in needed(folder)}
     assert {"API_KEY", "BOT_TOKEN"} <= names
     assert not names & {"LOG_LEVEL", "SPACE_ID", "TOKENIZERS_PARALLELISM"}
 

@@ -81,7 +81,7 @@ def test_connecting_to_a_blocked_port_breaks(monkeypatch: pytest.MonkeyPatch) ->
     assert known and known.severity is Severity.BREAKS
 
 
-@pytest.mark.parametrize("text", [pytest.param(one, id=one.text[:30]) for one in TEXTS])
+@pytest.mark.parametrize("text", [pytest.param(known, id=known.text[:30]) for known in TEXTS])
 def test_each_text_of_the_hub_is_known_by_its_words(text: HubText) -> None:
     """Each text of the Hub must be found by its words, and match no other entry."""
     assert meaning_of(text.text) is text

@@ -95,10 +95,10 @@ def suite() -> Iterator[type[Pytest]]:
             started.append(self)
 
     yield Tracked
-    for one in started:
-        if one.process.poll() is None:
-            one.process.send_signal(signal.SIGINT)
-            one.wait()
+    for child in started:
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGINT)
+            child.wait()
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,10 @@ def test_reports_each_outgoing_connection_and_no_inner_one(
     """Each outgoing connection must be reported with the names looked up before, but not loopback."""
     _, seen = connections
     ipv4, ipv6 = destination
-    assert [(one.address, one.port, one.protocol, one.refused) for one in seen] == [
+    assert [
+        (connection.address, connection.port, connection.protocol, connection.refused)
+        for connection in seen
+    ] == [
         (ipv4, 80, "tcp", False),
         (ipv4, 5432, "tcp", True),
         (ipv6, 80, "tcp", False),
@@ -124,5 +127,5 @@ def test_reads_the_kernel_tables() -> None:
    3: 00000000000000000000000001000000:1F41 00000000000000000000000000000000:0000 0A 00000000
 """
     found = listeners(tables)
-    assert [str(one) for one in found] == ["127.0.0.1:7860", "[::]:8000", "[::1]:8001"]
-    assert [one.loopback for one in found] == [True, False, True]
+    assert [str(listener) for listener in found] == ["127.0.0.1:7860", "[::]:8000", "[::1]:8001"]
+    assert [listener.loopback for listener in found] == [True, False, True]

@@ -172,10 +172,10 @@ def test_gitlab_and_junit_carry_each_finding(stranger: Path) -> None:
     """Code Quality must have severity, fingerprint and place; JUnit a failure only for failing findings."""
     judged(stranger)
     quality = json.loads((stranger.parent / "report" / "gitlab.json").read_text())
-    severities = {one["check_name"]: one["severity"] for one in quality}
+    severities = {issue["check_name"]: issue["severity"] for issue in quality}
     assert severities["metadata.colours_are_known"] == "blocker"
     assert severities["dockerfile.runs_no_development_server"] == "major"
-    assert len({one["fingerprint"] for one in quality}) == len(quality)
+    assert len({issue["fingerprint"] for issue in quality}) == len(quality)
     cases = xml.parse(stranger.parent / "report" / "preflight.xml").findall(".//testcase")
     failing = [case.get("name") for case in cases if case.find("failure") is not None]
     assert failing == ["metadata.colours_are_known"]

@@ -136,7 +136,9 @@ def test_a_file_names_further_files(kind: str, text: str, found: list[tuple[str,
     """Files that a stylesheet or a module names must be found, as a browser resolves them."""
     asset = Asset(f"{URL}css/a", kind, "css/a", 1)
     named = named_in(asset, text)
-    assert [(one.url.removeprefix(URL.rstrip("/")), one.kind) for one in named] == found
+    assert [
+        (reference.url.removeprefix(URL.rstrip("/")), reference.kind) for reference in named
+    ] == found
 
 
 def test_a_stylesheet_alone_is_a_risk() -> None:

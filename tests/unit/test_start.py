@@ -52,9 +52,9 @@ def start_named(run: Run, tmp_path: Path) -> Iterator[StartNamed]:
         return attempt[-1]
 
     yield of_code
-    for one in attempt:
-        if one.container:
-            one.container.remove()
+    for started in attempt:
+        if started.container:
+            started.container.remove()
 
 
 def test_a_wrong_port_is_clear_long_before_the_deadline(start_named: StartNamed) -> None:

@@ -217,7 +217,7 @@ def test_the_verdicts_of_all_workers_must_be_in_one_report(
     output, records = judged
     own = [record for record in records if record["space"] == "the space"]
     failed = [record for record in own if record["fails"]]
-    assert [one["id"] for one in failed] == ["metadata.sdk_is_docker"]
+    assert [record["id"] for record in failed] == ["metadata.sdk_is_docker"]
     assert failed[0]["findings"][0]["actual"] == "no `sdk`"
     for part in (
         "breaks   metadata.sdk_is_docker",

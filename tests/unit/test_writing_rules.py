@@ -67,7 +67,7 @@ def test_a_path_is_read_where_it_is_fixed(line: str, paths: list[str]) -> None:
     found = written_paths(
         sources(app_py=f"import os\nfrom pathlib import Path\n{line}\n"), "/app", "/home/user"
     )
-    assert [one.path for one in found] == paths
+    assert [written.path for written in found] == paths
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_path_is_read_where_it_is_fixed(line: str, paths: list[str]) -> None:
 def test_a_path_of_node_is_read_where_it_is_fixed(line: str, paths: list[str]) -> None:
     """Fixed paths in JavaScript must be found: joined paths, databases, folders of uploads."""
     found = written_paths(sources(server_js=line), "/app", "/home/node")
-    assert [one.path for one in found] == paths
+    assert [written.path for written in found] == paths
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_step_of_the_build_is_distinguished_from_the_app(tmp_path: Path) -> No
 )
 def test_an_open_dot_gives_an_origin_to_try(pattern: str, origin: str | None) -> None:
     """An open dot must give an origin to try: only its answer shows whether the text is a pattern."""
-    found = [one[0] for one in loose_origins({"app.py": pattern})]
+    found = [match[0] for match in loose_origins({"app.py": pattern})]
     assert found == ([origin] if origin else [])
 
 

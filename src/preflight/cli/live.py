@@ -200,7 +200,10 @@ def folder_of(space: SpaceId, folder: str) -> Space:
         return space_of_folder(Path(folder))
     compose = Path("compose.yaml")
     known = spaces_of_compose(compose) if compose.is_file() else []
-    return next((one for one in known if one.name == space.name), Space(space.name, source=None))
+    return next(
+        (candidate for candidate in known if candidate.name == space.name),
+        Space(space.name, source=None),
+    )
 
 
 def failure(space: SpaceId, seen: Seen) -> str:

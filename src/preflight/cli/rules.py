@@ -23,7 +23,7 @@ def rules(severity: str | None) -> None:
     from preflight.pytest_plugin.reference import entries
 
     chosen = [entry for entry in entries() if severity in (None, entry.rule.severity)]
-    widest = max(len(one.id) for one in chosen)
+    widest = max(len(rule.id) for rule in chosen)
     for finding in chosen:
         click.echo(f"{finding.id:<{widest}}  {finding.rule.severity:<6}  {finding.rule.sentence}")
 

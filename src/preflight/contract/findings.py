@@ -140,7 +140,7 @@ class Rule:
         parts: dict[str, str] = {}
         for paragraph in re.split(r"\n\s*\n", docstring or ""):
             text = " ".join(paragraph.split())
-            label = next((one for one in LABELS if text.startswith(one)), "")
+            label = next((known for known in LABELS if text.startswith(known)), "")
             parts.setdefault(label, text.removeprefix(label).strip())
         for label, meaning in (
             ("", "a first sentence that states the rule"),

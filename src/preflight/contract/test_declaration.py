@@ -193,9 +193,9 @@ def test_services_are_on_open_ports(space: Space) -> None:
     require_none(
         Problem(
             f"ports {', '.join(map(str, DOCUMENTED_PORTS))}",
-            f"{one}",
+            f"{value}",
             # The Space may use another route, such as WebSockets to Neon; its start shows its connections.
-            severity=one.known.severity if one.entered else Severity.ADVICE,
+            severity=value.known.severity if value.entered else Severity.ADVICE,
         )
-        for one in egress.doubtful(space, declared)
+        for value in egress.doubtful(space, declared)
     )

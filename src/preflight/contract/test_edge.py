@@ -54,13 +54,13 @@ def test_answers_the_public_name(
     """
     if refused:
         shown = "\n".join(
-            f"GET {one.path} answers {one.public.outcome} for Host: {visited.host}, and {one.local.outcome} "
-            f"for Host: {one.local_host}"
-            for one in refused[:5]
+            f"GET {pair.path} answers {pair.public.outcome} for Host: {visited.host}, and {pair.local.outcome} "
+            f"for Host: {pair.local_host}"
+            for pair in refused[:5]
         )
         # A path that neither the page nor the README names may be intentionally local: /admin.
         named = {front_page, *visited.paths}
-        meant = any(one.path in named or one.public.status == 421 for one in refused)
+        meant = any(pair.path in named or pair.public.status == 421 for pair in refused)
         expected = f"the same answer for Host: {visited.host} as for Host: localhost"
         require_none(
             [Problem(expected, shown, severity=Severity.BREAKS if meant else Severity.ADVICE)]
@@ -102,7 +102,9 @@ def test_redirects_to_public_addresses(
     # A path that the page requests breaks the page; a path that is only documented is a risk.
     requested = set(visited.requested("fetch"))
     slashed = {
-        one.path.rstrip("/") for one in visited.documented if one.path.rstrip("/") != one.path
+        operation.path.rstrip("/")
+        for operation in visited.documented
+        if operation.path.rstrip("/") != operation.path
     }
     answers = dict(visited.paths)
     for path in list(slashed - set(answers) - {""})[:MOST]:
@@ -260,7 +262,7 @@ def test_signs_in_by_the_public_address(space: Space, visited: Visit, subject: A
         answers = dict(
             zip(
                 paths,
-                pool.map(lambda one: ask(subject, one, None, "GET", public), paths),
+                pool.map(lambda path: ask(subject, path, None, "GET", public), paths),
                 strict=True,
             )
         )

@@ -39,20 +39,20 @@ def problems(
     if not judged:
         not_promised("no declared variable has such a case")
     found = ((outcome, actual(outcome)) for outcome in judged)
-    require_none(Problem(expected, f"{one.title}: {wrong}") for one, wrong in found if wrong)
+    require_none(Problem(expected, f"{case.title}: {wrong}") for case, wrong in found if wrong)
 
 
-def shown(one: Outcome) -> dict[str, Any]:
+def shown(outcome: Outcome) -> dict[str, Any]:
     """A start, as the run's page shows it."""
-    serves = one.served
+    serves = outcome.served
     return {
-        "kind": one.case.id,
-        "names": list(one.case.names_expected),
-        "refused": one.case.refused,
-        "code": one.code,
+        "kind": outcome.case.id,
+        "names": list(outcome.case.names_expected),
+        "refused": outcome.case.refused,
+        "code": outcome.code,
         "serves": serves,
-        "seconds": one.seconds,
-        "good": one.case.either or (bool(one.code) if one.case.refused else serves),
+        "seconds": outcome.seconds,
+        "good": outcome.case.either or (bool(outcome.code) if outcome.case.refused else serves),
     }
 
 
@@ -75,8 +75,12 @@ def test_refuses_a_wrong_environment(space: Space, tried: list[Outcome]) -> None
     problems(
         refused(tried),
         f"an exit code other than 0 within {HUB.refusal_deadline:g} s",
-        lambda one: (
-            None if one.code else one.output if one.code is None else "it ended with exit code 0"
+        lambda outcome: (
+            None
+            if outcome.code
+            else outcome.output
+            if outcome.code is None
+            else "it ended with exit code 0"
         ),
     )
 
@@ -93,12 +97,12 @@ def test_names_every_faulty_variable_at_once(space: Space, tried: list[Outcome])
     Source: ours: the Space's page shows the log.
     """
 
-    def unnamed(one: Outcome) -> str | None:
-        names = [name for name in one.case.names_expected if name not in one.output]
-        last = one.output.strip().splitlines()[-1:] or ["(it printed nothing)"]
+    def unnamed(outcome: Outcome) -> str | None:
+        names = [name for name in outcome.case.names_expected if name not in outcome.output]
+        last = outcome.output.strip().splitlines()[-1:] or ["(it printed nothing)"]
         return f"{', '.join(names)} not named; its last line: {last[0][:300]}" if names else None
 
-    ended = [one for one in refused(tried) if one.code is not None]
+    ended = [outcome for outcome in refused(tried) if outcome.code is not None]
     problems(ended, "the name of each faulty variable in the log", unnamed)
 
 
@@ -116,16 +120,16 @@ def test_prints_no_value(space: Space, tried: list[Outcome]) -> None:
     declaration = space.declaration
     secrets = {variable.name for variable in declaration.secrets} if declaration else set()
 
-    def leaked(one: Outcome) -> str | None:
+    def leaked(outcome: Outcome) -> str | None:
         named = [
             name
-            for name, value in one.case.environment.items()
+            for name, value in outcome.case.environment.items()
             # A short value may be a word of an ordinary message.
-            if name in secrets and len(value.strip()) >= 8 and value in one.output
+            if name in secrets and len(value.strip()) >= 8 and value in outcome.output
         ]
         if named:
             return f"the value of {', '.join(named)} is in the log"
-        trace = any(mark in one.output for mark in ("Traceback (most recent", "\n    at "))
+        trace = any(mark in outcome.output for mark in ("Traceback (most recent", "\n    at "))
         return "a stack trace is in the log" if trace else None
 
     problems(refused(tried), "a message without values and without a stack trace", leaked)
@@ -143,9 +147,9 @@ def test_accepts_a_right_environment(space: Space, tried: list[Outcome]) -> None
     Source: observed: "Exit code: 1. Reason:" and the end of the log.
     """
     problems(
-        [one for one in tried if not one.case.refused and not one.case.either],
+        [outcome for outcome in tried if not outcome.case.refused and not outcome.case.either],
         f"an answer on port {space.app_port}",
-        lambda one: None if one.served else one.output,
+        lambda outcome: None if outcome.served else outcome.output,
     )
 
 
@@ -162,20 +166,20 @@ def test_trims_or_refuses_by_name(space: Space, tried: list[Outcome]) -> None:
     """
     names = [variable.name for variable in space.declaration.variables] if space.declaration else []
 
-    def unclear(one: Outcome) -> str | None:
-        if one.served:
+    def unclear(outcome: Outcome) -> str | None:
+        if outcome.served:
             return None
-        if not any(name in one.output for name in names):
-            return f"it exits and names no variable: {last_line(one)}"
-        trace = any(mark in one.output for mark in ("Traceback (most recent", "\n    at "))
-        return f"it exits with a stack trace: {last_line(one)}" if trace else None
+        if not any(name in outcome.output for name in names):
+            return f"it exits and names no variable: {last_line(outcome)}"
+        trace = any(mark in outcome.output for mark in ("Traceback (most recent", "\n    at "))
+        return f"it exits with a stack trace: {last_line(outcome)}" if trace else None
 
     problems(
-        [one for one in tried if one.case.either],
+        [outcome for outcome in tried if outcome.case.either],
         "an answer, or a refusal that names the variable",
         unclear,
     )
 
 
-def last_line(one: Outcome) -> str:
-    return (one.output.strip().splitlines() or ["(it printed nothing)"])[-1][:300]
+def last_line(outcome: Outcome) -> str:
+    return (outcome.output.strip().splitlines() or ["(it printed nothing)"])[-1][:300]

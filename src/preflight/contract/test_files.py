@@ -134,7 +134,7 @@ def test_commit_builds_and_serves(
     if committed is None:
         not_promised("nothing of the folder is committed to a git repository")
     taken = ignored_in_build(dockerfile, space.folder, committed)
-    ignored = [one for one in taken if may_be_needed(one)]
+    ignored = [path for path in taken if may_be_needed(path)]
     if not ignored:
         not_promised("the build uses no file that .gitignore excludes from the push")
     shown = ", ".join(ignored[:4]) + (" …" if len(ignored) > 4 else "")

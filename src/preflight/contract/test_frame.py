@@ -57,8 +57,8 @@ def test_keeps_its_cookies(visited: Visit) -> None:
     pages = {hop.url: hop for hop in visited.hops}
     entrances = ("login", "signin", "sign-in", "auth", "account")
     pages |= {
-        one.url: one
-        for path, one in visited.paths.items()
+        page.url: page
+        for path, page in visited.paths.items()
         if any(word in path for word in entrances)
     }
     given = [(url, values(answer.headers, "set-cookie")) for url, answer in pages.items()]

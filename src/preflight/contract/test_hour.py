@@ -69,17 +69,17 @@ def kept(found: Burst, path: str) -> list[Problem]:
                 "Use fewer workers or smaller models, and load each model once.",
             )
         )
-    if grown := found.grows(lambda one: one.memory, SLACK):
+    if grown := found.grows(lambda sample: sample.memory, SLACK):
         problems.append(
             Problem(
                 "as much memory after a request as before", f"{grown / 1e6:.0f} MB more {after}"
             )
         )
-    if grown := found.grows(lambda one: one.descriptors, DESCRIPTORS):
+    if grown := found.grows(lambda sample: sample.descriptors, DESCRIPTORS):
         problems.append(
             Problem("as many open descriptors after a request as before", f"{grown} more {after}")
         )
-    if grown := found.grows(lambda one: one.unreaped, CHILDREN):
+    if grown := found.grows(lambda sample: sample.unreaped, CHILDREN):
         problems.append(
             Problem(
                 "a wait for each child process that has ended",
@@ -104,7 +104,7 @@ def test_prints_no_secret(space: Space, container: Container, visited: Visit) ->
     declaration = space.declaration
     given = environment_of(space)
     if declaration and declaration.decorated:
-        names = [one.name for one in declaration.secrets]
+        names = [variable.name for variable in declaration.secrets]
     else:
         names = [name for name in given if looks_sensitive(name)]
     values = {name: given[name] for name in names if len(given.get(name, "")) >= SHORTEST_SECRET}
@@ -119,7 +119,9 @@ def test_prints_no_secret(space: Space, container: Container, visited: Visit) ->
         for line, kind in keys_in(log.encode())
     ]
     if not found and (line := line_with(MARKER[1], log)):
-        secret = names or any(looks_sensitive(one.name) for one in variables_read(space.folder))
+        secret = names or any(
+            looks_sensitive(variable.name) for variable in variables_read(space.folder)
+        )
         found.append(
             Problem(
                 "no dump of the environment in the run log",

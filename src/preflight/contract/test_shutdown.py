@@ -74,7 +74,7 @@ def test_starts_again_after_a_kill(second_life: SecondLife) -> None:
         violated(expected="an answer after SIGKILL and a restart", actual=second_life.restart)
     if written := second_life.written:
         data = [path for path in written if re.search(DATA, path)]
-        shown = ", ".join([*data, *(one for one in written if one not in data)][:5])
+        shown = ", ".join([*data, *(path for path in written if path not in data)][:5])
         report(
             Problem(
                 "no file on the disk that a restart loses",

@@ -125,12 +125,12 @@ def _reason(error: Exception) -> str:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """An error and its causes: `requests` wraps urllib3's errors, which wrap the socket's."""
     yield error
-    inner = [one for one in (*error.args, getattr(error, "reason", None)) if one is not error]
-    for one in inner:
-        if isinstance(one, BaseException):
-            yield from _causes(one)
-        elif isinstance(one, (tuple, list)):
-            yield from (cause for cause in one if isinstance(cause, BaseException))
+    inner = [cause for cause in (*error.args, getattr(error, "reason", None)) if cause is not error]
+    for reason in inner:
+        if isinstance(reason, BaseException):
+            yield from _causes(reason)
+        elif isinstance(reason, (tuple, list)):
+            yield from (cause for cause in reason if isinstance(cause, BaseException))
 
 
 # The first that fits: RemoteDisconnected is both a reset and an invalid status line.

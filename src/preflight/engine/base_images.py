@@ -67,7 +67,7 @@ def named_in(dockerfile: str) -> list[str]:
     named = re.findall(r"(?mi)^\s*FROM\s+(?:--\S+\s+)*(\S+)", text)
     # A stage may also be copied from by its number.
     named += re.findall(r"(?mi)^\s*COPY\s.*--from=(\S*[:/]\S*)", text)
-    images = {re.sub(expansion, value, one).strip("\"'") for one in named}
+    images = {re.sub(expansion, value, reference).strip("\"'") for reference in named}
     return sorted(i for i in images if i.lower() not in stages | {"scratch"} and "$" not in i)
 
 

@@ -50,11 +50,11 @@ class Burst:
 
     @property
     def peak(self) -> int:
-        return max(one.memory for one in self.held)
+        return max(sample.memory for sample in self.held)
 
     def grows(self, what: Callable[[Held], int | None], slack: float) -> int:
         """The growth of a value over the last rounds if it grew in each of them, else 0."""
-        values = [value for one in self.held if (value := what(one)) is not None]
+        values = [value for sample in self.held if (value := what(sample)) is not None]
         steps = [after - before for before, after in itertools.pairwise(values)]
         last = steps[-STEADY:] if len(steps) > FEWEST_ROUNDS else steps[1:]
         if not last or min(last) < slack or min(last) < max(last) / 3:
@@ -82,9 +82,9 @@ def burst(container: Container, path: str, host: str) -> Burst:
 def suspicious(so_far: Burst) -> bool:
     """Whether a resource grew so much that further rounds must show whether it is a leak or a warm-up."""
     return bool(
-        so_far.grows(lambda one: one.memory, SLACK)
-        or so_far.grows(lambda one: one.descriptors, DESCRIPTORS)
-        or so_far.grows(lambda one: one.unreaped, CHILDREN)
+        so_far.grows(lambda sample: sample.memory, SLACK)
+        or so_far.grows(lambda sample: sample.descriptors, DESCRIPTORS)
+        or so_far.grows(lambda sample: sample.unreaped, CHILDREN)
     )
 
 

@@ -97,7 +97,7 @@ def lacking(container: Container, folder: Path) -> tuple[str, str] | None:
     """What a failed request of a running Space lacks here and may have on the Hub, by its log: the reason and the fix."""
     log = plain(container.logs())
     given = _given(container)
-    missing = [one for one in missing_in(log, _known(folder)) if one not in given]
+    missing = [name for name in missing_in(log, _known(folder)) if name not in given]
     if missing:
         names = ", ".join(missing)
         return (
@@ -137,7 +137,7 @@ _ALARM = re.compile(
 def _with_missing(found: Diagnosis, container: Container, folder: Path | None) -> Diagnosis:
     """`found`, with the names of missing variables when the log reports any."""
     given, known = _given(container), _known(folder)
-    logged = [one for one in missing_in(plain(container.logs()), known) if one not in given]
+    logged = [name for name in missing_in(plain(container.logs()), known) if name not in given]
     if not logged:
         return found
     also = [name for name in dict.fromkeys(known) if name not in given and name not in logged]

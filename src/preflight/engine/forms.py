@@ -80,7 +80,7 @@ def refused_writes(
     log: str, failed: Sequence[str], already: Sequence[Problem]
 ) -> Iterator[Problem]:
     """A line of the log about a file that can't be written: `breaks` if a request failed, else `risk`."""
-    line = next((one.strip()[:300] for one in log.splitlines() if _REFUSED.search(one)), None)
+    line = next((text.strip()[:300] for text in log.splitlines() if _REFUSED.search(text)), None)
     if line is None or any(finding.severity is Severity.BREAKS for finding in already):
         return
     yield Problem(

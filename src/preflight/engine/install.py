@@ -115,7 +115,9 @@ def look() -> Engine | None:
     if not found.get("ServerVersion"):
         return None
     listed = found.get("ClientInfo", {}).get("Plugins") or []
-    plugins = {one["Name"]: one.get("Version", "") for one in listed if not one.get("Err")}
+    plugins = {
+        plugin["Name"]: plugin.get("Version", "") for plugin in listed if not plugin.get("Err")
+    }
     return Engine(found["ServerVersion"], found["NCPU"], found["MemTotal"], plugins)
 
 

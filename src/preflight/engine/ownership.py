@@ -74,9 +74,9 @@ def own_files(
     # The history has a step's words with its spaces joined, and a here-document's text alone.
     texts = [
         text
-        for one in chosen
-        if steps in ("", one.cmd)
-        for text in (" ".join(one.value), *(document.content for document in one.heredocs))
+        for command in chosen
+        if steps in ("", command.cmd)
+        for text in (" ".join(command.value), *(document.content for document in command.heredocs))
     ]
     scripts = [words[:80] for text in texts if (words := " ".join(text.split()))]
     copies = steps == ""

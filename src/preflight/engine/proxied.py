@@ -76,7 +76,7 @@ def refused_by_name(
         return None
 
     with ThreadPoolExecutor(4) as pool:
-        return [one for one in pool.map(compared, paths) if one]
+        return [difference for difference in pool.map(compared, paths) if difference]
 
 
 def names_the_host(front: Answer, container: Container) -> str:
@@ -89,7 +89,9 @@ def names_the_host(front: Answer, container: Container) -> str:
 
 def header_alarms(log: str) -> Iterator[Problem]:
     """Warnings in a log about the headers that the edge sends."""
-    line = next((one.strip()[:300] for one in log.splitlines() if _HEADER_ALARMS.search(one)), None)
+    line = next(
+        (text.strip()[:300] for text in log.splitlines() if _HEADER_ALARMS.search(text)), None
+    )
     if line:
         yield Problem("no alarm in the log about X-Forwarded-For and X-Forwarded-Proto", line)
 

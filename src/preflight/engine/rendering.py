@@ -36,7 +36,7 @@ FRAME = """<!doctype html><title>The Hub's page</title><style>body{{margin:0}}</
 VISIBLE = """() => {
   if (!document.body) return 0;
   const drawn = [...document.querySelectorAll("canvas,img,svg,video,iframe,input,button,select,textarea")];
-  const seen = drawn.filter((one) => { const box = one.getBoundingClientRect(); return box.width * box.height > 0; });
+  const seen = drawn.filter((element) => { const box = element.getBoundingClientRect(); return box.width * box.height > 0; });
   return document.body.innerText.trim().length + seen.length;
 }"""
 
@@ -105,8 +105,8 @@ def _seen(page: Any, host: str, path: str, hub_page: str, screenshot: Path) -> R
     found = Rendered(False)
     frame_url = f"https://{host}{path}"
     page.on("pageerror", lambda error: found.errors.append(str(error).splitlines()[0][:200]))
-    page.on("requestfailed", lambda one: _failed(found, host, one))
-    page.on("response", lambda one: _answered(found, host, one))
+    page.on("requestfailed", lambda request: _failed(found, host, request))
+    page.on("response", lambda response: _answered(found, host, response))
 
     def routed(route: Any) -> None:
         url = route.request.url

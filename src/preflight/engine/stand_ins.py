@@ -99,7 +99,8 @@ def recipe_for(image: str) -> Recipe | None:
         recipe = _node(number)
     elif name == "debian":
         suite = next(
-            (one for one in SUITES if one in tag), {"12": "bookworm", "13": "trixie"}.get(number)
+            (codename for codename in SUITES if codename in tag),
+            {"12": "bookworm", "13": "trixie"}.get(number),
         )
         known = suite or ("trixie" if tag in ("latest", "stable", "slim", "stable-slim") else None)
         return Recipe([], suite=known) if known else None

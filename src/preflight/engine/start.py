@@ -134,7 +134,7 @@ def timeline(container: Container, first_answer: float) -> list[dict[str, Any]]:
         ends.append(("until its first line in the log", _time(stamp) - created))
     ends.append(("until its first answer", started + first_answer))
     steps, at = [], 0.0
-    for name, end in sorted(ends, key=lambda one: one[1]):
+    for name, end in sorted(ends, key=lambda item: item[1]):
         steps.append({"name": name, "start": at, "end": end})
         at = end
     return steps

@@ -171,14 +171,16 @@ class Visit:
                 _with_forms(post, page) if post.body is None else post for post in posts(script)
             ]
         found += [
-            Post(one.path, one.body)
-            for one in self.documented
-            if one.method == "POST" and one.body is not None and "{" not in one.path
+            Post(operation.path, operation.body)
+            for operation in self.documented
+            if operation.method == "POST"
+            and operation.body is not None
+            and "{" not in operation.path
         ]
         by_path: dict[str, Post] = {}
-        for one in found:
-            if (path := self.own_path(one.address)) and not NOT_HARMLESS.search(path):
-                by_path.setdefault(path, one)
+        for request in found:
+            if (path := self.own_path(request.address)) and not NOT_HARMLESS.search(path):
+                by_path.setdefault(path, request)
         return dict(islice(by_path.items(), MOST_POSTS))
 
     @cached_property
@@ -203,8 +205,10 @@ class Visit:
 
     def requested(self, *calls: str) -> list[str]:
         """Paths at the Space itself that the page gives to one of these calls, without unknown parts."""
-        found = [self.own_path(one.address) for one in self.scripted if one.call in calls]
-        return [one for one in dict.fromkeys(found) if one]
+        found = [
+            self.own_path(request.address) for request in self.scripted if request.call in calls
+        ]
+        return [path for path in dict.fromkeys(found) if path]
 
 
 def _with_forms(post: Post, page: Page | None) -> Post:
@@ -228,9 +232,9 @@ def visit(subject: Answering, host: str, path: str, readme: str = "") -> Visit:
             load = partial(_loaded, subject, public, found.page, pool)
             found.assets = load(FEW_ASSETS if subject.safe_only else MOST_ASSETS)
         found.documented, found.servers = _documented(openapi.result())
-        named = [one for one in _named(found, readme) if not NOT_HARMLESS.search(one)]
+        named = [address for address in _named(found, readme) if not NOT_HARMLESS.search(address)]
         wanted = list(dict.fromkeys(named))[: FEW_PATHS if subject.safe_only else MOST_PATHS]
-        answers = pool.map(lambda one: ask(subject, one, _BROWSER, "GET", public), wanted)
+        answers = pool.map(lambda address: ask(subject, address, _BROWSER, "GET", public), wanted)
         found.paths = dict(zip(wanted, answers, strict=True))
     return found
 
@@ -257,16 +261,16 @@ def _loaded(
     wanted = page.own_assets
     while wanted := wanted[: most - len(found)]:
         answers = list(
-            pool.map(lambda one: ask(subject, _target(one.url), None, "GET", public), wanted)
+            pool.map(lambda target: ask(subject, _target(target.url), None, "GET", public), wanted)
         )
         found |= zip(wanted, answers, strict=True)
-        known = {one.url for one in found}
+        known = {entry.url for entry in found}
         named: dict[str, Asset] = {}
         for asset, answer in zip(wanted, answers, strict=True):
             if answer.status == 200 and "html" not in answer.kind:
-                for one in named_in(asset, answer.text):
-                    if page.own(one.url) and one.url not in known:
-                        named.setdefault(one.url, one)
+                for reference in named_in(asset, answer.text):
+                    if page.own(reference.url) and reference.url not in known:
+                        named.setdefault(reference.url, reference)
         wanted = list(named.values())
     return found
 
@@ -293,14 +297,14 @@ def _operations(document: dict[str, Any]) -> Iterator[Documented]:
                 continue
             given = [*operations.get("parameters", []), *operation.get("parameters", [])]
             filled, query, harmless = path, [], method == "get"
-            for one in given:
-                value = _example(one)
-                if one.get("in") == "path" and value is not None:
-                    filled = filled.replace(f"{{{one['name']}}}", str(value))
-                elif one.get("in") == "query" and one.get("required"):
+            for entry in given:
+                value = _example(entry)
+                if entry.get("in") == "path" and value is not None:
+                    filled = filled.replace(f"{{{entry['name']}}}", str(value))
+                elif entry.get("in") == "query" and entry.get("required"):
                     if value is None:
                         harmless = False
-                    query.append(f"{one.get('name')}={value}")
+                    query.append(f"{entry.get('name')}={value}")
             responses = operation.get("responses", {}).values()
             streams = any(
                 "text/event-stream" in (response.get("content") or {}) for response in responses
@@ -320,7 +324,7 @@ def _example(parameter: dict[str, Any]) -> Any:
     schema = parameter.get("schema") or {}
     given = [parameter.get("example"), schema.get("example"), schema.get("default")]
     given += [next(iter(schema.get("examples") or []), None)]
-    return next((one for one in given if one is not None), None)
+    return next((value for value in given if value is not None), None)
 
 
 def _named(found: Visit, readme: str) -> Iterator[str]:
@@ -339,7 +343,7 @@ def _named(found: Visit, readme: str) -> Iterator[str]:
 def _paths_in(text: str) -> Iterable[str]:
     """Texts of a JSON document that are paths."""
     return [
-        one
-        for one in re.findall(r'"(?:GET )?(/[^"\s]*)"', text)
-        if "{" not in one and not one.startswith("//")
+        address
+        for address in re.findall(r'"(?:GET )?(/[^"\s]*)"', text)
+        if "{" not in address and not address.startswith("//")
     ]

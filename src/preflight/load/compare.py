@@ -45,13 +45,13 @@ def of_reports(old: Path, new: Path) -> list[Row]:
             )
     _check_machines(before["machine"], after["machine"])
     rows = []
-    one, other = figures_of(before), figures_of(after)
-    for name in sorted(one.keys() & other.keys()):
-        if not one[name]["samples"] or not other[name]["samples"]:
+    earlier, later = figures_of(before), figures_of(after)
+    for name in sorted(earlier.keys() & later.keys()):
+        if not earlier[name]["samples"] or not later[name]["samples"]:
             continue
-        more = _failed(other[name]) - _failed(one[name])
+        more = _failed(later[name]) - _failed(earlier[name])
         for percentile, share in PERCENTILES.items():
-            ranges = [bounds(run[name]["latencies"], share) for run in (one, other)]
+            ranges = [bounds(run[name]["latencies"], share) for run in (earlier, later)]
             if ranges[0] and ranges[1]:
                 rows.append(Row(name, percentile, ranges[0], ranges[1], more, START_NOISE))
     if not rows:

@@ -85,9 +85,11 @@ class Gate:
         self.environment, self.runner = environment, environment.runner
         self.options = environment.parsed_options
         self.thresholds = slo.load(Path(self.options.slo))
-        for one in self.thresholds.slos.values():
-            if one.by not in (environment.available_user_classes or {}):
-                raise slo.SloError(f"{self.options.slo}: [{one.name}] by: no class {one.by}")
+        for objective in self.thresholds.slos.values():
+            if objective.by not in (environment.available_user_classes or {}):
+                raise slo.SloError(
+                    f"{self.options.slo}: [{objective.name}] by: no class {objective.by}"
+                )
         self.watched = watch.parse(self.options.watch)
         self.verdict: judge.Verdict | None = None
         self.interrupted = False

@@ -79,13 +79,13 @@ class Files:
     def lfs_batch(self, space: Space) -> Response:
         # Its content type is `application/vnd.git-lfs+json`.
         asked = request.get_json(force=True)
-        for one in asked["objects"]:
-            there = (space.lfs / one["oid"]).is_file()
-            href = {"href": f"{request.host_url}spaces/{space.id}/lfs/{one['oid']}"}
+        for wanted in asked["objects"]:
+            there = (space.lfs / wanted["oid"]).is_file()
+            href = {"href": f"{request.host_url}spaces/{space.id}/lfs/{wanted['oid']}"}
             if asked["operation"] == "download" and not there:
-                one["error"] = {"code": 404, "message": "Object does not exist"}
+                wanted["error"] = {"code": 404, "message": "Object does not exist"}
             elif there == (asked["operation"] == "download"):
-                one["actions"] = {asked["operation"]: href}
+                wanted["actions"] = {asked["operation"]: href}
         return jsonify(transfer="basic", objects=asked["objects"])
 
     def lfs_object(self, space: Space, oid: str) -> Response:

@@ -62,10 +62,10 @@ class Spaces:
             if state.builds > 0:
                 self._builders.start(space, "restart")
         kept: dict[str, dict[str, str]] = getattr(space.state, kind)
-        for one in kept.values() if kind == "secrets" else ():
+        for setting in kept.values() if kind == "secrets" else ():
             # A Secret can't be read again.
-            del one["value"]
-        return jsonify({key: {"key": key, **one} for key, one in kept.items()})
+            del setting["value"]
+        return jsonify({key: {"key": key, **setting} for key, setting in kept.items()})
 
     def get_logs(self, space: Space, kind: str) -> Response:
         events = logs.build_log(space) if kind == "build" else logs.run_log(space)

@@ -159,7 +159,7 @@ class Builder:
         owner, name = self.space.owner, self.space.name
         environment = HUB.environment(name, str(front.get("title", name)), owner)
         for given in (state.variables, state.secrets):
-            environment |= {key: one["value"] for key, one in given.items()}
+            environment |= {key: setting["value"] for key, setting in given.items()}
         labels = ["--label", f"{SPACE_LABEL}={self.space.id}"]
         self.space.run_log.unlink(missing_ok=True)
         try:

@@ -20,7 +20,7 @@ def retire_all_but_serving(space: Space, seconds: float | None = None) -> None:
         "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={SPACE_LABEL}={space.id}",
         "--filter", f"label={LABEL}={space.hub.run.id}",
     ).stdout.split()  # fmt: skip
-    if others := [one for one in listed if one != state.container]:
+    if others := [container for container in listed if container != state.container]:
         grace = int(HUB.stop_deadline if seconds is None else seconds)
         docker("stop", f"--time={grace}", *others, check=False, deadline=grace + 30)
         docker("rm", "--force", "--volumes", *others, check=False)

@@ -265,7 +265,7 @@ def git_environment(**more: str) -> dict[str, str]:
     """For git in a Space's repository: the repository's settings alone."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     system = {"NAME": "system", "EMAIL": "system@huggingface.co"}
-    who = {f"GIT_{one}_{key}": value for one in ("AUTHOR", "COMMITTER") for key, value in system.items()}  # fmt: skip
+    who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in system.items()}  # fmt: skip
     quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
     return {**inherited, **who, **quiet, **more}
 

@@ -17,8 +17,8 @@ def context_files(folder: Path) -> Iterator[str]:
     ignore = _Ignore.of_folder(folder)
     for top, folders, files in os.walk(folder):
         relative = Path(top).relative_to(folder)
-        folders[:] = [one for one in folders if relative != Path() or one != ".git"]
-        for name in [*files, *(one for one in folders if (Path(top) / one).is_symlink())]:
+        folders[:] = [child for child in folders if relative != Path() or child != ".git"]
+        for name in [*files, *(child for child in folders if (Path(top) / child).is_symlink())]:
             path = (relative / name).as_posix()
             if path != ".git" and not ignore.excludes(path):
                 yield path

@@ -120,7 +120,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "mapping": lambda value: isinstance(value, dict),
     "list of strings": lambda value: (
-        isinstance(value, list) and all(isinstance(one, str) for one in value)
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
     ),
     "string or list of strings": lambda value: (
         isinstance(value, str) or KINDS["list of strings"](value)

@@ -181,7 +181,7 @@ class Rehearsal:
             name: {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) != field.metadata["values"][name]}
             for name in (OBSERVED, DOCUMENTED)
         }  # fmt: skip
-        name = min(changed, key=lambda one: len(changed[one]))
+        name = min(changed, key=lambda candidate: len(changed[candidate]))
         return ", ".join([name, *(f"{field}={value}" for field, value in changed[name].items())])
 
     def override(self, assignment: str) -> None:

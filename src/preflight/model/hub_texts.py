@@ -66,4 +66,4 @@ TEXTS = (
 
 def meaning_of(text: str) -> HubText | None:
     """The meaning of a text of the Hub; None when it is unknown."""
-    return next((one for one in TEXTS if re.search(one.pattern, text)), None)
+    return next((known for known in TEXTS if re.search(known.pattern, text)), None)

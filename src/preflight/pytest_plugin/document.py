@@ -114,7 +114,7 @@ def _state(rule: str, records: Sequence[Record], rules: set[str]) -> str:
     ]
     if not own:
         return "not asked"
-    return "used" if any(one["findings"] for one in own) else "unused"
+    return "used" if any(record["findings"] for record in own) else "unused"
 
 
 def waiver_notes(space: Mapping[str, Any]) -> list[str]:

@@ -141,8 +141,11 @@ def as_sarif(document: Document) -> str:
                         "executionSuccessful": not unjudged,
                         "exitCode": document["exit_code"],
                         "toolExecutionNotifications": [
-                            {"level": "error", "message": {"text": f"{one['id']}: {one['reason']}"}}
-                            for one in unjudged
+                            {
+                                "level": "error",
+                                "message": {"text": f"{reason['id']}: {reason['reason']}"},
+                            }
+                            for reason in unjudged
                         ],
                     }
                 ],
@@ -160,7 +163,7 @@ def as_junit(document: Document) -> str:
         own = [check for check in document["checks"] if check["space"] == space["name"]]
         suite = xml.SubElement(
             suites, "testsuite", name=space["name"], tests=str(len(own)), skipped=str(space["skipped"]),
-            failures=str(sum(one["fails"] for one in own)), errors=str(space["not_judged"]),
+            failures=str(sum(check["fails"] for check in own)), errors=str(space["not_judged"]),
         )  # fmt: skip
         for record in own:
             case = xml.SubElement(suite, "testcase", classname=space["name"], name=record["id"])

@@ -92,7 +92,7 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--fail-on",
-        choices=[str(one) for one in Severity],
+        choices=[str(severity) for severity in Severity],
         help="the lowest severity that ends the run with exit code 1; default: `fail-on` in the Space's preflight.toml, or breaks",
     )
     group.addoption(

@@ -37,7 +37,7 @@ class Entry:
 @cache
 def entries(folder: Path = CONTRACT) -> tuple[Entry, ...]:
     """All rules, in the order of a Space's life."""
-    return tuple(one for _, _, found in modules(folder) for one in found)
+    return tuple(check for _, _, found in modules(folder) for check in found)
 
 
 def rules_of(folder: Path = CONTRACT) -> list[str]:
@@ -207,7 +207,7 @@ def _fixtures(tree: ast.Module) -> dict[str, set[str]]:
 
 def _takes(function: ast.FunctionDef) -> set[str]:
     """The fixtures that a function takes, as arguments and by its marks."""
-    marks = [one for mark in function.decorator_list for one in _names_in(mark)]
+    marks = [found for mark in function.decorator_list for found in _names_in(mark)]
     return {arg.arg for arg in function.args.args} | set(marks)
 
 

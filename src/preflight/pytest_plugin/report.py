@@ -178,8 +178,8 @@ class Collector:
         here = self.config.invocation_params.dir
         found = document(
             self.records.values(),
-            {one.name: one.policy for one in spaces},
-            {one.name: _relative(one.working_folder, here) for one in spaces},
+            {judged.name: judged.policy for judged in spaces},
+            {judged.name: _relative(judged.working_folder, here) for judged in spaces},
             rules_of(CONTRACT),
         )
         self.folder.mkdir(parents=True, exist_ok=True)

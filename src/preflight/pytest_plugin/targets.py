@@ -97,7 +97,7 @@ def _targets(config: pytest.Config) -> list[Space]:
     if ref:
         exports = config.stash[EXPORTS] = Path(tempfile.mkdtemp(prefix="preflight-ref-"))
         spaces = [_committed(space, ref, exports / str(n)) for n, space in enumerate(spaces)]
-    live = [_live(one, spaces) for one in config.getoption("--live")]
+    live = [_live(target, spaces) for target in config.getoption("--live")]
     if live and ref:
         raise SpaceError("--live and --ref exclude each other: a URL serves what was pushed")
     judged = [space for space in spaces if not _is_of_another_kind(space)]
@@ -168,7 +168,7 @@ def _named_apart(spaces: list[Space]) -> list[Space]:
         name = space.name
         if counts[name] > 1 and space.working_folder is not None:
             name = f"{space.working_folder.parent.name}/{name}"
-        if any(one.name == name for one in named):
+        if any(known.name == name for known in named):
             raise SpaceError(f"two targets have the name {name}; name each folder once")
         named.append(replace(space, name=name))
     return named

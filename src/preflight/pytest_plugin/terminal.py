@@ -52,7 +52,7 @@ def judges_alone(config: pytest.Config) -> bool:
     """Whether this run contains only the contract."""
     paths = [Path(arg.partition("::")[0]) for arg in config.args]
     resolved = [(config.invocation_params.dir / path).resolve() for path in paths]
-    of_contract = [one == CONTRACT or CONTRACT in one.parents for one in resolved]
+    of_contract = [path == CONTRACT or CONTRACT in path.parents for path in resolved]
     return bool(of_contract) and all(of_contract) and not config.option.collectonly
 
 
@@ -158,18 +158,20 @@ class Writer:
         self._head(severity, record)
         self._part("", record["rule"])
         for label, key in (("Found", "actual"), ("On the Hub", "on_the_hub"), ("Fix", "fix")):
-            texts = [self._placed(one) if key == "actual" else one[key] for one in found]
+            texts = [
+                self._placed(finding) if key == "actual" else finding[key] for finding in found
+            ]
             self._part(label, _lines(texts))
             if key == "actual":
-                self._part("Expected", _lines(one["expected"] for one in found))
+                self._part("Expected", _lines(finding["expected"] for finding in found))
         self._part("Written to", "\n".join(record["material"]))
         self.line()
 
     def short(self, record: Record, found: Sequence[Record]) -> None:
         """Print a check's advice in about two lines."""
         self._head(Severity.ADVICE, record)
-        self._part("", "; ".join(dict.fromkeys(self._placed(one) for one in found)))
-        self._part("", " ".join(dict.fromkeys(one["fix"] for one in found)), "→ ")
+        self._part("", "; ".join(dict.fromkeys(self._placed(finding) for finding in found)))
+        self._part("", " ".join(dict.fromkeys(finding["fix"] for finding in found)), "→ ")
 
     def space(
         self,
@@ -212,7 +214,9 @@ class Writer:
         self.line(f"{name}{verdict(space)}", **{colour: True}, bold=True)
 
     def _skips(self, records: Sequence[Record]) -> None:
-        reasons = Counter(one["reason"] for one in records if one["outcome"] == "skipped")
+        reasons = Counter(
+            skipped["reason"] for skipped in records if skipped["outcome"] == "skipped"
+        )
         if self._verbosity > 0:
             for record in records:
                 if record["outcome"] == "skipped":

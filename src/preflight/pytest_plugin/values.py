@@ -28,7 +28,7 @@ def with_values(config: pytest.Config, space: Space) -> Space:
         plain = {variable.name: variable.default or "" for variable in declaration.variables}
         examples = None if declaration.decorated else plain
     top = config.invocation_params.dir
-    files = [top / Path(one).expanduser() for one in config.getoption("--env-file")]
+    files = [top / Path(path).expanduser() for path in config.getoption("--env-file")]
     try:
         given = given_values(
             space.working_folder or space.source, config.getoption("--env"), files, examples

@@ -91,12 +91,12 @@ def asset_problems(answers: Mapping[Asset, tuple[int, str]]) -> list[Problem]:
         answer: asset_problem(answer, status, kind) for answer, (status, kind) in answers.items()
     }
     arrives = any(
-        problem is None and one.kind in ("script", "module", "style")
-        for one, problem in found.items()
+        problem is None and asset.kind in ("script", "module", "style")
+        for asset, problem in found.items()
     )
     return [
-        replace(problem, severity=Severity.RISK) if arrives and one.kind == "style" else problem
-        for one, problem in found.items()
+        replace(problem, severity=Severity.RISK) if arrives and asset.kind == "style" else problem
+        for asset, problem in found.items()
         if problem
     ]
 

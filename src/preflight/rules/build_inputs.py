@@ -38,7 +38,11 @@ def argument_problems(
     dockerfile: Dockerfile, folder: Path, declaration: EnvironmentDeclaration | None
 ) -> Iterator[Problem]:
     """Variables that a build step reads and that its stage has no ARG for."""
-    declared = {one.name: one for one in declaration.variables_public} if declaration else {}
+    declared = (
+        {variable.name: variable for variable in declaration.variables_public}
+        if declaration
+        else {}
+    )
     before = _before_from(folder)
     for stage in dockerfile.stages:
         known: set[str] = set()
@@ -183,9 +187,9 @@ def support_of(base: str) -> list[Support]:
         versions = known[repository]
         version = next(
             (
-                one
-                for one in sorted(versions, key=len, reverse=True)
-                if re.match(rf"{re.escape(one)}(?!\d)", tag)
+                candidate
+                for candidate in sorted(versions, key=len, reverse=True)
+                if re.match(rf"{re.escape(candidate)}(?!\d)", tag)
             ),
             None,
         )
@@ -219,13 +223,13 @@ def ended_problems(dockerfile: Dockerfile, today: datetime.date) -> Iterator[Pro
             for command in stage.commands
             if command.cmd == "RUN"
         )
-        for one in support_of(stage.base):
-            if one.until >= today:
+        for support in support_of(stage.base):
+            if support.until >= today:
                 continue
-            lost = one.gone and installs
+            lost = support.gone and installs
             yield Problem(
                 "a base image that is maintained",
-                f"FROM {stage.base}: the maintenance of {one.name} ended on {one.until}"
+                f"FROM {stage.base}: the maintenance of {support.name} ended on {support.until}"
                 + (
                     "; the mirrors have removed its packages, and apt-get update fails with 404"
                     if lost

@@ -92,7 +92,7 @@ def cookie_problems(headers: Iterable[str], path: str, host: str) -> Iterator[Pr
 
 
 def _lost(cookie: Cookie, path: str) -> Problem:
-    known = next((one for one in _KNOWN if re.fullmatch(one[0], cookie.name)), None)
+    known = next((entry for entry in _KNOWN if re.fullmatch(entry[0], cookie.name)), None)
     given = cookie.attributes.get("samesite") or "absent"
     secure = "Secure" if "secure" in cookie.attributes else "no Secure"
     whose = f", {known[1]}" if known else ""

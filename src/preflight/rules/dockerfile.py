@@ -69,7 +69,9 @@ class Stage:
 
     def last(self, instruction: str) -> Command | None:
         """The command that takes effect: the last of its kind in the chain."""
-        return next((one for one in reversed([*self.chain]) if one.cmd == instruction), None)
+        return next(
+            (command for command in reversed([*self.chain]) if command.cmd == instruction), None
+        )
 
 
 @dataclass(frozen=True)

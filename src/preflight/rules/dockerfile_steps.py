@@ -209,7 +209,9 @@ def port_problems(file: Dockerfile, app_port: int) -> Iterator[Problem]:
         return re.sub(r"\$\{?(\w+)(?::-(\w*))?\}?", lambda m: values.get(m[1]) or m[2] or "", text)
 
     exposed = [stage for stage in file.final.chain if stage.cmd == "EXPOSE"]
-    ports = [filled(port).partition("/")[0] for one in exposed for port in one.value]
+    ports = [
+        filled(port).partition("/")[0] for instruction in exposed for port in instruction.value
+    ]
     if exposed and all(ports) and str(app_port) not in ports:
         yield Problem(
             f"EXPOSE {app_port}, the README's `app_port`",

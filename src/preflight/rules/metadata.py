@@ -61,14 +61,14 @@ def allowed_problems(front: FrontMatter, *names: str) -> Iterator[Problem]:
         value, allowed = front.get(name), KEYS[name].allowed or ()
         if value is None or not KINDS[KEYS[name].kind](value):
             continue
-        for one in value if isinstance(value, list) else [value]:
-            if one in allowed:
+        for item in value if isinstance(value, list) else [value]:
+            if item in allowed:
                 continue
-            close = difflib.get_close_matches(str(one).lower(), allowed, n=3)
+            close = difflib.get_close_matches(str(item).lower(), allowed, n=3)
             listed = ", ".join(close or sorted(allowed)[:12])
             yield Problem(
                 f"`{name}` among the {len(allowed)} values that the Hub knows",
-                f"`{name}: {one}`",
+                f"`{name}: {item}`",
                 f"Use {'a similar value' if close else 'for example'}: {listed}.",
                 f'"{name}" must be one of [{", ".join(allowed)}]',
                 **front.at(name),

@@ -76,7 +76,9 @@ class Page:
     @property
     def own_assets(self) -> list[Asset]:
         """The assets that the page and its inline modules load from its own server, each address once."""
-        inline = (one for _, text in self.scripts for one in imported(text, self.base, "the page"))
+        inline = (
+            asset for _, text in self.scripts for asset in imported(text, self.base, "the page")
+        )
         assets = [*self.assets, *inline]
         found = {asset.url: asset for asset in reversed(assets) if self.own(asset.url)}
         return list(reversed(found.values()))
@@ -275,39 +277,39 @@ def request_problems(requests: list[Request], host: str) -> Iterator[Problem]:
             yield problem
 
 
-def _unreachable(one: Request, name: str, port: int | None, host: str) -> Problem | None:
-    shown = one.address.replace(UNKNOWN, "…")
+def _unreachable(request: Request, name: str, port: int | None, host: str) -> Problem | None:
+    shown = request.address.replace(UNKNOWN, "…")
     if is_local(name):
         if port in _VISITORS_OWN:
             severity = Severity.ADVICE
         else:
-            severity = Severity.RISK if one.call in ("name", "<image>") else Severity.BREAKS
+            severity = Severity.RISK if request.call in ("name", "<image>") else Severity.BREAKS
         return Problem(
             "requests from the page to the Space's own address",
-            f"{one.place} passes {shown} to {_call(one)}: {name} is the visitor's machine, not the Space",
+            f"{request.place} passes {shown} to {_call(request)}: {name} is the visitor's machine, not the Space",
             "Request a path without a host (/api/…), or build the address from location.origin.",
             severity=severity,
         )
     if name == host.lower() and port not in (None, 80, 443):
         return Problem(
             "requests from the page to the Space's public address, which has a single port",
-            f"{one.place} passes {shown} to {_call(one)}: the Hub opens no port {port} on {host}",
+            f"{request.place} passes {shown} to {_call(request)}: the Hub opens no port {port} on {host}",
             "Serve it under a path on app_port, and request that path.",
             severity=Severity.BREAKS,
         )
     return None
 
 
-def _insecure(one: Request, scheme: str, name: str, host: str) -> Problem | None:
-    if scheme not in ("http", "ws") or one.call == "name":
+def _insecure(request: Request, scheme: str, name: str, host: str) -> Problem | None:
+    if scheme not in ("http", "ws") or request.call == "name":
         return None
     secure = {"http": "https", "ws": "wss"}[scheme]
     # Browsers change an image's http:// into https://, and only warn about a form. For another site
     # it is not clear what the page loses.
-    mild = one.call in ("<image>", "a form") or name != host.lower()
+    mild = request.call in ("<image>", "a form") or name != host.lower()
     return Problem(
         "requests from the page over https:// and wss://",
-        f"{one.place} passes {one.address.replace(UNKNOWN, '…')} to {_call(one)}: browsers block {scheme}:// "
+        f"{request.place} passes {request.address.replace(UNKNOWN, '…')} to {_call(request)}: browsers block {scheme}:// "
         f"from a page that came over https://",
         f"Use {secure}://; for the Space itself, use a path without scheme and host"
         + (
@@ -319,8 +321,8 @@ def _insecure(one: Request, scheme: str, name: str, host: str) -> Problem | None
     )
 
 
-def _call(one: Request) -> str:
-    return {"name": "a setting", "request": "a client as its base"}.get(one.call, one.call)
+def _call(request: Request) -> str:
+    return {"name": "a setting", "request": "a client as its base"}.get(request.call, request.call)
 
 
 def _parts(address: str) -> tuple[str, str, int | None] | None:

@@ -168,8 +168,8 @@ def _of_type(schema: dict[str, Any], document: dict[str, Any], depth: int) -> An
         case "object" | None if schema.get("properties"):
             needed = schema.get("required", [])
             return {
-                name: sample_of(one, document, depth + 1)
-                for name, one in schema["properties"].items()
+                name: sample_of(field, document, depth + 1)
+                for name, field in schema["properties"].items()
                 if name in needed
             }
         case "object":

@@ -31,7 +31,7 @@ of the SHA-256 of the Space's internal id. Observed in 2026-08, and confirmed by
 
 def large_blob_problems(history: list[Blob]) -> Iterator[Problem]:
     """Blobs over 10 MiB, also in old commits."""
-    for blob in sorted(history, key=lambda one: -one.size):
+    for blob in sorted(history, key=lambda entry: -entry.size):
         if blob.size > LARGEST_BLOB:
             yield Problem(
                 "no file over 10 MiB in any commit to be pushed, unless it is in LFS",
@@ -79,7 +79,7 @@ def dotenv_problems(history: list[Blob]) -> Iterator[Problem]:
 
 def dotenv_warning(history: list[Blob]) -> str | None:
     """`.env.production` and the like: front-end tools expect them in the commit, and no key may be in them."""
-    paths = [one.path for one in history if _DOTENV_OF_A_MODE.search(one.path)]
+    paths = [blob.path for blob in history if _DOTENV_OF_A_MODE.search(blob.path)]
     others = sorted({path for path in paths if not _DOTENV.search(path)})
     return f"committed, and public on the Hub: {_some(others)}" if others else None
 
@@ -136,19 +136,19 @@ def build_source_problems(
         pattern = source.pattern.removeprefix("./").strip("/") or "."
         whole = pattern == "."
         glob = glob_pattern(pattern)
-        taken = [one for one in context if whole or glob.match(one)]
+        taken = [file for file in context if whole or glob.match(file)]
         place = Place(file="Dockerfile", line=source.line)
         if not taken and not whole:
             yield Problem(
                 "every COPY source in the build context", f"{source.pattern}: no such file", **place
             )
             continue
-        codes = {one: _code(status, one) for one in taken}
-        untracked = [one for one, code in codes.items() if code in ("??", "A ", "AM")]
+        codes = {file: _code(status, file) for file in taken}
+        untracked = [file for file, code in codes.items() if code in ("??", "A ", "AM")]
         if taken != [pattern]:
             # A COPY of a whole folder includes files that no step needs.
             untracked = [path for path in untracked if _is_built_from(folder, path)]
-        ignored = [one for one, code in codes.items() if code == "!!"]
+        ignored = [file for file, code in codes.items() if code == "!!"]
         if untracked:
             yield Problem(
                 "every file that the build takes is committed",

@@ -190,7 +190,7 @@ class Script:
                 texts = [text + self.text(part) for text in texts]
             elif part.type == "template_substitution":
                 inner = part.named_children[0] if part.named_children else None
-                texts = [text + one for text in texts for one in self.values(inner, depth)]
+                texts = [text + ending for text in texts for ending in self.values(inner, depth)]
         yield from texts
 
     def _binary(self, node: Node, depth: int) -> Iterator[str]:
@@ -202,8 +202,8 @@ class Script:
             yield from (a + b for a in lefts for b in self.values(right, depth))
         elif sign in ("||", "??"):
             # A value that only a setting at run time could give is absent, so the fallback applies.
-            yield from (one for one in lefts if one not in ("", UNKNOWN))
-            known = any(one and UNKNOWN not in one for one in lefts)
+            yield from (option for option in lefts if option not in ("", UNKNOWN))
+            known = any(option and UNKNOWN not in option for option in lefts)
             text = self.text(left) if left is not None else ""
             # The build decides `import.meta.env.X || …`; the page's address decides `isLocal() || …`.
             if not known and ("env" in text or not _KNOWS_WHERE.search(text)):
@@ -382,7 +382,7 @@ class Script:
 
     def captured(self, query: Query, name: str) -> list[Node]:
         found = QueryCursor(query).captures(self.root).get(name, [])
-        return sorted(found, key=lambda one: one.start_byte)
+        return sorted(found, key=lambda node: node.start_byte)
 
     def text(self, node: Node) -> str:
         return self.source[node.start_byte : node.end_byte].decode("utf-8", "replace")

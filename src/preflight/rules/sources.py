@@ -75,7 +75,7 @@ def _build_only(files: dict[str, str], dockerfile: Dockerfile) -> set[str]:
         if command.cmd == "RUN"
     )
     last = [dockerfile.final.last(name) for name in ("ENTRYPOINT", "CMD")]
-    start = " ".join(" ".join(one.value) for one in last if one)
+    start = " ".join(" ".join(command.value) for command in last if command)
     found = set()
     for name in files:
         path = PurePosixPath(name)

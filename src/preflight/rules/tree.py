@@ -108,7 +108,7 @@ def _executed(words: list[str], by_shells: bool) -> list[str]:
         if skip:
             skip = False
         elif name in _SHELLS:
-            read = [one for one in words[number + 1 :] if not one.startswith("-")][:1]
+            read = [operand for operand in words[number + 1 :] if not operand.startswith("-")][:1]
             return read if by_shells and "-c" not in words else []
         elif name in _STARTERS:
             # gosu USER PROGRAM
@@ -249,7 +249,9 @@ def submodules(repository: Repository) -> dict[str, str]:
         key, _, value = line.partition(" ")
         name, _, field = key.removeprefix("submodule.").rpartition(".")
         values.setdefault(name, {})[field] = value
-    return {one["path"]: one.get("url", "") for one in values.values() if "path" in one}
+    return {
+        section["path"]: section.get("url", "") for section in values.values() if "path" in section
+    }
 
 
 # Files that each machine makes for itself and no image needs.
@@ -310,7 +312,7 @@ def fill_submodules(repository: Repository, into: Path) -> None:
         GitError: naming the submodule that can't be cloned.
     """
     known = submodules(repository)
-    for path in [one for one, (mode, _) in repository.tracked.items() if mode == GITLINK]:
+    for path in [file for file, (mode, _) in repository.tracked.items() if mode == GITLINK]:
         if path not in known:
             continue
         commit = (

@@ -41,10 +41,10 @@ def database_problem(
     """
     name = posixpath.basename(path)
     running = sources.running
-    naming = {one: text for one, text in running.items() if name in text}
+    naming = {source: text for source, text in running.items() if name in text}
     if any(_READS_ONLY.search(text) for text in naming.values()):
         return None
-    writing = [one for one, text in running.items() if _WRITES_ROWS.search(text)]
+    writing = [source for source, text in running.items() if _WRITES_ROWS.search(text)]
     elsewhere = {
         posixpath.basename(found)
         for text in running.values()
@@ -82,18 +82,18 @@ def path_problems(
     known: databases that have a finding already.
     """
     seen = {posixpath.dirname(path) for path in known}
-    for one in written_paths(sources, workdir, home):
-        folder = one.path if one.path.endswith("/") else posixpath.dirname(one.path)
-        if folder.rstrip("/") in seen or may_write(one.path):
+    for written in written_paths(sources, workdir, home):
+        folder = written.path if written.path.endswith("/") else posixpath.dirname(written.path)
+        if folder.rstrip("/") in seen or may_write(written.path):
             continue
         seen.add(folder.rstrip("/"))
         yield Problem(
-            f"{one.path} writable by {user}",
-            f"{one.file}:{one.line} writes to {one.path}, which {user} may not: Permission denied",
+            f"{written.path} writable by {user}",
+            f"{written.file}:{written.line} writes to {written.path}, which {user} may not: Permission denied",
             FIX.format(what=folder.rstrip("/") or "the folder"),
             severity=Severity.RISK,
-            file=one.file,
-            line=one.line,
+            file=written.file,
+            line=written.line,
         )
 
 

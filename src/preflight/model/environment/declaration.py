@@ -28,7 +28,9 @@ class EnvironmentDeclarationError(Exception):
     def __init__(self, source: str, faults: list[Fault]) -> None:
         self.source = source
         self.faults = sorted(faults, key=lambda fault: fault.line)
-        super().__init__("\n".join(f"{source}:{one.line}: {one.message}" for one in self.faults))
+        super().__init__(
+            "\n".join(f"{source}:{found.line}: {found.message}" for found in self.faults)
+        )
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,9 @@ class EnvironmentDeclaration:
         deciding = {
             v.required.variable for v in self.variables if isinstance(v.required, Condition)
         }
-        for variable in sorted(self.variables, key=lambda one: one.name not in deciding):
+        for variable in sorted(
+            self.variables, key=lambda candidate: candidate.name not in deciding
+        ):
             if variable.name in environment or variable.name == absent:
                 continue
             given = variable.example if self.decorated else variable.default
