@@ -109,7 +109,10 @@ describe("must not reveal who has an account", { concurrency: true }, () => {
           // An account for each pair, as an account gets three mails a minute.
           const known = `known-${callers}@example.com`;
           await call("/sign-up/email", { ...account, email: known });
-          const [first, second] = [await call(path, bodyFor(known)), await call(path, bodyFor(`${callers}@example.com`))];
+          const [first, second] = [
+            await call(path, bodyFor(known)),
+            await call(path, bodyFor(`${callers}@example.com`)),
+          ];
           assert.equal(first.shape, second.shape, path);
           assert.match(first.shape, /^200 /);
           least.known = Math.min(least.known, first.ms);
