@@ -62,7 +62,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def records(left: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((left / "preflight.json").read_text())["checks"]
-    return [finding for finding in found if finding["space"] == "signer"]
+    return [record for record in found if record["space"] == "signer"]
 
 
 @pytest.fixture
@@ -135,8 +135,8 @@ def test_is_one_file_for_every_screen_and_reader(page: Page) -> None:
     loaded = page.evaluate(
         "() => performance.getEntriesByType('resource').map((entry) => entry.name)"
     )
-    assert [text for text in loaded if not text.startswith("data:")] == []
+    assert [address for address in loaded if not address.startswith("data:")] == []
     named = page.eval_on_selector_all(
         "[src], link[href]", "(found) => found.map((element) => element.src ?? element.href)"
     )
-    assert [text for text in named if not text.startswith("data:")] == []
+    assert [address for address in named if not address.startswith("data:")] == []

@@ -148,9 +148,9 @@ def test_a_stylesheet_alone_is_a_risk() -> None:
     ).own_assets
     absent = (404, "text/html")
     both = asset_problems({script: absent, style: absent})
-    assert [finding.severity for finding in both] == [Severity.BREAKS, Severity.BREAKS]
+    assert [problem.severity for problem in both] == [Severity.BREAKS, Severity.BREAKS]
     alone = asset_problems({script: (200, "text/javascript"), style: absent})
-    assert [finding.severity for finding in alone] == [Severity.RISK]
+    assert [problem.severity for problem in alone] == [Severity.RISK]
 
 
 @pytest.mark.parametrize(

@@ -111,14 +111,14 @@ def test_what_root_leaves_counts_by_what_it_is(
 ) -> None:
     """Files that a library downloads again must be a risk; a build cache or a copy in the home, no finding."""
     found = left_behind(paths, "/home/user", USER, {}, False, NONE, ["/home/user/copied/x", *paths])
-    assert [finding.severity for finding in found] == severities
+    assert [problem.severity for problem in found] == severities
 
 
 def test_what_the_app_names_breaks() -> None:
     """An unknown folder must break the Space if the running source names it."""
     naming = sources(app_py='(Path.home() / ".words" / "en").read_text()')
     found = left_behind(["/root/.words/en"], "/home/user", USER, {}, False, naming, [])
-    assert [finding.severity for finding in found] == [Severity.BREAKS]
+    assert [problem.severity for problem in found] == [Severity.BREAKS]
 
 
 def test_a_step_of_the_build_is_distinguished_from_the_app(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ def rules(severity: str | None) -> None:
     from preflight.pytest_plugin.reference import entries
 
     chosen = [entry for entry in entries() if severity in (None, entry.rule.severity)]
-    widest = max(len(rule.id) for rule in chosen)
-    for finding in chosen:
-        click.echo(f"{finding.id:<{widest}}  {finding.rule.severity:<6}  {finding.rule.sentence}")
+    widest = max(len(entry.id) for entry in chosen)
+    for entry in chosen:
+        click.echo(f"{entry.id:<{widest}}  {entry.rule.severity:<6}  {entry.rule.sentence}")
 
 
 @click.command("explain")

@@ -67,7 +67,7 @@ def test_front_page_answers(
 
     Source: observed: Spaces whose / answers 404 count as running.
     """
-    if host_refusal or any(answer.path == front_page for answer in refused):
+    if host_refusal or any(pair.path == front_page for pair in refused):
         pytest.skip("not checked: the public name is refused, see edge.answers_the_public_name")
     status = subject.get(front_page, headers={"Accept": "text/html"}).status_code
     if status in (401, 403):

@@ -111,7 +111,9 @@ def lacking(container: Container, folder: Path) -> tuple[str, str] | None:
 
 
 def _given(container: Container) -> set[str]:
-    return {text.partition("=")[0] for text in container.inspection["Config"].get("Env") or []}
+    return {
+        setting.partition("=")[0] for setting in container.inspection["Config"].get("Env") or []
+    }
 
 
 def _known(folder: Path | None) -> list[str]:
@@ -216,9 +218,9 @@ def _running(container: Container, seconds: float) -> Diagnosis:
     port, said = container.port, _said(container)
     within = f"within {seconds:.0f} s"
     shown = ", ".join(map(str, listening))
-    on_port = [socket for socket in listening if socket.port == port]
+    on_port = [listener for listener in listening if listener.port == port]
     crashes = _repeated_crashes(plain(container.logs()))
-    if on_port and all(socket.loopback for socket in on_port):
+    if on_port and all(listener.loopback for listener in on_port):
         return Diagnosis(
             Kind.LOOPBACK_ONLY,
             f"it listens on {shown} alone, which nothing outside the container reaches{said}",
@@ -247,7 +249,7 @@ def _running(container: Container, seconds: float) -> Diagnosis:
             f"listen on 0.0.0.0:{port} first, load models and reach dependencies afterwards",
         )
     if listening:
-        ports = sorted({socket.port for socket in listening})
+        ports = sorted({listener.port for listener in listening})
         named = f"{ports[0]}" if len(ports) == 1 else "the port that it listens on"
         return Diagnosis(
             Kind.WRONG_PORT,

@@ -36,10 +36,10 @@ class Fate:
         if container.observer is None:
             return ""
         listening, connections = container.observer.sockets()
-        on_port = [socket for socket in listening if socket.port == container.port]
-        if on_port and all(socket.loopback for socket in on_port):
+        on_port = [listener for listener in listening if listener.port == container.port]
+        if on_port and all(listener.loopback for listener in on_port):
             raise NotServing(container.describe(f"listens on {_listed(on_port)} alone"))
-        elsewhere = [socket for socket in listening if socket.port != container.port]
+        elsewhere = [listener for listener in listening if listener.port != container.port]
         # A server that is not ready accepts connections and stays silent; a wrong server answers.
         wrong = failure is not None and not isinstance(failure, Silence) if on_port else elsewhere
         if not wrong or any(connection.startswith(SYN_SENT) for connection in connections):

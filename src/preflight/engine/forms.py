@@ -81,7 +81,7 @@ def refused_writes(
 ) -> Iterator[Problem]:
     """A line of the log about a file that can't be written: `breaks` if a request failed, else `risk`."""
     line = next((text.strip()[:300] for text in log.splitlines() if _REFUSED.search(text)), None)
-    if line is None or any(finding.severity is Severity.BREAKS for finding in already):
+    if line is None or any(problem.severity is Severity.BREAKS for problem in already):
         return
     yield Problem(
         "no refusal to write a file in the run log",

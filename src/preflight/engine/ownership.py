@@ -70,7 +70,9 @@ def own_files(
 
     steps: "RUN" for those of RUN steps alone.
     """
-    chosen = [stage for stage in dockerfile.final.chain if stage.cmd in ("RUN", "COPY", "ADD")]
+    chosen = [
+        command for command in dockerfile.final.chain if command.cmd in ("RUN", "COPY", "ADD")
+    ]
     # The history has a step's words with its spaces joined, and a here-document's text alone.
     texts = [
         text

@@ -192,7 +192,7 @@ class Visit:
             for name, value in hop.headers
             if name.lower() == "set-cookie"
         )
-        pairs = (text.partition(";")[0].strip().partition("=") for text in sent)
+        pairs = (header.partition(";")[0].strip().partition("=") for header in sent)
         return "; ".join(f"{name}={value}" for name, value in {n: v for n, _, v in pairs}.items())
 
     def own_path(self, address: str) -> str:
@@ -297,14 +297,14 @@ def _operations(document: dict[str, Any]) -> Iterator[Documented]:
                 continue
             given = [*operations.get("parameters", []), *operation.get("parameters", [])]
             filled, query, harmless = path, [], method == "get"
-            for entry in given:
-                value = _example(entry)
-                if entry.get("in") == "path" and value is not None:
-                    filled = filled.replace(f"{{{entry['name']}}}", str(value))
-                elif entry.get("in") == "query" and entry.get("required"):
+            for parameter in given:
+                value = _example(parameter)
+                if parameter.get("in") == "path" and value is not None:
+                    filled = filled.replace(f"{{{parameter['name']}}}", str(value))
+                elif parameter.get("in") == "query" and parameter.get("required"):
                     if value is None:
                         harmless = False
-                    query.append(f"{entry.get('name')}={value}")
+                    query.append(f"{parameter.get('name')}={value}")
             responses = operation.get("responses", {}).values()
             streams = any(
                 "text/event-stream" in (response.get("content") or {}) for response in responses

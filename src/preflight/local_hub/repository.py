@@ -238,8 +238,8 @@ class Space:
         if parent:
             self.git("read-tree", parent, environment=env)
         for path in deleted:
-            for part in self.git("ls-files", "-z", "--", path, environment=env).split("\0"):
-                self.git("update-index", "--force-remove", "--", part, environment=env)
+            for file in self.git("ls-files", "-z", "--", path, environment=env).split("\0"):
+                self.git("update-index", "--force-remove", "--", file, environment=env)
         for path, content in files.items():
             blob = self.git("hash-object", "-w", "--stdin", given=content)
             self.git(

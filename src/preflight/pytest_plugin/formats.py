@@ -143,9 +143,9 @@ def as_sarif(document: Document) -> str:
                         "toolExecutionNotifications": [
                             {
                                 "level": "error",
-                                "message": {"text": f"{reason['id']}: {reason['reason']}"},
+                                "message": {"text": f"{check['id']}: {check['reason']}"},
                             }
-                            for reason in unjudged
+                            for check in unjudged
                         ],
                     }
                 ],

@@ -37,7 +37,7 @@ class Entry:
 @cache
 def entries(folder: Path = CONTRACT) -> tuple[Entry, ...]:
     """All rules, in the order of a Space's life."""
-    return tuple(check for _, _, found in modules(folder) for check in found)
+    return tuple(entry for _, _, found in modules(folder) for entry in found)
 
 
 def rules_of(folder: Path = CONTRACT) -> list[str]:
@@ -99,8 +99,8 @@ def index(folder: Path = CONTRACT) -> str:
     for name, about, found in modules(folder):
         lines += ["", f"## {name.capitalize()}", "", about, "", "| rule | severity | the rule holds if |", "|---|---|---|"]  # fmt: skip
         lines += [
-            f"| [{finding.id}]({finding.id}.md) | {finding.rule.severity} | {finding.rule.sentence} |"
-            for finding in found
+            f"| [{entry.id}]({entry.id}.md) | {entry.rule.severity} | {entry.rule.sentence} |"
+            for entry in found
         ]
     return "\n".join(lines) + "\n"
 
@@ -115,12 +115,12 @@ def troubleshooting(folder: Path = CONTRACT) -> str:
     ]
     for name, about, found in modules(folder):
         lines += ["", f"## {name.capitalize()}", "", about]
-        for finding in found:
-            lines += ["", f"### {finding.rule.on_the_hub}", ""]
+        for entry in found:
+            lines += ["", f"### {entry.rule.on_the_hub}", ""]
             lines += [
-                f"**Rule** ([{finding.id}](rules/{finding.id}.md), {finding.rule.severity}): {finding.rule.sentence}"
+                f"**Rule** ([{entry.id}](rules/{entry.id}.md), {entry.rule.severity}): {entry.rule.sentence}"
             ]
-            lines += ["", f"**Fix**: {finding.rule.fix}"]
+            lines += ["", f"**Fix**: {entry.rule.fix}"]
     lines += [
         "",
         "## Texts of the Hub",

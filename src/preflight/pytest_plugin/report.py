@@ -102,15 +102,15 @@ def _record(
     found = [
         {
             "severity": severity,
-            "expected": finding.expected,
-            "actual": finding.actual,
-            "on_the_hub": finding.on_the_hub or rule.on_the_hub,
-            "fix": finding.fix or rule.fix,
-            "file": finding.file,
-            "line": finding.line,
+            "expected": problem.expected,
+            "actual": problem.actual,
+            "on_the_hub": problem.on_the_hub or rule.on_the_hub,
+            "fix": problem.fix or rule.fix,
+            "file": problem.file,
+            "line": problem.line,
             "waived": waived,
         }
-        for finding, severity in zip(problems, severities, strict=True)
+        for problem, severity in zip(problems, severities, strict=True)
     ]
     if report.skipped:
         outcome = "skipped"
@@ -248,7 +248,7 @@ def check_id(item: pytest.Item) -> str:
     """`metadata.sdk_is_docker`, with the parameters other than the Space in brackets."""
     function = getattr(item, "originalname", item.name).removeprefix("test_")
     callspec = getattr(item, "callspec", None)
-    others = [] if callspec is None else [name for name in callspec._idlist]
+    others = [] if callspec is None else list(callspec._idlist)
     if callspec is not None and "space" in callspec.params:
         others = [other for other in others if other != callspec.params["space"].name]
     suffix = f"[{'-'.join(others)}]" if others else ""

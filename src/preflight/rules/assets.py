@@ -87,9 +87,7 @@ def asset_problems(answers: Mapping[Asset, tuple[int, str]]) -> list[Problem]:
 
     A missing stylesheet is a risk while other assets arrive; without any asset the page is broken.
     """
-    found = {
-        answer: asset_problem(answer, status, kind) for answer, (status, kind) in answers.items()
-    }
+    found = {asset: asset_problem(asset, status, kind) for asset, (status, kind) in answers.items()}
     arrives = any(
         problem is None and asset.kind in ("script", "module", "style")
         for asset, problem in found.items()

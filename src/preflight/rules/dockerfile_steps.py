@@ -189,10 +189,10 @@ def health_command_problems(file: Dockerfile) -> Iterator[Problem]:
     alpine = "alpine" in base and tool.group() == "curl"  # busybox brings wget
     installed = re.compile(rf"\b(install|add)\b[^&;|]*\b{tool.group()}\b", re.DOTALL)
     copied = any(
-        stage.cmd == "COPY" and tool.group() in " ".join(stage.value) for stage in file.final.chain
+        step.cmd == "COPY" and tool.group() in " ".join(step.value) for step in file.final.chain
     )
     if (slim or alpine) and not copied:
-        scripts = (script_of(stage) for stage in file.final.chain if stage.cmd == "RUN")
+        scripts = (script_of(step) for step in file.final.chain if step.cmd == "RUN")
         if not any(installed.search(script) for script in scripts):
             yield Problem(
                 "a HEALTHCHECK with the image's own runtime",
@@ -208,10 +208,8 @@ def port_problems(file: Dockerfile, app_port: int) -> Iterator[Problem]:
     def filled(text: str) -> str:
         return re.sub(r"\$\{?(\w+)(?::-(\w*))?\}?", lambda m: values.get(m[1]) or m[2] or "", text)
 
-    exposed = [stage for stage in file.final.chain if stage.cmd == "EXPOSE"]
-    ports = [
-        filled(port).partition("/")[0] for instruction in exposed for port in instruction.value
-    ]
+    exposed = [step for step in file.final.chain if step.cmd == "EXPOSE"]
+    ports = [filled(port).partition("/")[0] for step in exposed for port in step.value]
     if exposed and all(ports) and str(app_port) not in ports:
         yield Problem(
             f"EXPOSE {app_port}, the README's `app_port`",

@@ -50,17 +50,17 @@ def problems(program: Path, folder: Path, *, timeout_s: float = 30) -> list[Prob
         text=True,
     )
     found = []
-    for load in json.loads(done.stdout):
-        error = load["level"] == "error"
+    for alarm in json.loads(done.stdout):
+        error = alarm["level"] == "error"
         # DL1000 is a Dockerfile that hadolint can't read. BuildKit reads more, such as here-documents.
-        if load["level"] in ("error", "warning") and load["code"] != "DL1000":
+        if alarm["level"] in ("error", "warning") and alarm["code"] != "DL1000":
             found.append(
                 Problem(
                     "no hadolint error" if error else "no hadolint warning",
-                    f"{load['code']} {load['message']}",
+                    f"{alarm['code']} {alarm['message']}",
                     severity=None if error else Severity.ADVICE,
                     file="Dockerfile",
-                    line=load["line"],
+                    line=alarm["line"],
                 )
             )
     return found

@@ -112,7 +112,7 @@ def missing_in(log: str, known: Collection[str] = ()) -> list[str]:
 
 def _with_prefix(name: str, known: Collection[str]) -> str | None:
     """The known name that ends with a settings class's field: its prefix is not in the log."""
-    ends = [text for text in known if text.lower().endswith(f"_{name.lower()}")]
+    ends = [full for full in known if full.lower().endswith(f"_{name.lower()}")]
     return ends[0] if len(ends) == 1 and name.lower() == name else None
 
 

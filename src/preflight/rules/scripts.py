@@ -287,7 +287,8 @@ class Script:
                 yield from self.values(body, depth)
                 continue
             tests = (
-                ifs.child_by_field_name("condition") for ifs in _descendants(body, "if_statement")
+                branch.child_by_field_name("condition")
+                for branch in _descendants(body, "if_statement")
             )
             if any(self._knows_where(test) for test in tests if test is not None):
                 continue

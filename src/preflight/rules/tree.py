@@ -92,9 +92,9 @@ def started_files(
         ]
         # The file has the longest common end; several equal candidates count as none.
         whole = [
-            text
-            for text in same
-            if named == text or named.endswith(f"/{text}") or text.endswith(f"/{named}")
+            path
+            for path in same
+            if named == path or named.endswith(f"/{path}") or path.endswith(f"/{named}")
         ]
         found += (whole or same)[:1] if len(whole or same) == 1 else []
     return list(dict.fromkeys(found))
