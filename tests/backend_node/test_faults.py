@@ -7,7 +7,6 @@ import json
 import secrets
 import statistics
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -18,6 +17,7 @@ from preflight.engine.docker import docker
 from tests.backend_node.calling import PASSWORD, Caller, code
 from tests.backend_node.conftest import NewDatabase, StartAuth
 from tests.backend_node.loading import hashes_a_second
+from tests.waiting import eventually
 
 SHORT = pytest.param(2, id="2")
 LONG = pytest.param(20, id="20", marks=pytest.mark.thorough)
@@ -113,10 +113,9 @@ def load(server: Container) -> list[Client]:
     clients = [Client(network["IPAddress"]) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
-    deadline = time.monotonic() + 60
-    while sum(client.answered for client in clients) < CLIENTS:
-        assert time.monotonic() < deadline, "the clients got no answers"
-        time.sleep(0.01)
+    eventually(
+        "an answer for each client", 60, lambda: sum(each.answered for each in clients) >= CLIENTS
+    )
     return clients
 
 

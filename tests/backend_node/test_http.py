@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from preflight.engine.container import Container
 from tests.backend_node.calling import ORIGIN, Caller, code, raw
 from tests.backend_node.loading import resident
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -105,10 +105,7 @@ def test_must_log_what_happened_to_an_account(member: Caller) -> None:
             if line.get("user") in (number, None)
         }
 
-    deadline = time.monotonic() + 5
-    while audited() != wanted and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert audited() == wanted
+    eventually(f"the audit lines {wanted}", 5, lambda: audited() == wanted)
 
 
 def test_must_log_each_request_once(caller: Caller) -> None:
@@ -124,16 +121,16 @@ def test_must_log_each_request_once(caller: Caller) -> None:
         answer.headers["X-Request-Id"]: [(path, answer.status_code)]
         for path, answer in answers.items()
     }
-    deadline = time.monotonic() + 5
-    while True:
-        logged: dict[str, list[tuple[str, int]]] = {}
+
+    def logged() -> dict[str, list[tuple[str, int]]]:
+        found: dict[str, list[tuple[str, int]]] = {}
         for line in caller.server.logs().splitlines():
             event = json.loads(line)
             if event.get("requestId") in wanted and event["msg"] == "request":
-                logged.setdefault(event["requestId"], []).append((event["path"], event["status"]))
-        if logged == wanted or time.monotonic() > deadline:
-            break
-    assert logged == wanted
+                found.setdefault(event["requestId"], []).append((event["path"], event["status"]))
+        return found
+
+    eventually(f"a log line for each of {wanted}", 5, lambda: logged() == wanted)
 
 
 @pytest.mark.parametrize("size", [65 * 1024, 200 * 1024 * 1024])

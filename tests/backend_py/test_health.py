@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from preflight.engine.container import Container
 from tests.backend_py.asking import ask
 from tests.doubles.running import Upstreams
+from tests.waiting import eventually
 
 SOUND = {
     "status": "ok",
@@ -18,13 +18,6 @@ SOUND = {
 PROBE_SECONDS = 10
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.1)
-
-
 def state_of(space: Container, service: str) -> str:
     answer = space.get("/health")
     assert answer.status_code == 200
@@ -33,7 +26,7 @@ def state_of(space: Container, service: str) -> str:
 
 def recover(cloud: Container) -> None:
     ask(cloud)
-    wait_for(lambda: cloud.get("/health").json() == SOUND, PROBE_SECONDS, "all well")
+    eventually("all well", PROBE_SECONDS, lambda: cloud.get("/health").json() == SOUND)
 
 
 def test_all_well(cloud: Container) -> None:
@@ -53,13 +46,13 @@ def test_qdrant_down_and_back(cloud: Container, upstreams: Upstreams) -> None:
     """An outage and its end must show without traffic and without a restart."""
     recover(cloud)
     upstreams.fault("qdrant", "500")
-    wait_for(lambda: state_of(cloud, "qdrant") == "disconnected", PROBE_SECONDS, "outage seen")
+    eventually("outage seen", PROBE_SECONDS, lambda: state_of(cloud, "qdrant") == "disconnected")
     assert cloud.get("/health").json()["status"] == "degraded"
     ready = cloud.get("/ready")
     assert ready.status_code == 503
     assert "qdrant" in ready.json()["reason"]
     upstreams.reset()
-    wait_for(lambda: state_of(cloud, "qdrant") == "connected", PROBE_SECONDS, "outage over")
+    eventually("outage over", PROBE_SECONDS, lambda: state_of(cloud, "qdrant") == "connected")
     assert cloud.get("/ready").status_code == 200
 
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,13 +157,6 @@ def free_ports(count: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
-
-
-def wait_for(condition: Callable[[], object], what: str, deadline: float = 60) -> None:
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not within {deadline:g} s"
-        time.sleep(0.03)
 
 
 def own_folder(run: Run, factory: pytest.TempPathFactory) -> Path:

@@ -28,8 +28,8 @@ from tests.cli.checkout import (
     Checkout,
     Outcome,
     own_folder,
-    wait_for,
 )
+from tests.waiting import eventually
 
 
 def test_make_must_list_each_target_with_a_line() -> None:
@@ -71,7 +71,7 @@ def elsewhere(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 def test_docker_host_must_select_another_engine(elsewhere: Started) -> None:
     assert elsewhere.up.code == 0, elsewhere.up.output
     for port in elsewhere.checkout.ports.values():
-        wait_for(partial(serves, port), "an answer of the Space", 10)
+        eventually("an answer of the Space", 10, partial(serves, port))
     left = (len(elsewhere.up.left), len(elsewhere.checkout.images()))
     assert left == (4, 2), "containers, networks, images"
 
@@ -210,7 +210,7 @@ def watched(real: Started) -> Iterator[Checkout]:
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
-        wait_for(lambda: "Watch enabled" in log.read_text(), "docker compose watch", 20)
+        eventually("docker compose watch", 20, lambda: "Watch enabled" in log.read_text())
         yield real.checkout
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -229,7 +229,7 @@ def test_an_edit_answers_within_two_seconds(watched: Checkout, name: str) -> Non
         edited = f"edit-{len(seconds)}"
         started = time.monotonic()
         watched.edit(file, printed.replace(name, previous), printed.replace(name, edited))
-        wait_for(partial(says_name, url, edited), f"the edited {file}", 30)
+        eventually(f"the edited {file}", 30, partial(says_name, url, edited))
         seconds.append(time.monotonic() - started)
         previous = edited
     assert min(seconds) <= limit, seconds

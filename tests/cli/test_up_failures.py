@@ -25,8 +25,8 @@ from tests.cli.checkout import (
     Checkout,
     Outcome,
     free_ports,
-    wait_for,
 )
+from tests.waiting import eventually
 
 # Failures: each case gets a checkout, causes one failure and returns its outcome.
 
@@ -102,8 +102,10 @@ def interrupted(
         checkout = Checkout(run, folder, dockerfiles)
         process = checkout.begin("make", "up")
         try:
-            wait_for(
-                lambda: when(checkout) or process.poll() is not None, "the moment to interrupt"
+            eventually(
+                "the moment to interrupt",
+                60,
+                lambda: when(checkout) or process.poll() is not None,
             )
             started = time.monotonic()
             for _ in range(times):
@@ -275,7 +277,7 @@ def test_an_interrupted_start_must_leave_nothing(
     assert outcome.code in (-signal.SIGINT, -signal.SIGTERM, 2), outcome.output
     assert outcome.left == []
     assert outcome.seconds < 20
-    wait_for(lambda: not build_steps(), "the end of the build step", 10)
+    eventually("the end of the build step", 10, lambda: not build_steps())
 
 
 def build_steps() -> list[psutil.Process]:

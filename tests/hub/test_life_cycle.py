@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,6 +14,7 @@ import pytest
 from preflight.engine.docker import docker
 from preflight.local_hub.box import HubInABox
 from tests.spaces import folder_of
+from tests.waiting import eventually
 
 from .conftest import Clone, Visitor
 
@@ -302,7 +303,7 @@ def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
     """The newer commit must serve, and the Hub must end the older commit's build."""
     live.change(("Dockerfile", "WORKDIR /app", ENDLESS))
     live.push()
-    wait_until(lambda: f"--> {ENDLESS}" in live_log(live))
+    eventually("the endless build step", 30, lambda: f"--> {ENDLESS}" in live_log(live))
 
     live.push_soundly()
 
@@ -336,15 +337,3 @@ def building(live: Live) -> list[psutil.Process]:
 def live_log(live: Live) -> str:
     log = live.hub.folder / "spaces" / SIGNER / "build.jsonl"
     return log.read_text() if log.exists() else ""
-
-
-def wait_until(
-    condition: Callable[[], bool],
-    every: float = 0.05,
-    deadline: float = 30,
-    saying: str = "it does not come to that",
-) -> None:
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, f"{saying}, not within {deadline:g} s"
-        time.sleep(every)

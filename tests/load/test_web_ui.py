@@ -2,8 +2,6 @@
 
 import os
 import re
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +9,7 @@ import requests
 from playwright.sync_api import Playwright, expect
 
 from preflight.engine.browser import ensure
+from tests.waiting import eventually
 
 from .conftest import Bench, free_port, wait_for
 
@@ -22,7 +21,7 @@ def web_ui(bench: Bench) -> str:
     locust = bench.start("--web-host", "127.0.0.1", "--web-port", port, "--slo", bench.slo())
     wait_for(locust, "Starting web interface")
     url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: answers(url), 10)
+    eventually("the web UI", 10, lambda: answers(url))
     return url
 
 
@@ -35,9 +34,9 @@ def test_a_run_from_the_form_must_show_its_verdict(web_ui: str, bench: Bench) ->
     form |= {"backend_py": py, "backend_node": node}
     assert requests.post(f"{web_ui}/swarm", data=form, timeout=5).json()["success"]
 
-    wait_until(lambda: verdict(web_ui)["seconds"] > 1, 10)
+    eventually("a second of load", 10, lambda: verdict(web_ui)["seconds"] > 1)
     assert {table["key"] for table in stats(web_ui)["extended_stats"]} == {"verdict"}
-    wait_until(lambda: stats(web_ui)["state"] == "stopped", 20)
+    eventually("the end of the run", 20, lambda: stats(web_ui)["state"] == "stopped")
     assert verdict(web_ui)["verdict"] == "held", verdict(web_ui)["reasons"]
     headline, *rows = stats(web_ui)["extended_stats"][0]["data"]
     assert headline["request"].startswith("held (exit code 0)")
@@ -68,10 +67,10 @@ def test_a_run_without_a_target_must_say_so(bench: Bench) -> None:
         del os.environ["COMPOSE_PROJECT_NAME"]
     wait_for(locust, "Starting web interface")
     url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: answers(url), 20)
+    eventually("the web UI", 20, lambda: answers(url))
     form = {"user_count": 6, "spawn_rate": 6, "run_time": "5s"}
     requests.post(f"{url}/swarm", data=form, timeout=5)
-    wait_until(lambda: verdict(url)["verdict"] == "invalid", 20)
+    eventually("the verdict invalid", 20, lambda: verdict(url)["verdict"] == "invalid")
     assert "so there is nothing to load" in verdict(url)["reasons"][0]
 
 
@@ -88,10 +87,3 @@ def answers(url: str) -> bool:
         return requests.get(url, timeout=5).ok
     except requests.ConnectionError:
         return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"the condition was not met within {seconds:g} s"
-        time.sleep(0.1)
