@@ -95,8 +95,10 @@ def test_shows_the_findings_of_the_run(page: Page, records: list[dict[str, Any]]
     (image,) = shown(records, "image")
     layers = shown(records, "layers")
     expect(card).to_contain_text(
-        f"{size(image['size'])} of {size(image['budget'])}, {len(layers)} layers"
+        f"{size(image['size'])} of {size(image['budget'])}, {len(layers)} layers; "
+        f"about {size(image['compressed'])} to pull"
     )
+    assert 0 < image["compressed"] < image["size"]
     (start,) = shown(records, "start")
     expect(card).to_contain_text(f"{duration(start['seconds'])} after its start")
     assert start["memory"] > 2**20

@@ -117,7 +117,8 @@ def test_size_is_within_budget(contents: Contents) -> None:
     """
     total = sum(layer.size for layer in contents.layers)
     largest = max(contents.layers, key=lambda layer: layer.size)
-    show("image", {"size": total, "budget": HUB.image_budget})
+    compressed = sum(layer.compressed for layer in contents.layers)
+    show("image", {"size": total, "budget": HUB.image_budget, "compressed": compressed})
     show("layers", *map(asdict, contents.layers))
     for what, size, budget in (
         ("all layers", total, HUB.image_budget),
