@@ -210,16 +210,23 @@ IMAGE = (
         "image.keeps_no_secret",
         edit=dockerfile(
             USER,
-            f"{USER}\nRUN --mount=type=secret,id=SIGNING_KEY cp /run/secrets/SIGNING_KEY /srv/key",
+            f"{USER}\nRUN --mount=type=secret,id=SIGNING_KEY,required=true cp /run/secrets/SIGNING_KEY /srv/key",
         ),
         sample=True,
+    ),
+    Running(
+        "secret-needed-by-the-build",
+        "image.builds_without_secrets",
+        edit=dockerfile(
+            USER, f"{USER}\nRUN --mount=type=secret,id=SIGNING_KEY test -s /run/secrets/SIGNING_KEY"
+        ),
     ),
     Running(
         "secret-deleted-by-a-later-step",
         "image.keeps_no_secret",
         edit=dockerfile(
             USER,
-            f"{USER}\nRUN --mount=type=secret,id=SIGNING_KEY cp /run/secrets/SIGNING_KEY /srv/key\n"
+            f"{USER}\nRUN --mount=type=secret,id=SIGNING_KEY,required=true cp /run/secrets/SIGNING_KEY /srv/key\n"
             "RUN rm /srv/key",
         ),
     ),

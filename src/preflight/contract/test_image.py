@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from preflight.contract.findings import advise, material, not_promised, show, violated
-from preflight.engine.image import BuildError, Image
+from preflight.engine.image import BuildError, Image, build_without_secrets
 from preflight.engine.layers import Contents, home_of, uid_of
+from preflight.engine.run import Run
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import CannotJudge
 from preflight.model.space import Space
+from preflight.rules.dockerfile import Dockerfile, optional_secrets
 
 
 def test_builds(built: Image | BuildError) -> None:
@@ -33,6 +35,39 @@ def test_builds(built: Image | BuildError) -> None:
         actual=str(built).partition("\nfix:")[0],
         fix=built.fix,
     )
+
+
+def test_builds_without_secrets(
+    space: Space, dockerfile: Dockerfile, image: Image, run: Run
+) -> None:
+    """The image also builds without Secrets, unless the step that mounts one says `required=true`.
+
+    Severity: advice
+
+    On the Hub: "Build error" in each duplicate of the Space, and in the Space until its Secrets are entered
+
+    Fix: Read the Secret when the container starts. Where the build needs it, write --mount=type=secret,id=NAME,required=true: the build then names the missing Secret.
+
+    Source: hub-docs spaces-sdks-docker.md, Buildtime, and spaces-overview.md, Duplicating a Space:
+    Secrets are not copied.
+    """
+    mounted = [
+        (name, line) for name, line in optional_secrets(dockerfile) if name in space.environment
+    ]
+    # Without these, the image has just been built without Secrets.
+    if not mounted:
+        return
+    try:
+        build_without_secrets(run, space, {line for _, line in mounted})
+    except BuildError as error:
+        material(error.log)
+        if error.unjudged:
+            raise CannotJudge(error.unjudged) from None
+        names = ", ".join(dict.fromkeys(name for name, _ in mounted))
+        violated(
+            expected=f"an image also without the Secret {names}",
+            actual=str(error).partition("\nfix:")[0],
+        )
 
 
 def test_user_is_uid_1000(space: Space, image: Image, contents: Contents) -> None:

@@ -7,7 +7,8 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,16 +65,8 @@ def build_space(run: Run, space: Space) -> Image:
     """
 
     def make() -> dict[str, Any] | None:
-        environment = space.environment
-        secret = {name for name in environment if space.is_secret(name)}
         try:
-            build(
-                run,
-                space.name,
-                space.folder,
-                variables={n: value for n, value in environment.items() if n not in secret},
-                secrets={n: value for n, value in environment.items() if n in secret},
-            )
+            build(run, space.name, space.folder, variables=_public(space), secrets=_secret(space))
         except BuildError as error:
             return {"said": str(error), "fix": error.fix, "unjudged": error.unjudged}
         return None
@@ -83,6 +76,14 @@ def build_space(run: Run, space: Space) -> Image:
     if failure:
         raise BuildError(failure["said"], image.build_log, failure["fix"], failure["unjudged"])
     return image
+
+
+def build_without_secrets(run: Run, space: Space, lines: Collection[int]) -> None:
+    """Build a Space again with its Variables alone: the steps at these lines of its Dockerfile, and what follows them.
+
+    Raises BuildError.
+    """
+    build(run, f"{space.name}-without-secrets", space.folder, variables=_public(space), again=lines)
 
 
 def build_own(run: Run, name: str, folder: Path) -> Image:
@@ -104,6 +105,14 @@ def build_own(run: Run, name: str, folder: Path) -> Image:
         return kept
 
     return Image(run.once(f"own-image-{name}", make), run.folder / f"build-{name}.log")
+
+
+def _public(space: Space) -> dict[str, str]:
+    return {n: value for n, value in space.environment.items() if not space.is_secret(n)}
+
+
+def _secret(space: Space) -> dict[str, str]:
+    return {n: value for n, value in space.environment.items() if space.is_secret(n)}
 
 
 class BuildError(DockerError):
@@ -128,6 +137,7 @@ def build(
     target: str | None = None,
     fresh: bool = False,
     kept: str | None = None,
+    again: Collection[int] = (),
 ) -> Image:
     """Build `folder` by its root Dockerfile, for linux/amd64.
 
@@ -135,6 +145,7 @@ def build(
     target: only that stage, which leaves no image.
     fresh: without the layer cache, as a "factory rebuild".
     kept: a tag under which it outlives the run.
+    again: lines of steps that run although the layer cache has them; leaves no image.
     Source: hub-docs spaces-sdks-docker.md. Raises BuildError.
     """
     image = _image(run, f"{name}-{target}" if target else name)
@@ -151,10 +162,12 @@ def build(
         for official in base_images(folder):
             if replacement := stand_in(official):
                 arguments.append(f"--build-context={official}=docker-image://{replacement}")
-        if stood_in_for and BUILT_IN.fullmatch(_syntax(folder)):
-            arguments.append(f"--file={_for_the_engine(folder, Path(scratch))}")
+        if again or (stood_in_for and BUILT_IN.fullmatch(_syntax(folder))):
+            arguments.append(f"--file={_copied(folder, Path(scratch), again)}")
         if target:
-            arguments += [f"--target={target}", "--output=type=cacheonly"]
+            arguments.append(f"--target={target}")
+        if target or again:
+            arguments.append("--output=type=cacheonly")
         else:
             arguments += ["--load", f"--tag={image.tag}"]
         if fresh:
@@ -187,10 +200,19 @@ def _syntax(folder: Path) -> str:
     return (syntax_in(path.read_text(errors="replace")) if path.is_file() else None) or ""
 
 
-def _for_the_engine(folder: Path, scratch: Path) -> Path:
-    """A copy of the Dockerfile without its line `# syntax=`, whose image no registry gives here."""
+def _copied(folder: Path, scratch: Path, again: Collection[int]) -> Path:
+    """A copy of the Dockerfile, whose steps at these lines are not in the layer cache."""
+    text = (folder / "Dockerfile").read_text(errors="replace")
+    if stood_in_for and BUILT_IN.fullmatch(_syntax(folder)):
+        # No registry gives the image of the line `# syntax=` here.
+        text = without_syntax(text)
+    lines = text.splitlines(keepends=True)
+    for line in sorted(again, reverse=True):
+        # The cache's key of a RUN holds the build arguments of its stage.
+        # Source: docs.docker.com/reference/dockerfile, Impact on build caching.
+        lines.insert(line - 1, f"ARG PREFLIGHT_AGAIN={time.time_ns()}\n")
     copy = scratch / "Dockerfile"
-    copy.write_text(without_syntax((folder / "Dockerfile").read_text(errors="replace")))
+    copy.write_text("".join(lines))
     # BuildKit looks for this file beside the Dockerfile that it reads.
     if (ignored := folder / "Dockerfile.dockerignore").is_file():
         shutil.copy(ignored, scratch)

@@ -178,6 +178,17 @@ def script_of(command: Command) -> str:
     return "\n".join([" ".join(command.value), *(heredoc.content for heredoc in command.heredocs)])
 
 
+def optional_secrets(file: Dockerfile) -> Iterator[tuple[str, int]]:
+    """Id and line of each build secret that a RUN mounts without `required`."""
+    for stage in file.stages:
+        for command in stage.commands:
+            for options in _mounts(command):
+                optional = options.get("required", "false") == "false"
+                name = options.get("id") or (options.get("target") or "").rpartition("/")[2]
+                if options.get("type") == "secret" and optional and name:
+                    yield name, command.start_line
+
+
 def environment_of(
     commands: Iterator[Command] | list[Command], *, arguments: bool = False
 ) -> Iterator[tuple[str, str, Command]]:
@@ -198,10 +209,16 @@ def _taken(command: Command, stages: set[str]) -> Iterator[str]:
         for source in command.value[:-1]:
             if not source.startswith("<<") and "://" not in source and "$" not in source:
                 yield source
-    for flag in command.flags if command.cmd == "RUN" else ():
-        name, _, value = flag.removeprefix("--").partition("=")
-        options = dict(part.partition("=")[::2] for part in value.split(","))
-        if name == "mount" and options.get("type", "bind") == "bind" and "from" not in options:
+    for options in _mounts(command):
+        if options.get("type", "bind") == "bind" and "from" not in options:
             source = options.get("source") or options.get("src")
             if source and "$" not in source:
                 yield source
+
+
+def _mounts(command: Command) -> Iterator[dict[str, str]]:
+    """The options of each `--mount` of a RUN."""
+    for flag in command.flags if command.cmd == "RUN" else ():
+        name, _, value = flag.removeprefix("--").partition("=")
+        if name == "mount":
+            yield dict(part.partition("=")[::2] for part in value.split(","))
