@@ -15,6 +15,9 @@ import urllib3
 # Reading an answer must not outlast a check.
 REQUEST_TIMEOUT = 10
 TRIES = 2
+# A server that answered none of its last requests gets less time for the next: the checks send many.
+LAST_REQUESTS = 3
+SHORT_TIMEOUT = 2
 # Larger than any check reads.
 LARGEST_BODY = 8 * 1024**2
 
@@ -49,18 +52,22 @@ class Answering:
         # Proxy settings of this machine do not apply to its containers.
         self.http.trust_env = False
         self._silent: Counter[str] = Counter()
+        self._silent_in_a_row = 0
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         """Send one request; a redirect is returned, not followed.
 
-        The body is read up to LARGEST_BODY, unless `stream` is given. A request that was twice not
-        answered in REQUEST_TIMEOUT is not waited for again.
+        The body is read up to LARGEST_BODY, unless `stream` is given. Without `timeout` the request
+        waits REQUEST_TIMEOUT, or SHORT_TIMEOUT after LAST_REQUESTS in a row without an answer. A
+        request that got none twice is not sent again.
         Raises NoAnswer for every failure.
         """
         line = f"{method} {path}"
         if self._silent[line] >= TRIES:
-            raise Silence(line, f"no answer within {REQUEST_TIMEOUT} s, {TRIES} times")
-        timeout = options.setdefault("timeout", REQUEST_TIMEOUT)
+            raise Silence(line, f"no answer, {TRIES} times")
+        counted = "timeout" not in options
+        hopeless = self._silent_in_a_row >= LAST_REQUESTS
+        timeout = options.setdefault("timeout", SHORT_TIMEOUT if hopeless else REQUEST_TIMEOUT)
         options.setdefault("allow_redirects", False)
         streamed = options.pop("stream", False)
         try:
@@ -71,9 +78,11 @@ class Answering:
             silent = (requests.Timeout, urllib3.exceptions.TimeoutError)
             if not isinstance(error, silent):
                 raise NoAnswer(line, _reason(error)) from error
-            if timeout == REQUEST_TIMEOUT and not streamed:
+            if counted and not streamed:
                 self._silent[line] += 1
+                self._silent_in_a_row += 1
             raise Silence(line, _reason(error)) from error
+        self._silent_in_a_row = 0
         return answer
 
     def get(self, path: str, **options: Any) -> requests.Response:
