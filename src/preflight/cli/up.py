@@ -177,7 +177,7 @@ def _start(compose: Compose, project: str, services: list[Service], ran: bool) -
         changed = stack.changed(compose, project)
         new = [service for service in services if service.name in changed]
         if new:
-            _try_out(compose, project, new)
+            _try_out(compose, project, services, new)
     say("starting …")
     log = _log("start")
     try:
@@ -192,14 +192,18 @@ def _start(compose: Compose, project: str, services: list[Service], ran: bool) -
         ) from None
 
 
-def _try_out(compose: Compose, project: str, new: list[Service]) -> None:
-    """Start the new images beside the running stack until they are healthy. Raises Failed."""
+def _try_out(compose: Compose, project: str, services: list[Service], new: list[Service]) -> None:
+    """Start the new images, and what they depend on, beside the running stack until they are healthy.
+
+    Raises Failed.
+    """
     names = [service.name for service in new]
     say(f"trying the new {' and '.join(names)} beside the running stack …")
     differences = LOGS / "compose.trial.yaml"
     # Compose derives an image's name from the project, and the trial is another project.
     lines = "".join(
-        f"  {name}:\n    image: {project}-{name}\n    ports: !reset []\n" for name in names
+        f"  {service.name}:\n    image: {project}-{service.name}\n    ports: !reset []\n"
+        for service in services
     )
     differences.write_text(f"services:\n{lines}")
     trial = Compose([*compose.files, differences], f"{project}-trial", compose.environment)
