@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
-PREFLIGHT := $(VENV)/bin/preflight
+# Not PREFLIGHT: make would replace the edge's setting of that name.
+COMMAND := $(VENV)/bin/preflight
 # Runs before anything is installed, with the standard library alone.
 BARE = PYTHONPATH=src $(PYTHON) -m preflight
 PYTEST := $(VENV)/bin/pytest
@@ -23,14 +24,13 @@ edge: export EDGE_PORT := $(EDGE_PORT)
 edge:  ## build and start both Spaces behind a rehearsed Hub edge on 8443   (OWNER=you, EDGE_PORT=…, settings: docs/rehearsal.md)
 	@$(BARE) up --edge
 	@echo "The Spaces answer through the edge only: https://$(OWNER)-backend-py.hf.localhost:$(EDGE_PORT) and https://$(OWNER)-backend-node.hf.localhost:$(EDGE_PORT)"
-	@echo "Outgoing connections, and those that the Hub would refuse: docker compose logs egress-backend-py egress-backend-node"
 	@echo "Accept the certificate. These two names are same-site, unlike names on hf.space; tests/browser tests cookies across sites."
 
 down:  ## stop and remove everything that `make up` made
 	@$(BARE) down
 
 check: ready  ## check both Spaces; run it before a push
-	$(PREFLIGHT) check --report-dir reports --numprocesses 3 --dist loadfile
+	$(COMMAND) check --report-dir reports --numprocesses 3 --dist loadfile
 
 # Most tests wait for containers, so they run in parallel. Tests that measure time run after them.
 # Tests in parallel stretch each other's deadlines, and other load on the machine can only worsen a measurement: what
@@ -64,22 +64,22 @@ push-py: push  ## check the committed backend-py, then push it to its Space   (S
 push-node: DIR := backend-node
 push-node: push  ## check the committed backend-node, then push it   (SPACE=owner/name, DRY=1)
 push: ready  ## check and push any Space folder   (DIR=my-space SPACE=owner/name)
-	@$(PREFLIGHT) push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry-run) $(if $(FORCE),--force)
+	@$(COMMAND) push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry-run) $(if $(FORCE),--force)
 
 hub: ready  ## start a local Hub on 8460 that receives, builds, starts and serves Spaces   (ARGS=--help)
-	@$(PREFLIGHT) hub $(ARGS)
+	@$(COMMAND) hub $(ARGS)
 
 hooks: $(VENV)/ready  ## install a git hook that checks what plain `git push` sends to a Space
-	@$(PREFLIGHT) hook
+	@$(COMMAND) hook
 
 live: $(VENV)/ready  ## follow the build, probe the live Space, compare its settings   (SPACE=owner/name, URL=…)
-	@$(PREFLIGHT) live "$(SPACE)" --url "$(URL)" --folder "$(DIR)" --ref "$(REF)"
+	@$(COMMAND) live "$(SPACE)" --url "$(URL)" --folder "$(DIR)" --ref "$(REF)"
 
 rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SPACE=owner/name REF=commit, DRY=1)
-	@$(PREFLIGHT) rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry-run)
+	@$(COMMAND) rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry-run)
 
 space: $(VENV)/ready  ## make a new Space folder that passes the contract, with its services   (NAME=my-space)
-	@$(PREFLIGHT) new "$(NAME)"
+	@$(COMMAND) new "$(NAME)"
 
 LOCK = $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 LOCK_PY = cd backend-py && ../$(LOCK) pyproject.toml --output-file
