@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from preflight.engine.container import Container
 from preflight.engine.docker import docker
 from preflight.engine.run import Run
 from tests.backend_py.conftest import KEY
+from tests.cli.documents import typed
 from tests.doubles.running import Upstreams
 from tests.spaces import ROOT
 
@@ -246,7 +248,8 @@ def test_make_book(tmp_path: Path, run: Run) -> None:
         'questions = [{ text = "When is high tide?", gold = ["harbour#tides"] }]'
     )
     image = f"{run.id}-own-book"
-    command = ["make", "--no-print-directory", "book", f"DIR={tmp_path}", f"IMAGE={image}"]
+    make_book = shlex.split(typed("make book DIR=docs", {"docs": str(tmp_path)}))
+    command = [*make_book, "--no-print-directory", f"IMAGE={image}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     docker("image", "rm", image, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from playwright.sync_api import Playwright, expect
 
 from preflight.engine.run import Run
 from tests.browser.conftest import launch
+from tests.cli.documents import typed
 from tests.spaces import folder_of
 
 
@@ -45,9 +47,10 @@ def served(tmp_path: Path) -> Iterator[Served]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     log = tmp_path / "serve.log"
+    command = typed("preflight serve my-space --watch", {"my-space": shlex.quote(str(folder))})
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "preflight", "serve", str(folder), "--watch", f"--port={port}"],
+            [sys.executable, "-m", *shlex.split(command), f"--port={port}"],
             stdout=output, stderr=subprocess.STDOUT, cwd=tmp_path, env=dict(os.environ),
         )  # fmt: skip
     try:

@@ -104,6 +104,11 @@ class Checkout:
                 os.killpg(process.pid, signal.SIGKILL)
         return Outcome(process.returncode, output, self.left(), time.monotonic() - started)
 
+    def types(self, command: str) -> Outcome:
+        """A command line of a document, in a shell."""
+        started = time.monotonic()
+        return self.finish(self.begin("bash", "-c", command), started)
+
     def make(self, *arguments: str) -> Outcome:
         started = time.monotonic()
         return self.finish(self.begin("make", *arguments), started)

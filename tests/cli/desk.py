@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -32,6 +34,8 @@ class Desk:
         folder.mkdir(parents=True, exist_ok=True)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "HF_"))},
+            # `hf` and `preflight`, as after `source .venv/bin/activate`.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "GIT_CONFIG_GLOBAL": str(folder / "gitconfig"),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_TERMINAL_PROMPT": "0",
@@ -85,6 +89,12 @@ class Desk:
         )  # fmt: skip
         assert done.returncode == 0, f"{commands}\n{done.stdout}"
         return done.stdout
+
+    def types(self, command: str, *more: str) -> tuple[int, str]:
+        """`run` of a documented `preflight …`, with further options."""
+        program, *arguments = shlex.split(command)
+        assert program == "preflight"
+        return self.run(*arguments, *more)
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Exit code and both outputs of `preflight ARGUMENTS`, run in the clone.

@@ -16,26 +16,19 @@ from preflight.engine.image import build
 from preflight.engine.run import Run
 from preflight.model.environment import EnvironmentDeclaration
 from preflight.model.frontmatter import FrontMatter
-from tests.cli.desk import ROOT, SPACES, Desk
+from tests.cli.desk import HUB_FILES, ROOT, SPACES, Desk
+from tests.cli.documents import section, typed
 
 if TYPE_CHECKING:
     from preflight.local_hub.box import HubInABox
 
 
-def blocks_of(heading: str) -> list[str]:
-    """The commands below a heading of docs/deploy.md."""
-    text = (ROOT / "docs" / "deploy.md").read_text()
-    section = re.search(rf"^#{{2,3}} {heading}$(.*?)(?=^#|\Z)", text, re.M | re.S)
-    assert section, f"docs/deploy.md has no section {heading}"
-    return re.findall(r"^```sh\n(.*?)^```$", section[1], re.M | re.S)
-
-
-def documented(heading: str, space: str) -> str:
-    """The commands below a heading of docs/deploy.md that concern a Space."""
+def of_space(space: str, blocks: list[str]) -> str:
+    """The one block of commands that concerns a Space."""
     short = space.removeprefix("backend-")
-    blocks = [block for block in blocks_of(heading) if re.search(rf"\bspace-{short}\b", block)]
-    assert len(blocks) == 1, f"{heading}: one block of commands for {space}, not {len(blocks)}"
-    return str(blocks[0])
+    concerned = [block for block in blocks if re.search(rf"\bspace-{short}\b", block)]
+    assert len(concerned) == 1, f"one block of commands for {space}, not {len(concerned)}"
+    return concerned[0]
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -46,7 +39,7 @@ def test_the_documented_pushes_deliver_a_complete_space(
     with pytest.raises(AssertionError, match="rejected"):
         desk.sh(f"git push 'file://{desk.bare(name)}' HEAD:main")
 
-    said = desk.sh(documented("First push", name))
+    said = desk.sh(of_space(name, section("docs/deploy.md", "First push")))
 
     assert "main (forced update)" in said
     assert desk.received(name, "main^{tree}") == desk.committed(name)
@@ -61,24 +54,37 @@ def test_the_documented_pushes_deliver_a_complete_space(
     first = desk.received(name, "main")
     desk.commit("README.md", "Not part of any Space.\n")
     desk.commit(f"{name}/README.md", "One line more.\n")
-    said = desk.sh(documented("Push again", name))
+    push_again = of_space(name, section("docs/deploy.md", "Push again"))
+    said = desk.sh(push_again)
 
     assert "forced" not in said
     assert desk.received(name, "main^{tree}") == desk.committed(name)
     assert desk.received(name, "main~1") == first
 
-    said = desk.sh(documented("Go back", name))
+    said = desk.sh(of_space(name, section("docs/deploy.md", "Go back")))
 
     assert "main (forced update)" in said
     assert desk.received(name, "main") == first
-    desk.sh(documented("Push again", name))
+    desk.sh(push_again)
     assert desk.received(name, "main^{tree}") == desk.committed(name)
+
+
+def test_the_other_git_commands_must_work(desk: Desk) -> None:
+    """Before the first push the Hub's `.gitattributes` must be there to take; after it, the list of commits."""
+    *before, push = of_space("backend-py", section("docs/deploy.md", "First push")).splitlines()
+    desk.sh("\n".join(before))
+    desk.sh(typed("git show space-py/main:.gitattributes > backend-py/.gitattributes"))
+    assert (desk.clone / "backend-py" / ".gitattributes").read_text() == HUB_FILES[".gitattributes"]
+    desk.sh("git add . && git commit -qm 'Large files' && " + push)
+    assert "Large files" in desk.sh(typed("git log --oneline space-py/main"))
+    desk.sh(typed("git subtree split --prefix backend-py --branch backend-py"))
+    assert desk.sh("git rev-parse backend-py^{tree}").strip() == desk.committed("backend-py")
 
 
 def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> None:
     """A push between the fetch and our push must stay, and ours must be refused."""
     space = "backend-py"
-    *before, push = documented("First push", space).strip().splitlines()
+    *before, push = of_space(space, section("docs/deploy.md", "First push")).strip().splitlines()
     desk.sh("\n".join(before))
     desk.sh(
         f"cd '{desk.hub}/seed/{space}' && git commit -q --allow-empty -m Theirs"
@@ -95,16 +101,16 @@ def test_the_first_push_replaces_nothing_that_was_not_fetched(desk: Desk) -> Non
 def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInABox) -> None:
     """After steps 1 to 3 of the guide, no Space may lack a Variable or a Secret."""
     steps = [
-        blocks_of(heading)
-        for heading in (r"1\. Account and token", r"2\. Two Spaces", r"3\. .*Secrets")
+        *section("docs/deploy.md", "1. Account and token"),
+        *section("docs/deploy.md", "2. Two Spaces"),
+        *section("docs/deploy.md", "3. Variables and Secrets"),
     ]
-    typed = "".join(block for blocks in steps for block in blocks)
     # The environment already has the values that a user types.
-    typed = re.sub(r"^read -rs (\w+) && export \1$", r": ${\1:?}", typed, flags=re.M)
+    script = re.sub(r"^read -rs (\w+) && export \1$", r": ${\1:?}", "".join(steps), flags=re.M)
     desk.environment |= {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any_token"}
     desk.environment |= {"DATABASE_URL": "postgres://ada@db.example.com/auth"}
 
-    said = desk.sh(re.sub(r"^hf ", f"'{ROOT}/.venv/bin/hf' ", typed, flags=re.M))
+    said = desk.sh(script)
 
     assert hub.api.whoami()["name"] in said
     for name in SPACES:
@@ -115,6 +121,28 @@ def test_the_documented_settings_are_all_that_is_needed(desk: Desk, hub: HubInAB
         }
         secrets = set(hub.api.get_space_secrets(f"OWNER/{name}"))
         assert variables and not list(faults_of(declaration, variables, secrets))
+
+    first = hub.api.get_space_secrets("OWNER/backend-node")["BETTER_AUTH_SECRET"].updated_at
+    desk.sh(
+        typed('export BETTER_AUTH_SECRET="$(openssl rand -base64 32)"') + "\n"
+        + typed("hf spaces secrets add OWNER/backend-node -s BETTER_AUTH_SECRET")
+    )  # fmt: skip
+    rotated = hub.api.get_space_secrets("OWNER/backend-node")["BETTER_AUTH_SECRET"].updated_at
+    assert first and rotated and rotated > first
+    front = "CORS_ORIGINS=https://PROJECT.vercel.app"
+    desk.sh(
+        typed("hf spaces variables add OWNER/backend-py -e CORS_ORIGINS=https://PROJECT.vercel.app")
+    )
+    desk.sh(
+        typed(
+            "hf spaces variables add OWNER/backend-node -e CORS_ORIGINS=https://PROJECT.vercel.app"
+            " -e BETTER_AUTH_URL=https://PROJECT.vercel.app"
+        )
+    )
+    for name in SPACES:
+        set_there = hub.api.get_space_variables(f"OWNER/{name}")
+        assert f"CORS_ORIGINS={set_there['CORS_ORIGINS'].value}" == front
+        hub.api.delete_repo(f"OWNER/{name}", repo_type="space")
 
 
 def test_the_workflow_types_the_documented_commands() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 
 from preflight.engine.run import Run
+from tests.cli.documents import typed
 
 
 def doctor(**environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "preflight", "doctor"]
+    command = [sys.executable, "-m", *shlex.split(typed("preflight doctor"))]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
     )

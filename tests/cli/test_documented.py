@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,31 +16,74 @@ import click
 import pytest
 
 from preflight.cli.main import preflight
+from tests.cli.documents import ROOT, commands, lines, same, section, typed
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted(
-    path
-    for pattern in ("*.md", "docs/**/*.md", "backend-*/README.md", "tests/README.md", "llms.txt")
-    for path in ROOT.glob(pattern)
-    if path.name != "CHANGELOG.md"
+PLACEHOLDERS = re.compile(r"[()\[\]{}<>|$]")
+# Reasons, each with the commands that can't be run as they stand.
+REASONS: dict[str, list[str]] = tomllib.loads(
+    Path(__file__).with_name("documented.toml").read_text()
+)["reason"]
+NOT_RUN = {command for listed in REASONS.values() for command in listed}
+
+
+@cache
+def run_by_tests() -> dict[str, str]:
+    """The commands that a test takes from a document by `typed` or `section`, and the test's place.
+
+    A function of the same file that a test uses counts as a test.
+    """
+    found: dict[str, str] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        tree = ast.parse(path.read_text())
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and (
+                function.name.startswith("test_")
+                or function.name in used
+                or any("fixture" in ast.unparse(mark) for mark in function.decorator_list)
+            ):
+                where = f"{path.relative_to(ROOT)}::{function.name}"
+                found |= dict.fromkeys(map(same, _taken(function)), where)
+    return found
+
+
+def _taken(function: ast.FunctionDef) -> Iterator[str]:
+    for call in ast.walk(function):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            words = [str(word.value) for word in call.args if isinstance(word, ast.Constant)]
+            if call.func.id == "typed" and words:
+                yield typed(words[0])
+            elif call.func.id == "section" and words:
+                for block in section(*words):
+                    yield from lines("sh", block)
+
+
+# The other commands, one for each that are equal but for the Space's name: test_typed.py runs them.
+RUN_HERE = list(
+    {
+        same(command): command
+        for command in commands()
+        if command not in NOT_RUN and same(command) not in run_by_tests()
+    }.values()
 )
-# In a code block or in backticks.
-QUOTED = re.compile(r"```\w*\n(.*?)```|`([^`\n]+)`", re.S)
-PLACEHOLDERS = re.compile(r"[…()\[\]{}<>|]")
+
+
+def test_a_reason_must_belong_to_a_documented_command_that_no_test_runs() -> None:
+    """Each command of documented.toml must be in a document, once, and in no test."""
+    listed = [command for commands_of in REASONS.values() for command in commands_of]
+    assert len(listed) == len(set(listed))
+    assert set(listed) - commands().keys() == set(), "no document has it any more"
+    taken = {command: run_by_tests().get(same(command)) for command in listed}
+    assert {command: test for command, test in taken.items() if test} == {}, "a test runs it"
 
 
 def quoted(start: str) -> Iterator[tuple[str, list[str]]]:
-    """The document and the words of each quoted command that starts with this word, once."""
-    found = {
-        (path.relative_to(ROOT).as_posix(), line.partition(" #")[0].strip())
-        for path in DOCUMENTS
-        for block in QUOTED.findall(path.read_text())
-        for line in "".join(block).splitlines()
-        if line.strip().startswith(f"{start} ")
-    }
-    for document, line in sorted(found):
-        if not PLACEHOLDERS.search(line):
-            yield document, shlex.split(line)[1:]
+    """The document and the words of each documented command of this program."""
+    for command, documents in commands().items():
+        program, _, rest = command.removeprefix(".venv/bin/").partition(" ")
+        if program == start and rest and not PLACEHOLDERS.search(rest):
+            for document in documents:
+                yield document, shlex.split(rest)
 
 
 @cache

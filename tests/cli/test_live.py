@@ -11,6 +11,7 @@ import pytest
 
 from preflight.rules.metadata import online_problems
 from tests.cli.desk import ROOT, Desk
+from tests.cli.documents import typed
 
 if TYPE_CHECKING:
     from preflight.local_hub.box import HubInABox
@@ -24,8 +25,9 @@ IN_SHORT = "-k 'metadata or push or declaration or dockerfile or test_serves or 
 def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     """A private Space must go from `new` to a roll back, with a missing Secret found and fixed."""
     folder = SPACE.partition("/")[2]
-    made = [sys.executable, "-m", "preflight", "new", folder]
-    subprocess.run(made, cwd=desk.clone, env=desk.environment, check=True, timeout=60)
+    names = {"OWNER/NAME": SPACE}
+    code, said = desk.types(typed("preflight new my-space", {"my-space": folder}))
+    assert code == 0, said
     desk.sh("docker compose -f compose.yaml -f compose.test.yaml config -q")
     desk.sh("docker compose -f compose.yaml -f compose.edge.yaml config -q")
     desk.sh(f"git add . && git commit -qm 'A new Space' && cp -r {folder} ../kept")
@@ -36,14 +38,15 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     hub.api.add_space_variable(SPACE, "SIGNING_KEYS", "misspelt")
 
     desk.environment["PYTEST_ADDOPTS"] = IN_SHORT
-    code, said = desk.run("push", folder, "--space", SPACE)
+    push = typed("preflight push my-space --space OWNER/NAME", names | {"my-space": folder})
+    code, said = desk.types(push)
     assert code == 1 and f"{SPACE} lacks SIGNING_KEY" in said, said
     assert hub.api.space_info(SPACE).sha == made_by_the_hub, (
         "a Space that would not start was pushed"
     )
-    code, said = desk.run("push", folder, "--space", SPACE, "--set")
+    code, said = desk.types(push, "--set")
     assert code == 1 and "neither" in said and "SIGNING_KEY" in said, said
-    code, said = desk.run("push", folder, "--space", SPACE, "--without-secrets")
+    code, said = desk.types(push, "--without-secrets")
     del desk.environment["PYTEST_ADDOPTS"]
 
     assert code == 0, said
@@ -53,14 +56,15 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     first = desk.sh(f"git subtree split -q --prefix {folder}").strip()
     assert hub.api.space_info(SPACE).sha == first
 
-    code, said = desk.run("live", SPACE)
+    live = typed("preflight live OWNER/NAME", names)
+    code, said = desk.types(live)
 
     assert code == 1
     assert "RUNTIME_ERROR" in said and "SIGNING_KEY: missing" in said.partition("run log")[2]
 
     hub.api.delete_space_variable(SPACE, "SIGNING_KEYS")
     hub.api.add_space_secret(SPACE, "SIGNING_KEY", "k" * 40)
-    code, said = desk.run("live", SPACE, "--ref", first[:10])
+    code, said = desk.types(live, "--ref", first[:10])
 
     assert code == 0, said
     assert f"{SPACE} at {first[:7]}" in said
@@ -74,7 +78,9 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     desk.sh(f"git push -q {hub.remote(SPACE)} $(git subtree split -q --prefix {folder}):main")
     assert hub.wait(SPACE).stage == "RUNNING"
     assert hub.api.space_info(SPACE).sha != first
-    code, said = desk.run("rollback", SPACE)
+    code, said = desk.types(
+        typed("preflight rollback OWNER/backend-py", {"OWNER/backend-py": SPACE})
+    )
 
     assert code == 0, said
     assert hub.wait(SPACE).raw["sha"] == first

@@ -12,6 +12,7 @@ from preflight.cli.hub import Refused, SpaceId
 from preflight.cli.settings import faults_of
 from preflight.model.environment import EnvironmentDeclaration
 from tests.cli.desk import ROOT, Desk
+from tests.cli.documents import typed
 
 SPACE = "OWNER/signer"
 PUSH = ("push", "signer", "--space", SPACE)
@@ -39,7 +40,7 @@ def break_it(desk: Desk) -> None:
 
 def test_plain_git_push_is_judged_by_the_hook(desk: Desk) -> None:
     """The hook must stop a failing commit, also in a worktree at a path with spaces; other remotes pass."""
-    desk.run("hook")
+    desk.types(typed("preflight hook"))
     break_it(desk)
     desk.sh("git worktree add -q '../another tree' -b other && git init -q --bare ../backup")
     split = "$(git subtree split -q --prefix signer)"
@@ -51,7 +52,7 @@ def test_plain_git_push_is_judged_by_the_hook(desk: Desk) -> None:
     assert "metadata.colours_are_known" in str(refused.value)
     assert "git push --no-verify" in str(refused.value)
     desk.sh("cd '../another tree' && git push -q ../backup HEAD:refs/heads/main")
-    desk.sh(push.replace("git push", "git push --no-verify"))
+    desk.sh(push.replace("git push", typed("git push --no-verify")))
     assert desk.received("signer", "main^{tree}") == desk.committed("signer")
 
 
@@ -80,7 +81,10 @@ def test_a_shallow_clone_must_be_reported(desk: Desk) -> None:
     code, said = desk.run(*PUSH)
     assert code == 1
     assert "the clone is shallow: 1 commits were looked at" in said
-    assert "git fetch --unshallow" in said and "fetch-depth: 0" in said
+    unshallow = typed("git fetch --unshallow")
+    assert unshallow in said and "fetch-depth: 0" in said
+    desk.sh(unshallow)
+    assert desk.sh("git rev-parse --is-shallow-repository").strip() == "false"
 
 
 def test_work_of_others_is_not_replaced(desk: Desk) -> None:
@@ -146,9 +150,9 @@ def test_a_space_in_a_repository_of_its_own(desk: Desk) -> None:
     desk.clone = desk.clone.parent / "signer alone"
     desk.sh("sed -i 's/^sdk: .*/sdk: gradio/' README.md && git commit -qam Gradio")
     assert desk.run("hook")[0] == 0
-    push = ("push", ".", "--space", SPACE, "--force")
+    push = typed("preflight push . --space OWNER/backend-py", {"OWNER/backend-py": SPACE})
 
-    code, said = desk.run(*push)
+    code, said = desk.types(push, "--force")
 
     assert code == 0, said
     assert "subtree" not in said
@@ -157,7 +161,7 @@ def test_a_space_in_a_repository_of_its_own(desk: Desk) -> None:
     assert said.index("git push --force-with-lease") < said.index("main (forced update)")
     assert f"preflight live {SPACE}" in said and "not compared, HF_TOKEN is not set" in said
     assert desk.received("signer", "main") == desk.sh("git rev-parse HEAD").strip()
-    assert "nothing to push" in desk.run(*push)[1]
+    assert "nothing to push" in desk.types(push, "--force")[1]
 
 
 def test_make_must_pass_every_argument_on() -> None:

@@ -29,12 +29,13 @@ from tests.cli.checkout import (
     Outcome,
     own_folder,
 )
+from tests.cli.documents import typed
 from tests.waiting import eventually
 
 
 def test_make_must_list_each_target_with_a_line() -> None:
     listing = subprocess.run(
-        ["make"], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
+        typed("make"), cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
     ).stdout
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     targets = re.findall(r"^\.PHONY: (.+)$", makefile, re.M)[0].split()
@@ -95,7 +96,7 @@ def test_up_again_keeps_layers_and_containers(elsewhere: Started) -> None:
 def test_down_removes_all_of_it(elsewhere: Started) -> None:
     """`make down` must remove and name containers, networks, volumes and images."""
     checkout = elsewhere.checkout
-    down = checkout.make("down")
+    down = checkout.types(typed("make down"))
 
     assert (down.code, down.left, checkout.images()) == (0, [], {}), down.output
     assert f"{checkout.project}-backend-py-1" in down.output
@@ -163,7 +164,7 @@ def real(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started
     """Both real Spaces, started by `make up` in a separate checkout."""
     checkout = Checkout(run, own_folder(run, tmp_path_factory))
     try:
-        yield Started(checkout, checkout.make("up"))
+        yield Started(checkout, checkout.types(typed("make up")))
     finally:
         checkout.remove()
 
@@ -181,7 +182,14 @@ def test_up_must_print_each_address_and_a_command_to_try(real: Started, name: st
     assert url == f"http://localhost:{real.checkout.ports[name]}"
     answer = in_shell(real.checkout, try_it.replace("curl -s", "curl -s -o answer -w %{http_code}"))
     assert answer == "200", (real.checkout.folder / "answer").read_text()
+    assert logs == typed("docker compose logs")
     assert in_shell(real.checkout, f"{logs} {service}").count("\n") > 1
+    listed = in_shell(real.checkout, typed("docker compose ps --all"))
+    assert re.search(rf"-{name}-1 .* \(healthy\) ", listed), listed
+    (container,) = in_shell(
+        real.checkout, typed("docker compose ps -q backend-py", {"backend-py": name})
+    ).split()
+    assert docker("inspect", container).returncode == 0
 
 
 def in_shell(checkout: Checkout, line: str) -> str:
@@ -203,6 +211,8 @@ def watched(real: Started) -> Iterator[Checkout]:
     """The real Spaces, under the hot-reload command that `make up` printed."""
     printed = re.search(r"^Edit and see it within two seconds: (.+)$", real.up.output, re.M)
     assert printed, real.up.output
+    # Stand-ins need a file of their own; the stack runs already.
+    assert re.sub(r" --(file=\S+|no-up)", "", printed[1]) == typed("docker compose watch")
     log = real.checkout.folder / "watch.log"
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -13,6 +13,7 @@ A run mostly waits, so the runs of a file are concurrent. A test names its run b
 import itertools
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -139,6 +140,14 @@ class Bench:
             url, "--slo", report.with_name("slo.toml"), "--report-dir", report.parent, *options,
             report=report,
         )  # fmt: skip
+
+    def types(self, command: str, *more: object, report: Path | None = None) -> LoadRun:
+        """Run a documented `locust …` or `preflight load …` to its verdict, with further options."""
+        words = shlex.split(command)
+        if words[0] == "locust":
+            return self.run(*words[1:], *more)
+        assert words[:2] == ["preflight", "load"]
+        return self.preflight(*words[2:], *more, report=report or self.path("load.html"))
 
     def preflight(self, *arguments: object, report: Path) -> LoadRun:
         """Run `preflight load` with these arguments, which write to the folder of `report`."""

@@ -1,6 +1,7 @@
 """`preflight load` on an unknown Space: each planted fault has its verdict and exit code."""
 
 import json
+import shlex
 import socket
 import tomllib
 from dataclasses import replace
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import requests
+
+from tests.cli.documents import typed
 
 from .conftest import ROOT, Bench, LoadRun
 
@@ -256,13 +259,16 @@ def test_no_request_must_wait_for_an_acknowledgement(load: LoadRun) -> None:
 
 def test_a_missing_slo_toml_must_be_drafted_from_the_space(bench: Bench) -> None:
     report = bench.path("load.html")
-    run = bench.preflight(bench.stub()[1], "-t", 3, "--report-dir", "here", report=report)
+    command = typed(
+        "preflight load http://127.0.0.1:7860", {"http://127.0.0.1:7860": bench.stub()[1]}
+    )
+    run = bench.types(command, "-t", 3, "--report-dir", "here", report=report)
     slo = tomllib.loads((report.parent / "slo.toml").read_text())
     assert slo.keys() == {"GET /", "GET /health", "GET /items"}, run.output
     assert slo["GET /items"]["path"] == "/items?page=2"
     assert "DELETE /items (may change something)" in (report.parent / "slo.toml").read_text()
     assert json.loads((report.parent / "here" / "load.json").read_text())["people"]
-    again = bench.preflight(bench.stub()[1], "-t", 3, "--report-dir", "here", report=report)
+    again = bench.types(command, "-t", 3, "--report-dir", "here", report=report)
     assert "drafted" not in again.output
 
 
@@ -290,10 +296,11 @@ def test_an_invalid_target_must_be_refused_with_a_fix(
 
 def test_a_folder_must_be_built_and_run_behind_the_edge(bench: Bench, tmp_path: Path) -> None:
     space = ROOT / "tests" / "selftest" / "spaces" / "static_files"
+    command = typed("preflight load my-space", {"my-space": shlex.quote(str(space))})
     slo = bench.path("slo.toml")
     slo.write_text(ROOT_ONLY + "[generator]\ncpu = 9\nlate_ms = 3000\nsteal = 1\nbusy = 1\n")
-    run = bench.preflight(
-        space, "-t", 4, "--slo", slo, "--report-dir", tmp_path, report=tmp_path / "load.html"
+    run = bench.types(
+        command, "-t", 4, "--slo", slo, "--report-dir", tmp_path, report=tmp_path / "load.html"
     )
     assert run.exit_code == 0, run.output
     assert run.verdict["targets"][""].startswith("https://acme-static-files.hf.localhost:")

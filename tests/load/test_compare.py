@@ -19,6 +19,7 @@ from preflight.load.compare import (
     value_at,
 )
 from preflight.load.figures import three_digits
+from tests.cli.documents import typed
 
 from .conftest import Bench
 
@@ -93,6 +94,19 @@ def test_two_reports_of_one_machine_must_show_what_got_slower(tmp_path: Path) ->
         rows: list[Row] = of_reports(old, reported(tmp_path / f"{number}.json", run(milliseconds)))
         said.append({row.change for row in rows})
     assert said == [{"same"}, {"slower"}, {"faster"}]
+
+
+def test_the_command_must_compare_two_reports(bench: Bench, tmp_path: Path) -> None:
+    command = typed(
+        "preflight load compare monday.json load.json",
+        {
+            "monday.json": str(reported(tmp_path / "monday.json", run(20))),
+            "load.json": str(reported(tmp_path / "load.json", run(40))),
+        },
+    )
+    compared = bench.types(command)
+    assert compared.exit_code == 1, compared.output
+    assert f"{CHAT}: p50 slower" in compared.output
 
 
 @pytest.mark.parametrize(

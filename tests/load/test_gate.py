@@ -10,11 +10,14 @@ from dataclasses import replace
 import pytest
 import requests
 
+from tests.cli.documents import typed
+
 from .conftest import ALL_ACTIVE, ROOT, Bench, LoadRun, free_port, interrupt, wait_for
 
 # Long enough for a whole visit, and so for every request name, even on a busy machine.
 EVERY_NAME = ["-u", 6, "-r", 6, "-t", "6s"]
-READERS = ["-u", 12, "-r", 12, "-t", "5s", "--tags", "backend-py"]
+MANY = ["-u", 12, "-r", 12, "-t", "5s"]
+READERS = [*MANY, "--tags", "backend-py"]
 
 
 def run_with(*arguments: object) -> pytest.MarkDecorator:
@@ -46,7 +49,8 @@ def slow(bench: Bench) -> LoadRun:
 
 
 def failing(bench: Bench) -> LoadRun:
-    return bench.run(*READERS, *bench.stub("--fail", "0.1"))
+    command = typed("locust -f loadtests --tags backend-py")
+    return bench.types(command, *MANY, *bench.stub("--fail", "0.1"))
 
 
 def renamed(bench: Bench) -> LoadRun:
@@ -54,7 +58,8 @@ def renamed(bench: Bench) -> LoadRun:
 
 
 def limited(bench: Bench) -> LoadRun:
-    return bench.run(*READERS, *bench.stub("--limit", "0.5"))
+    command = typed("locust -f loadtests Reader BackendPyMonitor")
+    return bench.types(command, *MANY, *bench.stub("--limit", "0.5"))
 
 
 def leaking(bench: Bench) -> LoadRun:

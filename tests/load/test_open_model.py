@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from preflight.load.plan import Rate
+from tests.cli.documents import typed
 
 from .conftest import Bench, LoadRun
 
@@ -36,6 +38,11 @@ async def reference(url: str) -> list[float]:
     return await asyncio.gather(*(send(number / RATE) for number in range(RATE * 20)))
 
 
+def words(command: str) -> list[str]:
+    """The arguments of a documented `preflight load`."""
+    return shlex.split(command)[2:]
+
+
 def p99(seconds: Sequence[float]) -> float:
     return sorted(seconds)[int(len(seconds) * 0.99)]
 
@@ -43,13 +50,20 @@ def p99(seconds: Sequence[float]) -> float:
 @pytest.mark.alone
 def test_the_open_model_must_report_what_the_closed_model_omits(bench: Bench) -> None:
     """The open model must agree with the reference, the closed must not; all load one server together."""
-    url = bench.stub("--stall", "2")[1]
+    stub = shlex.split(typed("python tests/load/stub.py --stall 2 &"))
+    assert stub[:2] == ["python", "tests/load/stub.py"] and stub[-1] == "&"
+    url = bench.stub(*stub[2:-1])[1]
+    names = {"http://127.0.0.1:PORT": url, "42": str(SECONDS)}
 
     def arrivals() -> LoadRun:
-        return bench.any(url, "--rate", RATE, "-t", SECONDS, slo=SLO)
+        command = typed("preflight load http://127.0.0.1:PORT --rate 50 --time 42", names)
+        return bench.any(*words(command), slo=SLO)
 
     def people() -> LoadRun:
-        return bench.any(url, "--users", 5, "--think", 0.05, "-t", SECONDS, slo=SLO)
+        command = typed(
+            "preflight load http://127.0.0.1:PORT --users 5 --think 0.05 --time 42", names
+        )
+        return bench.any(*words(command), slo=SLO)
 
     with ThreadPoolExecutor() as pool:
         opened, closed = pool.submit(arrivals), pool.submit(people)

@@ -9,6 +9,7 @@ import requests
 from playwright.sync_api import Playwright, expect
 
 from preflight.engine.browser import ensure
+from tests.cli.documents import typed
 from tests.waiting import eventually
 
 from .conftest import Bench, free_port, wait_for
@@ -17,8 +18,10 @@ from .conftest import Bench, free_port, wait_for
 @pytest.fixture
 def web_ui(bench: Bench) -> str:
     """The URL of Locust's web UI, once it is ready."""
-    port = free_port()
-    locust = bench.start("--web-host", "127.0.0.1", "--web-port", port, "--slo", bench.slo())
+    port, command = free_port(), typed("locust -f loadtests").split()
+    locust = bench.start(
+        *command[1:], "--web-host", "127.0.0.1", "--web-port", port, "--slo", bench.slo()
+    )
     wait_for(locust, "Starting web interface")
     url = f"http://127.0.0.1:{port}"
     eventually("the web UI", 10, lambda: answers(url))
