@@ -29,8 +29,8 @@ edge:  ## build and start both Spaces behind a rehearsed Hub edge on 8443   (OWN
 down:  ## stop and remove everything that `make up` made
 	@$(BARE) down
 
-check: ready  ## check both Spaces; run it before a push
-	$(COMMAND) check --report-dir reports --numprocesses 3 --dist loadfile
+check: ready  ## check both Spaces; run it before a push   (SPACE=folder checks only that one)
+	$(COMMAND) check $(SPACE) --report-dir reports --numprocesses 3 --dist loadfile
 
 # Most tests wait for containers, so they run in parallel. Tests that measure time run after them.
 # Tests in parallel stretch each other's deadlines, and other load on the machine can only worsen a measurement: what
@@ -64,7 +64,7 @@ push-py: push  ## check the committed backend-py, then push it to its Space   (S
 push-node: DIR := backend-node
 push-node: push  ## check the committed backend-node, then push it   (SPACE=owner/name, DRY=1)
 push: ready  ## check and push any Space folder   (DIR=my-space SPACE=owner/name)
-	@$(COMMAND) push "$(DIR)" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry-run) $(if $(FORCE),--force)
+	@$(COMMAND) push "$(or $(DIR),$(error DIR is missing; name the folder of the Space: make push DIR=my-space SPACE=owner/name))" --space "$(SPACE)" --remote "$(REMOTE)" $(if $(DRY),--dry-run) $(if $(FORCE),--force)
 
 hub: ready  ## start a local Hub on 8460 that receives, builds, starts and serves Spaces   (ARGS=--help)
 	@$(COMMAND) hub $(ARGS)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from preflight.cli import live, went_live
 from preflight.cli.hub import Refused, SpaceId
 from preflight.cli.settings import faults_of
 from preflight.model.environment import EnvironmentDeclaration
@@ -173,6 +175,37 @@ def test_make_must_pass_every_argument_on() -> None:
         assert (
             f'push "{folder}" --space "me/book" --remote "there" --dry-run --force' in done.stdout
         )
+
+
+def test_make_must_take_one_space_and_name_a_missing_folder() -> None:
+    """`make check SPACE=DIR` must check only that folder; `make push` must not take the current one."""
+    done = subprocess.run(
+        ["make", "--dry-run", "check", "SPACE=backend-py"], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )  # fmt: skip
+    assert "preflight check backend-py " in done.stdout
+    done = subprocess.run(
+        ["make", "--dry-run", "push", "SPACE=me/book"], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )  # fmt: skip
+    assert done.returncode == 2 and "DIR is missing" in done.stderr
+
+
+def test_the_way_back_must_lead_to_what_was_live(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit that served before a push must be named, not the parent commit, which may never have served."""
+    served = desk.sh("git rev-parse HEAD").strip()
+    runtime = SimpleNamespace(stage="RUNNING", raw={"sha": served})
+    monkeypatch.setattr(
+        went_live, "HfApi", lambda: SimpleNamespace(get_space_runtime=lambda _: runtime)
+    )
+    space = SpaceId("OWNER", "signer")
+    went_live.remember(desk.clone, space)
+    desk.sh("git commit -q --allow-empty -m 'was refused' && git commit -q --allow-empty -m next")
+    runtime.stage, runtime.raw["sha"] = "BUILD_ERROR", desk.sh("git rev-parse HEAD~1").strip()
+    went_live.remember(desk.clone, space)
+    monkeypatch.chdir(desk.clone)
+    now = desk.sh("git rev-parse HEAD").strip()
+    assert f"--ref {served[:10]}\n" in live.way_back(space, now)
 
 
 DECLARATION = """

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from preflight.cli import live as command
 from preflight.engine import live
 from preflight.engine.live import Live, NotSent, wake
 
@@ -88,3 +89,17 @@ def test_a_name_that_does_not_resolve_is_reported_at_once() -> None:
     started = wake(Live("a", "https://no-such-space.invalid"))
     assert started.failure and "cannot be resolved" in started.failure.actual
     assert time.monotonic() - began < 20
+
+
+def test_a_wrong_url_must_not_lead_to_a_roll_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The URL that the user typed must be named as the fault, with the Space's address."""
+    monkeypatch.setattr(command, "wanted_commit", lambda *_: "c" * 40)
+    monkeypatch.setattr(command, "follow", lambda *_: None)
+    monkeypatch.setattr(command, "address_of", lambda _: "https://me-book.hf.space")
+    assert command.main("me/book", "https://no-such-space.invalid", "", "") == 1
+    said = capsys.readouterr()
+    assert "waiting for https://no-such-space.invalid, at most" in said.out
+    assert "Is --url right? me/book answers at https://me-book.hf.space" in said.err
+    assert "rollback" not in said.err and "run log" not in said.err

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from preflight.engine.causes import plain
+from preflight.engine.diagnosis import alarming_lines
 from preflight.rules.missing import missing_in
 
 # A log, the variables that it names as missing, and names that the code reads.
@@ -220,3 +221,9 @@ def test_a_hostile_log_is_read_in_time(filler: str) -> None:
     began = time.process_time()
     missing_in(log)
     assert time.process_time() - began < 2
+
+
+def test_a_coloured_warning_must_be_an_alarm() -> None:
+    """A level between terminal escapes must count like a plain level."""
+    log = "\x1b[1mWARNING\x1b[0m: This is a development server.\nready\n"
+    assert alarming_lines(log) == ["WARNING: This is a development server."]

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import psutil
 import pytest
 
+from preflight.engine.run import remove_old_folders
 from tests.spaces import ROOT
 
 Edit = Callable[[Path], None]
@@ -261,3 +263,78 @@ def test_explain_of_an_unknown_rule_names_similar_rules() -> None:
     done = preflight("explain", "start.serve")
     assert done.returncode == 2
     assert "start.serves" in done.stderr and "preflight rules" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["serve", "mine"], ["check", "mine", "--repeat", "2"], ["hub", "--port=0"], ["up"], ["down"]],
+    ids=lambda command: command[0] + "-".join(command[2:]),
+)
+def test_every_command_without_an_engine_must_exit_by_2(command: list[str], stranger: Path) -> None:
+    """A command that needs an engine and finds none must print one line and exit by 2."""
+    done = subprocess.run(
+        [sys.executable, "-m", "preflight", *command],
+        cwd=stranger.parent,
+        env={**os.environ, "DOCKER_HOST": "unix:///no/engine/here.sock"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    printed = (done.stdout + done.stderr).strip()
+    assert done.returncode == 2, printed
+    assert "no Docker engine answers at DOCKER_HOST" in printed
+    assert printed.count("\n") == 0, printed
+
+
+def test_an_absent_dockerfile_must_come_with_what_to_write(stranger: Path) -> None:
+    """Where there is no Dockerfile, the fix must name a way to one, since none can be moved."""
+    (stranger / "Dockerfile").unlink()
+    done = judged(stranger)
+    assert done.returncode == 1
+    assert "push.dockerfile_is_at_the_root" in done.stdout and "Write one." in done.stdout
+    assert "Move it" not in done.stdout
+
+
+@pytest.mark.parametrize("sdk", ["gradio", "static"])
+def test_a_space_of_another_sdk_must_not_be_called_invalid(sdk: str, stranger: Path) -> None:
+    (stranger / "Dockerfile").unlink()
+    (stranger / "README.md").write_text(f"---\nsdk: {sdk}\n---\n")
+    done = judged(stranger)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 5, printed
+    assert "mine is not a Docker Space" in printed and "only Docker Spaces" in printed
+
+
+def test_a_fault_that_fix_corrects_must_come_with_the_command(stranger: Path) -> None:
+    (stranger / "README.md").write_text("---\nsdk: Docker\n---\n")
+    assert "--fix" in judged(stranger).stdout
+    (stranger / "README.md").write_text(WITHOUT_COLOUR)
+    assert "--fix" not in judged(stranger).stdout
+
+
+def test_a_run_must_write_nothing_into_the_space(stranger: Path, tmp_path: Path) -> None:
+    """Without --report-dir the report must go to the user's cache; git must ignore each report folder."""
+    before = sorted(stranger.rglob("*"))
+    cache = tmp_path / "cache"
+    subprocess.run(
+        [sys.executable, "-m", "preflight", "static", "."],
+        cwd=stranger,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        timeout=60,
+    )
+    assert sorted(stranger.rglob("*")) == before
+    (report,) = (cache / "preflight").iterdir()
+    assert (report / ".gitignore").read_text() == "*\n"
+
+
+def test_a_report_folder_must_keep_ten_runs(tmp_path: Path) -> None:
+    """The oldest folders of ended runs must go; that of a living run must stay at any age."""
+    process = psutil.Process()
+    living = f"preflight-aaaaaaaa-{process.pid}-{int(process.create_time())}-0000"
+    ended = [f"preflight-aaaaaaaa-{process.pid}-{number}-0000" for number in range(1, 13)]
+    for age, name in enumerate([living, *ended]):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (age, age))
+    remove_old_folders(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {living, *ended[-10:]}

@@ -18,6 +18,7 @@ from preflight.cli.settings import compare
 from preflight.engine.live import Live, wake
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.git import GitError, masked
+from preflight.model.hub_profile import HUB
 from preflight.model.hub_texts import meaning_of
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.folders import in_the_cache
@@ -86,8 +87,13 @@ def live(space: SpaceId, url: str, folder: str, ref: str) -> int:
     known = folder_of(space, folder)
     commit = wanted_commit(space, ref)
     follow(space, commit)
-    url = url or address_of(space)
+    given, url = url, url or address_of(space)
+    say(f"waiting for {url}, at most {HUB.wake_deadline:g} s")
     woken = wake(Live(known.name, url))
+    if woken.failure and given:
+        raise Refused(
+            f"{woken.failure.actual}\n      Is --url right? {space} answers at {address_of(space)}"
+        )
     if woken.failure:
         raise Refused(
             f"{woken.failure.actual}\n{log_tail(space, build=False)}{way_back(space, commit)}"

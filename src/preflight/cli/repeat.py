@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
+from preflight.engine import install
 from preflight.engine.docker import DockerError
 from preflight.engine.image import build_space
 from preflight.engine.run import Run, remove_everything
@@ -28,6 +29,7 @@ def repeat(folder: Path, count: int) -> int:
 
 def _repeat(folder: Path, count: int) -> int:
     space = space_of_folder(folder)
+    install.ensure()
     run = Run(in_the_cache(Path.cwd()))
     seconds: list[float] = []
     phases: dict[str, list[float]] = defaultdict(list)

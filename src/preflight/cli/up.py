@@ -33,7 +33,7 @@ TRY = {
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out `up …` or `down`; returns the exit code."""
+    """Carry out `up …` or `down`; returns the exit code, 2 when it failed."""
     options = _parser().parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop_once)
@@ -44,10 +44,10 @@ def main(arguments: list[str]) -> int:
         return up(engine, options.edge, options.pull, options.no_cache)
     except (Failed, DockerError, OSError) as failure:
         print(f"\n{failure}", file=sys.stderr, flush=True)
-        return 1
+        return 2
     except SystemExit:
         # The message has been printed.
-        return 1
+        return 2
 
 
 def up(engine: install.Engine, edge: bool, pull: bool, no_cache: bool) -> int:

@@ -52,7 +52,7 @@ class Failure(SystemExit):
     """Something is missing and can't be installed here; the message has been printed."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(1)
+        super().__init__(2)
         self.message = message
 
 

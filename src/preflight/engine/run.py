@@ -18,6 +18,8 @@ from preflight.engine.docker import DockerError, docker
 LABEL = "dev.preflight.run"
 # The folder of the values that the first process makes for all.
 ONCE = "once"
+# Folders of earlier runs that stay in a report folder.
+KEPT_RUNS = 10
 
 
 class Run:
@@ -101,6 +103,16 @@ def remove_leftovers() -> None:
             and not _lives(int(parts[2]), int(parts[3]))
         ):
             remove_everything(run_id)
+
+
+def remove_old_folders(reports: Path) -> None:
+    """Remove the folders of runs in `reports`, except the newest ten and those of living runs."""
+    folders = [path for path in reports.glob("preflight-*-*-*-*") if path.is_dir()]
+    folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in folders[KEPT_RUNS:]:
+        parts = folder.name.split("-")
+        if len(parts) == 5 and not _lives(int(parts[2]), int(parts[3])):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lives(pid: int, started: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from preflight.engine.base_images import described, stood_in_for
 from preflight.engine.docker import DockerError, NoDocker, docker
 from preflight.engine.install import last_words
-from preflight.engine.run import LABEL, ONCE, Run, remove_leftovers
+from preflight.engine.run import LABEL, ONCE, Run, remove_leftovers, remove_old_folders
 from preflight.model.hub_profile import HUB
 from preflight.model.problems import CannotJudge
 from preflight.model.space import NoFolder
@@ -150,6 +150,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             config.stash[_KEPT] = run.id
         else:
             run.remove(keep_material=bad)
+        remove_old_folders(run.folder.parent)
     except DockerError as error:
         config.stash[_LEFT] = str(error)
         session.exitstatus = exitstatus if bad else pytest.ExitCode.TESTS_FAILED
