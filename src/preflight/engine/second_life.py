@@ -67,13 +67,18 @@ def _difference(first: Container, second: Container) -> str:
     for name, replica in (("old", first), ("new", second)):
         if replica.state["Status"] != "running":
             return replica.describe(f"({name} replica) ended")
-    statuses = []
-    for name, replica in (("old", first), ("new", second)):
-        try:
-            statuses.append(replica.get("/").status_code)
-        except NoAnswer as error:
-            return f"the {name} replica: {error}"
-    return "" if statuses[0] == statuses[1] else "GET / answers {} and {}".format(*statuses)
+    (old, said), (new, said_by_new) = map(_answer, (first, second))
+    # Where both fail alike, the reason is not the other replica: start.answers_in_http reports it.
+    return "" if old == new else f"GET / of the old replica: {said}; of the new: {said_by_new}"
+
+
+def _answer(replica: Container) -> tuple[int | type[NoAnswer], str]:
+    """The status of GET /, or the kind of failure; and the same in words."""
+    try:
+        status = replica.get("/").status_code
+    except NoAnswer as error:
+        return type(error), error.reason
+    return status, f"status {status}"
 
 
 def _answer_at_the_end(container: Container) -> bytes:
