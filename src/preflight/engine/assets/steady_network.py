@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import struct
+import subprocess
 import sys
 
 # The machine's number in linux/audit.h and that of its system call `socket`.
@@ -49,5 +50,6 @@ def refuse_netlink() -> None:
 
 if __name__ == "__main__":
     refuse_netlink()
-    program = os.environ["PROGRAM"]
-    os.execv(program, [program, *sys.argv[1:]])
+    # Playwright talks to the browser over further open files, and ends both by their process group.
+    command = [os.environ["PROGRAM"], *sys.argv[1:]]
+    sys.exit(subprocess.run(command, close_fds=False).returncode)
