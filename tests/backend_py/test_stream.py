@@ -25,6 +25,7 @@ from tests.backend_py.asking import (
 )
 from tests.backend_py.conftest import COMMON, StartPy
 from tests.doubles.running import Upstreams
+from tests.waiting import eventually
 
 
 def test_a_whole_stream(cloud: Container) -> None:
@@ -173,10 +174,10 @@ def test_reader_leaves(cloud: Container, upstreams: Upstreams, delay_ms: int) ->
     next(events(response))
     response.close()
     left = time.time()
-    while not (aborted := upstreams.calls("/v2/chat")[0].get("aborted")):
-        assert time.time() < left + 3, "the model's stream is still open"
-        time.sleep(0.05)
-    assert aborted - left < 1
+    eventually(
+        "the end of the model's stream", 3, lambda: "aborted" in upstreams.calls("/v2/chat")[0]
+    )
+    assert upstreams.calls("/v2/chat")[0]["aborted"] - left < 1
     log = cloud.logs()
     assert log.count('"level": "error"') == before
     assert "Traceback" not in log
