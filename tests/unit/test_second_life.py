@@ -43,5 +43,5 @@ def test_a_difference_between_replicas_must_be_found(
 
 @pytest.mark.parametrize(("old", "new"), [(200, 200), (RESET, RESET), (ENDLESS, SHORTER)])
 def test_replicas_that_behave_alike_must_hold(old: int | NoAnswer, new: int | NoAnswer) -> None:
-    """A front page that fails in each replica is no fault of a second one."""
+    """A second replica must not be blamed for a front page that fails in each replica."""
     assert _difference(replica(old), replica(new)) == ""
