@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 
 from preflight.engine.container import Container
 from tests.backend_py.asking import ask
@@ -60,10 +61,13 @@ def test_qdrant_hangs(cloud: Container, upstreams: Upstreams) -> None:
     """Liveness must answer at once while a dependency hangs."""
     upstreams.fault("qdrant", "hang")
     ask(cloud)
+    seconds = []
     for _ in range(20):
         started = time.monotonic()
         assert cloud.get("/health").status_code == 200
-        assert time.monotonic() - started < 0.1
+        seconds.append(time.monotonic() - started)
+    # A health check that waits for the dependency is slow each time; other tests' load delays a few.
+    assert median(seconds) < 0.1, seconds
 
 
 def test_cohere_refuses_the_key(cloud: Container, upstreams: Upstreams) -> None:
