@@ -219,23 +219,23 @@ def duplicate_problems(front: FrontMatter) -> Iterator[Problem]:
 def idle_key_problems(front: FrontMatter) -> Iterator[Problem]:
     """Keys that do nothing for a Docker Space: unknown, unused, or without a value."""
     for name, value in front.values.items():
-        key, why = KEYS.get(name), None
+        key, why, fix = KEYS.get(name), None, f"Delete `{name}`."
         if key is None:
             close = difflib.get_close_matches(name, KEYS, n=1)
-            hint = f"; did you mean `{close[0]}`?" if close else ""
-            why = f"`{name}` is not a key of the Hub, which ignores it{hint}"
+            why = f"`{name}` is not a key of the Hub, which ignores it"
+            fix = f"Write `{close[0]}`, or delete the line." if close else fix
         elif key.unused:
             why = f"`{name}` does nothing here: {key.unused}"
         elif value is None:
             why = f"`{name}` has no value"
         if why:
-            yield _advice("keys that a Docker Space uses", why, front.at(name))
+            yield _advice("keys that a Docker Space uses", why, front.at(name), f"Delete `{name}`.")
     if front.get("license") == "other":
         yield _advice("a LICENSE file and `license_name`", "`license: other`", front.at("license"))
 
 
-def _advice(expected: str, actual: str, place: Place) -> Problem:
-    return Problem(expected, actual, severity=Severity.ADVICE, **place)
+def _advice(expected: str, actual: str, place: Place, fix: str | None = None) -> Problem:
+    return Problem(expected, actual, fix, severity=Severity.ADVICE, **place)
 
 
 def position_problems(readme: bytes) -> Iterator[Problem]:
