@@ -9,6 +9,7 @@ from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.git import Repository
 from preflight.model.space import Space
 from preflight.rules import build_inputs as rules
+from preflight.rules import packages
 from preflight.rules.dockerfile import Dockerfile
 
 
@@ -61,6 +62,20 @@ def test_base_is_maintained(dockerfile: Dockerfile) -> None:
     Source: endoflife.date; the dates, and the day on which they were read, are in rules/end_of_life.toml.
     """
     require_none(rules.ended_problems(dockerfile, datetime.date.today()))
+
+
+def test_packages_are_in_the_release(dockerfile: Dockerfile) -> None:
+    """Each package that apt installs is in the Debian release of the base image.
+
+    Severity: breaks
+
+    On the Hub: "Build error": "E: Unable to locate package" or "has no installation candidate"
+
+    Fix: Install the package's successor, or choose a base image of an older release.
+
+    Source: packages.debian.org; the packages are in rules/removed_packages.toml.
+    """
+    require_none(packages.removed_problems(dockerfile))
 
 
 def test_requirements_have_versions(space: Space, dockerfile: Dockerfile) -> None:

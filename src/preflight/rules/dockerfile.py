@@ -110,6 +110,26 @@ class Dockerfile:
         return cls(tuple(_stages(commands)))
 
     @cached_property
+    def built(self) -> list[Stage]:
+        """The stages that the final one needs, in their order; BuildKit leaves out the others."""
+        needed, found = [self.final], set()
+        while needed:
+            stage = needed.pop()
+            if id(stage) in found:
+                continue
+            found.add(id(stage))
+            needed += [stage.parent] if stage.parent else []
+            for command in stage.commands:
+                flags = dict(f.removeprefix("--").partition("=")[::2] for f in command.flags)
+                taken = {flags.get("from", ""), *(m.get("from", "") for m in _mounts(command))}
+                needed += [
+                    other
+                    for number, other in enumerate(self.stages)
+                    if taken & {other.name or str(number), str(number)}
+                ]
+        return [stage for stage in self.stages if id(stage) in found]
+
+    @cached_property
     def sources(self) -> list[Source]:
         """What COPY, ADD and bind mounts take from the build context."""
         found = []
