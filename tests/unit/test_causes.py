@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.engine.causes import Stage, cause_in
+from preflight.engine.causes import Stage, cause_in, with_cause
 
 BUILD, START = Stage.BUILD, Stage.START
 # Lines as the tools print them, and words of the fix.
@@ -82,3 +82,13 @@ LOOK_ALIKES = (
 def test_a_similar_line_must_not_get_another_cause(stage: Stage, line: str, cause: str) -> None:
     found = cause_in(line, stage)
     assert found is None or found.what != cause
+
+
+def test_the_line_with_the_cause_must_be_shown() -> None:
+    """A server prints on after its fault; the line that tells it must come first."""
+    fault = "Failed to find attribute 'app' in 'main'."
+    log = [fault, *(f"line {number}" for number in range(20))]
+    cause = cause_in(fault, START)
+    assert with_cause(log[-3:], log, 3, cause) == [fault, "line 18", "line 19"]
+    assert with_cause([fault, "the end"], [fault, "the end"], 3, cause) == [fault, "the end"]
+    assert with_cause(log[-3:], log, 3, None) == ["line 17", "line 18", "line 19"]

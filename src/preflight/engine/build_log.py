@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from preflight.engine.causes import NO_NETWORK, Stage, cause_in
+from preflight.engine.causes import NO_NETWORK, Stage, cause_in, with_cause
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,9 @@ def digest(output: str, lines: int = 12) -> BuildFailure:
         if line.strip() and not re.match(r"npm notice|\[notice", line)
     ]
     cause = cause_in(evidence, Stage.BUILD) or cause_in(output, Stage.BUILD)
-    last = telling[-lines:]
-    # Standard and error output are interleaved, so the cause may be far above the last lines.
-    tells = [line for line in telling if cause and cause.found_in(line)]
-    if tells and tells[-1] not in last:
-        last = [tells[-1], *last[1:]]
     return BuildFailure(
         step,
-        [line[:400] for line in last],
+        [line[:400] for line in with_cause(telling[-lines:], telling, lines, cause)],
         cause.what if cause else "not recognised",
         (cause.at_build if cause else None) or "read the lines above, then the full log",
         no_network=cause is NO_NETWORK,

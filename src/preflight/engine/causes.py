@@ -6,7 +6,7 @@ Standard library only: `preflight up` uses it before anything is installed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,6 +49,19 @@ def plain(text: str) -> str:
 def last_lines(text: str, count: int) -> list[str]:
     """The last lines that are not blank."""
     return [line for line in text.splitlines() if line.strip()][-count:]
+
+
+def with_cause(
+    last: Sequence[str], log: Sequence[str], count: int, cause: Cause | None
+) -> list[str]:
+    """At most `count` of the last lines; the line of `log` with the cause comes first if none of them has it.
+
+    Standard and error output are interleaved, and a server prints on after its fault.
+    """
+    telling = [line for line in log if cause and cause.found_in(line)]
+    if not telling or any(line in telling for line in last):
+        return list(last)
+    return [telling[-1], *last[1 - count :]]
 
 
 def indented(lines: Iterable[str]) -> str:

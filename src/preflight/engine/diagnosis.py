@@ -11,11 +11,13 @@ from pathlib import Path
 
 from preflight.engine.causes import (
     NO_NETWORK_AT_START,
+    Cause,
     Stage,
     cause_in,
     indented,
     last_lines,
     plain,
+    with_cause,
 )
 from preflight.engine.container import CannotRun, Container
 from preflight.engine.observer import Listener
@@ -26,6 +28,7 @@ from preflight.rules.reads import is_entered, needed, reads
 LAUNCH_TIMED_OUT = "Launch timed out, workload was not healthy after {}"
 TIMED_OUT = LAUNCH_TIMED_OUT.format("30 min")
 CRASHED = 'Runtime error: "Exit code: 1. Reason:" and the last lines of the log'
+SHOWN_LINES = 8
 OUT_OF_MEMORY = "Memory limit exceeded (16Gi)"
 
 
@@ -280,11 +283,16 @@ def _repeated_crashes(log: str) -> str | None:
 
 
 def _fix(log: str) -> str | None:
-    cause = cause_in("\n".join(plain(log).splitlines()[-40:]), Stage.START)
+    cause = _cause(log)
     return cause.at_start if cause else None
 
 
+def _cause(log: str) -> Cause | None:
+    return cause_in("\n".join(plain(log).splitlines()[-40:]), Stage.START)
+
+
 _FRAME = re.compile(r'\s*File "(?P<path>[^"]+)", line \d+')
+_NODE_FRAME = re.compile(r"\s+at .*\bnode:internal/")
 _LIBRARY = re.compile(r"<frozen |/(site|dist)-packages/|/lib/python3|^/usr/(local/)?bin/|venv/bin/")
 
 
@@ -296,12 +304,14 @@ def _without_library_frames(log: str) -> Iterator[str]:
             skips = _LIBRARY.search(frame["path"]) is not None
         elif not line.startswith("    "):
             skips = False
-        if not skips and line.strip("~^ "):
+        if not skips and not _NODE_FRAME.match(line) and line.strip("~^ "):
             yield line
 
 
 def _said(container: Container) -> str:
     # The frames before the last stack trace belong to earlier starts or causes.
-    log = plain(container.logs()).rpartition("Traceback (most recent call last):\n")[2]
-    lines = last_lines("\n".join(_without_library_frames(log)), 8)
+    whole = plain(container.logs())
+    last = whole.rpartition("Traceback (most recent call last):\n")[2]
+    own = last_lines("\n".join(_without_library_frames(last)), SHOWN_LINES)
+    lines = with_cause(own, last_lines(whole, 40), SHOWN_LINES, _cause(whole))
     return f"; its last lines:\n{indented(lines)}" if lines else "; it printed nothing"
