@@ -107,7 +107,7 @@ def recipe_for(image: str) -> Recipe | None:
     elif name == "ubuntu":
         return _ubuntu(tag)
     elif name == "nginx":
-        return Recipe(["nginx-light"], nginx_hooks, NGINX, differs="Debian's nginx")
+        return Recipe(["nginx-light", "gettext-base"], nginx_hooks, NGINX, differs="Debian's nginx")
     if recipe and "slim" not in tag:
         recipe = replace(recipe, packages=[*recipe.packages, *FULL])
     return recipe
@@ -143,17 +143,53 @@ def _ubuntu(tag: str) -> Recipe | None:
     return Recipe([], lambda scratch: user if newer else "", suite=suite, differs=differs)
 
 
-NGINX = ['CMD ["nginx", "-g", "daemon off;"]', "STOPSIGNAL SIGQUIT", "EXPOSE 80"]
+NGINX = [
+    'ENTRYPOINT ["/docker-entrypoint.sh"]',
+    'CMD ["nginx", "-g", "daemon off;"]',
+    "STOPSIGNAL SIGQUIT",
+    "EXPOSE 80",
+]
 
 
 def nginx_hooks(scratch: Path) -> str:
-    """The official image's layout: conf.d alone, its page at /usr/share/nginx/html, logs to the container's outputs."""
+    """The official image's layout: nginx.conf, conf.d, templates, /var/cache/nginx, logs to the container's outputs."""
+    (scratch / "nginx.conf").write_text(
+        "user  nginx;\nworker_processes  auto;\nerror_log  /var/log/nginx/error.log notice;\npid        /run/nginx.pid;\n"
+        "events {\n    worker_connections  1024;\n}\nhttp {\n    include       /etc/nginx/mime.types;\n"
+        "    default_type  application/octet-stream;\n    access_log  /var/log/nginx/access.log;\n    sendfile        on;\n"
+        "    keepalive_timeout  65;\n    include /etc/nginx/conf.d/*.conf;\n}\n"
+    )
+    (scratch / "entrypoint").write_text(
+        """#!/bin/sh
+set -e
+for script in /docker-entrypoint.d/*.sh; do
+    if [ -x "$script" ]; then "$script"; fi
+done
+exec "$@"
+"""
+    )
+    (scratch / "templates").write_text(
+        """#!/bin/sh
+set -e
+for template in /etc/nginx/templates/*.template; do
+    [ -f "$template" ] || continue
+    names=$(printf '${%s} ' $(env | cut -d= -f1))
+    envsubst "$names" <"$template" >"/etc/nginx/conf.d/$(basename "$template" .template)"
+done
+"""
+    )
     (scratch / "default.conf").write_text(
         "server {\n    listen 80;\n    location / {\n        root /usr/share/nginx/html;\n        index index.html;\n    }\n}\n"
     )
     return f"""
         rm -f "$1"/etc/nginx/sites-enabled/default
+        install -m 644 {scratch}/nginx.conf "$1/etc/nginx/nginx.conf"
         install -m 644 {scratch}/default.conf "$1/etc/nginx/conf.d/default.conf"
+        install -m 755 {scratch}/entrypoint "$1/docker-entrypoint.sh"
+        install -m 755 -D {scratch}/templates "$1/docker-entrypoint.d/20-envsubst-on-templates.sh"
+        rm -rf "$1/var/lib/nginx"
+        install -d "$1/var/cache/nginx"
+        ln -s /var/cache/nginx "$1/var/lib/nginx"
         ln -sf /dev/stdout "$1/var/log/nginx/access.log"
         ln -sf /dev/stderr "$1/var/log/nginx/error.log"
         chroot "$1" groupadd --system nginx
