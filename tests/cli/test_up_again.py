@@ -57,6 +57,15 @@ def test_a_failing_up_must_leave_what_runs(
     assert not [name for name in running.left() if "-trial" in name]
 
 
+def test_must_keep_the_running_stack_when_a_port_is_taken(running: Checkout) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        running.environment["BACKEND_PY_PORT"] = str(holder.getsockname()[1])
+        again = running.make("up")
+
+    assert again.code == 2 and "is taken" in again.output, again.output
+    assert stored(running), "the container was replaced"
+
+
 def test_a_changed_space_must_be_replaced_once_it_is_healthy(running: Checkout) -> None:
     running.edit(*NEXT)
 
@@ -117,14 +126,15 @@ def test_two_taken_ports_must_come_with_one_line_that_works(
         checkout.remove()
 
 
+@pytest.mark.parametrize(("target", "name"), [("up", "BACKEND_PY_PORT"), ("edge", "EDGE_PORT")])
 def test_a_port_out_of_range_must_be_named_by_its_variable(
-    run: Run, tmp_path_factory: pytest.TempPathFactory
+    target: str, name: str, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     checkout = Checkout(run, own_folder(run, tmp_path_factory), SERVE)
-    checkout.environment["BACKEND_PY_PORT"] = "99999"
-    outcome = checkout.make("up")
+    checkout.environment[name] = "99999"
+    outcome = checkout.make(target)
     assert outcome.code == 2
-    assert "fix: give a port between 1 and 65535: BACKEND_PY_PORT=99999" in outcome.output
+    assert f"fix: give a port between 1 and 65535: {name}=99999" in outcome.output
 
 
 def test_a_misspelt_variable_of_dotenv_must_be_reported(

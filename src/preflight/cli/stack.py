@@ -157,7 +157,7 @@ def _config(compose: Compose) -> dict[str, Any]:
         return compose.config()
     except DockerError as error:
         message = str(error).partition(":\n")[2] or str(error)
-        text = COMPOSE.read_text(errors="replace")
+        text = "\n".join(Path(file).read_text(errors="replace") for file in compose.files)
         names = dict.fromkeys(re.findall(r"\$\{(\w+_PORT)\b", text))
         given = {name: value for name in names if (value := _value_of(name))}
         culprits = [f"{name}={value}" for name, value in given.items() if value in message]
