@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from preflight.engine.run import remove_old_folders
+from preflight.model.space import space_of_folder
 from tests.spaces import ROOT
 
 Edit = Callable[[Path], None]
@@ -108,6 +109,34 @@ def test_fail_on_of_the_space_counts_until_an_option_says_otherwise(stranger: Pa
     (stranger / "preflight.toml").write_text('fail-on = "risk"\n')
     assert judged(stranger).returncode == 1
     assert judged(stranger, "--fail-on=breaks").returncode == 0
+
+
+def test_must_use_and_name_the_examples_of_a_plain_declaration(stranger: Path) -> None:
+    """A `.env.example` without decorators must give its example values, and the output must say so."""
+    (stranger / ".env.example").write_text("API_KEY=\nGREETING=hello\n")
+    assert "values for mine: .env.example: GREETING\n" in judged(stranger).stdout
+
+
+@pytest.mark.parametrize(
+    ("policy", "severity"),
+    [("", "advice"), ("conventions = true\n", "risk")],
+    ids=["declared", "chosen"],
+)
+def test_must_be_strict_by_choice_and_not_by_a_declaration(
+    stranger: Path, policy: str, severity: str
+) -> None:
+    """Decorators in `.env.example` must leave advice as it is; preflight.toml makes it a risk."""
+    (stranger / "Dockerfile").write_text("FROM python:3.12\nWORKDIR relative\n")
+    (stranger / ".env.example").write_text("# The key.\n# @required @sensitive\nAPI_KEY=\n")
+    if policy:
+        (stranger / "preflight.toml").write_text(policy)
+
+    judged(stranger)
+
+    assert space_of_folder(stranger).follows_conventions == bool(policy)
+    rule = "dockerfile.hadolint_finds_no_error"
+    (record,) = [check for check in document(stranger)["checks"] if check["id"] == rule]
+    assert [finding["severity"] for finding in record["findings"]] == [severity]
 
 
 def test_no_engine_is_one_line_and_exit_code_2(stranger: Path) -> None:
