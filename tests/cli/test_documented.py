@@ -16,7 +16,7 @@ import click
 import pytest
 
 from preflight.cli.main import preflight
-from tests.cli.documents import ROOT, commands, lines, same, section, typed
+from tests.cli.documents import DOCUMENTS, ROOT, commands, lines, same, section, typed
 
 PLACEHOLDERS = re.compile(r"[()\[\]{}<>|$]")
 # Reasons, each with the commands that can't be run as they stand.
@@ -133,3 +133,17 @@ def test_documented_targets_must_exist() -> None:
         for mention in named
         if "=" not in mention[1] and mention[1] not in targets | {".venv/ready"}
     } == set()
+
+
+def test_must_lead_to_each_page_from_the_readme() -> None:
+    """Links must reach each page of docs/, since a reader starts here."""
+    reached, left = set[Path](), [ROOT / "README.md", ROOT / "SECURITY.md"]
+    while left:
+        page = left.pop()
+        if page in reached or not page.is_file():
+            continue
+        reached.add(page)
+        links = re.findall(r"\]\(([^)#:]+\.md)", page.read_text())
+        left += [(page.parent / link).resolve() for link in links]
+    pages = {ROOT / name for name in DOCUMENTS if name.startswith("docs/")}
+    assert pages - reached == set()
