@@ -70,6 +70,7 @@ def test_from_a_new_space_to_its_roll_back(desk: Desk, hub: HubInABox) -> None:
     assert f"{SPACE} at {first[:7]}" in said
     assert "RUNNING: it serves" in said
     assert "1 Variable, 1 Secret; no required one is missing" in said
+    assert re.search(rf"{folder}: holds\. \d+ checks held, \d+ not applicable\.", said), said
     assert "live. The report above says how much was probed" in said
     assert "k" * 40 not in said
     assert hub.edge(SPACE).get("/").status_code == 401, "the Space is not private"
