@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,9 @@ from tests.cli.documents import typed
 @pytest.fixture(scope="module")
 def behind_the_edge(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     checkout = Checkout(run, own_folder(run, tmp_path_factory), SERVE)
+    for name in SERVE:
+        # The mark of a Space's folder.
+        (checkout.folder / name / "README.md").touch()
     checkout.environment["EDGE_PORT"] = str(*free_ports(1))
     try:
         yield checkout
@@ -37,6 +41,12 @@ def test_both_spaces_must_answer_behind_the_edge(command: str, behind_the_edge: 
         assert (
             f"https://acme-{name}.hf.localhost:{behind_the_edge.environment['EDGE_PORT']}"
             in started.output
+        )
+    printed = re.findall(r"^  logs: (docker compose.*) logs -f (\S+)$", started.output, re.M)
+    assert {name for _, name in printed} == SERVE.keys()
+    for compose, name in printed:
+        assert behind_the_edge.types(f"{compose} ps --quiet {name}").output, (
+            "another stack's command"
         )
 
 
