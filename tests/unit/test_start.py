@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.engine.diagnosis import Kind
+from preflight.engine.diagnosis import Kind, lacking
 from preflight.engine.image import build_space
 from preflight.engine.observer import HUB_NAME
 from preflight.engine.run import Run
@@ -99,6 +99,19 @@ def test_a_missing_variable_is_named_with_the_others(start_named: StartNamed) ->
     assert failure and failure.kind is Kind.CRASH_LOOP
     assert failure.missing == ("API_KEY", "DATABASE_URL")
     assert "--env API_KEY=VALUE" in failure.fix and "preflight init" in failure.fix
+
+
+def test_a_running_space_that_lacks_a_key_must_get_a_command_for_here(
+    start_named: StartNamed, tmp_path: Path
+) -> None:
+    """A value in the settings on the Hub does not change what this machine finds."""
+    code = """print("KeyError: 'API_KEY'")\nserve(7860)\n"""
+    container = start_named("lacks-a-key", code).container
+    assert container
+    assert lacking(container, tmp_path) == (
+        "the log names API_KEY as missing",
+        "Give API_KEY a value: --env API_KEY=VALUE",
+    )
 
 
 def test_a_crash_must_show_the_code_of_the_space_alone(start_named: StartNamed) -> None:
