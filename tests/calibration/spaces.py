@@ -146,6 +146,16 @@ SPACES = (
         sample=True,
     ),
     Seen(
+        "address-of-its-host-name",
+        {
+            "README.md": readme(),
+            "Dockerfile": f'FROM {NODE}\nWORKDIR /app\nCOPY server.js .\nUSER node\nCMD ["node", "server.js"]\n',
+            "server.js": "const server = require('http').createServer((request, response) => response.end('It runs'));\n"
+            "server.listen(7860, process.env.HOSTNAME);\n"
+            "process.on('SIGTERM', () => server.close(() => process.exit(0)));\n",
+        },
+    ),
+    Seen(
         "healthcheck-that-cannot-fail",
         python_space(app=server(), after='HEALTHCHECK CMD ["python", "-c", "pass"]\n'),
         advice=frozenset({"health.health_command_fails_with_the_app"}),

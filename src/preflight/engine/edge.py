@@ -65,12 +65,19 @@ class Edge:
         edge.port = port
         return edge
 
-    def add(self, name: str, container: Container) -> None:
-        """Let the edge reach a container as the Space `name`, beside its other containers."""
+    def add(self, name: str, container: Container, address: str | None = None) -> None:
+        """Let the edge reach a container as the Space `name`, beside its other containers.
+
+        address: the only address at which the container's server listens; None for all of them.
+        """
         # The name as the host name spells it: lower case, no "_" and no ".".
         host = HUB.host(name, self.owner)
         alias = host.removesuffix(".hf.space").removeprefix(f"{self.owner.lower()}-")
         docker("network", "connect", f"--alias={alias}", self._network, container.id)
+        if address:
+            # A server that listens at its host name's address takes the default network's, as Next.js does. On the
+            # Hub a replica has no other address.
+            docker("exec", self.id, "sh", "-c", f"echo '{address} {alias}' >>/etc/hosts")
 
     def space(self, name: str) -> ThroughEdge:
         """The Space `name` as visitors reach it: over TLS, by its public host name."""
