@@ -310,6 +310,19 @@ def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
     assert not building(live)
 
 
+def test_a_push_must_be_followed_on_the_terminal(live: Live) -> None:
+    """The Hub must print that it received a push, and each stage until the new commit serves."""
+    live.push_soundly()
+
+    def printed() -> bool:
+        _, pushed, rest = live.hub.log().rpartition(f"{SIGNER}: push of {live.commit[:7]}: ")
+        lines = rest.splitlines()
+        starts, runs = f"{SIGNER}: RUNNING_APP_STARTING", f"{SIGNER}: RUNNING"
+        return bool(pushed) and starts in lines and runs in lines[lines.index(starts) :]
+
+    eventually("the stages of the push", 5, printed)
+
+
 def test_a_hub_that_died_must_start_its_spaces_again(live: Live) -> None:
     """A new Hub must start the Spaces from the state folder alone."""
     live.make_sound()

@@ -60,6 +60,7 @@ class Builder:
                 state.container = state.serving_sha = None
             state.stage = state.stage_while("BUILDING")
         sha = state.sha
+        self._tell(f"{how} of {sha[:7]}: {state.stage}")
         front = self._front_matter(sha, state)
         port = front.get("app_port", DEFAULT_APP_PORT)
         with ThreadPoolExecutor(1) as pool:
@@ -84,6 +85,10 @@ class Builder:
         """Show a stage. Raises Superseded."""
         with self._change() as state:
             state.stage, state.error = stage, error
+        self._tell(f"{stage}: {error}" if error else stage)
+
+    def _tell(self, what: str) -> None:
+        print(f"{self.space.id}: {what}", flush=True)
 
     @contextmanager
     def _change(self) -> Iterator[State]:

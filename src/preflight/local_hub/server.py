@@ -11,7 +11,7 @@ from pathlib import Path
 
 from werkzeug.serving import make_server
 
-from preflight.engine import install
+from preflight.engine import install, progress
 from preflight.engine.run import remove_everything
 from preflight.local_hub.api import make_app
 from preflight.local_hub.builders import Builders
@@ -49,6 +49,7 @@ def serve(state: Path, port: int, run_id: str, fields: Sequence[str]) -> int:
         known.unlink()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     builders = Builders()
+    progress.show_by(lambda line: print(line, flush=True))
     try:
         server = make_server("127.0.0.1", port, make_app(hub, builders), threaded=True)
     except SystemExit:
