@@ -27,7 +27,7 @@ HELD, FINDINGS, NOT_JUDGED, NOTHING = 0, 1, 2, 5
 
 LIFE_CYCLE = [
     *("metadata", "push", "tree", "dockerfile", "build", "declaration", "image", "start", "edge"),
-    *("frame", "page", "files", "environment", "health", "cors", "hour", "shutdown", "isolation"),
+    *("frame", "page", "files", "environment", "health", "cors", "hour", "shutdown"),
 ]
 """The contract's modules, in the order of a Space's life."""
 # If one of these does not hold, most other rules can't be judged.
