@@ -67,7 +67,7 @@ def test_a_rule_without_a_consequence_on_the_hub_must_be_advice() -> None:
 def test_a_stretched_deadline_must_be_said(
     load: float, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits longer than the Hub would must read why."""
+    """A user who waits longer than on the Hub must read why."""
     waits: list[str] = []
     monkeypatch.setattr("os.getloadavg", lambda: (load * 2, 0, 0))
     monkeypatch.setattr("os.cpu_count", lambda: 2)
