@@ -178,6 +178,14 @@ HOUR = (
         'origin = headers.get("Origin", "")\nif path == "/" and re.fullmatch(allow_origin_regex, origin):\n    return 200, HTML + [("Access-Control-Allow-Origin", origin)], PAGE',
         'import re\n\nallow_origin_regex = r"https://([a-z]+\\.)?rides-example\\.com"',
     )),
+    Running("origin-with-a-slash", "cors.origins_in_the_code_are_what_browsers_send", files=pages(
+        'origin = headers.get("Origin", "")\nif origin in allowed_origins:\n    return 200, HTML + [("Access-Control-Allow-Origin", origin)], PAGE',
+        'allowed_origins = ["https://rides.vercel.app/", "http://localhost:3000"]',
+    )),
+    Alike("origin-with-a-slash-that-the-server-strips", files=pages(
+        'origin = headers.get("Origin", "")\nif origin in allowed_origins:\n    return 200, HTML + [("Access-Control-Allow-Origin", origin)], PAGE',
+        'allowed_origins = [each.rstrip("/") for each in ["https://rides.vercel.app/"]]',
+    )),
     Running("runs-a-tunnel", "hour.runs_nothing_that_is_paused", edit=image("RUN printf '#!/bin/sh\\nexec sleep 600\\n' >/usr/local/bin/wireproxy && chmod 755 /usr/local/bin/wireproxy")),
 )  # fmt: skip
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import requests
 
-from preflight.contract.findings import not_promised, require_none, show
+from preflight.contract.findings import not_promised, report, require_none, show
 from preflight.engine.answering import Answering
 from preflight.engine.visitor import Visit
 from preflight.model.problems import Problem
 from preflight.model.space import Space
+from preflight.rules.origins import misspelt_origins
+from preflight.rules.sources import Sources
 
 REQUEST_HEADERS = "authorization,content-type"
 # A request to each, from each origin.
@@ -212,6 +214,43 @@ def test_lets_no_other_origin_read_any_answer(
             show("cors", shown(kind, origin, method, path, answer, listed=False))
             found += _granted(f"{method} {path}", kind, origin, answer)
     require_none(found)
+
+
+def test_origins_in_the_code_are_what_browsers_send(
+    sources: Sources, direct: Answering, posts: list[str]
+) -> None:
+    """Each allowed origin in the code is scheme, host and port alone: no slash at its end, no path, no capitals.
+
+    Severity: advice
+
+    On the Hub: the front end's requests with cookies fail, and on a custom domain all of them: "blocked by CORS policy: No 'Access-Control-Allow-Origin' header"; without cookies, the edge of hf.space allows each origin itself
+
+    Fix: Write the origin as the browser sends it: https://my-app.vercel.app, without a slash at its end.
+
+    Source: RFC 6454, 6.2; Fetch standard, CORS check: the header must equal the origin.
+    """
+    misspelt = list(misspelt_origins(sources.running))
+    if not misspelt:
+        not_promised("the code has no list of origins with a fault that can be read")
+
+    def allows(origin: str) -> bool:
+        answers = [preflight(direct, posts, origin)[2], ask(direct, "GET", "/", origin)]
+        return any(
+            answer.headers.get("Access-Control-Allow-Origin") in (origin, "*") for answer in answers
+        )
+
+    # Some servers compare without the slash. What proves the fault is that only the text as written is allowed.
+    for each in misspelt[:MOST_POSTS]:
+        if allows(each.written) and not allows(each.origin):
+            report(
+                Problem(
+                    f"{each.origin} in the list, as the browser sends it",
+                    f"{each.written} is allowed, and {each.origin} is not",
+                    f"Write {each.origin}.",
+                    file=each.file,
+                    line=each.line,
+                )
+            )
 
 
 def test_shares_no_credentials_with_every_origin(subject: Answering, posts: list[str]) -> None:
