@@ -55,3 +55,27 @@ def test_must_ask_for_a_file_that_a_step_names(tmp_path: Path) -> None:
     (folder / ".env.example").write_text("KEY=\n")
 
     assert not_committed(folder) == [".env.example: not committed: .env.example"]
+
+
+@pytest.mark.parametrize(
+    ("ignored", "said"),
+    [
+        ("", "App.py: no such file; there is app.py, and names are case-sensitive"),
+        ("*.py\n", "App.py: no such file"),
+    ],
+)
+def test_must_name_the_file_that_differs_in_case(tmp_path: Path, ignored: str, said: str) -> None:
+    folder = copying(tmp_path / "web", "App.py")
+    (folder / "app.py").write_text("")
+    (folder / ".dockerignore").write_text(ignored)
+
+    assert not_committed(folder) == [said]
+
+
+def test_must_say_that_dockerignore_excludes_the_file(tmp_path: Path) -> None:
+    """The file is there, so "no such file" would lead the user astray."""
+    folder = copying(tmp_path / "web", "app.py")
+    (folder / "app.py").write_text("")
+    (folder / ".dockerignore").write_text("*.py\n")
+
+    assert not_committed(folder) == ["app.py: excluded by .dockerignore"]

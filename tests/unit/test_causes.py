@@ -44,6 +44,7 @@ LINES = (
     (START, "Error: Cannot find module '/app/dist/index.js'", "npm run build"),
     (START, "Error: Could not find a production build in the '.next' directory.", "npm run build"),
     (START, "/usr/local/bin/python: No module named uvicorn", "requirements"),
+    (START, 'RuntimeError: Form data requires "python-multipart" to be installed.', "requirements"),
     (START, "Error: Cannot find module 'express'", "install the module"),
     (START, "SyntaxError: Cannot use import statement outside a module", '"type"'),
     (START, "ReferenceError: require is not defined in ES module scope, you can use import instead", '"type"'),

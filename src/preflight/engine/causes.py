@@ -339,7 +339,7 @@ CAUSES = (
         'set "type" in package.json to "module" for `import`, or name the file .cjs for `require`',
     ),
     Cause(
-        r"ModuleNotFoundError|ImportError|No module named|Cannot find (module|package)|ERR_MODULE_NOT_FOUND",
+        r"ModuleNotFoundError|ImportError|No module named|requires \"[\w-]+\" to be installed|Cannot find (module|package)|ERR_MODULE_NOT_FOUND",
         "a module is not in the image",
         "add it to the requirements, lock again and commit the lock file",
         "install the module in the image: add it to the requirements, lock again, commit",

@@ -139,9 +139,7 @@ def build_source_problems(
         taken = [file for file in context if whole or glob.match(file)]
         place = Place(file="Dockerfile", line=source.line)
         if not taken and not whole:
-            yield Problem(
-                "every COPY source in the build context", f"{source.pattern}: no such file", **place
-            )
+            yield _absent(source.pattern, pattern, context, folder, place)
             continue
         codes = {file: _code(status, file) for file in taken}
         untracked = [file for file, code in codes.items() if code in ("??", "A ", "AM")]
@@ -163,6 +161,26 @@ def build_source_problems(
                 "Build it in a stage of the Dockerfile, or remove it from .gitignore and commit it.",
                 **place,
             )
+
+
+def _absent(written: str, pattern: str, context: list[str], folder: Path, place: Place) -> Problem:
+    expected = "every COPY source in the build context"
+    alike = [file for file in context if file.lower() == pattern.lower()]
+    if alike:
+        return Problem(
+            expected,
+            f"{written}: no such file; there is {alike[0]}, and names are case-sensitive",
+            f"Write {alike[0]}.",
+            **place,
+        )
+    if (folder / pattern).exists():
+        return Problem(
+            expected,
+            f"{written}: excluded by .dockerignore",
+            f"Remove the line of .dockerignore that excludes it, or add `!{pattern}` at its end.",
+            **place,
+        )
+    return Problem(expected, f"{written}: no such file", **place)
 
 
 # Notes, tests and settings of tools: a build without them is the same.
