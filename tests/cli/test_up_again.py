@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from preflight.cli import stack
 from preflight.engine.docker import docker
 from preflight.engine.run import Run
 from tests.cli.checkout import SERVE, Checkout, own_folder
@@ -135,6 +136,32 @@ def test_a_port_out_of_range_must_be_named_by_its_variable(
     outcome = checkout.make(target)
     assert outcome.code == 2
     assert f"fix: give a port between 1 and 65535: {name}=99999" in outcome.output
+
+
+def test_a_quoted_port_of_dotenv_must_be_named_too(
+    run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    checkout = Checkout(run, own_folder(run, tmp_path_factory), SERVE)
+    del checkout.environment["BACKEND_PY_PORT"]
+    (checkout.folder / ".env").write_text('BACKEND_PY_PORT="99999"\n')
+    outcome = checkout.make("up")
+    assert "fix: give a port between 1 and 65535: BACKEND_PY_PORT=99999" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"a", "b"}, "What ran before goes on, unchanged."),
+        ({"a", "b", "trial"}, "What ran before goes on, unchanged."),
+        ({"a", "new"}, "Some of what ran before was replaced"),
+    ],
+)
+def test_a_failing_up_must_say_whether_it_replaced_something(
+    now: set[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a healthy trial, the last step may fail with a container already replaced."""
+    monkeypatch.setattr(stack, "running", lambda project: frozenset(now))
+    assert stack.fate_of(frozenset({"a", "b"}), "any").startswith(said)
 
 
 def test_a_misspelt_variable_of_dotenv_must_be_reported(

@@ -270,7 +270,7 @@ def test_an_interrupted_start_must_leave_nothing(
     name: str, outcome_of: Callable[[str], Outcome]
 ) -> None:
     outcome = outcome_of(name)
-    assert "stopped; nothing is left running." in outcome.output
+    assert "stopped. Nothing is left running." in outcome.output
     assert "Traceback" not in outcome.output
     # Make ends itself by the signal that it got; a shell reports it as 128 + its number. Make ends with 2 when the
     # signal arrives while it collects a child that has ended ("wait: No child processes").

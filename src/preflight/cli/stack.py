@@ -165,12 +165,26 @@ def _config(compose: Compose) -> dict[str, Any]:
         raise Failed(f"compose.yaml is not valid with these variables:\n{message}{which}") from None
 
 
+def running(project: str) -> frozenset[str]:
+    """The ids of the project's running containers; the same id is the same container, not restarted by Compose."""
+    label = f"label=com.docker.compose.project={project}"
+    done = docker("ps", "--quiet", "--no-trunc", "--filter", label, check=False)
+    return frozenset(done.stdout.split())
+
+
+def fate_of(before: frozenset[str], project: str) -> str:
+    """What an `up` that failed or was interrupted has left of the containers that ran before."""
+    if before <= running(project):
+        return "What ran before goes on, unchanged."
+    return "Some of what ran before was replaced: `docker compose ps` shows what runs now."
+
+
 def _value_of(name: str) -> str | None:
     if name in os.environ:
         return os.environ[name]
     text = Path(".env").read_text() if Path(".env").is_file() else ""
     found = re.search(rf"^\s*(?:export\s+)?{name}\s*=\s*(\S+)", text, re.M)
-    return found[1] if found else None
+    return found[1].strip("\"'") if found else None
 
 
 def _image_id(name: str) -> str:

@@ -64,6 +64,7 @@ def up(engine: install.Engine, edge: bool, pull: bool, no_cache: bool) -> int:
     services = stack.services(config)
     ports.check(name, services, host)
     ran = bool(left_of(name)["container"])
+    before = stack.running(name)
     try:
         compose = _build(compose, services, pull, no_cache)
         _start(compose, name, services, ran)
@@ -71,11 +72,11 @@ def up(engine: install.Engine, edge: bool, pull: bool, no_cache: bool) -> int:
         if not ran:
             _remove(compose)
         if isinstance(error, KeyboardInterrupt):
-            rest = "the earlier stack keeps running" if ran else "nothing is left running"
-            print(f"\nstopped; {rest}.", file=sys.stderr)
+            rest = stack.fate_of(before, name) if ran else "Nothing is left running."
+            print(f"\nstopped. {rest}", file=sys.stderr)
             return 130
         if ran and isinstance(error, (Failed, DockerError)):
-            raise Failed(f"{error}\nWhat ran before goes on, unchanged.") from None
+            raise Failed(f"{error}\n{stack.fate_of(before, name)}") from None
         raise
     _remove_replaced_images(name)
     _say_where(compose, services, host, edge)
