@@ -87,6 +87,12 @@ def shown(records: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
     return found
 
 
+def open_details(page: Page) -> None:
+    page.evaluate(
+        "() => document.querySelectorAll('details').forEach((element) => { element.open = true })"
+    )
+
+
 def test_shows_the_findings_of_the_run(page: Page, records: list[dict[str, Any]]) -> None:
     """Verdict, finding and every figure must equal those of preflight.json, from any worker."""
     held = [record for record in records if record["outcome"] == "held"]
@@ -122,12 +128,23 @@ def test_shows_the_findings_of_the_run(page: Page, records: list[dict[str, Any]]
     expect(page.get_by_role("img", name="CPU, cores of backend-py")).to_be_visible()
 
 
+def test_must_show_each_column_of_each_table_at_360_px(page: Page) -> None:
+    """No verdict may hide behind the edge of a narrow screen; only a bar is a repetition of its row."""
+    open_details(page)
+    hidden = page.eval_on_selector_all(
+        "td, tbody th",
+        """(cells) => cells
+            .filter((cell) => !cell.querySelector(":scope > .track"))
+            .filter((cell) => cell.getBoundingClientRect().right > cell.closest(".scroll").getBoundingClientRect().right)
+            .map((cell) => `${cell.closest(".scroll").ariaLabel}: ${cell.textContent}`)""",
+    )
+    assert hidden == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_is_one_file_for_every_screen_and_reader(page: Page) -> None:
     """The page must load no file, fit 360 px and pass axe with all details open."""
-    page.evaluate(
-        "() => document.querySelectorAll('details').forEach((element) => { element.open = true })"
-    )
+    open_details(page)
     # The test adds the bundle of axe's rules as a script.
     faults = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     assert not faults, [
