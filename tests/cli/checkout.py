@@ -16,6 +16,7 @@ import yaml
 
 from preflight.engine.docker import docker
 from preflight.engine.run import LABEL, Run
+from tests.spaces import copy_compose_files
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACES = {
@@ -58,7 +59,8 @@ class Checkout:
             "BACKEND_PY_PORT": str(self.ports["backend-py"]),
             "BACKEND_NODE_PORT": str(self.ports["backend-node"]),
         }
-        for name in ("Makefile", "compose.edge.yaml", "src"):
+        copy_compose_files(folder, "compose.edge.yaml")
+        for name in ("Makefile", "src"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
         if dockerfiles is None:

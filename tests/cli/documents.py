@@ -7,10 +7,19 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from tests.spaces import OWN
+
 ROOT = Path(__file__).resolve().parents[2]
+
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "docs/**/*.md", "backend-*/README.md", "tests/README.md", "llms.txt")
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        *(f"{name}/README.md" for name in OWN),
+        "tests/README.md",
+        "llms.txt",
+    )
     for path in ROOT.glob(pattern)
     if path.name != "CHANGELOG.md"
 )

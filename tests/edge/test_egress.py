@@ -21,6 +21,7 @@ from preflight.engine.start import environment_of, start
 from preflight.model.hub_profile import DOCUMENTED, DOCUMENTED_PORTS, HUB, OBSERVED
 from preflight.model.space import Space
 from tests.conftest import compose_environment
+from tests.spaces import OWN
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "python:3.11-slim-bookworm"
@@ -144,7 +145,7 @@ def test_make_edge_lets_in_and_out_what_the_hub_does(
     authority = tmp_path / "root.crt"
     root = "/data/caddy/pki/authorities/local/root.crt"
     docker("cp", f"{states['edge']['ID']}:{root}", f"{authority}")
-    for name in own_spaces:
+    for name in OWN:
         host = f"{HUB.owner}-{name}.hf.localhost"
         space = ThroughEdge(name, host, port, authority)
         assert space.get("/health").json()["status"] == "ok"

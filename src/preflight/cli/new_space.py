@@ -14,6 +14,8 @@ from preflight.rules.repository import name_problems
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 COMPOSE, TEST, EDGE = (Path(f"compose{part}.yaml") for part in ("", ".test", ".edge"))
 FIRST_PORT = 7861
+# The service `edge` of compose.edge.yaml is in the network of each Space.
+EDGE_NETWORKS = re.compile(r"(?m)(^  edge:\n(?:    .*\n)*?    networks: \[)(.*)\]$")
 
 
 def main(name: str, node: bool, remove: bool) -> int:
@@ -94,6 +96,7 @@ def _with_service(compose: str, name: str, block: str) -> str:
     """The compose file with one more service at the end of its `services:`."""
     services, networks, rest = compose.rstrip("\n").partition("\nnetworks:\n")
     added = f"{services.rstrip()}\n\n{block}\n"
+    added = EDGE_NETWORKS.sub(rf"\1\2, {name}]", added)
     return f"{added}{networks}  {name}:\n{rest}\n" if networks else added
 
 
@@ -103,6 +106,10 @@ def _without_service(compose: str, name: str) -> str:
         block = rf"^  {re.escape(service)}:\n(?:(?:    .*)?\n)*?(?=^  \S|^\S|\Z)"
         compose = re.sub(block, "", compose, flags=re.M)
     compose = re.sub(rf"^  {re.escape(name)}:\n", "", compose, flags=re.M)
+    compose = EDGE_NETWORKS.sub(
+        lambda found: found[1] + ", ".join(n for n in found[2].split(", ") if n != name) + "]",
+        compose,
+    )
     return compose.rstrip("\n") + "\n"
 
 
