@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -31,6 +32,8 @@ COMMAND = re.compile(
     r"(?:[A-Z_]+=\S+ +)*(?:make$|(?:\.venv/bin/)?(?:preflight|pytest|locust|hf|python3?|uvx?|pipx?|make|docker"
     r"|git|gh|curl|npm|npx|node|openssl|source) )"
 )
+# A command in a text of the program: as code, or behind a colon.
+PRINTED = re.compile(r"(?:`|: )preflight ([a-z][^`\x22\n;()]*)")
 # The names that a document gives to the reader's Space; a command is the same for each.
 SPACE = re.compile(r"(?<![\w-])(?:\.\./)?(?:my-space|backend-py|backend-node|DIR)(?![\w-])")
 
@@ -43,6 +46,26 @@ def commands() -> dict[str, list[str]]:
         for command in dict.fromkeys(_commands_of((ROOT / document).read_text())):
             found.setdefault(command, []).append(document)
     return found
+
+
+def printed() -> Iterator[tuple[str, str]]:
+    """The file and the arguments of each `preflight …` that the program prints, such as a rule's fix."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        file, tree = path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+        # A module's docstring is not printed.
+        tree.body = tree.body[bool(ast.get_docstring(tree)) :]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "typed":
+                yield file, _text(node.args[0])
+            for arguments in PRINTED.findall(_text(node)):
+                yield file, arguments
+
+
+def _text(node: ast.AST) -> str:
+    """A string of the code; X stands for what it computes."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) or "X" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def typed(command: str, names: Mapping[str, str] | None = None) -> str:

@@ -10,13 +10,14 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 import pytest
 
 from preflight.cli.main import preflight
-from tests.cli.documents import DOCUMENTS, ROOT, commands, lines, same, section, typed
+from tests.cli.documents import DOCUMENTS, ROOT, commands, lines, printed, same, section, typed
 
 PLACEHOLDERS = re.compile(r"[()\[\]{}<>|$]")
 # Reasons, each with the commands that can't be run as they stand.
@@ -93,9 +94,16 @@ def options_of_pytest() -> str:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
 
 
+def in_the_program() -> Iterator[tuple[str, list[str]]]:
+    """The file and the words of each command that the program prints."""
+    for file, arguments in dict.fromkeys(printed()):
+        if "…" not in arguments and arguments.strip():
+            yield file, arguments.split()
+
+
 @pytest.mark.parametrize(
     ("document", "words"),
-    list(quoted("preflight")),
+    [*quoted("preflight"), *in_the_program()],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
 def test_a_documented_command_must_exist(document: str, words: list[str]) -> None:
@@ -121,6 +129,18 @@ def test_a_documented_command_must_exist(document: str, words: list[str]) -> Non
                 and option in options_of_pytest()
             )
             assert passed_on, f"{document}: preflight {command.name} has no option {option}"
+
+
+def test_a_python_module_that_is_named_must_exist() -> None:
+    """`python -m preflight.…` must start a module, in each document and text of the program."""
+    texts = [*map(ROOT.joinpath, DOCUMENTS), *(ROOT / "src").rglob("*.py")]
+    named = {
+        module
+        for path in texts
+        for module in re.findall(r"python3? -m (preflight[\w.]*\w)", path.read_text())
+    }
+    assert named
+    assert {module for module in named if find_spec(module) is None} == set()
 
 
 def test_documented_targets_must_exist() -> None:

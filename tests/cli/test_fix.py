@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +144,20 @@ def test_the_option_must_print_the_difference_and_judge_the_result(tmp_path: Pat
     assert "-<BOM>---<CR>\n-colorFrom: Blue<CR>" in done.stdout
     assert "+colorFrom: blue\n+sdk: docker" in done.stdout
     assert readme.read_bytes() == b"---\ncolorFrom: blue\nsdk: docker\n---\n"
+
+
+def test_the_printed_command_must_fix_what_it_names(tmp_path: Path) -> None:
+    """A finding that `--fix` can correct must come with a command that does so, as a shell reads it."""
+    folder = tmp_path / "the space"
+    folder.mkdir()
+    (folder / "README.md").write_text("---\nsdk: Docker\n---\n")
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    (command,) = re.findall(r"that --fix corrects: (.*)", pytest_on(folder).stdout)
+
+    typed = f"{command} -k metadata --report-dir={shlex.quote(str(tmp_path))}"
+    done = subprocess.run(typed, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    assert (folder / "README.md").read_text() == "---\nsdk: docker\n---\n", done.stderr
 
 
 def test_a_commit_must_not_be_changed(tmp_path: Path) -> None:

@@ -324,6 +324,16 @@ def test_an_absent_dockerfile_must_come_with_what_to_write(stranger: Path) -> No
     assert "Move it" not in done.stdout
 
 
+def test_a_fix_must_name_a_command_that_works_where_it_is_read(stranger: Path) -> None:
+    """Without an activated virtual environment, the name of the program alone is unknown."""
+    (stranger / "Dockerfile").unlink()
+    program = stranger.parent / ".venv" / "bin" / "preflight"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    printed = " ".join(judged(stranger, PATH="/usr/bin:/bin").stdout.split())
+    assert "`.venv/bin/preflight new my-space`" in printed
+
+
 @pytest.mark.parametrize("sdk", ["gradio", "static"])
 def test_a_space_of_another_sdk_must_not_be_called_invalid(sdk: str, stranger: Path) -> None:
     (stranger / "Dockerfile").unlink()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from preflight.cli.stack import Failed, services
 from preflight.model.git import GitError, Repository
 from preflight.model.space import SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.targets import _committed, _live, _named_apart
@@ -77,6 +78,18 @@ def test_a_missing_build_context_must_be_an_error(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text("services:\n  web:\n    build: {context: ./gone}\n")
     with pytest.raises(SpaceError, match=r"service web builds \./gone"):
         spaces_of_compose(tmp_path / "compose.yaml")
+
+
+def test_a_deleted_space_must_come_with_the_command_that_removes_its_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make check` and `make up` must lead on."""
+    monkeypatch.chdir(tmp_path)
+    Path("compose.yaml").write_text("services:\n  web:\n    build: ./gone\n")
+    with pytest.raises(SpaceError, match="preflight new web --remove"):
+        spaces_of_compose(Path("compose.yaml"))
+    with pytest.raises(Failed, match="preflight new web --remove"):
+        services({"services": {"web": {"build": {"context": f"{tmp_path}/gone"}}}})
 
 
 def test_a_missing_folder_and_a_missing_file_must_be_distinguished(tmp_path: Path) -> None:

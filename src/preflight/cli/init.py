@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import click
+
+from preflight.model.program import typed
 
 
 @click.command()
@@ -38,4 +41,4 @@ def init(folder: Path, dry_run: bool) -> None:
     if not found:
         click.echo(f"{folder} has {DECLARATION}, front matter and .dockerignore: nothing to write")
     elif not dry_run:
-        click.echo(f"Review the files, then: preflight check {folder}")
+        click.echo(f"Review the files, then: {typed(f'check {shlex.quote(str(folder))}')}")

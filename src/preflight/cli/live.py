@@ -20,6 +20,7 @@ from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.git import GitError, masked
 from preflight.model.hub_profile import HUB
 from preflight.model.hub_texts import meaning_of
+from preflight.model.program import typed
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.folders import in_the_cache
 from preflight.rules.repository import subdomain
@@ -252,5 +253,5 @@ def way_back(space: SpaceId, now: str) -> str:
     """How to go back to the commit that was live before."""
     known = went_live.before(Path.cwd(), space, now)
     if known is None:
-        return f"To go back: preflight rollback {space}   (to the commit before; --ref names another)\n"
-    return f"To go back to the commit that was live before: preflight rollback {space} --ref {known[:10]}\n"
+        return f"To go back: {typed(f'rollback {space}')}   (to the commit before; --ref names another)\n"
+    return f"To go back to the commit that was live before: {typed(f'rollback {space} --ref {known[:10]}')}\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from preflight.cli.hub import Refused
 from preflight.model.environment import EnvironmentDeclaration, Variable
+from preflight.model.program import typed
 from preflight.rules.repository import name_problems
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
@@ -62,13 +63,13 @@ def add(name: str, template: str) -> list[str]:
     if written:
         lines += [
             f"It has a service in {', '.join(map(str, written))}.",
-            f"  start:  preflight up    then http://localhost:{port}",
+            f"  start:  {typed('up')}    then http://localhost:{port}",
         ]
     return [
         *lines,
-        f"  check:  preflight check {name}",
-        f"  push:   git add, git commit, then preflight push {name} --space OWNER/{name}",
-        f"  remove: preflight new {name} --remove",
+        f"  check:  {typed(f'check {name}')}",
+        f"  push:   git add, git commit, then {typed(f'push {name} --space OWNER/{name}')}",
+        f"  remove: {typed(f'new {name} --remove')}",
     ]
 
 

@@ -21,6 +21,7 @@ from preflight.cli import judging, went_live
 from preflight.cli.hub import HUB_ERRORS, Refused, SpaceId, git, said, token_for_git
 from preflight.cli.settings import Kind, SettingsReport, enter_missing
 from preflight.model.git import GIT_DEADLINE, GitError, Repository, masked
+from preflight.model.program import typed
 from preflight.model.space import SpaceError
 from preflight.rules.repository import dirty_files
 
@@ -112,7 +113,7 @@ def push(plan: Plan, space: SpaceId | None) -> int:
     if not pushed(repository.root, commands[-1], commit):
         raise Refused(NOT_ACCEPTED)
     if space:
-        print(f"\npushed. Follow the build: preflight live {space}")
+        print(f"\npushed. Follow the build: {typed(f'live {space}')}")
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from preflight.cli.hub import HUB_ERRORS, Refused, SpaceId, git, said
 from preflight.cli.push import NOT_ACCEPTED, is_ancestor, pushed, remote_head
 from preflight.model.git import GitError, masked
+from preflight.model.program import typed
 
 
 def main(name: str, ref: str, remote: str, dry_run: bool) -> int:
@@ -54,7 +55,7 @@ def rollback(top: Path, space: SpaceId, ref: str, remote: str, dry_run: bool) ->
     if not pushed(top, command, commit):
         raise Refused(NOT_ACCEPTED)
     print(
-        f"\nrolled back. Follow the build: preflight live {space}\n"
+        f"\nrolled back. Follow the build: {typed(f'live {space}')}\n"
         "The next push restores the content of your branch: git revert the faulty commit there."
     )
     return 0

@@ -74,7 +74,7 @@ class SettingsReport:
 def compare(space: SpaceId, declaration: EnvironmentDeclaration | None) -> SettingsReport:
     """Compare the Space's Variables and Secrets on the Hub with the declaration."""
     if declaration is None:
-        reason = "no .env.example declares any; `preflight init` drafts one"
+        reason = "no .env.example declares any; `preflight init FOLDER` drafts one"
         return SettingsReport(space, not_compared=reason)
     if not get_token():
         reason = "HF_TOKEN is not set. `preflight settings FOLDER` prints what the Space needs"

@@ -15,6 +15,7 @@ from preflight.engine import base_images
 from preflight.engine.compose import PROJECT, Compose
 from preflight.engine.docker import DockerError, docker
 from preflight.engine.install import say
+from preflight.model.program import typed
 
 COMPOSE = Path("compose.yaml")
 EDGE = Path("compose.edge.yaml")
@@ -77,6 +78,11 @@ def services(config: Mapping[str, Any]) -> list[Service]:
         if "build" in service
     ]
     for service in found:
+        if not service.folder.is_dir():
+            raise Failed(
+                f"{service.name}: {service.folder} is absent.\n"
+                f"fix: put the folder back, or remove the service: {typed(f'new {service.name} --remove')}"
+            )
         if not service.dockerfile.is_file():
             raise Failed(
                 f"{service.name}: {service.dockerfile} is absent.\n"

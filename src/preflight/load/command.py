@@ -33,6 +33,7 @@ from preflight.load import care, plan, watch
 from preflight.load.draft import NothingToRepeat, draft
 from preflight.model.environment import EnvironmentDeclarationError
 from preflight.model.hub_profile import HUB
+from preflight.model.program import typed
 from preflight.model.space import SpaceError, space_of_folder
 
 CALLERS = Path(__file__).with_name("callers.py")
@@ -146,7 +147,9 @@ def started(folder: Path, reports: Path) -> Iterator[Target]:
         container = outcome.container
         if outcome.failure or container is None:
             what = outcome.failure.actual if outcome.failure else "it does not start"
-            raise CannotLoad(f"{space.name} does not serve: {what}; see: preflight check {folder}")
+            raise CannotLoad(
+                f"{space.name} does not serve: {what}; see: {typed(f'check {folder}')}"
+            )
         if install.host() != "127.0.0.1":
             # The edge's names resolve to this machine, but the engine runs on another.
             yield Target(container.url, folder=folder, container=container)

@@ -19,6 +19,7 @@ from preflight.model.frontmatter import (
 )
 from preflight.model.given import looks_sensitive
 from preflight.model.policy import Policy
+from preflight.model.program import typed
 
 
 class SpaceError(Exception):
@@ -193,7 +194,8 @@ def spaces_of_compose(compose_yaml: Path) -> list[Space]:
         folder = compose_yaml.parent / context
         if not folder.is_dir():
             raise SpaceError(
-                f"{compose_yaml}: service {name} builds {context}, which is not a folder"
+                f"{compose_yaml}: service {name} builds {context}, which is not a folder; "
+                f"to remove the service: {typed(f'new {name} --remove')}"
             )
         readme = folder / "README.md"
         if readme.is_file() and means_a_space(readme.read_bytes()):

@@ -6,6 +6,7 @@ targets are the Spaces of `compose.yaml`, with their working folders.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from collections import Counter
@@ -19,6 +20,7 @@ from preflight.model.frontmatter import FrontMatterError
 from preflight.model.frontmatter_keys import SDKS
 from preflight.model.git import GitError, Repository
 from preflight.model.policy import PolicyError
+from preflight.model.program import typed
 from preflight.model.space import Space, SpaceError, space_of_folder, spaces_of_compose
 from preflight.pytest_plugin.values import with_values
 from preflight.rules.fixing import can_be_fixed, fix_folder
@@ -77,7 +79,7 @@ def pytest_terminal_summary(
         # A clean export must not be fixed, and a URL has no folder.
         if space.source and not space.ref and can_be_fixed(space.source):
             terminalreporter.write_line(
-                f"{space.name}/README.md has faults that --fix corrects: preflight check {space.source} --fix"
+                f"{space.name}/README.md has faults that --fix corrects: {typed(f'check {shlex.quote(str(space.source))} --fix')}"
             )
 
 

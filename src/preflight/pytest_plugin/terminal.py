@@ -18,6 +18,7 @@ from _pytest.terminal import TerminalReporter
 
 from preflight.contract import __file__ as contract
 from preflight.model.problems import Severity
+from preflight.model.program import runnable
 from preflight.pytest_plugin.document import (  # fmt: skip
     Record,
     findings,
@@ -161,7 +162,7 @@ class Writer:
             texts = [
                 self._placed(finding) if key == "actual" else finding[key] for finding in found
             ]
-            self._part(label, _lines(texts))
+            self._part(label, runnable(_lines(texts)))
             if key == "actual":
                 self._part("Expected", _lines(finding["expected"] for finding in found))
         self._part("Written to", "\n".join(record["material"]))
@@ -171,7 +172,8 @@ class Writer:
         """Print a check's advice in about two lines."""
         self._head(Severity.ADVICE, record)
         self._part("", "; ".join(dict.fromkeys(self._placed(finding) for finding in found)))
-        self._part("", " ".join(dict.fromkeys(finding["fix"] for finding in found)), "→ ")
+        fixes = " ".join(dict.fromkeys(finding["fix"] for finding in found))
+        self._part("", runnable(fixes), "→ ")
 
     def space(
         self,
