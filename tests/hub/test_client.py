@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,21 +18,22 @@ from huggingface_hub.errors import (
 )
 
 from preflight.local_hub.box import HubInABox
-from tests.spaces import folder_of
+from tests.cli.test_documented import REASONS
+from tests.spaces import ROOT, folder_of
 
 from .conftest import Clone
 
 TWO_GIGABYTES = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {2 * 1024**3}\n".encode()
 
 
-def hf(hub: HubInABox, *arguments: str) -> str:
-    """The output of the official command line."""
+def hf(hub: HubInABox, *arguments: str, fails: bool = False) -> str:
+    """The output of the official command line; `fails`: it must fail."""
     done = subprocess.run(
         [Path(sys.executable).with_name("hf"), *arguments], timeout=120,
         env={**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_any", "HF_HUB_DISABLE_XET": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, f"hf {' '.join(arguments)}\n{done.stdout}"
+    assert (done.returncode != 0) == fails, f"hf {' '.join(arguments)}\n{done.stdout}"
     return done.stdout
 
 
@@ -92,6 +94,21 @@ def test_faults_are_the_hubs(hub: HubInABox, new_space: str) -> None:
         hub.api.create_repo("acme/a-model")
     with pytest.raises(HfHubHTTPError, match="does not know GET /api/spaces/"):
         hub.api.list_repo_commits(new_space, repo_type="space")
+
+
+def test_must_say_which_commands_the_hub_alone_has(hub: HubInABox, new_space: str) -> None:
+    """docs/deploy.md must name each of its commands that a local Hub refuses, and no other."""
+    sentence = re.search(
+        r"It does not have (.*?) of the Hub\.", (ROOT / "docs/deploy.md").read_text()
+    )
+    assert sentence, "docs/deploy.md no longer says it"
+    named = re.findall(r"`([^`]+)`", sentence[1])
+    commands = REASONS["the Hub alone has hardware and sleep: tests/hub/test_client.py"]
+    assert len(commands) == len(named)
+    for command in commands:
+        assert any(name in command for name in named), f"{command} is not named"
+        arguments = command.replace("OWNER/backend-py", new_space).split()[1:]
+        assert "this Hub does not know" in hf(hub, *arguments, fails=True)
 
 
 def test_a_readme_is_validated(hub: HubInABox, monkeypatch: pytest.MonkeyPatch) -> None:
