@@ -252,3 +252,15 @@ def says_name(url: str, name: str) -> bool:
         return bool(answer.json()["name"] == name)
     except (requests.RequestException, ValueError):
         return False
+
+
+def test_an_edit_that_ends_the_space_must_show_where_the_readme_says(watched: Checkout) -> None:
+    """Compose says "Started" although the container is gone: `ps --all` and `logs` must tell."""
+    watched.edit(NAMED_IN["backend-py"][0], "import base64", "import base64 from")
+
+    def listed() -> str:
+        return in_shell(watched, typed("docker compose ps --all"))
+
+    eventually("the exit", 30, lambda: re.search(r"-backend-py-1 .* Exited \(1\)", listed()))
+    logs = in_shell(watched, typed("docker compose logs"))
+    assert re.search(r"backend-py-1 .*SyntaxError", logs), logs[-2000:]
