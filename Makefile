@@ -78,8 +78,8 @@ live: $(VENV)/ready  ## follow the build, probe the live Space, compare its sett
 rollback: $(VENV)/ready  ## put an earlier commit back at the Space's head   (SPACE=owner/name REF=commit, DRY=1)
 	@$(COMMAND) rollback "$(SPACE)" --ref "$(REF)" --remote "$(REMOTE)" $(if $(DRY),--dry-run)
 
-space: $(VENV)/ready  ## make a new Space folder that passes the contract, with its services   (NAME=my-space)
-	@$(COMMAND) new "$(NAME)"
+space: $(VENV)/ready  ## make a new Space folder that passes the contract, with its services   (NAME=my-space, NODE=1, REMOVE=1)
+	@$(COMMAND) new "$(NAME)" $(if $(NODE),--node) $(if $(REMOVE),--remove)
 
 LOCK = $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 LOCK_PY = cd backend-py && ../$(LOCK) pyproject.toml --output-file

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tests.cli.desk import Desk
-from tests.spaces import copy_compose_files
+from tests.cli.documents import typed
+from tests.spaces import ROOT, copy_compose_files
 
 COMPOSE_FILES = ("compose.yaml", "compose.test.yaml", "compose.edge.yaml")
 
@@ -47,11 +48,20 @@ def test_a_space_must_come_with_its_services(checkout: Path, options: list[str],
     assert shared == {"my-space"}, "the edge can't reach the Space"
 
 
+@pytest.mark.parametrize(
+    ("given", "option"), [([], ""), (["NODE=1"], " --node"), (["REMOVE=1"], " --remove")]
+)
+def test_make_must_pass_each_choice_on(given: list[str], option: str) -> None:
+    command = ["make", "--dry-run", "space", "NAME=my-space", *given]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert " ".join(done.stdout.splitlines()[-1].split()).endswith(f'new "my-space"{option}')
+
+
 def test_removing_must_leave_the_files_as_they_were(checkout: Path) -> None:
     before = {name: (checkout / name).read_text() for name in COMPOSE_FILES}
     assert new(checkout, "my-space").returncode == 0
 
-    done = new(checkout, "my-space", "--remove")
+    done = new(checkout, *typed("preflight new my-space --remove").split()[2:])
 
     assert done.returncode == 0, done.stderr
     assert {name: (checkout / name).read_text() for name in COMPOSE_FILES} == before
