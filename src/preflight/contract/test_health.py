@@ -29,6 +29,8 @@ from preflight.rules.dockerfile_steps import health_command_problems, port_probl
 
 # Longer than a scheduling delay, shorter than any client library's time-out.
 AT_ONCE = 1.0
+# Other work on this machine may disturb one measurement.
+TRIES = 2
 
 
 @pytest.fixture
@@ -123,11 +125,12 @@ def test_answers_fast(container: Container, failing: Failing) -> None:
     Source: ours: the Hub's own probe is unknown.
     """
     budget = HUB.health_latency
-    took = best_p99(container)
-    if took <= budget:
-        return
-    # A minimal server shows how fast this machine is at the moment.
-    floor = best_p99(failing(container.port))
+    for _ in range(TRIES):
+        took = best_p99(container)
+        if took <= budget:
+            return
+        # A minimal server shows how fast this machine is at the moment.
+        floor = best_p99(failing(container.port))
     if took <= budget + 3 * floor:
         pytest.skip(f"this machine is too busy: a minimal server takes {floor * 1000:.0f} ms")
     violated(
