@@ -25,7 +25,8 @@ VARIABLES = {"SIGNER_NAME": "Ada"}
 ENDLESS = f"RUN sleep 100; echo {secrets.token_hex(4)}"
 # Nothing answers on the port that the README names.
 NEVER_READY = ("app.py", "PORT = 7860", "PORT = 8000")
-SLOW = f"RUN sleep 1; echo {secrets.token_hex(4)}"
+# Longer than the wait between two lines of progress; in no layer cache.
+SLOW = f"RUN sleep 3; echo {secrets.token_hex(4)}"
 
 
 class Live:
@@ -311,16 +312,21 @@ def test_a_push_takes_the_place_of_the_one_at_build(live: Live) -> None:
 
 
 def test_a_push_must_be_followed_on_the_terminal(live: Live) -> None:
-    """The Hub must print that it received a push, and each stage until the new commit serves."""
-    live.push_soundly()
+    """The Hub must print that it received a push, each stage until the new commit serves, and the build's steps."""
+    live.change(("Dockerfile", "WORKDIR /app", f"{SLOW}\nWORKDIR /app"))
+    live.push()
+    assert live.wait() == ("RUNNING", None)
 
     def printed() -> bool:
         _, pushed, rest = live.hub.log().rpartition(f"{SIGNER}: push of {live.commit[:7]}: ")
         lines = rest.splitlines()
         starts, runs = f"{SIGNER}: RUNNING_APP_STARTING", f"{SIGNER}: RUNNING"
-        return bool(pushed) and starts in lines and runs in lines[lines.index(starts) :]
+        if not pushed or starts not in lines:
+            return False
+        at = lines.index(starts)
+        return runs in lines[at:] and any("RUN sleep" in line for line in lines[:at])
 
-    eventually("the stages of the push", 5, printed)
+    eventually("the stages and steps of the push", 5, printed)
 
 
 def test_a_hub_that_died_must_start_its_spaces_again(live: Live) -> None:
