@@ -18,6 +18,7 @@ import pytest
 
 from preflight.engine.run import remove_old_folders
 from preflight.model.space import space_of_folder
+from preflight.pytest_plugin.folders import remove_forgotten
 from tests.spaces import ROOT
 
 Edit = Callable[[Path], None]
@@ -365,6 +366,20 @@ def test_a_run_must_write_nothing_into_the_space(stranger: Path, tmp_path: Path)
     assert sorted(stranger.rglob("*")) == before
     (report,) = (cache / "preflight").iterdir()
     assert (report / ".gitignore").read_text() == "*\n"
+
+
+def test_a_forgotten_report_must_leave_the_cache(tmp_path: Path) -> None:
+    """A month after its last run, a folder's report must go; other folders of the cache must stay."""
+    for name in ("own-1", "recent-2", "old-3", "no report"):
+        (tmp_path / name).mkdir()
+        if "-" in name:
+            (tmp_path / name / ".gitignore").write_text("*\n")
+    for name in ("own-1", "old-3", "no report"):
+        os.utime(tmp_path / name, (0, 0))
+
+    remove_forgotten(tmp_path / "own-1")
+
+    assert {path.name for path in tmp_path.iterdir()} == {"own-1", "recent-2", "no report"}
 
 
 def test_a_report_folder_must_keep_ten_runs(tmp_path: Path) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
+
+# A report folder in the cache in which no run wrote for so long goes: its project may not exist any more.
+KEPT_SECONDS = 30 * 24 * 60 * 60
 
 
 def report_folder(config: pytest.Config) -> Path:
@@ -21,7 +26,17 @@ def report_folder(config: pytest.Config) -> Path:
     mark = folder / ".gitignore"
     if not mark.exists():
         mark.write_text("*\n")
+    if not given:
+        remove_forgotten(folder)
     return folder
+
+
+def remove_forgotten(own: Path) -> None:
+    """Remove the report folders beside `own` that are older than KEPT_SECONDS."""
+    for mark in own.parent.glob("*/.gitignore"):
+        folder = mark.parent
+        if folder != own and time.time() - folder.stat().st_mtime > KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def in_the_cache(invoked_in: Path) -> Path:
