@@ -109,7 +109,7 @@ SPACES = (
                 "stdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"
             },
         ),
-        advice=AS_UID_1000 | READ_ONLY | LOSES_DATA,
+        advice=AS_UID_1000 | READ_ONLY,
     ),
     Seen(
         "sqlite-beside-its-code",
