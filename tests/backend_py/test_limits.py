@@ -25,6 +25,7 @@ from tests.backend_py.asking import (
 from tests.backend_py.conftest import COMMON, StartPy
 from tests.backend_py.test_figures import resident
 from tests.doubles.running import Upstreams
+from tests.waiting import eventually
 
 LIMIT = 5
 
@@ -158,6 +159,12 @@ def test_request_ids(embedded: Container) -> None:
     ]
     ids = [answer.headers["x-request-id"] for answer in answers]
     assert len(set(ids)) == len(ids)
+    # The engine collects a line a moment after the answer.
+    eventually(
+        "the log line of each request",
+        5,
+        lambda: all(request_id in embedded.logs() for request_id in ids),
+    )
     log = embedded.logs()
     for answer, request_id in zip(answers, ids, strict=True):
         (line,) = re.findall(rf".*{request_id}.*", log)

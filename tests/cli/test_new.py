@@ -52,7 +52,8 @@ def test_a_space_must_come_with_its_services(checkout: Path, options: list[str],
     ("given", "option"), [([], ""), (["NODE=1"], " --node"), (["REMOVE=1"], " --remove")]
 )
 def test_make_must_pass_each_choice_on(given: list[str], option: str) -> None:
-    command = ["make", "--dry-run", "space", "NAME=my-space", *given]
+    # Inside `make test`, make would print the directories that it enters and leaves.
+    command = ["make", "--no-print-directory", "--dry-run", "space", "NAME=my-space", *given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert " ".join(done.stdout.splitlines()[-1].split()).endswith(f'new "my-space"{option}')
 
