@@ -25,6 +25,8 @@ VARIABLES = {"SIGNER_NAME": "Ada"}
 ENDLESS = f"RUN sleep 100; echo {secrets.token_hex(4)}"
 # Nothing answers on the port that the README names.
 NEVER_READY = ("app.py", "PORT = 7860", "PORT = 8000")
+# The server listens at the address of its host name alone, as the standalone server of Next.js does.
+AT_ITS_HOST_NAME = ("app.py", 'Server(("0.0.0.0", PORT)', "Server((os.uname().nodename, PORT)")
 # Longer than the wait between two lines of progress; in no layer cache.
 SLOW = f"RUN sleep 3; echo {secrets.token_hex(4)}"
 
@@ -139,6 +141,18 @@ def test_an_update_and_the_way_back_lose_no_request(live: Live) -> None:
         assert live.wait() == ("RUNNING", None)
     assert live.page() == before
     assert live.hub.api.get_space_runtime(SIGNER).raw["sha"] == earlier
+    assert not visitor.lost
+
+
+def test_a_server_at_its_host_name_alone_must_serve(live: Live) -> None:
+    """An update to such a server, to a further one and back must lose no request."""
+    live.make_sound()
+    with visited(live) as visitor:
+        for edits in ((AT_ITS_HOST_NAME,), (AT_ITS_HOST_NAME,), ()):
+            page = live.change(*edits)
+            live.push()
+            assert live.wait() == ("RUNNING", None)
+            assert live.page() == page
     assert not visitor.lost
 
 

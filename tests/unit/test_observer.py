@@ -9,7 +9,7 @@ import pytest
 
 from preflight.engine.docker import docker
 from preflight.engine.image import stand_in
-from preflight.engine.observer import Connection, Listener, Observer, listeners, only_address
+from preflight.engine.observer import Connection, Listener, Observer, listeners
 from preflight.engine.run import Run
 from preflight.model.hub_profile import DOCUMENTED_PORTS, HUB
 
@@ -129,22 +129,3 @@ def test_reads_the_kernel_tables() -> None:
     found = listeners(tables)
     assert [str(listener) for listener in found] == ["127.0.0.1:7860", "[::]:8000", "[::1]:8001"]
     assert [listener.loopback for listener in found] == [True, False, True]
-
-
-@pytest.mark.parametrize(
-    ("addresses", "reached"),
-    [
-        (["172.17.0.3"], "172.17.0.3"),
-        (["0.0.0.0"], None),
-        (["::"], None),
-        (["127.0.0.1"], None),
-        (["172.17.0.3", "127.0.0.1"], None),
-        ([], None),
-    ],
-)
-def test_the_edge_must_reach_the_only_address_of_a_server(
-    addresses: list[str], reached: str | None
-) -> None:
-    """Next.js listens at its host name's address alone; another container must be sent there."""
-    listening = [Listener(address, 7860) for address in addresses]
-    assert only_address([*listening, Listener("10.0.0.1", 9000)], 7860) == reached

@@ -106,7 +106,7 @@ class Server:
             return False
         container = started.container
         owner = container.observer.id if container.observer else container.id
-        edge.add(self._space.name, Container(container.name, owner, container.port))
+        edge.switch(self._space.name, Container(container.name, owner, container.port))
         previous, self._serving = self._serving, container
         if previous:
             previous.remove()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +24,13 @@ from preflight.model.hub_profile import HUB
 
 FOLDER = Path(__file__).with_name("assets") / "edge"
 READY_DEADLINE = 30
+# The official image has nc, the stand-in has bash. /etc/hosts is a mount: it can be written, not replaced.
+CONNECT = 'if command -v nc >/dev/null; then nc -z -w 1 "$0" "$1"; else timeout 1 bash -c "</dev/tcp/$0/$1"; fi'
+FORGET = (
+    'grep -q " $0\\$" /etc/hosts && kept=$(grep -v " $0\\$" /etc/hosts) && echo "$kept" >/etc/hosts'
+)
+# Seconds for which Caddy does not read /etc/hosts again. Source: Go, net/hosts.go, cacheMaxAge.
+NAMES_CACHED = 5
 
 
 class Edge:
@@ -65,19 +74,30 @@ class Edge:
         edge.port = port
         return edge
 
-    def add(self, name: str, container: Container, address: str | None = None) -> None:
+    def add(self, name: str, container: Container) -> bool:
         """Let the edge reach a container as the Space `name`, beside its other containers.
 
-        address: the only address at which the container's server listens; None for all of them.
+        Returns whether an edge that has answered before needs NAMES_CACHED seconds to notice.
         """
         # The name as the host name spells it: lower case, no "_" and no ".".
         host = HUB.host(name, self.owner)
         alias = host.removesuffix(".hf.space").removeprefix(f"{self.owner.lower()}-")
         docker("network", "connect", f"--alias={alias}", self._network, container.id)
-        if address:
-            # A server that listens at its host name's address takes the default network's, as Next.js does. On the
-            # Hub a replica has no other address.
-            docker("exec", self.id, "sh", "-c", f"echo '{address} {alias}' >>/etc/hosts")
+        # A server that listens at its host name's address, as Next.js does, listens on the network that it had at its
+        # start. On the Hub a replica has no other address. /etc/hosts comes before the engine's names.
+        forgot = docker("exec", self.id, "sh", "-c", FORGET, alias, check=False).returncode == 0
+        here, others = self._addresses(container)
+        if not self._answers(here, container.port):
+            for address in others:
+                if self._answers(address, container.port):
+                    docker("exec", self.id, "sh", "-c", f"echo '{address} {alias}' >>/etc/hosts")
+                    return True
+        return forgot
+
+    def switch(self, name: str, container: Container) -> None:
+        """Like `add`, but returns when the container gets requests, so that an earlier one may stop."""
+        if self.add(name, container):
+            time.sleep(NAMES_CACHED)
 
     def space(self, name: str) -> ThroughEdge:
         """The Space `name` as visitors reach it: over TLS, by its public host name."""
@@ -92,6 +112,17 @@ class Edge:
     def _authority(self) -> Path:
         """The certificate to trust: the edge signs its certificates itself."""
         return self._run.folder / "once" / f"{self._network}.crt"
+
+    def _addresses(self, container: Container) -> tuple[str, list[str]]:
+        """The container's address on the edge's network, and its addresses on the other networks."""
+        shown = docker("inspect", "--format={{json .NetworkSettings.Networks}}", container.id)
+        found = {name: network["IPAddress"] for name, network in json.loads(shown.stdout).items()}
+        return found.pop(self._network), [address for address in found.values() if address]
+
+    def _answers(self, address: str, port: int) -> bool:
+        """Whether a server accepts the edge's connection."""
+        done = docker("exec", self.id, "sh", "-c", CONNECT, address, str(port), check=False)
+        return done.returncode == 0
 
     def __enter__(self) -> Self:
         return self

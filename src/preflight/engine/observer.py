@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,14 +65,6 @@ class Listener:
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{host}:{self.port}"
-
-
-def only_address(listening: Iterable[Listener], port: int) -> str | None:
-    """The address at which a server on `port` listens, if it is a single one that others may reach."""
-    found = {listener.address for listener in listening if listener.port == port}
-    address = ipaddress.ip_address(found.pop()) if len(found) == 1 else None
-    reachable = address and not (address.is_unspecified or address.is_loopback)
-    return str(address) if reachable else None
 
 
 class Observer:

@@ -14,7 +14,6 @@ from preflight.engine.edge import Edge, ThroughEdge
 from preflight.engine.image import Image, build_space
 from preflight.engine.layers import Contents, contents_of, home_of, uid_of
 from preflight.engine.matrix import Outcome, cases, try_case
-from preflight.engine.observer import only_address
 from preflight.engine.run import Run
 from preflight.engine.second_life import SecondLife, lived
 from preflight.engine.start import Start, environment_of, start
@@ -145,9 +144,7 @@ class Rehearsal:
                 return None
             # Its network belongs to the observer, so that is what the edge has to reach.
             owner = first.observer.id if first.observer else first.id
-            listening = first.observer.listening() if first.observer else []
-            address = only_address(listening, first.port)
-            edge.result().add(name, Container(name, owner, first.port), address)
+            edge.result().add(name, Container(name, owner, first.port))
             return edge.result().space(name)
 
         return self._once("subject", make)

@@ -222,7 +222,7 @@ class Builder:
             # An edge has a single app port. Nothing answers for the second that a new edge takes.
             docker("rm", "--force", "--volumes", edge.id)
             edge = self._edge(port)
-        edge.add(self.space.name, container)
+        edge.switch(self.space.name, container)
 
 
 def _why_not(container: Container, deadline: float) -> str:

@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from urllib.parse import parse_qsl, urlsplit
@@ -97,4 +98,6 @@ if os.environ.get("START_AFTER") == "SIGUSR1":
     signal.sigwait({signal.SIGUSR1})
 else:
     time.sleep(float(os.environ.get("START_AFTER", "0")))
-Server(("", 7860), Echo).serve_forever()
+# HOST=its-own listens at the address of its host name alone, as the standalone server of Next.js does.
+host = socket.gethostname() if os.environ.get("HOST") == "its-own" else ""
+Server((host, 7860), Echo).serve_forever()
