@@ -125,6 +125,19 @@ def test_a_crash_must_show_the_code_of_the_space_alone(start_named: StartNamed) 
     assert failure.actual.count('File "') == 1, failure.actual
 
 
+def test_a_crash_must_be_told_with_its_cause(start_named: StartNamed) -> None:
+    failure = start_named("imports-nothing", "import no_such_module\n").failure
+    assert failure and "by its log, a module is not in the image" in failure.actual
+
+
+def test_the_service_of_a_compose_file_must_be_named(start_named: StartNamed) -> None:
+    """Python's message for an unknown host does not contain its name; the observer saw the look-up."""
+    code = "import socket\nsocket.create_connection(('cache', 6379))\n"
+    failure = start_named("looks-for-a-service", code).failure
+    assert failure and "no host is named cache" in failure.actual
+    assert "one container" in failure.fix and not failure.unjudged
+
+
 def test_a_command_that_cannot_be_run_is_an_end(
     start_named: StartNamed, run: Run, tmp_path: Path
 ) -> None:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from preflight.engine.causes import (
+    COMPOSE_SERVICE,
+    NO_NETWORK,
     NO_NETWORK_AT_START,
     Cause,
     Stage,
@@ -88,11 +90,12 @@ def not_started(error: CannotRun) -> Diagnosis:
     lines = str(error).splitlines()
     said = next((line for line in lines if "Error response" in line), lines[-1])
     said = said.rpartition("runc create failed: ")[2].strip()
+    cause = cause_in(str(error), Stage.START)
     return Diagnosis(
         Kind.EXITED,
-        f"the container's command cannot be run: {said}",
+        f"the container's command cannot be run{_named(cause)}: {said}",
         CRASHED,
-        _fix(str(error)) or "correct CMD or ENTRYPOINT",
+        (cause and cause.at_start) or "correct CMD or ENTRYPOINT",
     )
 
 
@@ -196,8 +199,9 @@ def _read_without_default(folder: Path | None) -> list[str]:
 
 
 def _ended(container: Container, code: int) -> Diagnosis:
-    said = _said(container)
-    fix = _fix(container.logs())
+    cause, said = _cause(container), _said(container)
+    said = f"{_named(cause)}{said}"
+    fix = cause.at_start if cause else None
     if code == 0:
         return Diagnosis(
             Kind.EXITED,
@@ -230,12 +234,13 @@ def _running(container: Container, seconds: float) -> Diagnosis:
             TIMED_OUT,
             f"listen on 0.0.0.0:{port}",
         )
+    cause = _cause(container)
     if crashes:
         return Diagnosis(
             Kind.CRASH_LOOP,
-            f"a process inside it ends and is started again, over and over: {crashes}{said}",
+            f"a process inside it ends and is started again, over and over: {crashes}{_named(cause)}{said}",
             TIMED_OUT,
-            _fix(container.logs()) or "read the lines above, then the full log",
+            (cause and cause.at_start) or "read the lines above, then the full log",
         )
     if on_port:
         return Diagnosis(
@@ -262,7 +267,7 @@ def _running(container: Container, seconds: float) -> Diagnosis:
         )
     return Diagnosis(
         Kind.NEVER_LISTENED,
-        f"it runs, and listens on no port {within}{said}",
+        f"it runs, and listens on no port {within}{_named(cause)}{said}",
         TIMED_OUT,
         f"answer HTTP on port {port} at once, and load models and reach dependencies afterwards; a bot "
         "or worker needs a small HTTP server beside it; if the start takes longer, set "
@@ -282,13 +287,19 @@ def _repeated_crashes(log: str) -> str | None:
     return f"{line[:200]!r}, {count} times" if count >= 3 else None
 
 
-def _fix(log: str) -> str | None:
-    cause = _cause(log)
-    return cause.at_start if cause else None
+def _named(cause: Cause | None) -> str:
+    return f"; by its log, {cause.what}" if cause else ""
 
 
-def _cause(log: str) -> Cause | None:
-    return cause_in("\n".join(plain(log).splitlines()[-40:]), Stage.START)
+def _cause(container: Container) -> Cause | None:
+    found = cause_in("\n".join(plain(container.logs()).splitlines()[-40:]), Stage.START)
+    if found not in (NO_NETWORK, NO_NETWORK_AT_START) or container.observer is None:
+        return found
+    # Many clients do not say which name has no address.
+    if not (names := container.observer.services()):
+        return found
+    what = f"no host is named {' or '.join(names)}, as a service of a compose.yaml is"
+    return replace(found, what=what, at_start=COMPOSE_SERVICE.at_start)
 
 
 _FRAME = re.compile(r'\s*File "(?P<path>[^"]+)", line \d+')
@@ -313,5 +324,5 @@ def _said(container: Container) -> str:
     whole = plain(container.logs())
     last = whole.rpartition("Traceback (most recent call last):\n")[2]
     own = last_lines("\n".join(_without_library_frames(last)), SHOWN_LINES)
-    lines = with_cause(own, last_lines(whole, 40), SHOWN_LINES, _cause(whole))
+    lines = with_cause(own, last_lines(whole, 40), SHOWN_LINES, _cause(container))
     return f"; its last lines:\n{indented(lines)}" if lines else "; it printed nothing"

@@ -120,13 +120,20 @@ class Observer:
     def unresolved(self) -> list[str]:
         """Host names that the Space looked up and that have no address here, on a machine that does not resolve the
         Hub's name either. Empty on a machine with a network, whose name server can tell."""
-        names = [str(report["name"]) for report in self._reports() if "name" in report]
-        public = [name for name in dict.fromkeys(names) if "." in name][:MOST_NAMES]
+        public = [name for name in self._looked_up() if "." in name][:MOST_NAMES]
         if not public:
             return []
         tried = docker("exec", self.id, "python", "-c", UNRESOLVED, HUB_NAME, *public, check=False)
         found = tried.stdout.split()
         return [name for name in public if name in found] if HUB_NAME in found else []
+
+    def services(self) -> list[str]:
+        """Host names of one word that the Space looked up: the services of a compose.yaml have such names."""
+        return [name for name in self._looked_up() if "." not in name and name != "localhost"]
+
+    def _looked_up(self) -> list[str]:
+        names = [str(report["name"]) for report in self._reports() if "name" in report]
+        return list(dict.fromkeys(names))
 
     def listening(self) -> list[Listener]:
         """The present listening sockets, without the observer's."""
