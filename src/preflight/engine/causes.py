@@ -13,6 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 
 
+# Characters of a log that are searched: its end, in half a second.
+LONGEST_LOG = 200_000
+
+
 class Stage(StrEnum):
     BUILD = "build"
     START = "start"
@@ -36,7 +40,8 @@ class Cause:
 
 
 def cause_in(text: str, stage: Stage) -> Cause | None:
-    """The most specific cause of a failure at `stage`; None when no pattern matches."""
+    """The most specific cause of a failure at `stage`; None when no pattern matches the end of the log."""
+    text = text[-LONGEST_LOG:]
     return next((cause for cause in CAUSES if cause.fix(stage) and cause.found_in(text)), None)
 
 
