@@ -64,6 +64,17 @@ SOCKET = (
 )
 
 
+def of_streamlit(widget: str) -> dict[str, str | bytes | None]:
+    """Code with a widget, and the cookie that Streamlit sets where its page asks whether the server is there."""
+    cookie = "_streamlit_xsrf=2|a; Path=/; SameSite=Lax"
+    return {
+        **pages(
+            f'if path == "/_stcore/health":\n    return 200, [("Set-Cookie", "{cookie}")], "ok"'
+        ),
+        "ui.py": f"import streamlit as st\n\nst.{widget}\n",
+    }
+
+
 def streaming(
     parts: str, before: str = "", listening: str = LISTENING
 ) -> dict[str, str | bytes | None]:
@@ -248,6 +259,8 @@ PAGE = (
     Alike("isolated-and-whole", files=page('<!doctype html><title>T</title><script crossorigin src="https://cdn.example.com/x.js"></script>', ("Cross-Origin-Embedder-Policy", "require-corp"))),
     Running("cookie-lax", "frame.keeps_its_cookies", files=page(SIMPLE, ("Set-Cookie", "session=abc; HttpOnly; Path=/; SameSite=Lax"))),
     Running("cookie-of-the-suffix", "frame.keeps_its_cookies", files=page(SIMPLE, ("Set-Cookie", "sid=abc; Domain=.hf.space; SameSite=None; Secure"))),
+    Running("uploads-of-streamlit", "frame.keeps_its_cookies", files=of_streamlit("file_uploader('A table')")),
+    Alike("streamlit-without-uploads", files=of_streamlit("text_input('A name')")),
     Alike("cookie-partitioned", files=page(SIMPLE, ("Set-Cookie", "session=abc; HttpOnly; Secure; SameSite=None; Partitioned; Path=/"), ("Set-Cookie", "old=; Max-Age=0"))),
     Running("script-asks-localhost", "page.requests_reach_the_space", files=script('const api = "http://127.0.0.1:5000"; fetch(`${api}/rides`);'), sample=True),
     Running("script-asks-another-port", "page.requests_reach_the_space", files=script("fetch(`//${location.hostname}:8000/rides`.replace(/^/, 'https:')); fetch(`https://${location.hostname}:8000/rides`)")),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from preflight.contract.findings import not_promised, require_none
-from preflight.engine.visitor import Visit
-from preflight.rules.cookies import cookie_problems
+from preflight.engine.answering import Answering
+from preflight.engine.visitor import Visit, ask
+from preflight.model.space import Space
+from preflight.rules.cookies import STREAMLIT_STATUS, cookie_problems, takes_files_by_streamlit
 from preflight.rules.frame import frame_problems, isolation_problems, values
 from preflight.rules.pages import Page
 
@@ -42,8 +46,10 @@ def test_isolation_leaves_the_page_whole(visited: Visit, page: Page) -> None:
     require_none(isolation_problems(headers, page))
 
 
-def test_keeps_its_cookies(visited: Visit) -> None:
-    """Cookies of the front page and of sign-in pages have SameSite=None; Secure, so that the browser sends them from the frame.
+def test_keeps_its_cookies(
+    visited: Visit, subject: Answering, space: Space, request: pytest.FixtureRequest
+) -> None:
+    """Cookies of the front page, of sign-in pages and of Streamlit's uploads have SameSite=None; Secure, so that the browser sends them from the frame.
 
     Severity: risk
 
@@ -61,6 +67,10 @@ def test_keeps_its_cookies(visited: Visit) -> None:
         for path, page in visited.paths.items()
         if any(word in path for word in entrances)
     }
+    # Of a URL alone there is no code.
+    if space.source and takes_files_by_streamlit(request.getfixturevalue("sources").running):
+        status = ask(subject, STREAMLIT_STATUS, public=visited.front.url)
+        pages[status.url] = status
     given = [(url, values(answer.headers, "set-cookie")) for url, answer in pages.items()]
     if not any(cookies for _, cookies in given):
         not_promised("neither the front page nor a sign-in page sets a cookie")

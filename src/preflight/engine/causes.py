@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-
 # Characters of a log that are searched: its end, in half a second.
 LONGEST_LOG = 200_000
 

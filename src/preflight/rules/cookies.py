@@ -23,6 +23,9 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (r"(__Secure-)?better-auth\..*", "Better Auth", "advanced.defaultCookieAttributes: {sameSite: 'none', secure: true, partitioned: true}"),
     (r"access-token-[0-9a-f]+|access-token", "Gradio's sign-in", "use the newest Gradio, which sets SameSite=None on https"),
 )  # fmt: skip
+# Streamlit sets its cookie where its page looks whether the server is there, and needs it for uploads alone.
+STREAMLIT_STATUS = "/_stcore/health"
+_UPLOADS = re.compile(r"\b(file_uploader|camera_input|audio_input)\(|\baccept_(file|audio)\s*=")
 _SIGN_IN = re.compile(r"sess|sid\b|auth|token|csrf|xsrf|jwt|login|user", re.I)
 
 
@@ -50,6 +53,12 @@ class Cookie:
     def survives(self) -> bool:
         """Whether a browser returns the cookie from a frame on another site."""
         return self.attributes.get("samesite", "").lower() == "none" and "secure" in self.attributes
+
+
+def takes_files_by_streamlit(sources: Mapping[str, str]) -> bool:
+    """Whether the code, by path, has a widget of Streamlit that uploads."""
+    code = "\n".join(sources.values())
+    return "streamlit" in code and _UPLOADS.search(code) is not None
 
 
 def unsent_problems(sources: Mapping[str, str]) -> Iterator[Problem]:
@@ -100,8 +109,9 @@ def _lost(cookie: Cookie, path: str) -> Problem:
         f"SameSite=None; Secure on the cookie {cookie.name}",
         f"GET {path} sets {cookie.name}{whose}: SameSite {given}, {secure}; a browser does "
         "not return it from the frame on huggingface.co",
-        (f"{known[2]}. " if known else "")
-        + "Send SameSite=None; Secure; Partitioned where SPACE_HOST is set, and Lax elsewhere.",
+        f"{known[2]}."
+        if known
+        else "Send SameSite=None; Secure; Partitioned where SPACE_HOST is set, and Lax elsewhere.",
         # Without a cookie that only remembers a choice, the Space still works.
         severity=Severity.RISK if known or _SIGN_IN.search(cookie.name) else Severity.ADVICE,
     )
