@@ -56,8 +56,10 @@ def test_answers_the_public_name(
         shown = "\n".join(
             f"GET {pair.path} answers {pair.public.outcome} for Host: {visited.host}, and {pair.local.outcome} "
             f"for Host: {pair.local_host}"
-            for pair in refused[:5]
+            for pair in refused[:2]
         )
+        if said := refused[0].public.said:
+            shown += f"\nthe answer says: {said}"
         # A path that neither the page nor the README names may be intentionally local: /admin.
         named = {front_page, *visited.paths}
         meant = any(pair.path in named or pair.public.status == 421 for pair in refused)

@@ -6,7 +6,7 @@ import pytest
 
 from preflight.contract.findings import material, not_promised, report, require_none, show
 from preflight.engine.answering import Answering
-from preflight.engine.diagnosis import lacking
+from preflight.engine.diagnosis import failed_request, lacking
 from preflight.engine.edge import AtThePort, ThroughEdge
 from preflight.engine.image import Image
 from preflight.engine.rendering import Rendered, render
@@ -103,7 +103,8 @@ def test_named_paths_answer(
                 )
             )
         else:
-            report(Problem(expected, seen))
+            told, fix = failed_request(started.container) if started.container else ("", None)
+            report(Problem(expected, f"{seen}{told}", fix))
 
 
 def answers_as_root(run: Run, space: Space, image: Image, paths: list[str]) -> dict[str, int]:

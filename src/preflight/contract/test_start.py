@@ -9,6 +9,7 @@ import pytest
 from preflight.contract.findings import advise, material, require_none, show, violated
 from preflight.engine.answering import Answering, NoAnswer
 from preflight.engine.container import Container
+from preflight.engine.diagnosis import failed_request
 from preflight.engine.image import Image
 from preflight.engine.layers import Contents, home_of
 from preflight.engine.proxied import Refused
@@ -55,7 +56,7 @@ def test_serves(started: Start) -> None:
 
 
 def test_front_page_answers(
-    subject: Answering, front_page: str, refused: list[Refused], host_refusal: str
+    started: Start, subject: Answering, front_page: str, refused: list[Refused], host_refusal: str
 ) -> None:
     """GET of the page that the Hub shows (`base_path`, or /) gets a status below 400.
 
@@ -76,7 +77,11 @@ def test_front_page_answers(
             f"{status}; visitors of the Space's page see nothing else",
         )
     elif status >= 400:
-        violated(expected=f"a status below 400 for GET {front_page}", actual=f"{status}")
+        container = started.container if status >= 500 else None
+        told, fix = failed_request(container) if container else ("", None)
+        violated(
+            expected=f"a status below 400 for GET {front_page}", actual=f"{status}{told}", fix=fix
+        )
 
 
 def test_front_page_answers_head(subject: Answering, front_page: str) -> None:

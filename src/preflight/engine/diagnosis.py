@@ -116,6 +116,12 @@ def lacking(container: Container, folder: Path) -> tuple[str, str] | None:
     return None
 
 
+def failed_request(container: Container) -> tuple[str, str | None]:
+    """What the log tells of a request that got a status of 500 or more: words to append, and the fix of the cause."""
+    cause = _cause(container)
+    return f"{_named(cause)}{_said(container)}", cause.at_start if cause else None
+
+
 def _given(container: Container) -> set[str]:
     return {
         setting.partition("=")[0] for setting in container.inspection["Config"].get("Env") or []

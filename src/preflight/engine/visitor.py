@@ -65,6 +65,12 @@ class Answer:
         return self.body.decode("utf-8", "replace")
 
     @property
+    def said(self) -> str:
+        """The start of a text or page, without tags."""
+        words = re.sub(r"(?s)<(script|style|head).*?</\1>|<[^>]*>", " ", self.text)
+        return " ".join(words.split())[:200]
+
+    @property
     def outcome(self) -> str:
         """The status, or why there is none."""
         return f"{self.status}" if self.status else f"no answer ({self.reason})"
