@@ -103,8 +103,8 @@ def test_named_paths_answer(
                 )
             )
         else:
-            told, fix = failed_request(started.container) if started.container else ("", None)
-            report(Problem(expected, f"{seen}{told}", fix))
+            logged, fix = failed_request(started.container) if started.container else ("", None)
+            report(Problem(expected, f"{seen}{logged}", fix))
 
 
 def answers_as_root(run: Run, space: Space, image: Image, paths: list[str]) -> dict[str, int]:

@@ -78,9 +78,9 @@ def test_front_page_answers(
         )
     elif status >= 400:
         container = started.container if status >= 500 else None
-        told, fix = failed_request(container) if container else ("", None)
+        logged, fix = failed_request(container) if container else ("", None)
         violated(
-            expected=f"a status below 400 for GET {front_page}", actual=f"{status}{told}", fix=fix
+            expected=f"a status below 400 for GET {front_page}", actual=f"{status}{logged}", fix=fix
         )
 
 

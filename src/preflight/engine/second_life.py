@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from preflight.engine.answering import NoAnswer
@@ -15,7 +16,7 @@ from preflight.model.hub_profile import HUB
 # Files that every start makes again, so nothing is lost with them: caches, logs, locks, sockets.
 CACHES = (
     r"^/(tmp|run|var/(run|log|cache))(/|$)|/__pycache__|\.(pyc|pid|sock|ctl|lock|log)$"
-    r"|/\.(npm|cache|config|gunicorn)(/|$)"
+    r"|/\.(npm|config|gunicorn)(/|$)|/[^/]*cache[^/]*(/|$)"
 )
 
 
@@ -52,15 +53,19 @@ def lived(first: Container, second: Container) -> SecondLife:
         second.wait_until_serving()
     except NotServing as error:
         return SecondLife(beside, str(error))
-    written = tuple(
-        line.split()[1]
-        for line in docker("diff", second.id).stdout.splitlines()
-        if line.startswith("A ") and not re.search(CACHES, line[2:])
-    )
+    written = _written(second)
     drops = second.drops_sigterm()
     answer = _answer_at_the_end(second)
     end = None if drops else second.wait_for_exit(HUB.stop_deadline)
     return SecondLife(beside, "", written, answer, end, drops)
+
+
+def _written(replica: Container) -> tuple[str, ...]:
+    """Files and empty folders that the replica made and that are more than caches."""
+    diff = docker("diff", replica.id).stdout.splitlines()
+    added = [line[2:] for line in diff if line.startswith("A ")]
+    folders = {str(parent) for path in added for parent in PurePosixPath(path).parents}
+    return tuple(path for path in added if path not in folders and not re.search(CACHES, path))
 
 
 def _difference(first: Container, second: Container) -> str:

@@ -11,6 +11,9 @@ from preflight.model.environment import EnvironmentDeclaration
 from preflight.model.problems import Problem, Severity
 from preflight.rules.dockerfile import Dockerfile, at, environment_of, script_of
 
+# Of a shell's commands; not the & of 2>&1.
+OPERATOR = re.compile(r"&&|\|\||[;|]|(?<!>)&(?!>)")
+
 
 def shell_form_problems(file: Dockerfile) -> Iterator[Problem]:
     """CMD or ENTRYPOINT in shell form: the shell is PID 1 and does not pass SIGTERM on."""
@@ -19,14 +22,26 @@ def shell_form_problems(file: Dockerfile) -> Iterator[Problem]:
         if command is None or command.json:
             continue
         text = " ".join(command.value)
-        if not text.lstrip().startswith("exec "):
+        operators = list(OPERATOR.finditer(text))
+        last = text[operators[-1].end() :] if operators else text
+        if not last.lstrip().startswith("exec "):
             yield Problem(
                 f"{name} in exec form, so that the app is PID 1 and gets SIGTERM",
                 f"{name} {text}",
-                # Exec form expands no variable; `exec` replaces the shell.
-                f"Write {name} " + (f"exec {text}" if "$" in text else json.dumps(_words(text))),
+                _with_exec(name, text, operators),
                 **at(command),
             )
+
+
+def _with_exec(name: str, text: str, operators: list[re.Match[str]]) -> str:
+    """The fix: exec form expands no variable and knows no operator; `exec` replaces the shell."""
+    if any(operator[0] in "|&" for operator in operators):
+        return f'Start it in a script that ends with `exec` of the server: {name} ["./start.sh"]'
+    if operators:
+        end = operators[-1].end()
+        return f"Write {name} {text[:end]} exec {text[end:].lstrip()}"
+    needs_shell = re.search(r"[$<>*?~`]", text)
+    return f"Write {name} " + (f"exec {text}" if needs_shell else json.dumps(_words(text)))
 
 
 DEVELOPMENT_SERVERS: tuple[tuple[str, str], ...] = (
