@@ -156,6 +156,16 @@ SPACES = (
         },
     ),
     Seen(
+        "command-of-the-base-image",
+        {
+            "README.md": readme(),
+            "Dockerfile": "FROM caddy:2\nCOPY Caddyfile /etc/caddy/Caddyfile\nCOPY index.html /srv/index.html\n",
+            "Caddyfile": ":7860 {\n\troot * /srv\n\tfile_server\n}\n",
+            "index.html": "<!doctype html><title>T</title><h1>It runs</h1>",
+        },
+        advice=LOSES_DATA,
+    ),
+    Seen(
         "healthcheck-that-cannot-fail",
         python_space(app=server(), after='HEALTHCHECK CMD ["python", "-c", "pass"]\n'),
         advice=frozenset({"health.health_command_fails_with_the_app"}),

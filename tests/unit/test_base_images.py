@@ -68,6 +68,7 @@ def test_the_image_that_reads_a_dockerfile_is_named(
         ("debian:13", "trixie", ""),
         ("ubuntu:22.04", "bookworm", "Debian bookworm in the place of Ubuntu"),
         ("nginx:stable", "bookworm", "Debian's nginx"),
+        ("caddy", "bookworm", "Debian's Caddy 2.6"),
     ],
 )
 def test_a_usual_image_has_a_stand_in(image: str, suite: str, differs: str) -> None:
@@ -78,7 +79,15 @@ def test_a_usual_image_has_a_stand_in(image: str, suite: str, differs: str) -> N
 
 @pytest.mark.parametrize(
     "image",
-    ["python:3.11-alpine", "ghcr.io/acme/app:1", "node:16", "python:3.8", "alpine", "nginx:alpine"],
+    [
+        "python:3.11-alpine",
+        "ghcr.io/acme/app:1",
+        "node:16",
+        "python:3.8",
+        "alpine",
+        "nginx:alpine",
+        "caddy:2-alpine",
+    ],
 )
 def test_an_unknown_image_must_have_no_stand_in(image: str) -> None:
     assert recipe_for(image) is None
@@ -90,6 +99,15 @@ def test_a_full_image_has_compilers_and_a_slim_one_has_none() -> None:
     assert full and slim
     assert "build-essential" in full.packages
     assert "build-essential" not in slim.packages
+
+
+@pytest.mark.parametrize(
+    ("image", "command"), [("caddy:2", '"caddy", "run"'), ("nginx:1", '"nginx", "-g"')]
+)
+def test_a_server_image_must_start_as_the_official_one(image: str, command: str) -> None:
+    """A Dockerfile without CMD starts the server of its base image."""
+    recipe = recipe_for(image)
+    assert recipe and any(line.startswith(f"CMD [{command}") for line in recipe.config)
 
 
 def test_a_stand_in_is_never_named_as_the_official_image() -> None:

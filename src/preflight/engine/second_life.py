@@ -16,7 +16,7 @@ from preflight.model.hub_profile import HUB
 # Files that every start makes again, so nothing is lost with them: caches, logs, locks, sockets.
 CACHES = (
     r"^/(tmp|run|var/(run|log|cache))(/|$)|/__pycache__|\.(pyc|pid|sock|ctl|lock|log)$"
-    r"|/\.(npm|config|gunicorn)(/|$)|/[^/]*cache[^/]*(/|$)"
+    r"|/\.(npm|config|gunicorn)(/|$)|/[^/]*cache[^/]*(/|$)|/(site-packages|dist-packages|node_modules)/"
 )
 
 

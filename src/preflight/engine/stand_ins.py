@@ -106,6 +106,9 @@ def recipe_for(image: str) -> Recipe | None:
         return Recipe([], suite=known) if known else None
     elif name == "ubuntu":
         return _ubuntu(tag)
+    elif name == "caddy" and (number or "2").startswith("2"):
+        # Debian's Caddy is 2.6: its global option `trusted_proxies` does not exist, the one in reverse_proxy does.
+        return Recipe(["caddy"], caddy_hooks, CADDY, differs="Debian's Caddy 2.6")
     elif name == "nginx":
         return Recipe(["nginx-light", "gettext-base"], nginx_hooks, NGINX, differs="Debian's nginx")
     if recipe and "slim" not in tag:
@@ -141,6 +144,19 @@ def _ubuntu(tag: str) -> Recipe | None:
     suite = "trixie" if newer else "bookworm"
     differs = f"Debian {suite} in the place of Ubuntu"
     return Recipe([], lambda scratch: user if newer else "", suite=suite, differs=differs)
+
+
+CADDY = [
+    "ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data",
+    "WORKDIR /srv",
+    'CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]',
+    "EXPOSE 80",
+]
+
+
+def caddy_hooks(scratch: Path) -> str:
+    """The official image's folders. Debian's Caddyfile serves port 80 from /usr/share/caddy too."""
+    return 'install -d "$1/config/caddy" "$1/data/caddy" "$1/srv"'
 
 
 NGINX = [
@@ -258,8 +274,6 @@ exec postgres -D "$data" -c listen_addresses='*' "$@"
 
 
 RECIPES = {
-    # Debian's Caddy is 2.6: its global option `trusted_proxies` does not exist, the one in reverse_proxy does.
-    "caddy:2": Recipe(["caddy"], config=['ENTRYPOINT ["caddy"]']),
     "postgres:15": Recipe(
         ["postgresql-15"],
         postgres_hooks,
