@@ -156,6 +156,26 @@ SPACES = (
         },
     ),
     Seen(
+        "one-request-at-a-time",
+        python_space(
+            app=server().replace("ThreadingHTTPServer", "HTTPServer"),
+            steps="RUN useradd --create-home --uid 1000 user\n",
+            after="USER user\n",
+        ),
+    ),
+    Seen(
+        "init-that-waits-for-signals",
+        python_space(
+            app="import signal, threading\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+            + server().replace(
+                "signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=listening.shutdown).start())",
+                "threading.Thread(target=lambda: (signal.sigwait({signal.SIGTERM}), listening.shutdown())).start()",
+            ),
+            steps="RUN useradd --create-home --uid 1000 user\n",
+            after="USER user\n",
+        ),
+    ),
+    Seen(
         "command-of-the-base-image",
         {
             "README.md": readme(),

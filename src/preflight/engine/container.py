@@ -163,9 +163,10 @@ class Container(Answering):
         docker("kill", f"--signal={name}", self.id)
 
     def drops_sigterm(self) -> bool:
-        """Whether the kernel drops SIGTERM here: its first process has no handler for it.
+        """Whether the kernel drops SIGTERM here: its first process has no handler for it and does not wait for it.
 
-        False where this machine can't see the engine's processes. Source: pid_namespaces(7).
+        False where this machine can't see the engine's processes. Source: pid_namespaces(7); the kernel keeps a
+        blocked signal, which tini and dumb-init fetch with sigtimedwait(2).
         """
         process = Path("/proc") / str(self.state["Pid"])
         try:
@@ -174,8 +175,8 @@ class Container(Answering):
             status = (process / "status").read_text()
         except OSError:
             return False
-        caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
-        return caught is not None and not int(caught[1], 16) >> (signal.SIGTERM - 1) & 1
+        kept = re.findall(r"^Sig(?:Cgt|Blk):\s*([0-9a-f]+)$", status, re.MULTILINE)
+        return bool(kept) and not any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in kept)
 
     def logs(self, tail: int = 10_000) -> str:
         """Both outputs, at most the last `tail` lines."""
