@@ -166,13 +166,10 @@ SPACES = (
     Seen(
         "init-that-waits-for-signals",
         python_space(
-            app="import signal, threading\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
-            + server().replace(
-                "signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=listening.shutdown).start())",
-                "threading.Thread(target=lambda: (signal.sigwait({signal.SIGTERM}), listening.shutdown())).start()",
-            ),
-            steps="RUN useradd --create-home --uid 1000 user\n",
-            after="USER user\n",
+            app=server(),
+            steps="RUN apt-get update && apt-get install -y --no-install-recommends tini=0.* && rm -rf /var/lib/apt/lists/*\n"
+            "RUN useradd --create-home --uid 1000 user\n",
+            after='USER user\nENTRYPOINT ["tini", "--"]\n',
         ),
     ),
     Seen(

@@ -165,12 +165,16 @@ class Container(Answering):
     def drops_sigterm(self) -> bool:
         """Whether the kernel drops SIGTERM here: its first process has no handler for it and does not wait for it.
 
-        False where this machine can't see the engine's processes. Source: pid_namespaces(7); the kernel keeps a
-        blocked signal, which tini and dumb-init fetch with sigtimedwait(2).
+        False where this machine can't see the engine's processes. Source: pid_namespaces(7).
         """
         process = Path("/proc") / str(self.state["Pid"])
         try:
             if self.id not in (process / "cgroup").read_text():
+                return False
+            # The kernel keeps a signal that a process waits for, and shows it in no mask meanwhile. Not everybody
+            # may read where a process waits. Source: kernel/signal.c, do_sigtimedwait.
+            waits = "sigtimedwait" in (process / "wchan").read_text()
+            if waits or (process / "comm").read_text().strip() in INITS:
                 return False
             status = (process / "status").read_text()
         except OSError:
@@ -287,6 +291,8 @@ class SpaceContainer(Container):
         return Exit(code, time.monotonic() - began, output)
 
 
+# First processes that wait for their signals, each in sigtimedwait.
+INITS = frozenset({"tini", "docker-init", "dumb-init"})
 # Exit codes of `docker run`. Source: Docker's reference of `docker run`, "Exit status".
 ENGINE_REFUSES = 125
 CANNOT_RUN = (126, 127)
