@@ -89,7 +89,7 @@ def test_another_sdk_must_stay(other: str) -> None:
         ("\ufeff" + SOUND, "byte order mark"),
         ("\n\n" + SOUND, "blank lines before the block"),
         (SOUND.replace("---\n", "--- \n", 1), "space behind the opening line"),
-        (SOUND.replace("\n", "\r\n"), "CRLF"),
+        ("\ufeff" + SOUND.replace("\n", "\r\n"), "byte order mark and CRLF"),
         (SOUND.replace("\n", "\r"), "CR"),
         (SOUND.replace("  - sig", "\t- sig").replace("  cross", "\tcross"), "tabs"),
         (SOUND.replace("sdk: docker\n", "sdk: docker\nsdk: docker\n"), "a line that stands twice"),
@@ -112,6 +112,7 @@ def test_keys_from_the_dockerfile_must_be_added() -> None:
     "readme",
     [
         SOUND.encode(),
+        SOUND.replace("\n", "\r\n").encode(),
         b"",
         b"# No block\n",
         b"Text\n---\nsdk: Docker\n---\n",

@@ -77,7 +77,9 @@ def fixed(readme: bytes, dockerfile: str | None) -> bytes:
     lines = _fixed_lines(found.group(2).split("\n"))
     lines = _without_doubles(lines) + _missing(lines, dockerfile)
     result = (found.group(1) + "\n".join(lines) + found.group(3) + text[found.end() :]).encode()
-    return result if result != readme and _is_better(readme, result) else readme
+    # The Hub reads lines that end with CRLF too.
+    same = result == readme.replace(b"\r\n", b"\n")
+    return result if not same and _is_better(readme, result) else readme
 
 
 def _fixed_lines(lines: list[str]) -> list[str]:

@@ -229,7 +229,7 @@ def idle_key_problems(front: FrontMatter) -> Iterator[Problem]:
         elif value is None:
             why = f"`{name}` has no value"
         if why:
-            yield _advice("keys that a Docker Space uses", why, front.at(name), f"Delete `{name}`.")
+            yield _advice("keys that a Docker Space uses", why, front.at(name), fix)
     if front.get("license") == "other":
         yield _advice("a LICENSE file and `license_name`", "`license: other`", front.at("license"))
 
@@ -303,4 +303,5 @@ def _type_fix(name: str, key: Key, value: Any) -> str:
         return f"Write it without quotes: `{name}: {value}`."
     if key.kind == "boolean":
         return f"Write `{name}: true` or `{name}: false`."
-    return f"Write `{name}` as a {key.kind}."
+    article = "an" if key.kind[0] in "aio" else "a"
+    return f"Write `{name}` as {article} {key.kind}."
