@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,25 @@ def test_a_server_that_is_still_busy_is_waited_for(start_named: StartNamed) -> N
     attempt = start_named("listens-late", late)
     assert attempt.failure is None
     assert attempt.seconds > HUB.elsewhere, "the server was not late"
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "serves"),
+    [("sum(range(100_000))", True), ("time.sleep(0.5)", False)],
+    ids=["at work", "idle"],
+)
+def test_a_start_at_work_must_get_more_time(
+    start_named: StartNamed, monkeypatch: pytest.MonkeyPatch, meanwhile: str, serves: bool
+) -> None:
+    """The Hub waits 30 minutes: a model that takes longer than our deadline to load is no fault, a bot is."""
+    monkeypatch.setattr(
+        "preflight.engine.start.HUB", dataclasses.replace(HUB, start_deadline=3, patience=20)
+    )
+    monkeypatch.setattr("preflight.engine.container.stretched", lambda deadline, most=1: deadline)
+    code = f"end = time.time() + 12\nwhile time.time() < end:\n    {meanwhile}\nserve(7860)\n"
+    attempt = start_named("works-first" if serves else "sleeps-first", code)
+    assert (attempt.failure is None) == serves
+    assert not serves or attempt.seconds > 12
 
 
 def test_an_answer_that_is_not_http_must_differ_from_silence(start_named: StartNamed) -> None:

@@ -44,6 +44,12 @@ def test_serves(started: Start) -> None:
             fix=started.failure.fix,
             on_the_hub=started.failure.on_the_hub,
         )
+    if started.seconds > HUB.start_deadline:
+        advise(
+            f"an HTTP answer within {HUB.start_deadline:g} s",
+            f"the first answer came after {started.seconds:.0f} s; the Hub waits 30 minutes, and each visitor who "
+            "wakes the Space waits as long",
+        )
     show(
         "start",
         {

@@ -90,16 +90,18 @@ class Container(Answering):
         deadline: float | None = None,
         status: int | None = None,
         watch: Callable[[NoAnswer | None], str] = lambda error: "",
+        most: float = 10,
     ) -> float:
         """Seconds from start to the first HTTP answer at `path` (with `status`, when given).
 
         watch: called a few times a second with the last request's failure. Its result is the progress
-        shown; it raises NotServing when further waiting changes nothing.
+        shown; it raises NotServing when further waiting changes nothing. most: the largest factor by which a
+        busy machine stretches the deadline.
         Raises NotServing when the deadline passes, and at once when the container has ended.
         """
         path = HUB.readiness_path if path is None else path
         own = HUB.start_deadline if deadline is None else deadline
-        allowed = stretched(own)
+        allowed = stretched(own, most)
         longer = f", for {allowed:.0f} s instead of {own:g}: this machine is busy"
         checked, seen = 0.0, ""
 

@@ -30,6 +30,26 @@ class Fate:
         self._seen: object = None
         self._since = 0.0
         self._cpu = 0
+        self._decided = False
+
+    def works(self) -> bool:
+        """Whether the container, which does not serve yet, is still at work: by its CPU or new kinds of lines."""
+        if self._decided:
+            return False
+        lines, (_, before, _) = _kinds_of_lines(self._container), _threads(self._container)
+        busy = 0
+        for _ in range(6):
+            time.sleep(0.5)
+            _, cpu, working = _threads(self._container)
+            busy += working
+        return busy > 3 or cpu > before or _kinds_of_lines(self._container) != lines
+
+    def until_idle(self, failure: NoAnswer | None) -> str:
+        """Like a call, and raises NotServing when the container has been idle for three times `HUB.elsewhere`."""
+        shown = self(failure)
+        if self._is_still((), 3 * HUB.elsewhere):
+            raise NotServing(self._container.describe("has become idle and does not serve"))
+        return f"{shown or 'no answer yet'}; it is still at work"
 
     def __call__(self, failure: NoAnswer | None) -> str:
         container = self._container
@@ -38,6 +58,7 @@ class Fate:
         listening, connections = container.observer.sockets()
         on_port = [listener for listener in listening if listener.port == container.port]
         if on_port and all(listener.loopback for listener in on_port):
+            self._decided = True
             raise NotServing(container.describe(f"listens on {_listed(on_port)} alone"))
         elsewhere = [listener for listener in listening if listener.port != container.port]
         # A server that is not ready accepts connections and stays silent; a wrong server answers.
@@ -45,6 +66,7 @@ class Fate:
         if not wrong or any(connection.startswith(SYN_SENT) for connection in connections):
             self._seen = None
         elif self._is_still((frozenset(listening), connections)):
+            self._decided = True
             what = f"answers {failure}" if on_port else f"listens on {_listed(elsewhere)} alone"
             raise NotServing(container.describe(what))
         if on_port:
@@ -52,13 +74,13 @@ class Fate:
             return f"the port is open; {'no answer yet' if silent else failure}"
         return f"it listens on {_listed(elsewhere)}" if elsewhere else "it listens on no port yet"
 
-    def _is_still(self, sockets: object) -> bool:
+    def _is_still(self, sockets: object, seconds: float = HUB.elsewhere) -> bool:
         threads, cpu, working = _threads(self._container)
         seen = (sockets, threads, _kinds_of_lines(self._container))
         now = time.monotonic()
         if working or seen != self._seen or cpu - self._cpu > IDLE_CPU_SECONDS:
             self._seen, self._since, self._cpu = seen, now, cpu
-        return now - self._since >= HUB.elsewhere
+        return now - self._since >= seconds
 
 
 def _threads(container: Container) -> tuple[int, int, bool]:

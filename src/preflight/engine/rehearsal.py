@@ -180,10 +180,21 @@ class Rehearsal:
             if not options:
                 return self.started()
             return self._kept(
-                start(self._run, self._space, image.result(), options=options, observed=False)
+                start(
+                    self._run,
+                    self._space,
+                    image.result(),
+                    options=options,
+                    observed=False,
+                    deadline=self._again(),
+                )
             )
 
         return self._once(name, make)
+
+    def _again(self) -> float:
+        """The deadline of a further start: a slow Space is as slow again."""
+        return max(HUB.start_deadline, 2 * self.started().seconds)
 
     def _hardened(self) -> Future[Start | None]:
         return self._further("hardened", _hardening)
@@ -244,7 +255,7 @@ class Rehearsal:
                 self._run, image.result(), space.name, environment_of(space), space.app_port
             )
             self._containers.append(second)
-            return lived(first, second)
+            return lived(first, second, self._again())
 
         return self._once("second_life", make)
 

@@ -40,10 +40,13 @@ class SecondLife:
     drops_sigterm: bool = False
 
 
-def lived(first: Container, second: Container) -> SecondLife:
-    """Run `second` through its life while `first` serves. The caller removes both."""
+def lived(first: Container, second: Container, deadline: float) -> SecondLife:
+    """Run `second` through its life while `first` serves. The caller removes both.
+
+    deadline: seconds of each start.
+    """
     try:
-        second.wait_until_serving()
+        second.wait_until_serving(deadline=deadline)
     except NotServing as error:
         return SecondLife(str(error))
     beside = _difference(first, second)
@@ -51,7 +54,7 @@ def lived(first: Container, second: Container) -> SecondLife:
     second.wait_for_exit(HUB.stop_deadline)
     second.start_again()
     try:
-        second.wait_until_serving()
+        second.wait_until_serving(deadline=deadline)
     except NotServing as error:
         return SecondLife(beside, str(error))
     written = _written(second)

@@ -70,12 +70,14 @@ def start(
     options: Sequence[str] = (),
     observed: bool = True,
     silent: bool = False,
+    deadline: float | None = None,
 ) -> Start:
     """Start a Space, and wait until it serves or can't serve any more. The caller removes the container.
 
     environment: instead of `environment_of(space)`. options: further options of `docker run`.
     observed: its network is watched, which takes half as long again; without, where it connects to and
     listens is not seen. silent: a dependency at loopback port 9 accepts connections and never answers.
+    deadline: instead of the Hub's start deadline.
     Raises DockerError when the engine fails.
     """
     began = time.monotonic()
@@ -91,7 +93,7 @@ def start(
         if isinstance(error, CannotRun):
             return Start(None, time.monotonic() - began, diagnosis.not_started(error))
         raise
-    seconds, failure = _outcome(container, space)
+    seconds, failure = _outcome(container, space, deadline)
     log = container.logs()
     if failure:
         kept = container.save(run.folder)
@@ -106,11 +108,13 @@ def start(
     )
 
 
-def _outcome(container: SpaceContainer, space: Space) -> tuple[float, Diagnosis | None]:
+def _outcome(
+    container: SpaceContainer, space: Space, deadline: float | None
+) -> tuple[float, Diagnosis | None]:
     """Seconds to the first answer, and the fault when it does not come or the server then ended."""
     began = time.monotonic()
     try:
-        seconds = container.wait_until_serving(watch=Fate(container))
+        seconds = _first_answer(container, HUB.start_deadline if deadline is None else deadline)
     except NotServing:
         waited = time.monotonic() - began
         return waited, diagnosis.classify(container, waited, space.source)
@@ -118,6 +122,18 @@ def _outcome(container: SpaceContainer, space: Space) -> tuple[float, Diagnosis 
     if container.wait_for_exit(HUB.settle, most=2) is not None:
         return seconds, diagnosis.classify(container, seconds, space.source)
     return seconds, None
+
+
+def _first_answer(container: SpaceContainer, deadline: float) -> float:
+    """Seconds to the first answer. Raises NotServing, of a start that is still at work later than of an idle one."""
+    fate = Fate(container)
+    try:
+        return container.wait_until_serving(deadline=deadline, watch=fate)
+    except NotServing:
+        if container.state["Status"] != "running" or not fate.works():
+            raise
+    longer = deadline * HUB.patience
+    return container.wait_until_serving(deadline=longer, watch=fate.until_idle, most=1)
 
 
 def timeline(container: Container, first_answer: float) -> list[dict[str, Any]]:

@@ -79,6 +79,12 @@ class Rehearsal:
         sure="A",
         seen="2026-08",
     )
+    patience: float = known(
+        5,
+        "times start_deadline: a start that still works then is awaited that long, since the Hub gives 30 minutes",
+        source="ours",
+        sure="unknown",
+    )
     settle: float = known(
         1,
         "a server that ends this soon after its first answer has not started",
