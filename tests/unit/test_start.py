@@ -91,7 +91,7 @@ def test_a_server_that_is_still_busy_is_waited_for(start_named: StartNamed) -> N
 def test_a_start_at_work_must_get_more_time(
     start_named: StartNamed, monkeypatch: pytest.MonkeyPatch, meanwhile: str, serves: bool
 ) -> None:
-    """The Hub waits 30 minutes: a model that takes longer than our deadline to load is no fault, a bot is."""
+    """The Hub waits 30 minutes: a slowly loading model must not be reported, a bot that never listens must be."""
     monkeypatch.setattr(
         "preflight.engine.start.HUB", dataclasses.replace(HUB, start_deadline=3, patience=20)
     )
