@@ -84,22 +84,31 @@ def test_a_server_that_is_still_busy_is_waited_for(start_named: StartNamed) -> N
 
 
 @pytest.mark.parametrize(
-    ("meanwhile", "serves"),
-    [("sum(range(100_000))", True), ("time.sleep(0.5)", False)],
-    ids=["at work", "idle"],
+    ("meanwhile", "then", "serves"),
+    [
+        ("sum(range(100_000))", "serve(7860)", True),
+        ("sum(range(100_000))", "time.sleep(200)", False),
+        ("time.sleep(0.5)", "serve(7860)", False),
+    ],
+    ids=["at work", "at work, then idle", "idle"],
 )
 def test_a_start_at_work_must_get_more_time(
-    start_named: StartNamed, monkeypatch: pytest.MonkeyPatch, meanwhile: str, serves: bool
+    start_named: StartNamed,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: str,
+    then: str,
+    serves: bool,
 ) -> None:
     """The Hub waits 30 minutes: a slowly loading model must not be reported, a bot that never listens must be."""
     monkeypatch.setattr(
-        "preflight.engine.start.HUB", dataclasses.replace(HUB, start_deadline=3, patience=20)
+        "preflight.engine.start.HUB", dataclasses.replace(HUB, start_deadline=3, patience=25)
     )
     monkeypatch.setattr("preflight.engine.container.stretched", lambda deadline, most=1: deadline)
-    code = f"end = time.time() + 12\nwhile time.time() < end:\n    {meanwhile}\nserve(7860)\n"
-    attempt = start_named("works-first" if serves else "sleeps-first", code)
+    code = f"end = time.time() + 12\nwhile time.time() < end:\n    {meanwhile}\n{then}\n"
+    attempt = start_named(f"start-{len(code)}", code)
     assert (attempt.failure is None) == serves
     assert not serves or attempt.seconds > 12
+    assert attempt.seconds < 50, "an idle start was awaited to the end"
 
 
 def test_an_answer_that_is_not_http_must_differ_from_silence(start_named: StartNamed) -> None:

@@ -27,9 +27,7 @@ class Fate:
 
     def __init__(self, container: Container) -> None:
         self._container = container
-        self._seen: object = None
-        self._since = 0.0
-        self._cpu = 0
+        self._wrong, self._idle = Stillness(container), Stillness(container)
         self._decided = False
 
     def works(self) -> bool:
@@ -42,12 +40,13 @@ class Fate:
             time.sleep(0.5)
             _, cpu, working = _threads(self._container)
             busy += working
-        return busy > 3 or cpu > before or _kinds_of_lines(self._container) != lines
+        worked = busy > 3 or cpu - before > IDLE_CPU_SECONDS
+        return worked or _kinds_of_lines(self._container) != lines
 
     def until_idle(self, failure: NoAnswer | None) -> str:
         """Like a call, and raises NotServing when the container has been idle for three times `HUB.elsewhere`."""
         shown = self(failure)
-        if self._is_still((), 3 * HUB.elsewhere):
+        if self._idle.lasts(()) >= 3 * HUB.elsewhere:
             raise NotServing(self._container.describe("has become idle and does not serve"))
         return f"{shown or 'no answer yet'}; it is still at work"
 
@@ -64,8 +63,8 @@ class Fate:
         # A server that is not ready accepts connections and stays silent; a wrong server answers.
         wrong = failure is not None and not isinstance(failure, Silence) if on_port else elsewhere
         if not wrong or any(connection.startswith(SYN_SENT) for connection in connections):
-            self._seen = None
-        elif self._is_still((frozenset(listening), connections)):
+            self._wrong = Stillness(container)
+        elif self._wrong.lasts((frozenset(listening), connections)) >= HUB.elsewhere:
             self._decided = True
             what = f"answers {failure}" if on_port else f"listens on {_listed(elsewhere)} alone"
             raise NotServing(container.describe(what))
@@ -74,13 +73,23 @@ class Fate:
             return f"the port is open; {'no answer yet' if silent else failure}"
         return f"it listens on {_listed(elsewhere)}" if elsewhere else "it listens on no port yet"
 
-    def _is_still(self, sockets: object, seconds: float = HUB.elsewhere) -> bool:
+
+class Stillness:
+    """How long a container has done nothing new: no thread more or less, no kind of line, no work of the CPU."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._seen: object = None
+        self._since, self._cpu = 0.0, 0
+
+    def lasts(self, sockets: object) -> float:
+        """Seconds without a change, of its sockets either."""
         threads, cpu, working = _threads(self._container)
         seen = (sockets, threads, _kinds_of_lines(self._container))
         now = time.monotonic()
         if working or seen != self._seen or cpu - self._cpu > IDLE_CPU_SECONDS:
             self._seen, self._since, self._cpu = seen, now, cpu
-        return now - self._since >= seconds
+        return now - self._since
 
 
 def _threads(container: Container) -> tuple[int, int, bool]:
