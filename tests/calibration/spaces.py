@@ -173,6 +173,16 @@ SPACES = (
         ),
     ),
     Seen(
+        "init-whose-app-has-no-handler",
+        python_space(
+            app=server().replace("signal.signal(signal.SIGTERM", "print(signal.SIGTERM"),
+            steps="RUN apt-get update && apt-get install -y --no-install-recommends tini=0.* && rm -rf /var/lib/apt/lists/*\n"
+            "RUN useradd --create-home --uid 1000 user\n",
+            after='USER user\nENTRYPOINT ["tini", "--"]\n',
+        ),
+        advice=frozenset({"shutdown.finishes_requests_in_flight"}),
+    ),
+    Seen(
         "command-of-the-base-image",
         {
             "README.md": readme(),

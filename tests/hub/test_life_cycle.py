@@ -356,6 +356,18 @@ def test_a_hub_that_died_must_start_its_spaces_again(live: Live) -> None:
     assert len(live.containers()) == 1
 
 
+def test_a_start_at_work_must_get_more_time(tmp_path: Path) -> None:
+    """A model that loads for longer than the start deadline must serve afterwards, as on the Hub."""
+    loads = "    end = time.time() + 9\n    while time.time() < end:\n        sum(range(100_000))\n"
+    serves = '    server = Server(("0.0.0.0", PORT), Handler)'
+    with HubInABox(tmp_path / "an impatient hub", ["start_deadline=2"]) as hub:
+        slow = Live(hub, tmp_path / "a clone")
+        page = slow.change(("app.py", serves, loads + serves))
+        slow.push()
+        assert slow.wait() == ("RUNNING", None)
+        assert slow.page() == page
+
+
 def building(live: Live) -> list[psutil.Process]:
     """The commands that build an image of the Space for this Hub."""
     run = live.hub.kept(SIGNER).hub.run.id

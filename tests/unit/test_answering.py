@@ -11,6 +11,7 @@ import pytest
 
 from preflight.engine import answering
 from preflight.engine.answering import Answering, Silence
+from preflight.engine.visitor import Answer
 
 
 class Mute(BaseHTTPRequestHandler):
@@ -67,3 +68,8 @@ def test_a_request_without_an_answer_must_be_sent_twice_at_most(mute: Answering)
     for _ in range(2):
         waited(mute, "/slow")
     assert waited(mute, "/slow") < 0.05
+
+
+def test_what_a_page_says_must_be_quoted_without_its_markup() -> None:
+    page = b"<html><head><title>T</title><style>p {}</style></head><body><p>Host not <b>allowed</b>.</p>"
+    assert Answer("/", 403, body=page).said == "Host not allowed ."

@@ -187,7 +187,7 @@ LOOK_ALIKES = (
     (START, "ConnectionError: Failed to resolve 'api.example.com'", "the app connects to a service of a compose.yaml, which does not exist on the Hub"),
     (START, "KeyError: 'getpwuid'", "the process runs as a uid that has no user in the image"),
     (START, "OSError: [Errno 101] Network is unreachable", "the database's host has an IPv6 address alone, and there is no IPv6"),
-    (BUILD, "sh: 1: tsc: not found", "a script names an interpreter that the image lacks, mostly because its lines end with CRLF"),
+    (BUILD, "sh: 1: tsc: not found", "a script is not in the image, or the interpreter of its first line is not: often because its lines end with CRLF"),
     (START, "ModuleNotFoundError: No module named 'flask'", "the start command names a file or an app that is not there"),
 )  # fmt: skip
 

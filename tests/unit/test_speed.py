@@ -15,6 +15,7 @@ from preflight.engine.image import Image
 from preflight.engine.matrix import cases, try_case
 from preflight.engine.rehearsal import AT_ONCE
 from preflight.engine.run import Run
+from preflight.model.hub_profile import HUB
 from preflight.model.space import Space
 
 SECONDS_PER_CASE = 1.5
@@ -36,7 +37,9 @@ def test_an_environment_case_must_be_quick(
 
     began = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        outcomes = list(pool.map(lambda case: try_case(run, space, image, case), chosen))
+        outcomes = list(
+            pool.map(lambda case: try_case(run, space, image, case, HUB.start_deadline), chosen)
+        )
     ours = (time.monotonic() - began) / len(chosen)
     assert all(outcome.code for outcome in outcomes), (
         "a case did not refuse, so no refusal was timed"

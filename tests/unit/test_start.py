@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.engine.diagnosis import Kind, lacking
+from preflight.engine.diagnosis import Kind, failed_request, lacking
 from preflight.engine.image import build_space
 from preflight.engine.observer import HUB_NAME
 from preflight.engine.run import Run
@@ -156,7 +156,20 @@ def test_a_crash_must_show_the_code_of_the_space_alone(start_named: StartNamed) 
 
 def test_a_crash_must_be_told_with_its_cause(start_named: StartNamed) -> None:
     failure = start_named("imports-nothing", "import no_such_module\n").failure
-    assert failure and "by its log, a module is not in the image" in failure.actual
+    assert failure and "cause: a module is not in the image" in failure.actual
+
+
+def test_an_error_of_a_request_must_be_told_with_its_cause(start_named: StartNamed) -> None:
+    code = (
+        "import traceback\ndef fails(self):\n    try:\n        open('prices.csv')\n    except OSError:\n"
+        "        traceback.print_exc()\n    self.send_response(500)\n    self.end_headers()\n"
+        "Handler.do_GET = fails\nserve(7860)\n"
+    )
+    container = start_named("fails-at-requests", code).container
+    assert container
+    said, fix = failed_request(container)
+    assert "cause: the app reads a file that is not in the image" in said
+    assert "prices.csv" in said and fix and fix.startswith("COPY it")
 
 
 def test_the_service_of_a_compose_file_must_be_named(start_named: StartNamed) -> None:

@@ -294,7 +294,7 @@ def _repeated_crashes(log: str) -> str | None:
 
 
 def _named(cause: Cause | None) -> str:
-    return f"; by its log, {cause.what}" if cause else ""
+    return f"; cause: {cause.what}" if cause else ""
 
 
 def _cause(container: Container) -> Cause | None:

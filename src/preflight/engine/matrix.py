@@ -141,8 +141,8 @@ def _together(
         yield Case(kinds if len(chosen) == 1 else f"all at once: {kinds}", environment, names)
 
 
-def try_case(run: Run, space: Space, image: Image, case: Case) -> Outcome:
-    """Start the Space in the environment of `case`."""
+def try_case(run: Run, space: Space, image: Image, case: Case, deadline: float) -> Outcome:
+    """Start the Space in the environment of `case`. deadline: seconds to the first answer."""
     # A sample value is for this machine: only the Hub's own variables make it a fault.
     hub = {} if "sample-here" in case.id else HUB.environment(space.name, space.name)
     environment = {**hub, **case.environment}
@@ -155,8 +155,8 @@ def try_case(run: Run, space: Space, image: Image, case: Case) -> Outcome:
         return Outcome(case, False, end.code, end.seconds, end.output)
     with SpaceContainer.start(run, image, space.name, environment, space.app_port) as container:
         try:
-            return Outcome(case, True, None, container.wait_until_serving())
+            return Outcome(case, True, None, container.wait_until_serving(deadline=deadline))
         except NotServing as error:
             state = container.state
             code = int(state["ExitCode"]) if state["Status"] == "exited" else None
-            return Outcome(case, False, code, HUB.start_deadline, str(error))
+            return Outcome(case, False, code, deadline, str(error))

@@ -217,13 +217,14 @@ class Rehearsal:
             valid, *others = cases(declaration)
             # All other checks probe the container that runs in the valid environment.
             served: Future[Outcome] = Future()
+            again = self._again()
             served.set_result(Outcome(valid, True, None, self.started().seconds))
             return [
                 served,
                 *(
                     self._once(
                         f"case {number}",
-                        lambda case=other: try_case(self._run, space, image.result(), case),  # type: ignore[misc]
+                        lambda case=other: try_case(self._run, space, image.result(), case, again),  # type: ignore[misc]
                     )
                     for number, other in enumerate(others)
                 ),
@@ -240,7 +241,16 @@ class Rehearsal:
             if apart is None or serving() is None:
                 return None
             environment = environment_of(space, {**apart})
-            return self._kept(start(self._run, space, image.result(), environment, silent=True))
+            return self._kept(
+                start(
+                    self._run,
+                    space,
+                    image.result(),
+                    environment,
+                    silent=True,
+                    deadline=self._again(),
+                )
+            )
 
         return self._once("isolated", make)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from preflight.engine import diagnosis
-from preflight.engine.answering import Answering
+from preflight.engine.answering import Answering, NoAnswer
 from preflight.engine.container import CannotRun, Container, NotServing, SpaceContainer
 from preflight.engine.diagnosis import Diagnosis
 from preflight.engine.docker import DockerError, docker
@@ -114,7 +114,7 @@ def _outcome(
     """Seconds to the first answer, and the fault when it does not come or the server then ended."""
     began = time.monotonic()
     try:
-        seconds = _first_answer(container, HUB.start_deadline if deadline is None else deadline)
+        seconds = first_answer(container, HUB.start_deadline if deadline is None else deadline)
     except NotServing:
         waited = time.monotonic() - began
         return waited, diagnosis.classify(container, waited, space.source)
@@ -124,16 +124,30 @@ def _outcome(
     return seconds, None
 
 
-def _first_answer(container: SpaceContainer, deadline: float) -> float:
-    """Seconds to the first answer. Raises NotServing, of a start that is still at work later than of an idle one."""
+def first_answer(
+    container: Container, deadline: float, watch: Callable[[], None] = lambda: None
+) -> float:
+    """Seconds to the first answer of a start, which gets longer than `deadline` while it is at work.
+
+    watch: called meanwhile; what it raises ends the wait. Raises NotServing.
+    """
     fate = Fate(container)
+
+    def look(failure: NoAnswer | None) -> str:
+        watch()
+        return fate(failure)
+
+    def look_longer(failure: NoAnswer | None) -> str:
+        watch()
+        return fate.until_idle(failure)
+
     try:
-        return container.wait_until_serving(deadline=deadline, watch=fate)
+        return container.wait_until_serving(deadline=deadline, watch=look)
     except NotServing:
         if container.state["Status"] != "running" or not fate.works():
             raise
     longer = deadline * HUB.patience
-    return container.wait_until_serving(deadline=longer, watch=fate.until_idle, most=1)
+    return container.wait_until_serving(deadline=longer, watch=look_longer, most=1)
 
 
 def timeline(container: Container, first_answer: float) -> list[dict[str, Any]]:

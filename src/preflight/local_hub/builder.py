@@ -19,6 +19,7 @@ from preflight.engine.container import CannotRun, Container, NotServing, SpaceCo
 from preflight.engine.docker import DockerError, docker
 from preflight.engine.edge import Edge
 from preflight.engine.image import BuildError, Image, build
+from preflight.engine.start import first_answer
 from preflight.local_hub.logs import keep_run_log, relayed, say
 from preflight.local_hub.receive import readme_of, recognised
 from preflight.local_hub.replicas import SPACE_LABEL, retire_all_but_serving, runs
@@ -96,9 +97,8 @@ class Builder:
             self._must_be_latest(state)
             yield state
 
-    def _still_wanted(self, _: object) -> str:
+    def _must_still_be_wanted(self) -> None:
         self._must_be_latest(self.space.state)
-        return ""
 
     def _must_be_latest(self, state: State) -> None:
         if state.builds != self.number:
@@ -174,7 +174,7 @@ class Builder:
         declared = metadata.seconds_of(str(front.get("startup_duration_timeout", "")))
         deadline = min(HUB.start_deadline, declared or HUB.start_deadline)
         try:
-            container.wait_until_serving(deadline=deadline, watch=self._still_wanted)
+            first_answer(container, deadline, self._must_still_be_wanted)
         except Superseded:
             # It has no requests to finish.
             container.remove()
